@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint bench clean
+
+help: ## list the targets
+	@echo 'make TARGET [PYTHON=python3.12]'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+
+venv: $(STAMP) ## create .venv with the package and its development tools
+
+# Again only when pyproject.toml changes: the package itself is installed in place.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: venv ## simulate, train and reconstruct a small scan; results in demo/
+	$(BIN)/ptychopinn demo --out demo --overwrite
+
+test: venv ## run the tests, without those marked slow
+	$(BIN)/python -m pytest
+
+test-slow: venv ## run only the tests marked slow
+	$(BIN)/python -m pytest -m slow
+
+lint: venv ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv ## run the benchmarks (benchmarks/README.md says how to read them)
+	$(BIN)/python -m pytest benchmarks/ --benchmark-only
+
+clean: ## remove build products and caches; keeps .venv and results
+	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,177 @@
+"""Every setting once: name, unit, default and limits, with JSON in and out.
+
+Settings live in sections (``ModelConfig``, ``DataConfig`` ...) but share one flat namespace: a name means the
+same thing as a Python argument, a command-line flag and a JSON key.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ptychopinn.errors import PtychoError
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """What the network is."""
+
+    gridsize: Literal[1, 2, 3] = Field(1, description="a group has gridsize^2 neighbouring frames")
+    features: Literal["realspace", "amplitude"] = Field(
+        "realspace", description="network input: projection-step corrections in real space, or sqrt(counts)"
+    )
+    stages: int = Field(3, ge=1, le=8, description="realspace passes, each starting from the one before")
+    n_filters_scale: float = Field(1.0, gt=0, le=16, description="network width; 1 is 16 channels at full size")
+    depth: int = Field(2, ge=1, le=5, description="times the network halves the image")
+
+
+class DataConfig(Section):
+    """How a scan file is read and which groups are drawn from it."""
+
+    crop: int | None = Field(None, ge=8, description="keep the central N x N detector pixels; object pixels grow")
+    flip_x: bool = Field(False, description="mirror the x positions")
+    flip_y: bool = Field(False, description="mirror the y positions")
+    swap_xy: bool = Field(False, description="exchange x and y positions, before any flip")
+    every: int = Field(1, ge=1, description="keep every k-th frame")
+    measurement: Literal["counts", "amplitude"] | None = Field(
+        None, description="what the frames hold; None: integers are counts, floats as _metadata says, else amplitude"
+    )
+    nphotons: float | None = Field(
+        None, gt=0, description="mean photons per frame; gives an amplitude file its scale, a simulation its dose"
+    )
+    n_groups: int | None = Field(None, ge=1, description="groups drawn per epoch; None: one per frame")
+    neighbor_count: int | None = Field(
+        None, ge=1, description="nearest neighbours a group may choose from; None: those within a probe radius"
+    )
+
+
+class TrainingConfig(Section):
+    """How the network is trained."""
+
+    nepochs: int = Field(60, ge=1, description="passes over the scan")
+    max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
+    batch_size: int = Field(16, ge=1, description="groups per optimiser step")
+    learning_rate: float = Field(2e-3, gt=0, description="peak step size of AdamW")
+    gradient_clip_val: float = Field(1.0, gt=0, description="largest gradient norm")
+    val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups kept for validation")
+    nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson likelihood of the measured counts")
+    realspace_weight: float = Field(1.0, ge=0, description="weight of the patch error to the teacher or known object")
+    teacher_epochs: int = Field(20, ge=0, description="epochs of the engine that makes the teacher; 0: no teacher")
+    synthetic_fraction: float = Field(
+        0.5, ge=0, lt=1, description="share of the steps on synthetic objects under the known probe"
+    )
+    seed: int = Field(0, ge=0, description="of weights, groups, batches and synthetic objects")
+
+
+class ExecutionConfig(Section):
+    """Where things run; never what comes out."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to run on")
+
+
+class InferenceConfig(Section):
+    """How patches become an image."""
+
+    inference_batch_size: int = Field(32, ge=1, description="groups per network call")
+    synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
+
+
+class Settings(Section):
+    """All sections together."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its one name."""
+        return {name: value for section in self for name, value in section[1]}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
+        """Build all sections from flat names; what is absent takes its default.
+
+        Args:
+            values: settings by name.
+            origin: what a complaint calls the place where they stand.
+
+        Raises:
+            PtychoError: for an unknown name or a value out of range, naming it as the user wrote it.
+        """
+        sections: dict[str, dict[str, Any]] = {}
+        known = dict(_names())
+        for name, value in values.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean '{close[0]}'?" if close else f" Known settings: {', '.join(sorted(known))}."
+                raise PtychoError(f"{origin}: {name}: not a setting.{hint}")
+            sections.setdefault(known[name], {})[name] = value
+        try:
+            return cls.model_validate(sections)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise PtychoError(
+                f"{origin}: {first['loc'][1]}: {first['input']!r} given. {first['msg'].rstrip('.')}."
+            ) from None
+
+
+def describe(name: str) -> str:
+    """The description of a setting, for help texts."""
+    section = dict(_names())[name]
+    info = type(getattr(Settings(), section)).model_fields[name]
+    default = "" if info.default is None else f" [default: {info.default}]"
+    return f"{info.description}{default}"
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a flat JSON object of settings.
+
+    Raises:
+        PtychoError: when the file is missing, is no JSON, or is not an object of known settings.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PtychoError(f"{path}: cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise PtychoError(f"{path}: is not JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise PtychoError(f"{path}: holds a {type(values).__name__}; an object of settings is needed.")
+    Settings.of(values, str(path))
+    return values
+
+
+def resolve(flags: Mapping[str, Any], path: Path | None = None) -> tuple[Settings, dict[str, str]]:
+    """Combine flags, a JSON file and defaults; a flag wins over the file, the file over the default.
+
+    Args:
+        flags: settings by name; None means that the flag was not given.
+        path: JSON file of settings.
+
+    Returns:
+        The settings, and for each name where its value came from.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_file = read_settings(path) if path else {}
+    settings = Settings.of({**from_file, **given}, "command line" if given else str(path))
+    sources = {name: "default" for name in settings.flat()}
+    sources.update(dict.fromkeys(from_file, str(path)))
+    sources.update(dict.fromkeys(given, "flag"))
+    return settings, sources
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """Pairs (setting, section)."""
+    for section, content in Settings():
+        for name in type(content).model_fields:
+            yield name, section

@@ -1,0 +1,220 @@
+"""Groups of frames as batches: from a measured scan, and from synthetic objects under its probe."""
+
+from typing import NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ptychopinn.grouping import form_groups, reach
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.noise import draw_counts
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.scan import Scan
+from ptychopinn.simulation import random_object
+
+SYNTHETIC_OBJECTS = 32
+SYNTHETIC_MARGIN = 128
+"""Pixels by which a synthetic object is larger than a group, so that groups land in many places."""
+
+FAINTEST = 0.01
+"""Synthetic frames are as bright as the scan down to this fraction of it, so that the network knows noise."""
+
+
+class Batch(NamedTuple):
+    """Groups of frames, and what their patches should be.
+
+    Attributes:
+        counts: (B, C, N, N) float32 photons.
+        offsets: (B, C, 2) float32 positions relative to the centre of each group, pixels (y, x).
+        targets: (B, C, N, N) complex64 patches of the teacher or of the known object.
+        has_target: (B,) float32, 0 where ``targets`` mean nothing.
+        reach: largest offset of the whole data set in whole pixels, the same for every batch.
+    """
+
+    counts: Tensor
+    offsets: Tensor
+    targets: Tensor
+    has_target: Tensor
+    reach: int
+
+
+class GroupDataset(Dataset[Batch]):
+    """Groups of a scan; fetched many at a time."""
+
+    def __init__(self, scan: Scan, groups: NDArray[np.int64], target: Tensor | None = None) -> None:
+        """Args: the scan; (n, C) frame indices; (H, W) complex object to cut targets from, or None."""
+        self.scan = scan
+        self.groups = groups
+        self.target = target
+        self.positions = torch.from_numpy(scan.positions)
+        self.reach = reach(scan.positions, groups)
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.groups)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """One batch."""
+        groups = self.groups[index]
+        places = self.positions[torch.from_numpy(groups)]
+        counts = self.scan.frames(groups.ravel()).reshape(*groups.shape, self.scan.N, self.scan.N)
+        known = self.target is not None
+        if self.target is not None:
+            flat = places.reshape(-1, 2).to(torch.float32)
+            targets = extract_patches(self.target, flat, self.scan.N).reshape(counts.shape)
+        else:
+            targets = torch.ones_like(counts, dtype=torch.complex64)
+        return Batch(counts, centred(places), targets, torch.full((len(groups),), float(known)), self.reach)
+
+
+class SyntheticDataset(Dataset[Batch]):
+    """The same groups laid at random over synthetic objects, measured with the scan's own probe."""
+
+    def __init__(self, scan: Scan, groups: NDArray[np.int64], objects: Tensor, seed: int) -> None:
+        """Args: the scan; (n, C) frame indices; (k, E, E) complex objects; seed of places, dose and noise."""
+        self.offsets = centred(torch.from_numpy(scan.positions)[torch.from_numpy(groups)])
+        self.reach = reach(scan.positions, groups)
+        self.objects = objects
+        self.probe = torch.from_numpy(scan.probe)
+        self.mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.offsets)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """One batch, the same whenever the same groups are asked for."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index[0])
+        offsets = self.offsets[index]
+        size, edge = self.probe.shape[-1], self.objects.shape[-1]
+        which = torch.randint(len(self.objects), (len(index),), generator=generator)
+        margin = size / 2 + float(offsets.abs().max()) + 1
+        middle = margin + (edge - 2 * margin) * torch.rand(len(index), 1, 2, generator=generator)
+        targets = extract_patches(self.objects[which], middle + offsets, size)
+        # Counts of a weaker beam, scaled back: the noise of a lower dose at the brightness of the scan.
+        dose = FAINTEST ** torch.rand(len(index), 1, 1, 1, generator=generator)
+        counts = draw_counts(dose * diffract(self.probe, targets), generator) / dose
+        if self.mask is not None:
+            counts = counts * self.mask
+        return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach)
+
+
+class MixedDataset(Dataset[Batch]):
+    """Measured groups first, synthetic ones after them; a batch may hold both."""
+
+    def __init__(self, measured: GroupDataset, synthetic: SyntheticDataset | None) -> None:
+        """Args: the two sources; the second may be missing."""
+        self.measured = measured
+        self.synthetic = synthetic
+
+    def __len__(self) -> int:
+        """Number of groups of both kinds."""
+        return len(self.measured) + (len(self.synthetic) if self.synthetic is not None else 0)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """One batch."""
+        count = len(self.measured)
+        parts = []
+        if real := [i for i in index if i < count]:
+            parts.append(self.measured.__getitems__(real))
+        if self.synthetic is not None and (made := [i - count for i in index if i >= count]):
+            parts.append(self.synthetic.__getitems__(made))
+        if len(parts) == 1:
+            return parts[0]
+        first, second = parts
+        joined = [torch.cat(pair) for pair in zip(first[:-1], second[:-1], strict=True)]
+        return Batch(*joined, reach=max(first.reach, second.reach))
+
+
+class Grouping(NamedTuple):
+    """How groups are drawn; see :func:`ptychopinn.grouping.form_groups`."""
+
+    gridsize: int
+    neighbor_count: int
+    n_groups: int | None
+    seed: int
+
+
+class ScanDataModule(lightning.LightningDataModule):
+    """Training batches, drawn anew every epoch, and a fixed validation set around frames never trained on.
+
+    Args:
+        scan: the measurement.
+        grouping: how to draw groups.
+        batch_size: groups per batch.
+        val_fraction: share of the groups whose seeds are kept for validation.
+        target: (H, W) complex object for the patch error, or None.
+        synthetic_fraction: share of synthetic groups in training.
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        grouping: Grouping,
+        batch_size: int,
+        val_fraction: float,
+        target: Tensor | None,
+        synthetic_fraction: float,
+    ) -> None:
+        super().__init__()
+        self.scan, self.grouping, self.batch_size = scan, grouping, batch_size
+        self.target, self.synthetic_fraction = target, synthetic_fraction
+        rng = np.random.default_rng(grouping.seed)
+        held = round(val_fraction * len(scan)) if len(scan) >= 20 else 0
+        self.held_out = np.zeros(len(scan), dtype=bool)
+        self.held_out[rng.permutation(len(scan))[:held]] = True
+        self.objects = self._objects(rng) if synthetic_fraction > 0 else None
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of this epoch; groups, synthetic places and noise depend on seed and epoch only."""
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        groups = self._train_groups(epoch)
+        synthetic = None
+        if self.objects is not None:
+            share = self.synthetic_fraction / (1 - self.synthetic_fraction)
+            wanted = np.resize(groups, (max(1, round(share * len(groups))), groups.shape[1]))
+            synthetic = SyntheticDataset(self.scan, wanted, self.objects, self.grouping.seed * 10_007 + epoch)
+        dataset = MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
+        generator = torch.Generator().manual_seed(self.grouping.seed * 100_003 + epoch)
+        return DataLoader(
+            dataset, self.batch_size, shuffle=True, generator=generator, collate_fn=_as_it_is, num_workers=0
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[None]:
+        """Measured groups around held-out seeds; none when the scan is too small to hold frames out."""
+        if not self.held_out.any():
+            return []
+        gridsize, neighbor_count, _, seed = self.grouping
+        seeds = np.flatnonzero(self.held_out)
+        groups = form_groups(self.scan.positions, gridsize, neighbor_count, None, seed, seeds)
+        dataset = GroupDataset(self.scan, groups, self.target)
+        return DataLoader(dataset, self.batch_size, collate_fn=_as_it_is, num_workers=0)
+
+    def _train_groups(self, epoch: int) -> NDArray[np.int64]:
+        """Groups among the frames that are not held out, as indices of the whole scan."""
+        index = np.flatnonzero(~self.held_out)
+        gridsize, neighbor_count, n_groups, seed = self.grouping
+        if gridsize == 1 and n_groups is not None:
+            n_groups = min(n_groups, len(index))
+        neighbor_count = min(neighbor_count, len(index) - 1)
+        return index[form_groups(self.scan.positions[index], gridsize, neighbor_count, n_groups, seed * 1009 + epoch)]
+
+    def _objects(self, rng: np.random.Generator) -> Tensor:
+        span = reach(self.scan.positions, self._train_groups(0))
+        edge = self.scan.N + 4 * span + SYNTHETIC_MARGIN
+        made = [random_object(edge, rng) for _ in range(SYNTHETIC_OBJECTS)]
+        return torch.from_numpy(np.stack(made))
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def centred(places: Tensor) -> Tensor:
+    """Positions (B, C, 2) float64 relative to the mean of each group, as float32."""
+    return (places - places.mean(dim=1, keepdim=True)).to(torch.float32)

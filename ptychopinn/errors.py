@@ -1,0 +1,16 @@
+"""Errors that a user can act on."""
+
+
+class PtychoError(Exception):
+    """Wrong input or a wrong call: what is wrong, what was given, what is needed.
+
+    The command line prints the message as one line and exits with ``exit_code``.
+    """
+
+    exit_code = 2
+
+
+class RunFailedError(PtychoError):
+    """A correct call that failed while it ran (a full disk, a diverged fit)."""
+
+    exit_code = 1

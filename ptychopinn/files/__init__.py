@@ -1,0 +1,1 @@
+"""Reading and writing files; what a format means is decided here and nowhere else."""

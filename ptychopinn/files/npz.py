@@ -1,0 +1,182 @@
+"""The NPZ scan: ``diffraction`` or ``diff3d``, ``xcoords``, ``ycoords``, ``probeGuess`` and friends."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.atomic import writing
+from ptychopinn.scan import Scan
+
+FRAME_KEYS = ("diffraction", "diff3d")
+
+
+def read_npz(path: Path, measurement: str | None = None, nphotons: float | None = None) -> Scan:
+    """Read a scan.
+
+    Integer frames are counts. Float frames are what ``measurement``, or else ``_metadata.measurement``, says;
+    with neither they are amplitudes (the square root of counts). ``nphotons`` rescales amplitudes, whose unit
+    is often unknown, to that many photons per frame.
+
+    Args:
+        path: NPZ file.
+        measurement: "counts" or "amplitude"; overrules the file for float frames.
+        nphotons: mean photons per frame of an amplitude file.
+
+    Raises:
+        PtychoError: naming the file, the key, what it holds and what is needed.
+    """
+    arrays = load_arrays(path)
+    try:
+        frame_key = next((key for key in FRAME_KEYS if key in arrays), None)
+        if frame_key is None:
+            raise PtychoError(f"neither diffraction nor diff3d is there; found: {', '.join(sorted(arrays))}.")
+        positions = _positions(arrays)
+        counts, notes = _counts(arrays[frame_key], frame_key, _metadata(arrays), measurement, nphotons)
+        return Scan(
+            counts=counts,
+            positions=positions,
+            probe=_probe(arrays),
+            object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
+            good_pixels=~np.asarray(arrays["bad_pixels"], dtype=bool) if "bad_pixels" in arrays else None,
+            pixel_size_m=_metadata(arrays).get("pixel_size_m"),
+            notes=tuple(notes),
+        )
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
+
+
+def read_object_and_probe(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what a simulation starts from: any of ``object``, ``probe``, ``positions`` that an NPZ file holds.
+
+    The frames, if there are any, are not looked at.
+    """
+    arrays = load_arrays(path)
+    found: dict[str, NDArray[Any]] = {}
+    try:
+        if "objectGuess" in arrays:
+            found["object"] = _complex(arrays, "objectGuess")
+        if "probeGuess" in arrays:
+            found["probe"] = _probe(arrays)
+        if "xcoords" in arrays and "ycoords" in arrays:
+            found["positions"] = _positions(arrays)
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
+    return found
+
+
+def write_npz(path: Path, scan: Scan) -> None:
+    """Write a scan as counts; whole numbers are stored as integers, and the file says what it holds."""
+    counts = scan.counts
+    if counts.dtype.kind == "f" and float(counts.max()) < 2**32 and bool((counts == np.rint(counts)).all()):
+        counts = counts.astype(np.uint16 if counts.max() < 2**16 else np.uint32)
+    metadata = {"measurement": "counts", "pixel_size_m": scan.pixel_size_m}
+    arrays = {
+        "diffraction": counts,
+        "ycoords": scan.positions[:, 0],
+        "xcoords": scan.positions[:, 1],
+        "probeGuess": scan.probe,
+        "_metadata": np.array(json.dumps({key: value for key, value in metadata.items() if value is not None})),
+    }
+    if scan.object is not None:
+        arrays["objectGuess"] = scan.object
+    if scan.good_pixels is not None:
+        arrays["bad_pixels"] = ~scan.good_pixels
+    with writing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an NPZ file; pickled objects are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
+            return {key: _load(archive, key, path) for key in archive.files}
+    except FileNotFoundError:
+        raise PtychoError(f"{path}: no such file.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise PtychoError(f"{path}: is no readable NPZ file ({_first_line(error)}).") from None
+
+
+def _load(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(archive[key])
+    except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
+        reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
+        raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _metadata(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    if "_metadata" not in arrays:
+        return {}
+    try:
+        values = json.loads(str(arrays["_metadata"]))
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _counts(
+    frames: NDArray[Any], key: str, metadata: dict[str, Any], measurement: str | None, nphotons: float | None
+) -> tuple[NDArray[Any], list[str]]:
+    if frames.dtype.kind not in "uif":
+        raise PtychoError(f"{key}: dtype {frames.dtype}; whole numbers or floats are needed.")
+    if frames.dtype.kind in "ui":
+        if measurement == "amplitude":
+            raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but --measurement amplitude was given.")
+        return frames, []
+    told = measurement or metadata.get("measurement")
+    if told not in (None, "counts", "amplitude"):
+        raise PtychoError(f"_metadata: measurement {told!r}; counts or amplitude is needed.")
+    frames = frames.astype(np.float32)
+    if told == "counts":
+        return frames, []
+    notes = [] if told else [f"{key} is {frames.dtype} and nothing says what it holds: taken as amplitude."]
+    counts = np.square(frames)
+    if nphotons is not None:
+        counts *= nphotons / counts.sum(axis=(1, 2)).mean()
+        notes.append(f"Amplitudes scaled to {nphotons:g} photons per frame.")
+    else:
+        notes.append("No --nphotons: the squared amplitudes are taken as photons.")
+    return counts, notes
+
+
+def _positions(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    columns = []
+    for key in ("ycoords", "xcoords"):
+        if key not in arrays:
+            raise PtychoError(f"{key}: not there; positions in pixels are needed.")
+        column = arrays[key]
+        if column.ndim != 1 or column.dtype.kind not in "uif":
+            raise PtychoError(f"{key}: shape {column.shape}, dtype {column.dtype}; one number per frame is needed.")
+        columns.append(column.astype(np.float64))
+    if len(columns[0]) != len(columns[1]):
+        raise PtychoError(f"xcoords, ycoords: {len(columns[1])} and {len(columns[0])} entries; equal numbers are needed.")
+    return np.stack(columns, axis=-1)
+
+
+def _probe(arrays: dict[str, NDArray[Any]]) -> NDArray[np.complex64]:
+    if "probeGuess" not in arrays:
+        raise PtychoError("probeGuess: not there; the illumination is needed.")
+    probe = _complex(arrays, "probeGuess")
+    if probe.ndim == 2:
+        return probe[None]
+    if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
+        return np.ascontiguousarray(probe[None, ..., 0])
+    return probe
+
+
+def _complex(arrays: dict[str, NDArray[Any]], key: str) -> NDArray[np.complex64]:
+    value = arrays[key]
+    if value.dtype.kind not in "cfui":
+        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
+    return np.squeeze(value, axis=-1).astype(np.complex64) if value.ndim == 3 and key == "objectGuess" and value.shape[-1] == 1 else value.astype(np.complex64)

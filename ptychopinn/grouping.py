@@ -1,0 +1,111 @@
+"""Which frames the network sees together: seeds and their neighbours."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ptychopinn.errors import PtychoError
+
+Indices = NDArray[np.int64]
+
+
+def form_groups(
+    positions: NDArray[np.float64],
+    gridsize: int,
+    neighbor_count: int,
+    n_groups: int | None = None,
+    seed: int = 0,
+    seeds: Indices | None = None,
+) -> Indices:
+    """Draw groups of C = gridsize^2 neighbouring frames.
+
+    A group is a seed frame and C - 1 of its ``neighbor_count`` nearest neighbours, in row-major order of the
+    positions, so that a channel means a place. With ``n_groups`` up to the number of frames every seed is
+    used at most once; above it (oversampling) seeds repeat and their neighbours are drawn anew. The result
+    depends on the arguments only, not on the process or on earlier random numbers.
+
+    Args:
+        positions: (n, 2) pixels (y, x). Coinciding positions are different frames.
+        gridsize: 1, 2 or 3.
+        neighbor_count: K >= C - 1 nearest neighbours to choose from.
+        n_groups: how many groups; every seed frame once when None.
+        seed: of the draw.
+        seeds: frames that may be seeds; all when None.
+
+    Returns:
+        (n_groups, C) frame indices; no frame twice in a group.
+
+    Raises:
+        PtychoError: when K < C - 1, when there are not more than K frames, or when single frames are to be
+            oversampled.
+    """
+    seeds = np.arange(len(positions)) if seeds is None else seeds
+    channels = gridsize**2
+    n_groups = len(seeds) if n_groups is None else n_groups
+    _check(len(positions), len(seeds), channels, neighbor_count, n_groups)
+    rng = np.random.default_rng(seed)
+    rounds = -(-n_groups // len(seeds))
+    drawn = np.concatenate([rng.permutation(seeds) for _ in range(rounds)])[:n_groups]
+    if channels == 1:
+        return drawn[:, None].astype(np.int64)
+    neighbours = nearest(positions, neighbor_count)
+    order = rng.random((n_groups, neighbor_count)).argsort(axis=1)[:, : channels - 1]
+    chosen = np.take_along_axis(neighbours[drawn], order, axis=1)
+    return _row_major(np.column_stack([drawn, chosen]).astype(np.int64), positions, gridsize)
+
+
+def usual_neighbor_count(positions: NDArray[np.float64], gridsize: int, diameter: float) -> int:
+    """How many neighbours to choose from when nobody says: those within a quarter of the probe's diameter.
+
+    Closer frames add little that a frame does not know, farther ones share too little of it. Bounded to 4 .. 32
+    and by what the group and the scan need.
+    """
+    inside = cKDTree(positions).query_ball_point(positions, diameter / 4, return_length=True)
+    wanted = int(np.clip(np.median(inside) - 1, max(4, gridsize**2 - 1), 32))
+    return max(1, min(wanted, len(positions) - 1))
+
+
+def reach(positions: NDArray[np.float64], groups: Indices) -> int:
+    """Whole pixels, along an axis, from the centre of any group to its farthest frame."""
+    places = positions[groups]
+    return int(np.ceil(np.abs(places - places.mean(axis=1, keepdims=True)).max()))
+
+
+def nearest(positions: NDArray[np.float64], neighbor_count: int) -> Indices:
+    """Indices (n, K) of the K nearest other frames of every frame, nearest first."""
+    _, found = cKDTree(positions).query(positions, k=neighbor_count + 1)
+    itself = found == np.arange(len(positions))[:, None]
+    # Among coinciding positions a frame may not find itself: then drop the farthest instead.
+    itself[~itself.any(axis=1), -1] = True
+    return found[~itself].reshape(len(positions), neighbor_count)
+
+
+def _row_major(groups: Indices, positions: NDArray[np.float64], gridsize: int) -> Indices:
+    """Sort every group into gridsize rows by y, and each row by x; ties go to x and then to the frame's number."""
+    y, x = positions[groups, 0], positions[groups, 1]
+    by_y = np.take_along_axis(groups, np.lexsort((groups, x, y), axis=1), axis=1)
+    rows = by_y.reshape(-1, gridsize)
+    by_x = np.take_along_axis(rows, positions[rows, 1].argsort(axis=1, kind="stable"), axis=1)
+    return by_x.reshape(groups.shape)
+
+
+def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups: int) -> None:
+    if n_groups < 1:
+        raise PtychoError(f"n_groups: {n_groups} given, at least 1 is needed.")
+    if channels == 1:
+        if n_groups > seeds:
+            raise PtychoError(
+                f"n_groups: {n_groups} groups of one frame asked of {seeds} frames; "
+                "ask for fewer, or use gridsize 2 or 3, where a frame can be in many groups."
+            )
+        return
+    if neighbor_count < channels - 1:
+        raise PtychoError(
+            f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
+            f"{channels - 1} neighbours of its seed."
+        )
+    if count <= neighbor_count:
+        raise PtychoError(
+            f"neighbor_count: {neighbor_count} neighbours asked of a scan of {count} frames; "
+            f"at most {count - 1} are there."
+        )

@@ -1,0 +1,154 @@
+"""A trained run and a scan in, an image of the object out."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.bundle import Run
+from ptychopinn.dataset import GroupDataset
+from ptychopinn.errors import PtychoError
+from ptychopinn.grouping import form_groups, usual_neighbor_count
+from ptychopinn.losses import poisson_deviance
+from ptychopinn.model import Illumination
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.reassembly import group_phases, stitch
+from ptychopinn.scan import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """An image of the object.
+
+    Attributes:
+        object: (H, W) complex64 transmission; 0 where no patch lies.
+        origin: object-frame (y, x) of pixel [0, 0], whole pixels.
+        coverage: (H, W) float32, photons per pixel that the probe laid there over the scan.
+        positions: (n, 2) float64 object-frame positions (y, x) of the frames used.
+        pixel_size_m: edge of a pixel, when known.
+        deviance: mean Poisson deviance per detector pixel of the counts under this image; about 1 at the noise.
+        seconds: wall time of the steps.
+    """
+
+    object: NDArray[np.complex64]
+    origin: tuple[int, int]
+    coverage: NDArray[np.float32]
+    positions: NDArray[np.float64]
+    pixel_size_m: float | None = None
+    deviance: float = float("nan")
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
+        """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
+        out = np.zeros(shape, dtype=np.complex64)
+        (y, x), (height, width) = self.origin, self.object.shape
+        rows, cols = slice(max(y, 0), min(y + height, shape[0])), slice(max(x, 0), min(x + width, shape[1]))
+        out[rows, cols] = self.object[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
+        return out
+
+
+def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, device: str = "cpu") -> Reconstruction:
+    """Reconstruct a scan with one pass of a trained network.
+
+    Every frame seeds one group. Groups agree on their global phases, then one probe-weighted reassembly makes
+    the image. The result does not depend on ``batch_size``.
+
+    Args:
+        run: from :func:`ptychopinn.training.train` or :func:`ptychopinn.bundle.load_run`.
+        scan: of any object; its own probe and counts are used.
+        batch_size: groups per network call.
+        synchronise: find the groups' global phases first.
+        device: torch device.
+
+    Raises:
+        PtychoError: when the scan has fewer frames than a group.
+    """
+    marks = [time.perf_counter()]
+    model = run.model.to(device)
+    light = Illumination.of(scan).to(device)
+    dataset = GroupDataset(scan, _groups(run, scan))
+    patches = _predict(run, dataset, light, batch_size, device)
+    marks.append(time.perf_counter())
+    places = torch.from_numpy(scan.positions[dataset.groups])
+    origin, shape = _canvas(scan)
+    places = (places - torch.tensor(origin)).to(torch.float32)
+    weight = probe_intensity(light.probe)
+    phases = group_phases(patches, places, weight, scan.probe_diameter / 2) if synchronise else None
+    marks.append(time.perf_counter())
+    image, coverage = stitch(patches, places, shape, weight, phases)
+    image = _common_phase(image, coverage)
+    marks.append(time.perf_counter())
+    deviance = deviance_per_pixel(image, origin, scan, light)
+    model.cpu()
+    names = ("network", "phases", "stitch")
+    return Reconstruction(
+        object=image.cpu().numpy(),
+        origin=origin,
+        coverage=coverage.cpu().numpy(),
+        positions=scan.positions,
+        pixel_size_m=scan.pixel_size_m,
+        deviance=deviance,
+        seconds={name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)},
+    )
+
+
+def deviance_per_pixel(image: Tensor, origin: tuple[int, int], scan: Scan, light: Illumination, chunk: int = 64) -> float:
+    """Mean Poisson deviance per good detector pixel of a scan under an image.
+
+    Args:
+        image: (H, W) complex.
+        origin: object-frame (y, x) of its pixel [0, 0].
+        scan: measured counts and positions.
+        light: probe and mask on the device of ``image``.
+        chunk: frames at once.
+    """
+    positions = torch.from_numpy(scan.positions - np.array(origin))
+    total = 0.0
+    for rows in torch.arange(len(scan)).split(chunk):
+        places = positions[rows].to(image.device, torch.float32)
+        rate = diffract(light.probe, extract_patches(image, places, scan.N))
+        deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
+        kept = deviance if light.good_pixels is None else deviance[:, light.good_pixels]
+        total += float(kept.mean(dim=tuple(range(1, kept.ndim))).sum())
+    return total / len(scan)
+
+
+def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
+    gridsize = run.settings.model.gridsize
+    if len(scan) < gridsize**2:
+        raise PtychoError(
+            f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: a group needs {gridsize**2}."
+        )
+    wanted = run.settings.data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
+    return form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)
+
+
+def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:
+    """Patches (n, C, N, N) complex64 of every group, on the CPU."""
+    count, channels = dataset.groups.shape
+    size = dataset.scan.N
+    patches = torch.empty(count, channels, size, size, dtype=torch.complex64)
+    with torch.inference_mode():
+        for rows in torch.arange(count).split(batch_size):
+            batch = dataset.__getitems__(rows.tolist())
+            found = run.model(batch.counts.to(device), batch.offsets.to(device), light, batch.reach)[-1]
+            patches[rows] = found.cpu()
+    return patches
+
+
+def _canvas(scan: Scan) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Origin and shape of the smallest whole-pixel canvas that holds every patch."""
+    low = np.floor(scan.positions.min(axis=0)).astype(int) - scan.N // 2
+    high = np.ceil(scan.positions.max(axis=0)).astype(int) + scan.N // 2 + 1
+    return (int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))
+
+
+def _common_phase(image: Tensor, coverage: Tensor) -> Tensor:
+    """Turn the free global phase so that the light-weighted mean of the object is real and positive."""
+    mean = (image * coverage).sum()
+    return image * torch.polar(torch.ones_like(mean.real), -mean.angle())

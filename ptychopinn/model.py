@@ -1,0 +1,140 @@
+"""Network and physics together: counts of a group in, object patches and expected counts out."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ptychopinn import features
+from ptychopinn.config import ModelConfig
+from ptychopinn.network import UNet, to_complex
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.reassembly import reassemble
+from ptychopinn.scan import Scan
+
+BASE_WIDTH = 16
+"""Channels at full size for ``n_filters_scale`` 1."""
+
+SCALE_FRAMES = 4096
+"""Frames that decide the input scale of amplitudes."""
+
+
+class Illumination(NamedTuple):
+    """What a model needs to know of the experiment besides the frames.
+
+    Attributes:
+        probe: (m, N, N) complex64, sqrt(photons).
+        good_pixels: (N, N) bool or None.
+        support: edge of the central square that the probe lights (``Scan.support``).
+        scale: input scale of the amplitudes (``features.amplitude_scale``).
+    """
+
+    probe: Tensor
+    good_pixels: Tensor | None
+    support: int
+    scale: float
+
+    @classmethod
+    def of(cls, scan: Scan) -> "Illumination":
+        """What a scan says of its experiment."""
+        sample = scan.frames(slice(0, SCALE_FRAMES))
+        return cls(
+            probe=torch.from_numpy(scan.probe),
+            good_pixels=None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels),
+            support=scan.support,
+            scale=features.amplitude_scale(sample),
+        )
+
+    def to(self, device: torch.device | str) -> "Illumination":
+        """The same on another device."""
+        mask = None if self.good_pixels is None else self.good_pixels.to(device)
+        return self._replace(probe=self.probe.to(device), good_pixels=mask)
+
+
+class PtychoModel(nn.Module):
+    """C frames of a group to C complex patches, and patches to expected counts.
+
+    With ``realspace`` features the network works on a canvas that holds the group. Each of its stages sees the
+    corrections that one projection step asks of the estimate so far (vacuum at first) and adds its own change:
+    an unrolled reconstruction whose steps are learnt. With ``amplitude`` features it maps frames to patches.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = max(4, round(BASE_WIDTH * config.n_filters_scale))
+        channels = config.gridsize**2
+        if config.features == "amplitude":
+            self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
+        else:
+            self.networks = nn.ModuleList(
+                UNet(3 * channels + 2, 2, width, config.depth) for _ in range(config.stages)
+            )
+
+    def forward(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
+        """Predict the patches of every group, once per stage; the last entry is the answer.
+
+        Args:
+            counts: (B, C, N, N) photons.
+            offsets: (B, C, 2) positions relative to the centre of the group, pixels (y, x).
+            light: the experiment.
+            reach: whole pixels by which any group of the data set extends, so that its canvas, and so the
+                result, does not depend on which groups share a batch.
+
+        Returns:
+            (B, C, N, N) complex64 for each stage.
+        """
+        if self.config.features == "amplitude":
+            return [self._from_amplitudes(counts, light.scale)]
+        return self._from_corrections(counts, offsets, light, reach)
+
+    def predict_counts(self, patches: Tensor, offsets: Tensor, light: Illumination, reach: int) -> Tensor:
+        """Patches of a group -> one object -> expected photons, so that overlapping patches must agree.
+
+        Args:
+            patches: (B, C, N, N) complex.
+            offsets: (B, C, 2) pixels.
+            light: the experiment.
+            reach: as in :meth:`forward`.
+
+        Returns:
+            (B, C, N, N) photons.
+        """
+        size = patches.shape[-1]
+        if patches.shape[1] > 1:
+            edge = size + 2 * (reach + 1)
+            places = offsets + edge // 2
+            canvas, _ = reassemble(patches, places, (edge, edge), probe_intensity(light.probe))
+            patches = extract_patches(canvas, places, size)
+        return diffract(light.probe, patches)
+
+    def _from_amplitudes(self, counts: Tensor, scale: float) -> Tensor:
+        edge = self._multiple(counts.shape[-1])
+        pad = edge - counts.shape[-1]
+        amplitudes = nn.functional.pad(counts.sqrt() * scale, (0, pad, 0, pad))
+        patches = to_complex(self.networks[0](amplitudes))
+        return patches[..., : counts.shape[-1], : counts.shape[-1]]
+
+    def _from_corrections(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
+        size = counts.shape[-1]
+        edge = self._multiple(light.support + 2 * reach)
+        places = offsets + edge // 2
+        share = features.probe_share(light.probe, light.support)
+        patches = torch.ones_like(counts, dtype=torch.complex64)
+        channels = counts.new_zeros(len(counts), 2, edge, edge)
+        stages = []
+        for network in self.networks:
+            found = features.corrections(counts, light.probe, patches, light.support, light.good_pixels)
+            seen = features.realspace_channels(found, share, places, edge)
+            channels = channels + network(torch.cat([seen, channels], dim=1))
+            canvas = to_complex(channels)[:, 0]
+            # Outside the canvas the probe has no power; vacuum stands there.
+            patches = 1 + extract_patches(canvas - 1, places, size)
+            stages.append(patches)
+        return stages
+
+    def _multiple(self, edge: int) -> int:
+        step = 2**self.config.depth
+        return -(-edge // step) * step

@@ -1,0 +1,77 @@
+"""From feature channels to the logarithm-free complex image: a small U-Net. No physics."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PHASE_SCALE = 2.0
+"""Radians per unit of the phase channel."""
+
+
+class UNet(nn.Module):
+    """Residual encoder-decoder with skips by addition; its last layer starts at zero.
+
+    Args:
+        channels_in: input channels.
+        channels_out: output channels.
+        width: channels at full size; doubled at each of ``depth`` halvings.
+        depth: halvings; the image edge must be a multiple of ``2 ** depth``.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, width: int, depth: int) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.enter = nn.Conv2d(channels_in, width, 3, padding=1)
+        self.encode = nn.ModuleList(_Block(w) for w in widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 2, stride=2) for i in range(depth))
+        self.bottom = nn.Sequential(_Block(widths[-1]), _Block(widths[-1]))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(widths[i + 1], widths[i], 2, stride=2) for i in range(depth))
+        self.decode = nn.ModuleList(_Block(w) for w in widths[:-1])
+        self.leave = nn.Conv2d(width, channels_out, 3, padding=1)
+        # Training starts from "no correction", which is vacuum or the previous stage.
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, M, M) -> (B, channels_out, M, M)."""
+        x = self.enter(x)
+        skips = []
+        for encode, down in zip(self.encode, self.down, strict=True):
+            x = encode(x)
+            skips.append(x)
+            x = down(x)
+        x = self.bottom(x)
+        for up, decode, skip in zip(self.up[::-1], self.decode[::-1], skips[::-1], strict=True):
+            x = decode(up(x) + skip)
+        out: Tensor = self.leave(functional.gelu(x))
+        return out
+
+
+class _Block(nn.Module):
+    """Pre-activation residual block of two 3 x 3 convolutions, no normalisation: amplitudes mean something."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.second(functional.gelu(self.first(functional.gelu(x))))
+        return x + 0.5 * change
+
+
+def to_complex(channels: Tensor) -> Tensor:
+    """Amplitude ``softplus(a + ln(e - 1))``, phase ``2 b`` rad: zero channels are vacuum.
+
+    The amplitude is positive and unbounded above, the phase free.
+
+    Args:
+        channels: (B, 2 n, M, M); the first n are a, the last n are b.
+
+    Returns:
+        (B, n, M, M) complex.
+    """
+    a, b = channels.float().chunk(2, dim=1)
+    return torch.polar(functional.softplus(a + math.log(math.e - 1)), PHASE_SCALE * b)

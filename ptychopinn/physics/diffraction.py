@@ -1,0 +1,60 @@
+"""From object patches to expected counts on the detector."""
+
+import torch
+from torch import Tensor
+
+from ptychopinn.physics.fourier import from_detector, to_detector
+
+POWER_FLOOR = 1e-9
+"""Photons; below it a field has no phase to keep, and the gradient of its modulus stays finite."""
+
+
+def exit_waves(probe: Tensor, patches: Tensor) -> Tensor:
+    """Multiply every patch with every incoherent probe mode.
+
+    Args:
+        probe: (m, N, N) complex, sqrt(photons).
+        patches: (..., N, N) complex transmission.
+
+    Returns:
+        (..., m, N, N) complex.
+    """
+    return probe * patches[..., None, :, :]
+
+
+def diffract(probe: Tensor, patches: Tensor) -> Tensor:
+    """Expected counts: ``sum over modes of |to_detector(probe_m * patch)|^2``.
+
+    Args:
+        probe: (m, N, N) complex, sqrt(photons).
+        patches: (..., N, N) complex transmission.
+
+    Returns:
+        (..., N, N) real, photons per detector pixel.
+    """
+    field = to_detector(exit_waves(probe, patches))
+    return (field.real.square() + field.imag.square()).sum(dim=-3)
+
+
+def project_to_counts(probe: Tensor, patches: Tensor, counts: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One projection step: how the exit waves must change to give the measured counts.
+
+    The detector field keeps its phase and takes the measured modulus,
+    ``F^-1[sqrt(k) * F psi / |F psi|] - psi``, the modes sharing the modulus in proportion. For the amplitude
+    likelihood this is the full Newton step in psi (Maiden & Rodenburg, Ultramicroscopy 109, 2009).
+
+    Args:
+        probe: (m, N, N) complex, sqrt(photons).
+        patches: (..., N, N) complex transmission.
+        counts: (..., N, N) photons.
+        mask: (N, N) bool, True where the detector pixel counts; the others keep what the model says.
+
+    Returns:
+        (..., m, N, N) complex change of the exit waves.
+    """
+    field = to_detector(exit_waves(probe, patches))
+    power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True)
+    ratio = counts.unsqueeze(-3).sqrt() * power.clamp_min(POWER_FLOOR).rsqrt() - 1
+    if mask is not None:
+        ratio = ratio * mask
+    return from_detector(ratio * field)

@@ -1,0 +1,60 @@
+"""Probes: making, normalising and measuring the illumination."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def curved_disc(size: int, radius: float, curvature: float = 0.0, softness: float = 1.0) -> Tensor:
+    """A soft-edged disc with a parabolic wavefront, of unit power.
+
+    ``A(r) exp(i curvature (r / radius)^2)`` with ``A`` falling from 1 to 0 around ``radius`` as a logistic
+    step of width ``softness``.
+
+    Args:
+        size: edge N in pixels.
+        radius: pixels.
+        curvature: phase at the edge of the disc in rad.
+        softness: pixels over which the edge falls.
+
+    Returns:
+        (1, N, N) complex64, ``sum |P|^2 = 1``.
+    """
+    axis = torch.arange(size, dtype=torch.float64) - size // 2
+    r = torch.hypot(axis[:, None], axis[None, :])
+    amplitude = torch.sigmoid((radius - r) / softness)
+    field = torch.polar(amplitude, curvature * (r / radius).square())[None]
+    return normalise_probe(field, 1.0).to(torch.complex64)
+
+
+def probe_power(probe: Tensor) -> Tensor:
+    """Power of each mode, ``sum |P_m|^2`` in photons: (..., m, N, N) -> (..., m)."""
+    return (probe.real.square() + probe.imag.square()).sum(dim=(-2, -1))
+
+
+def probe_intensity(probe: Tensor) -> Tensor:
+    """Photons per object pixel summed over modes: (..., m, N, N) -> (..., N, N)."""
+    return (probe.real.square() + probe.imag.square()).sum(dim=-3)
+
+
+def normalise_probe(probe: Tensor, photons: float) -> Tensor:
+    """Scale a probe so that its modes together carry ``photons``: (m, N, N) -> (m, N, N)."""
+    return probe * math.sqrt(photons / float(probe_power(probe).sum()))
+
+
+def probe_width(probe: Tensor, level: float = 0.5) -> float:
+    """Diameter in pixels of the disc that has the area where the intensity exceeds ``level`` of its robust peak.
+
+    With ``level`` 0.5 this is the full width at half maximum of a smooth probe. The peak is the 99th
+    percentile of the pixels that hold 99 % of the power, so that one hot pixel does not decide.
+
+    Args:
+        probe: (m, N, N) complex.
+        level: fraction of the peak.
+    """
+    intensity = probe_intensity(probe).double().flatten()
+    ranked = intensity.sort(descending=True).values
+    lit = int((ranked.cumsum(0) < 0.99 * ranked.sum()).sum()) + 1
+    peak = ranked[:lit].quantile(0.99)
+    return 2.0 * math.sqrt(int((intensity > level * peak).sum()) / math.pi)

@@ -1,0 +1,153 @@
+"""Patches to image: one weighted reassembly, and the global phases that groups must agree on before it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph, linalg
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ptychopinn.physics.patches import extract_patches, place_patches
+
+LINKS = 16
+"""Overlapping partners that each group is compared with."""
+
+CHUNK = 256
+"""Patches handled at once where all of them would not fit."""
+
+
+def reassemble(patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean of overlapping patches: ``place(w p) / place(w)``, 0 where nothing covers.
+
+    Args:
+        patches: (..., n, N, N) complex.
+        positions: (..., n, 2) patch centres (y, x), pixels.
+        shape: height and width of the image.
+        weight: (N, N) real, >= 0: probe intensity, ones, or a mask.
+
+    Returns:
+        The image (..., H, W) and its coverage ``place(w)`` (..., H, W).
+    """
+    total = place_patches(weight * patches, positions, shape)
+    coverage = place_patches(weight.expand(patches.shape), positions, shape)
+    return normalise(total, coverage), coverage
+
+
+def normalise(total: Tensor, coverage: Tensor) -> Tensor:
+    """Divide a weighted sum by its weights; 0 where the weights vanish."""
+    floor = torch.finfo(coverage.dtype).tiny
+    return torch.where(coverage > floor, total / coverage.clamp_min(floor), torch.zeros_like(total))
+
+
+def stitch(
+    patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor, phases: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reassemble groups chunk by chunk on one canvas.
+
+    Args:
+        patches: (n, C, N, N) complex, on any device; chunks move to the device of ``weight``.
+        positions: (n, C, 2) pixels on the canvas.
+        shape: of the canvas.
+        weight: (N, N) real.
+        phases: (n,) rad to subtract from each group.
+
+    Returns:
+        Image (H, W) and coverage (H, W), on the device of ``weight``.
+    """
+    device = weight.device
+    total = torch.zeros(shape, dtype=torch.complex64, device=device)
+    coverage = torch.zeros(shape, device=device)
+    size = patches.shape[-1]
+    for rows in torch.arange(len(patches)).split(CHUNK):
+        part = patches[rows].to(device)
+        if phases is not None:
+            turn = torch.polar(torch.ones(len(rows)), -phases[rows].float()).to(device)
+            part = part * turn[:, None, None, None]
+        flat, places = part.reshape(-1, size, size), positions[rows].reshape(-1, 2).to(device)
+        total += place_patches(weight * flat, places, shape)
+        coverage += place_patches(weight.expand(flat.shape), places, shape)
+    return normalise(total, coverage), coverage
+
+
+def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: float) -> Tensor:
+    """Find the global phase of every group from the overlaps between groups.
+
+    Groups a and b that overlap give ``A_ab = sum sqrt(w_a w_b) p_a p_b^*``. The phases are those of the leading
+    eigenvector of the degree-normalised Hermitian matrix A (Singer, Appl. Comput. Harmon. Anal. 30, 2011),
+    found by Lanczos iteration for each connected set of groups.
+
+    Args:
+        patches: (n, C, N, N) complex.
+        positions: (n, C, 2) pixels.
+        weight: (N, N) real, >= 0.
+        reach: distance in pixels up to which patches share light.
+
+    Returns:
+        (n,) float64 rad on the CPU; subtract them. Each connected set keeps an arbitrary common phase.
+    """
+    lead, places = _representatives(patches, positions)
+    pairs = _links(places.double().numpy(), reach)
+    if len(pairs) == 0:
+        return torch.zeros(len(patches), dtype=torch.float64)
+    root = weight.sqrt()
+    products = []
+    for chunk in torch.from_numpy(pairs).split(CHUNK):
+        a, b = chunk.T
+        here = patches[a, lead[a]].to(root.device) * root
+        there = patches[b, lead[b]].to(root.device) * root
+        offsets = (places[a] - places[b]).to(root.device)[:, None] + patches.shape[-1] // 2
+        seen = extract_patches(there, offsets, patches.shape[-1])[:, 0]
+        products.append((here * seen.conj()).sum(dim=(-2, -1)).cpu())
+    return torch.from_numpy(_leading_phases(pairs, torch.cat(products).numpy(), len(patches)))
+
+
+def _representatives(patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """The frame nearest to the centre of each group (n,), and its position (n, 2)."""
+    distance = (positions - positions.mean(dim=1, keepdim=True)).norm(dim=-1)
+    lead = distance.argmin(dim=1)
+    return lead, positions[torch.arange(len(patches)), lead].cpu()
+
+
+def _links(places: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
+    """Pairs (p, 2) of overlapping groups: near ones and, in growing steps, farther ones up to ``reach``."""
+    count = len(places)
+    tree = cKDTree(places)
+    inside = int(np.median(tree.query_ball_point(places, reach, return_length=True))) - 1
+    furthest = min(max(inside, LINKS), count - 1)
+    if furthest < 1:
+        return np.empty((0, 2), dtype=np.int64)
+    ranks = np.unique(np.geomspace(1, furthest, LINKS).round().astype(int))
+    distance, found = tree.query(places, k=furthest + 1)
+    partner, far = found[:, ranks].ravel(), distance[:, ranks].ravel()
+    itself = np.repeat(np.arange(count), len(ranks))
+    pairs = np.sort(np.stack([itself, partner], axis=1)[(far <= 2 * reach) & (itself != partner)], axis=1)
+    return np.unique(pairs, axis=0).astype(np.int64)
+
+
+def _leading_phases(pairs: NDArray[np.int64], products: NDArray[np.complex64], count: int) -> NDArray[np.float64]:
+    """Phases of the leading eigenvector of each connected block of the Hermitian matrix of ``products``."""
+    upper = sparse.coo_matrix((products.astype(np.complex128), (pairs[:, 0], pairs[:, 1])), (count, count)).tocsr()
+    matrix = upper + upper.conj().T
+    degree = np.asarray(abs(matrix).sum(axis=1)).ravel()
+    scale = sparse.diags(1 / np.sqrt(np.maximum(degree, np.finfo(np.float64).tiny)))
+    matrix = (scale @ matrix @ scale).tocsr()
+    sets, label = csgraph.connected_components(abs(matrix), directed=False)
+    phases = np.zeros(count)
+    for number in range(sets):
+        members = np.flatnonzero(label == number)
+        if len(members) > 1:
+            phases[members] = np.angle(_leading_vector(matrix[members][:, members]))
+    return phases
+
+
+def _leading_vector(matrix: sparse.csr_matrix) -> NDArray[np.complex128]:
+    count = matrix.shape[0]
+    if count <= 64:
+        return np.linalg.eigh(matrix.toarray())[1][:, -1]
+    start = np.ones(count, dtype=np.complex128)
+    try:
+        return linalg.eigsh(matrix, k=1, which="LA", v0=start, tol=1e-5, maxiter=20 * count)[1][:, 0]
+    except linalg.ArpackNoConvergence as error:
+        # Nearly disconnected sets converge slowly; the best vector so far orders them well enough.
+        return error.eigenvectors[:, 0] if error.eigenvectors.size else start

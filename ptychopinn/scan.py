@@ -1,0 +1,189 @@
+"""A scan: counts, positions and probe, checked once when built."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import signal
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.physics.fourier import fourier_crop
+from ptychopinn.physics.probe import probe_intensity, probe_width
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One ptychographic measurement, valid by construction.
+
+    Attributes:
+        counts: (n, N, N) photons, any real dtype, zero frequency at ``[N // 2, N // 2]``; N even.
+        positions: (n, 2) float64 object pixels (y, x): ``patch[r, c] = object[y - N/2 + r, x - N/2 + c]``.
+        probe: (m, N, N) complex64 in sqrt(photons).
+        object: (H, W) complex64 transmission when a truth or a guess is known.
+        good_pixels: (N, N) bool, False where the detector is not to be believed.
+        pixel_size_m: edge of an object pixel in metres.
+        notes: what the reader assumed or changed, one sentence each.
+    """
+
+    counts: NDArray[np.generic]
+    positions: NDArray[np.float64]
+    probe: NDArray[np.complex64]
+    object: NDArray[np.complex64] | None = None
+    good_pixels: NDArray[np.bool_] | None = None
+    pixel_size_m: float | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Check every contract that the rest of the package relies on."""
+        _check_frames(self.counts, self.positions)
+        _check_probe(self.probe, self.N)
+        if self.object is not None and (self.object.ndim != 2 or not np.isfinite(self.object).all()):
+            raise PtychoError(f"object: shape {self.object.shape}; a finite (H, W) array is needed.")
+        if self.good_pixels is not None and self.good_pixels.shape != self.counts.shape[1:]:
+            raise PtychoError(
+                f"bad_pixels: shape {self.good_pixels.shape}; the frames are {self.counts.shape[1:]}."
+            )
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.counts)
+
+    @property
+    def N(self) -> int:  # noqa: N802 - the field's name
+        """Edge of a frame in pixels."""
+        return self.counts.shape[-1]
+
+    @property
+    def canvas_shape(self) -> tuple[int, int]:
+        """Height and width of an object grid from [0, 0] that holds every patch."""
+        height, width = np.ceil(self.positions.max(axis=0)).astype(int) + self.N // 2 + 2
+        return int(height), int(width)
+
+    @cached_property
+    def photons(self) -> float:
+        """Mean photons per frame over the good pixels."""
+        total = sum(float(self.frames(block).sum()) for block in _blocks(len(self)))
+        return total / len(self)
+
+    @cached_property
+    def probe_diameter(self) -> float:
+        """Diameter of the probe in pixels (see :func:`ptychopinn.physics.probe.probe_width`)."""
+        return probe_width(torch.from_numpy(self.probe), level=0.1)
+
+    @property
+    def scan_box(self) -> tuple[slice, slice]:
+        """Whole object pixels between the outermost positions, where an image is scored."""
+        low = np.ceil(self.positions.min(axis=0)).astype(int)
+        high = np.floor(self.positions.max(axis=0)).astype(int) + 1
+        return slice(low[0], high[0]), slice(low[1], high[1])
+
+    def frames(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
+        """Counts of some frames as float32, bad pixels set to 0: (k, N, N)."""
+        block = torch.from_numpy(np.asarray(self.counts[index], dtype=np.float32))
+        return block if self.good_pixels is None else block * torch.from_numpy(self.good_pixels)
+
+    def subset(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Self:
+        """The same scan with some of its frames, in the order of ``index``."""
+        return replace(self, counts=self.counts[index], positions=self.positions[index])
+
+    def split(self, axis: str = "y", fraction: float = 0.5) -> tuple[Self, Self]:
+        """Cut the scan in two along ``"y"`` or ``"x"``; ``fraction`` of the frames, the lower ones, come first."""
+        if axis not in ("y", "x") or not 0 < fraction < 1:
+            raise PtychoError(f"split: axis {axis!r}, fraction {fraction}; axis y or x and 0 < fraction < 1 are needed.")
+        order = np.argsort(self.positions[:, "yx".index(axis)], kind="stable")
+        cut = round(fraction * len(self))
+        return self.subset(np.sort(order[:cut])), self.subset(np.sort(order[cut:]))
+
+    def move(self, *, swap_xy: bool = False, flip_x: bool = False, flip_y: bool = False) -> Self:
+        """Change the position convention: swap the axes, then mirror within the scanned range.
+
+        An object that came with the scan no longer lies under the positions and is dropped.
+        """
+        if not (swap_xy or flip_x or flip_y):
+            return self
+        positions = self.positions[:, ::-1].copy() if swap_xy else self.positions.copy()
+        for axis, flip in enumerate((flip_y, flip_x)):
+            if flip:
+                positions[:, axis] = positions[:, axis].max() + positions[:, axis].min() - positions[:, axis]
+        note = () if self.object is None else ("objectGuess dropped: the positions were swapped or mirrored.",)
+        return replace(self, positions=positions, object=None, notes=self.notes + note)
+
+    def crop(self, size: int) -> Self:
+        """Keep the central ``size`` x ``size`` detector pixels.
+
+        The object pixel grows by N / size: positions shrink, the probe is cropped in Fourier space and a known
+        object is low-passed and resampled.
+        """
+        full = self.N
+        if size == full:
+            return self
+        if size > full or size % 2 or size < 8:
+            raise PtychoError(f"crop: {size} given; an even number from 8 to {full} is needed.")
+        keep = slice(full // 2 - size // 2, full // 2 + size // 2)
+        probe = fourier_crop(torch.from_numpy(self.probe), size).numpy()
+        return replace(
+            self,
+            counts=self.counts[:, keep, keep],
+            positions=self.positions * (size / full),
+            probe=probe,
+            object=None if self.object is None else _resample(self.object, size, full),
+            good_pixels=None if self.good_pixels is None else self.good_pixels[keep, keep],
+            pixel_size_m=None if self.pixel_size_m is None else self.pixel_size_m * full / size,
+            notes=(*self.notes, f"Detector cropped from {full} to {size}: object pixels are {full / size:g}x larger."),
+        )
+
+    @cached_property
+    def support(self) -> int:
+        """Edge of the smallest central square, a multiple of 4, that holds 99.8 % of the probe's power."""
+        intensity = probe_intensity(torch.from_numpy(self.probe)).double()
+        for size in range(8, self.N, 4):
+            keep = slice(self.N // 2 - size // 2, self.N // 2 + size // 2)
+            if intensity[keep, keep].sum() >= 0.998 * intensity.sum():
+                return size
+        return self.N
+
+
+def _blocks(count: int, size: int = 1024) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
+    """Sample ``image`` every full / size pixels, from [0, 0], without aliasing."""
+    for axis in (0, 1):
+        step = full // np.gcd(size, full)
+        short = -image.shape[axis] % step
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (0, int(short))
+        image = np.pad(image, pad, mode="edge")
+        image = signal.resample(image, image.shape[axis] * size // full, axis=axis)
+    return image.astype(np.complex64)
+
+
+def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -> None:
+    if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2:
+        raise PtychoError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
+    if len(counts) == 0:
+        raise PtychoError("diffraction: no frames; at least one is needed.")
+    if positions.shape != (len(counts), 2):
+        raise PtychoError(f"positions: shape {positions.shape}; one (y, x) for each of {len(counts)} frames is needed.")
+    if not np.isfinite(positions).all():
+        bad = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+        raise PtychoError(f"positions: frame {bad} has a position that is not a finite number.")
+    for block in _blocks(len(counts)):
+        part = counts[block]
+        if not np.isfinite(part).all():
+            raise PtychoError(f"diffraction: NaN or infinity in frames {block.start} to {block.stop - 1}.")
+        if part.min() < 0:
+            raise PtychoError(f"diffraction: negative counts ({part.min()}) in frames {block.start} to {block.stop - 1}.")
+
+
+def _check_probe(probe: NDArray[np.complex64], size: int) -> None:
+    if probe.ndim != 3 or probe.shape[1:] != (size, size):
+        raise PtychoError(f"probe: shape {probe.shape}; (modes, {size}, {size}) is needed, as large as the frames.")
+    if not np.isfinite(probe).all():
+        raise PtychoError("probe: holds NaN or infinity.")
+    if not np.abs(probe).any():
+        raise PtychoError("probe: is zero everywhere; an illumination is needed.")

@@ -1,0 +1,65 @@
+"""Shared checks: adjoints, gradients, and seeded random data."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Operator = Callable[[Tensor], Tensor]
+
+
+def random_tensor(*shape: int, seed: int = 0, dtype: torch.dtype = torch.complex128) -> Tensor:
+    """Standard normal values, real or complex, drawn on the CPU from their own generator."""
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def random_positions(
+    *shape: int,
+    low: float,
+    high: float,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Uniform sub-pixel positions (*shape, 2) in [low, high)."""
+    drawn = torch.rand(*shape, 2, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    return low + (high - low) * drawn
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Complex inner product ``<a, b> = sum a conj(b)``."""
+    return torch.vdot(b.flatten(), a.flatten())
+
+
+def power(field: Tensor) -> Tensor:
+    """Squared norm ``sum |field|^2`` over all axes."""
+    return field.abs().square().sum()
+
+
+def assert_adjoint(forward: Operator, adjoint: Operator, x: Tensor, y: Tensor, rtol: float | None = None) -> None:
+    """Check ``<A x, y> = <x, A^H y>`` and that both operators keep shapes and dtype.
+
+    Args:
+        forward: A, from the space of ``x`` to the space of ``y``.
+        adjoint: A^H, the way back.
+        x: a random element of the domain of A.
+        y: a random element of its range, of the dtype of ``x``.
+        rtol: allowed difference relative to ``|A x| |y|``; 20 machine epsilons when None.
+    """
+    ax, ahy = forward(x), adjoint(y)
+    assert (ax.shape, ax.dtype) == (y.shape, y.dtype)
+    assert (ahy.shape, ahy.dtype) == (x.shape, x.dtype)
+    scale = float(torch.linalg.vector_norm(ax) * torch.linalg.vector_norm(y))
+    assert scale > 0, "the operator maps x to zero: the check would say nothing"
+    rtol = 20 * torch.finfo(x.dtype).eps if rtol is None else rtol
+    error = float((inner(ax, y) - inner(x, ahy)).abs())
+    assert error <= rtol * scale, f"<Ax, y> and <x, A^H y> differ by {error / scale:.1e} |Ax| |y|, allowed {rtol:.1e}"
+
+
+def assert_gradient_is_adjoint(forward: Operator, adjoint: Operator, x: Tensor, y: Tensor) -> None:
+    """Check that autograd sends a gradient ``y`` at ``A x`` to ``A^H y`` at ``x``.
+
+    This is torch's convention for complex tensors: the gradient of ``Re <A x, y>`` is ``A^H y``.
+    """
+    x = x.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(forward(x), x, grad_outputs=y)
+    torch.testing.assert_close(gradient, adjoint(y).detach())
