@@ -56,7 +56,7 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """How the network is trained."""
 
-    nepochs: int = Field(60, ge=1, description="passes over the scan")
+    nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1500 steps")
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
     batch_size: int = Field(16, ge=1, description="groups per optimiser step")
     learning_rate: float = Field(2e-3, gt=0, description="peak step size of AdamW")
@@ -84,6 +84,19 @@ class InferenceConfig(Section):
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
 
 
+class SimulationConfig(Section):
+    """What a simulated scan looks like when no file gives object, probe or positions."""
+
+    object: Literal["siemens", "lines"] = Field("siemens", description="a Siemens star, or thin lines on a field")
+    object_size: int = Field(256, ge=48, le=8192, description="edge of the object, px")
+    N: int = Field(64, ge=16, le=1024, multiple_of=2, description="edge of a frame, px")
+    step: float = Field(5.0, gt=0, description="distance between neighbouring positions, px")
+    jitter: float = Field(0.2, ge=0, le=0.5, description="largest random move of a position, in steps")
+    probe_radius: float = Field(12.0, gt=0, description="radius of the disc probe, px")
+    probe_curvature: float = Field(2.5, description="phase of the probe at its edge, rad")
+    interpolation: Literal["bilinear", "cubic"] = Field("bilinear", description="how the object is read between pixels")
+
+
 class Settings(Section):
     """All sections together."""
 
@@ -92,6 +105,7 @@ class Settings(Section):
     training: TrainingConfig = TrainingConfig()
     execution: ExecutionConfig = ExecutionConfig()
     inference: InferenceConfig = InferenceConfig()
+    simulation: SimulationConfig = SimulationConfig()
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its one name."""

@@ -1,6 +1,6 @@
 """Groups of frames as batches: from a measured scan, and from synthetic objects under its probe."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -128,7 +128,7 @@ class MixedDataset(Dataset[Batch]):
             return parts[0]
         first, second = parts
         joined = [torch.cat(pair) for pair in zip(first[:-1], second[:-1], strict=True)]
-        return Batch(*joined, reach=max(first.reach, second.reach))
+        return Batch(joined[0], joined[1], joined[2], joined[3], max(first.reach, second.reach))
 
 
 class Grouping(NamedTuple):
@@ -211,7 +211,7 @@ class ScanDataModule(lightning.LightningDataModule):
         return torch.from_numpy(np.stack(made))
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

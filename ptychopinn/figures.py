@@ -1,7 +1,7 @@
 """PNG figures: reconstructions, scans, patterns, probes and loss curves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ DPI = 130
 MAX_MODES = 3
 MAX_FRAMES = 4
 
-Real = NDArray[np.floating[Any]]
+Real = NDArray[np.floating[Any] | np.integer[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 Mask = NDArray[np.bool_]
 Extent = tuple[float, float, float, float]
@@ -81,7 +81,7 @@ def draw_patterns(path: Path, measured: Real, predicted: Real) -> None:
     _save(_patterns_figure(measured, predicted), path)
 
 
-def draw_history(path: Path, columns: dict[str, Sequence[float]]) -> None:
+def draw_history(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
     """Draw loss curves against the epoch, one panel per quantity, with a logarithmic axis where values allow.
 
     Args:
@@ -103,7 +103,8 @@ def draw_probe(path: Path, probe: Complex) -> None:
 
 def _figure(width: float, height: float, images_only: bool = True) -> Figure:
     """An empty figure, inches; with ``images_only`` no room is lost beside panels of fixed aspect."""
-    engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, wspace=0.02, compress=images_only)
+    gap = 0.02 if images_only else 0.06
+    engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, wspace=gap, compress=images_only)
     return Figure(figsize=(width, height), layout=engine)
 
 
@@ -133,6 +134,8 @@ def _panel(axes: Axes, data: Real, label: str, norm: Normalize, colours: str, ex
         interpolation_stage="rgba",
     )
     bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
+    if not isinstance(norm, LogNorm):
+        bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
     if norm.vmax == math.pi:
         bar.ax.yaxis.set_major_locator(FixedLocator([-math.pi, -math.pi / 2, 0, math.pi / 2, math.pi]))
         bar.ax.yaxis.set_major_formatter(FixedFormatter(["-π", "-π/2", "0", "π/2", "π"]))
@@ -192,8 +195,6 @@ class _View:
 def _view(coverage: Real, finite: Mask) -> _View:
     """The well covered area: at least a tenth of the light that a typical photon's pixel gets."""
     light = np.where(np.isfinite(coverage) & finite, coverage, 0).astype(np.float64)
-    if light.shape != coverage.shape or light.ndim != 2:
-        raise PtychoError(f"coverage: shape {coverage.shape}, but the image is {finite.shape}.")
     if not light.max() > 0:
         raise PtychoError("coverage: zero on every finite pixel of the image; there is nothing to draw.")
     # Weighted by itself, the mean does not feel the wide faint tails of a probe.
@@ -225,8 +226,8 @@ def _reconstruction_figure(
     columns = 2 if truth is None else 3
     height, width = (part.stop - part.start for part in view.window)
     side = 4.4 if truth is None else 3.9
-    tall = min(max(side * height / width, 1.6), 2 * side)
-    figure = _figure(columns * (side + 1.2), len(images) * (tall + 0.6) + 0.6)
+    tall = 0.93 * side * min(max(height / width, 0.25), 2.0)
+    figure = _figure(columns * (side + 1.2), len(images) * (tall + 0.6) + (0.7 if title else 0.4))
     grid = figure.subplots(len(images), columns, squeeze=False, sharex=True, sharey=True)
     amplitude_norm = _amplitude_norm(abs(images[-1])[view.mask])
     phase_norm = _phase_norm(np.angle(images[-1])[view.mask])
@@ -362,7 +363,7 @@ def _patterns_figure(measured: Real, predicted: Real) -> Figure:
     return figure
 
 
-def _history_figure(columns: dict[str, Sequence[float]]) -> Figure:
+def _history_figure(columns: Mapping[str, Sequence[float]]) -> Figure:
     curves: dict[str, dict[str, NDArray[np.float64]]] = {}
     for name, values in columns.items():
         stage, _, quantity = name.partition("_")
@@ -379,7 +380,8 @@ def _history_figure(columns: dict[str, Sequence[float]]) -> Figure:
             axes.plot(epochs[known], curve[known], style, marker="." if known.sum() < 60 else "", label=label)
         drawn = np.concatenate([curve[np.isfinite(curve)] for curve in curves[quantity].values()])
         axes.set_yscale("log" if drawn.size and drawn.min() > 0 else "linear")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.margins(x=0.05 if drawn.size > 2 else 0.5)
         axes.grid(True, which="both", alpha=0.25)
         axes.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
         axes.legend()

@@ -97,7 +97,9 @@ def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, 
     )
 
 
-def deviance_per_pixel(image: Tensor, origin: tuple[int, int], scan: Scan, light: Illumination, chunk: int = 64) -> float:
+def deviance_per_pixel(
+    image: Tensor, origin: tuple[int, int], scan: Scan, light: Illumination, chunk: int = 64
+) -> float:
     """Mean Poisson deviance per good detector pixel of a scan under an image.
 
     Args:
@@ -122,7 +124,7 @@ def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
     gridsize = run.settings.model.gridsize
     if len(scan) < gridsize**2:
         raise PtychoError(
-            f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: a group needs {gridsize**2}."
+            f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: groups need {gridsize**2}."
         )
     wanted = run.settings.data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
     return form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)

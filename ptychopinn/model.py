@@ -69,9 +69,7 @@ class PtychoModel(nn.Module):
         if config.features == "amplitude":
             self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
         else:
-            self.networks = nn.ModuleList(
-                UNet(3 * channels + 2, 2, width, config.depth) for _ in range(config.stages)
-            )
+            self.networks = nn.ModuleList(UNet(3 * channels + 2, 2, width, config.depth) for _ in range(config.stages))
 
     def forward(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
         """Predict the patches of every group, once per stage; the last entry is the answer.

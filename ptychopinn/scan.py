@@ -43,16 +43,14 @@ class Scan:
         if self.object is not None and (self.object.ndim != 2 or not np.isfinite(self.object).all()):
             raise PtychoError(f"object: shape {self.object.shape}; a finite (H, W) array is needed.")
         if self.good_pixels is not None and self.good_pixels.shape != self.counts.shape[1:]:
-            raise PtychoError(
-                f"bad_pixels: shape {self.good_pixels.shape}; the frames are {self.counts.shape[1:]}."
-            )
+            raise PtychoError(f"bad_pixels: shape {self.good_pixels.shape}; the frames are {self.counts.shape[1:]}.")
 
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.counts)
 
     @property
-    def N(self) -> int:  # noqa: N802 - the field's name
+    def N(self) -> int:
         """Edge of a frame in pixels."""
         return self.counts.shape[-1]
 
@@ -92,7 +90,9 @@ class Scan:
     def split(self, axis: str = "y", fraction: float = 0.5) -> tuple[Self, Self]:
         """Cut the scan in two along ``"y"`` or ``"x"``; ``fraction`` of the frames, the lower ones, come first."""
         if axis not in ("y", "x") or not 0 < fraction < 1:
-            raise PtychoError(f"split: axis {axis!r}, fraction {fraction}; axis y or x and 0 < fraction < 1 are needed.")
+            raise PtychoError(
+                f"split: axis {axis!r}, fraction {fraction}; axis y or x and 0 < fraction < 1 are needed."
+            )
         order = np.argsort(self.positions[:, "yx".index(axis)], kind="stable")
         cut = round(fraction * len(self))
         return self.subset(np.sort(order[:cut])), self.subset(np.sort(order[cut:]))
@@ -177,7 +177,9 @@ def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -
         if not np.isfinite(part).all():
             raise PtychoError(f"diffraction: NaN or infinity in frames {block.start} to {block.stop - 1}.")
         if part.min() < 0:
-            raise PtychoError(f"diffraction: negative counts ({part.min()}) in frames {block.start} to {block.stop - 1}.")
+            raise PtychoError(
+                f"diffraction: negative counts ({part.min()}) in frames {block.start} to {block.stop - 1}."
+            )
 
 
 def _check_probe(probe: NDArray[np.complex64], size: int) -> None:

@@ -175,7 +175,9 @@ def _mixture(rng: np.random.Generator, edge: int) -> NDArray[np.float64]:
         field += rng.uniform(0, 1) * _smooth(rng, edge, length)
     if rng.random() < 0.5:
         field = np.tanh(rng.uniform(1, 6) * field)
-    lines = ndimage.gaussian_filter(_lines(rng, edge, rng.integers(0, 60), (5.0, 150.0), True), rng.uniform(0.5, 1.2))
+    lines = ndimage.gaussian_filter(
+        _lines(rng, edge, int(rng.integers(0, 60)), (5.0, 150.0), True), rng.uniform(0.5, 1.2)
+    )
     lines /= max(float(abs(lines).max()), 1e-9)
     shapes = np.zeros((edge, edge))
     y, x = np.mgrid[:edge, :edge]

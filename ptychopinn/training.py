@@ -30,6 +30,9 @@ EARLY_STAGE_WEIGHT = 0.3
 
 WARMUP_STEPS = 100
 
+USUAL_STEPS = 1500
+"""Optimiser steps after which the loss of the reference scans has levelled off."""
+
 Report = Callable[[str], None]
 """Receives one line of progress."""
 
@@ -218,7 +221,7 @@ def _trainer(
             ModelCheckpoint(folder / "checkpoints", filename="best", monitor=monitor, save_last=True, save_top_k=1)
         )
     return lightning.Trainer(
-        max_epochs=settings.training.nepochs,
+        max_epochs=settings.training.nepochs or _usual_epochs(data),
         accelerator=device_of(settings),
         devices=1,
         logger=CSVLogger(folder, name="", version="") if folder is not None else False,
@@ -230,6 +233,11 @@ def _trainer(
         gradient_clip_val=settings.training.gradient_clip_val,
         reload_dataloaders_every_n_epochs=1,
     )
+
+
+def _usual_epochs(data: ScanDataModule) -> int:
+    """Passes over the scan that make about ``USUAL_STEPS`` steps."""
+    return max(1, math.ceil(USUAL_STEPS / len(data.train_dataloader())))
 
 
 def _load_best(trainer: lightning.Trainer, module: TrainingModule) -> None:

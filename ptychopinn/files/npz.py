@@ -36,13 +36,14 @@ def read_npz(path: Path, measurement: str | None = None, nphotons: float | None 
         if frame_key is None:
             raise PtychoError(f"neither diffraction nor diff3d is there; found: {', '.join(sorted(arrays))}.")
         positions = _positions(arrays)
+        bad_pixels = _bad_pixels(arrays, arrays[frame_key])
         counts, notes = _counts(arrays[frame_key], frame_key, _metadata(arrays), measurement, nphotons)
         return Scan(
             counts=counts,
             positions=positions,
             probe=_probe(arrays),
             object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
-            good_pixels=~np.asarray(arrays["bad_pixels"], dtype=bool) if "bad_pixels" in arrays else None,
+            good_pixels=None if bad_pixels is None else ~bad_pixels,
             pixel_size_m=_metadata(arrays).get("pixel_size_m"),
             notes=tuple(notes),
         )
@@ -150,6 +151,17 @@ def _counts(
     return counts, notes
 
 
+def _bad_pixels(arrays: dict[str, NDArray[Any]], frames: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """The detector mask, True where bad; the frames are cleared there, whatever stood in them."""
+    if "bad_pixels" not in arrays:
+        return None
+    bad = arrays["bad_pixels"].astype(bool)
+    if bad.shape != frames.shape[1:]:
+        raise PtychoError(f"bad_pixels: shape {bad.shape}; the frames are {frames.shape[1:]}.")
+    frames[:, bad] = 0
+    return bad
+
+
 def _positions(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     columns = []
     for key in ("ycoords", "xcoords"):
@@ -160,7 +172,9 @@ def _positions(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
             raise PtychoError(f"{key}: shape {column.shape}, dtype {column.dtype}; one number per frame is needed.")
         columns.append(column.astype(np.float64))
     if len(columns[0]) != len(columns[1]):
-        raise PtychoError(f"xcoords, ycoords: {len(columns[1])} and {len(columns[0])} entries; equal numbers are needed.")
+        raise PtychoError(
+            f"xcoords, ycoords: {len(columns[1])} and {len(columns[0])} entries; equal numbers are needed."
+        )
     return np.stack(columns, axis=-1)
 
 
@@ -179,4 +193,4 @@ def _complex(arrays: dict[str, NDArray[Any]], key: str) -> NDArray[np.complex64]
     value = arrays[key]
     if value.dtype.kind not in "cfui":
         raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
-    return np.squeeze(value, axis=-1).astype(np.complex64) if value.ndim == 3 and key == "objectGuess" and value.shape[-1] == 1 else value.astype(np.complex64)
+    return value.astype(np.complex64)

@@ -1,6 +1,5 @@
 """From object patches to expected counts on the detector."""
 
-import torch
 from torch import Tensor
 
 from ptychopinn.physics.fourier import from_detector, to_detector

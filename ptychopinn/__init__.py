@@ -1,0 +1,23 @@
+"""Physics-informed neural ptychography in PyTorch: scans in, images out."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptychopinn.api import infer, load_run, read_scan, simulate, train
+    from ptychopinn.inference import Reconstruction
+    from ptychopinn.scan import Scan
+
+__all__ = ["Reconstruction", "Scan", "infer", "load_run", "read_scan", "simulate", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``ptychopinn --help`` need not load torch."""
+    if name in __all__:
+        home = {"Scan": "ptychopinn.scan", "Reconstruction": "ptychopinn.inference"}.get(name, "ptychopinn.api")
+        return getattr(import_module(home), name)
+    raise AttributeError(f"module 'ptychopinn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

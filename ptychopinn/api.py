@@ -1,0 +1,109 @@
+"""The main job as five functions; settings are keyword arguments with the names of :mod:`ptychopinn.config`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptychopinn import bundle, inference, simulation, training
+from ptychopinn.bundle import Run
+from ptychopinn.config import DataConfig, Settings, SimulationConfig
+from ptychopinn.errors import PtychoError
+from ptychopinn.files import npz
+from ptychopinn.inference import Reconstruction
+from ptychopinn.physics.probe import curved_disc
+from ptychopinn.scan import Scan
+
+DEFAULT_PHOTONS = 1e6
+
+
+def read_scan(path: Path | str, **settings: Any) -> Scan:
+    """Read a scan file and prepare it.
+
+    Args:
+        path: NPZ file.
+        **settings: of ``DataConfig``: crop, flips, every k-th frame, measurement, nphotons.
+
+    Raises:
+        PtychoError: naming file and key, what is there and what is needed.
+    """
+    return open_scan(Path(path), Settings.of(settings).data)
+
+
+def open_scan(path: Path, data: DataConfig) -> Scan:
+    """:func:`read_scan` with a settings object."""
+    scan = npz.read_npz(path, data.measurement, data.nphotons)
+    if data.every > 1:
+        scan = scan.subset(slice(None, None, data.every))
+    scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
+    return scan if data.crop is None else scan.crop(data.crop)
+
+
+def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
+    """Simulate a scan of an embedded object, or of what a file holds.
+
+    Args:
+        source: NPZ file with any of objectGuess, probeGuess, xcoords and ycoords to use instead.
+        **settings: of ``SimulationConfig``, ``nphotons`` and ``seed``.
+
+    Raises:
+        PtychoError: when object, probe and positions do not fit together.
+    """
+    return make_scan(Settings.of(settings), None if source is None else Path(source))
+
+
+def make_scan(settings: Settings, source: Path | None = None) -> Scan:
+    """:func:`simulate` with a settings object."""
+    what, seed = settings.simulation, settings.training.seed
+    found = npz.read_object_and_probe(source) if source is not None else {}
+    if source is not None and not found:
+        raise PtychoError(f"{source}: holds none of objectGuess, probeGuess, xcoords and ycoords.")
+    image = found["object"] if "object" in found else _object(what, seed)
+    probe = found["probe"] if "probe" in found else _probe(what)
+    positions = found.get("positions")
+    if positions is None:
+        positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed)
+    nphotons = settings.data.nphotons or DEFAULT_PHOTONS
+    return simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation)
+
+
+def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
+    """Train a network on a scan.
+
+    Args:
+        scan: from :func:`read_scan` or :func:`simulate`.
+        out: folder for the bundle and checkpoints; nothing is written when None.
+        **settings: of ``ModelConfig``, ``TrainingConfig`` and the grouping part of ``DataConfig``.
+    """
+    run = training.train(scan, Settings.of(settings), None if out is None else Path(out))
+    if out is not None:
+        bundle.save_run(Path(out), run)
+    return run
+
+
+def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
+    """Reconstruct a scan with a trained run.
+
+    Args:
+        run: from :func:`train` or :func:`load_run`.
+        scan: of any object.
+        **settings: of ``InferenceConfig`` and ``accelerator``.
+    """
+    chosen = Settings.of(settings)
+    device = training.device_of(chosen)
+    return inference.infer(run, scan, chosen.inference.inference_batch_size, chosen.inference.synchronise, device)
+
+
+def load_run(path: Path | str) -> Run:
+    """Load a run folder or its ``wts.h5.zip``; nothing in it is executed."""
+    return bundle.load_run(path)
+
+
+def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.complex64]]:
+    if what.object == "lines":
+        return simulation.smooth_lines(what.object_size, seed)
+    return simulation.siemens_star(what.object_size)
+
+
+def _probe(what: SimulationConfig) -> np.ndarray[Any, np.dtype[np.complex64]]:
+    return curved_disc(what.N, what.probe_radius, what.probe_curvature).numpy()

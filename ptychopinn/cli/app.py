@@ -1,0 +1,63 @@
+"""``ptychopinn``: finds commands by name and turns errors into one line and an exit code."""
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from ptychopinn.errors import PtychoError
+
+COMMANDS = ("simulate", "train", "infer", "inspect", "demo")
+
+
+class _Commands(TyperGroup):
+    """Loads a command's module when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = get_command(import_module(f"ptychopinn.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PtychoError as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"ptychopinn: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Turn ptychography scans into images: simulate, train, infer.
+
+    Example: ptychopinn demo --out demo
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="ptychopinn")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What the commands share: options made from the settings, and one way to speak."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptychopinn.config import Settings, describe, resolve
+
+
+def setting(name: str, *flags: str) -> Any:
+    """The option of a setting: helped by its description; ``None`` means not given."""
+    return typer.Option(*flags, help=describe(name), show_default=False)
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the results; must be new or empty")]
+Config = Annotated[Path | None, typer.Option("--config", help="JSON file of settings; flags win over it")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a folder that ptychopinn wrote")]
+Crop = Annotated[int | None, setting("crop")]
+FlipX = Annotated[bool | None, setting("flip_x")]
+FlipY = Annotated[bool | None, setting("flip_y")]
+SwapXY = Annotated[bool | None, setting("swap_xy")]
+Every = Annotated[int | None, setting("every")]
+Measurement = Annotated[str | None, setting("measurement")]
+Photons = Annotated[float | None, setting("nphotons")]
+Accelerator = Annotated[str | None, setting("accelerator")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the last line only")]
+
+
+def given(ctx: typer.Context) -> dict[str, Any]:
+    """Settings that were given as flags, by name."""
+    names = Settings().flat()
+    return {name: value for name, value in ctx.params.items() if name in names and value is not None}
+
+
+def resolved(ctx: typer.Context) -> tuple[Settings, dict[str, str]]:
+    """Settings of a command from its flags and its ``--config``, and where each came from."""
+    return resolve(given(ctx), ctx.params.get("config"))
+
+
+def speaker(quiet: bool) -> Callable[[str], None]:
+    """A function that prints a line at once, or nothing."""
+    return (lambda line: None) if quiet else lambda line: typer.echo(line)
+
+
+def shows_bar(quiet: bool) -> bool:
+    """Whether a progress bar makes sense."""
+    return not quiet and sys.stdout.isatty()
+
+
+def new_app() -> typer.Typer:
+    """A Typer application for one command, in plain text."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None)

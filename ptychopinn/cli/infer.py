@@ -1,0 +1,44 @@
+"""``ptychopinn infer``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import common
+from ptychopinn.cli.common import setting
+
+app = common.new_app()
+
+
+@app.command()
+def infer(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(help="folder that 'train' wrote, or its wts.h5.zip")],
+    scan: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
+    out: common.Out,
+    crop: common.Crop = None,
+    every: common.Every = None,
+    flip_x: common.FlipX = None,
+    flip_y: common.FlipY = None,
+    swap_xy: common.SwapXY = None,
+    measurement: common.Measurement = None,
+    nphotons: common.Photons = None,
+    inference_batch_size: Annotated[int | None, setting("inference_batch_size")] = None,
+    synchronise: Annotated[bool | None, setting("synchronise")] = None,
+    accelerator: common.Accelerator = None,
+    config: common.Config = None,
+    overwrite: common.Overwrite = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Reconstruct a scan with a trained network, in one pass.
+
+    The scan is read as the training scan was (crop, flips) unless a flag says otherwise.
+
+    Example: ptychopinn infer run star.npz --out image
+    """
+    from ptychopinn import jobs
+
+    flags = common.given(ctx)
+    jobs.infer_folder(run, scan, out, flags, config, overwrite, common.speaker(quiet))
+    typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")

@@ -1,0 +1,50 @@
+"""``ptychopinn inspect``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import common
+from ptychopinn.errors import PtychoError
+
+app = common.new_app()
+
+
+@app.command()
+def inspect(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="PNG to write [default: FILE-inspect.png here]")
+    ] = None,
+    crop: common.Crop = None,
+    every: common.Every = None,
+    flip_x: common.FlipX = None,
+    flip_y: common.FlipY = None,
+    swap_xy: common.SwapXY = None,
+    measurement: common.Measurement = None,
+    nphotons: common.Photons = None,
+    config: common.Config = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing picture")] = False,
+) -> None:
+    """Print what to check first about a scan, and draw it.
+
+    Example: ptychopinn inspect star.npz
+    """
+    settings, _ = common.resolved(ctx)
+    picture = out or Path(f"{file.stem}-inspect.png")
+    if picture.suffix != ".png":
+        raise PtychoError(f"--out {picture}: the name of the picture must end in .png.")
+    if picture.exists() and not overwrite:
+        raise PtychoError(f"{picture}: exists already; give another --out, or --overwrite to replace it.")
+
+    from ptychopinn import api, figures, summary
+
+    scan = api.open_scan(file, settings.data)
+    rows = [("file", str(file)), *summary.summarise(scan)]
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        typer.echo(f"{label:<{width}}  {value}")
+    figures.draw_scan(picture, scan)
+    typer.echo(f"Picture: {picture}")

@@ -1,0 +1,50 @@
+"""``ptychopinn simulate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import common
+from ptychopinn.cli.common import setting
+from ptychopinn.errors import PtychoError
+
+app = common.new_app()
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Argument(help="NPZ file to write; must be new")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="NPZ file whose objectGuess, probeGuess, xcoords, ycoords to use")
+    ] = None,
+    nphotons: Annotated[float | None, typer.Option(help="photons per frame through vacuum [default: 1e6]")] = None,
+    object: Annotated[str | None, setting("object")] = None,
+    object_size: Annotated[int | None, setting("object_size")] = None,
+    N: Annotated[int | None, setting("N", "--N")] = None,
+    step: Annotated[float | None, setting("step")] = None,
+    jitter: Annotated[float | None, setting("jitter")] = None,
+    probe_radius: Annotated[float | None, setting("probe_radius")] = None,
+    probe_curvature: Annotated[float | None, setting("probe_curvature")] = None,
+    interpolation: Annotated[str | None, setting("interpolation")] = None,
+    seed: Annotated[int | None, typer.Option(help="of object, positions and noise [default: 0]")] = None,
+    config: common.Config = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
+) -> None:
+    """Simulate a scan of an embedded object, or of any object, probe and positions.
+
+    Example: ptychopinn simulate star.npz --nphotons 1e5
+    """
+    settings, _ = common.resolved(ctx)
+    if out.suffix != ".npz":
+        raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
+    if out.exists() and not overwrite:
+        raise PtychoError(f"{out}: exists already; give another name, or --overwrite to replace it.")
+
+    from ptychopinn import api
+    from ptychopinn.files.npz import write_npz
+
+    scan = api.make_scan(settings, source)
+    write_npz(out, scan)
+    typer.echo(f"{out}: {len(scan)} frames of {scan.N} x {scan.N} pixels, {scan.photons:.3g} photons per frame")

@@ -1,0 +1,160 @@
+"""What a command leaves on disk: one function per command that fills a folder."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptychopinn import api, bundle, figures, inference, metrics, training
+from ptychopinn.bundle import Run
+from ptychopinn.config import DataConfig, Settings, read_settings
+from ptychopinn.files.folder import file_hash, prepare_folder, write_json, write_provenance
+from ptychopinn.files.reconstruction import write_reconstruction
+from ptychopinn.inference import Reconstruction
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.scan import Scan
+
+Report = Callable[[str], None]
+PATTERNS_SHOWN = 3
+
+
+def train_folder(
+    source: Path,
+    out: Path,
+    settings: Settings,
+    sources: dict[str, str],
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+    progress_bar: bool = False,
+) -> Run:
+    """Train on a scan file and write a run folder: bundle, checkpoints, log, settings and pictures.
+
+    Args:
+        source: scan file.
+        out: new or empty folder, or an older run with ``overwrite``.
+        settings: effective settings.
+        sources: where each setting came from.
+        overwrite: replace an older run.
+        report: receives lines of progress.
+        progress_bar: draw one instead of lines per epoch.
+    """
+    scan = api.open_scan(source, settings.data)
+    for note in scan.notes:
+        report(note)
+    prepare_folder(out, overwrite)
+    origin = {"scan": str(source), "sha256": file_hash(source), "sources": sources}
+    provenance = write_provenance(out, "train", {**origin, "settings": settings.flat()})
+    write_json(out / "settings.json", settings.flat())
+    run = training.train(scan, settings, out, report, progress_bar)
+    run.provenance.update(provenance)
+    bundle.save_run(out, run)
+    figures.draw_probe(out / "probe.png", scan.probe)
+    figures.draw_history(out / "loss.png", _loss_columns(run))
+    return run
+
+
+def infer_folder(
+    run_path: Path,
+    source: Path,
+    out: Path,
+    flags: dict[str, Any],
+    config: Path | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> Reconstruction:
+    """Reconstruct a scan file with a trained run and write the image as HDF5, NPZ and PNG.
+
+    Args:
+        run_path: run folder or bundle.
+        source: scan file.
+        out: new or empty folder, or an older result with ``overwrite``.
+        flags: settings by name; they win over ``config``, which wins over what the run was trained with.
+        config: JSON file of settings.
+        overwrite: replace an older result.
+        report: receives lines of progress.
+    """
+    run = bundle.load_run(run_path)
+    reading = _reading_of(run) | (read_settings(config) if config else {}) | flags
+    settings = Settings.of(reading)
+    scan = api.open_scan(source, settings.data)
+    for note in scan.notes:
+        report(note)
+    chosen = settings.inference
+    device = training.device_of(settings)
+    result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device)
+    prepare_folder(out, overwrite)
+    inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
+    write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
+    save_reconstruction(out, result, scan)
+    total = sum(result.seconds.values())
+    report(
+        f"{len(scan)} frames in {total:.1f} s ("
+        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+        + f"); deviance per pixel {result.deviance:.3g}"
+    )
+    return result
+
+
+def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
+    """Write ``reconstruction.h5``, ``.npz`` and the pictures; with the scan's object beside it when ``truth``."""
+    arrays = {
+        "object": result.object,
+        "origin": np.array(result.origin),
+        "coverage": result.coverage,
+        "positions": result.positions,
+    }
+    attributes: dict[str, float | str] = {"deviance_per_pixel": result.deviance}
+    if result.pixel_size_m is not None:
+        attributes["pixel_size_m"] = result.pixel_size_m
+    write_reconstruction(out, arrays, attributes)
+    beside = on_grid_of(result, scan) if truth else None
+    figures.draw_reconstruction(
+        out / "reconstruction.png", result.object, result.coverage, pixel_size_m=result.pixel_size_m, truth=beside
+    )
+    shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
+    places = torch.from_numpy(scan.positions[shown] - np.array(result.origin)).to(torch.float32)
+    patches = extract_patches(torch.from_numpy(result.object), places, scan.N)
+    predicted = diffract(torch.from_numpy(scan.probe), patches).numpy()
+    figures.draw_patterns(out / "patterns.png", scan.frames(shown).numpy(), predicted)
+
+
+def on_grid_of(result: Reconstruction, scan: Scan) -> np.ndarray[Any, np.dtype[np.complex64]] | None:
+    """The scan's own object on the pixels of an image, padded with vacuum; None without an object."""
+    if scan.object is None:
+        return None
+    height, width = result.object.shape
+    rows = np.arange(height) + result.origin[0]
+    cols = np.arange(width) + result.origin[1]
+    inside = np.ix_(
+        np.flatnonzero((rows >= 0) & (rows < scan.object.shape[0])),
+        np.flatnonzero((cols >= 0) & (cols < scan.object.shape[1])),
+    )
+    grid = np.ones((height, width), dtype=np.complex64)
+    grid[inside] = scan.object[np.ix_(rows[inside[0][:, 0]], cols[inside[1][0]])]
+    return grid
+
+
+def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
+    """Scores of an image against the scan's object, between the outermost positions."""
+    assert scan.object is not None
+    box = scan.scan_box
+    return asdict(metrics.score(result.window(scan.object.shape)[box], scan.object[box]))
+
+
+def _reading_of(run: Run) -> dict[str, Any]:
+    """How the training scan was read: the part of its settings that another scan of the set-up shares."""
+    changed = {
+        name: value
+        for name, value in run.settings.data
+        if name in ("crop", "flip_x", "flip_y", "swap_xy", "measurement") and value != getattr(DataConfig(), name)
+    }
+    return changed
+
+
+def _loss_columns(run: Run) -> dict[str, list[float]]:
+    names = ("epoch", "train_loss", "val_loss")
+    return {name: [row[name] for row in run.history] for name in names if all(name in row for row in run.history)}
