@@ -119,11 +119,14 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
     places = torch.from_numpy(scan.positions[shown] - np.array(result.origin)).to(torch.float32)
     patches = extract_patches(torch.from_numpy(result.object), places, scan.N)
     predicted = diffract(torch.from_numpy(scan.probe), patches).numpy()
-    figures.draw_patterns(out / "patterns.png", scan.frames(shown).numpy(), predicted)
+    measured = scan.frames(shown).numpy()
+    if scan.good_pixels is not None:
+        measured[:, ~scan.good_pixels] = np.nan
+    figures.draw_patterns(out / "patterns.png", measured, predicted)
 
 
 def on_grid_of(result: Reconstruction, scan: Scan) -> np.ndarray[Any, np.dtype[np.complex64]] | None:
-    """The scan's own object on the pixels of an image, padded with vacuum; None without an object."""
+    """The scan's own object on the pixels of an image, NaN outside it; None without an object."""
     if scan.object is None:
         return None
     height, width = result.object.shape
@@ -133,7 +136,7 @@ def on_grid_of(result: Reconstruction, scan: Scan) -> np.ndarray[Any, np.dtype[n
         np.flatnonzero((rows >= 0) & (rows < scan.object.shape[0])),
         np.flatnonzero((cols >= 0) & (cols < scan.object.shape[1])),
     )
-    grid = np.ones((height, width), dtype=np.complex64)
+    grid = np.full((height, width), np.nan, dtype=np.complex64)
     grid[inside] = scan.object[np.ix_(rows[inside[0][:, 0]], cols[inside[1][0]])]
     return grid
 
@@ -156,5 +159,6 @@ def _reading_of(run: Run) -> dict[str, Any]:
 
 
 def _loss_columns(run: Run) -> dict[str, list[float]]:
-    names = ("epoch", "train_loss", "val_loss")
+    kinds = ("loss", "nll", "patch_error")
+    names = ["epoch", *(f"{stage}_{kind}" for kind in kinds for stage in ("train", "val"))]
     return {name: [row[name] for row in run.history] for name in names if all(name in row for row in run.history)}
