@@ -11,6 +11,9 @@ from ptychopinn.errors import PtychoError
 
 COMMANDS = ("simulate", "train", "infer", "inspect", "demo")
 
+# Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.
+WrongCall: Any = typer.BadParameter.__mro__[1]
+
 
 class _Commands(TyperGroup):
     """Loads a command's module when it is asked for."""
@@ -28,10 +31,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except PtychoError as error:
+        except (PtychoError, WrongCall) as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"ptychopinn: {error}", err=True)
+            text = str(error) if isinstance(error, PtychoError) else error.format_message()
+            typer.echo(f"ptychopinn: {text}", err=True)
             raise typer.Exit(error.exit_code) from None
 
 

@@ -1,0 +1,129 @@
+"""The commands as a user calls them, on a small scan."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ptychopinn.cli.app import app
+
+COMMANDS = ("simulate", "train", "infer", "inspect", "demo")
+
+
+def call(*arguments: object, cwd: Path) -> Any:
+    """Run a command in this process."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a simulated scan, a short run and an image of it."""
+    folder = tmp_path_factory.mktemp("work")
+    steps = (
+        ("simulate", "star.npz", "--N", 32, "--object-size", 96, "--probe-radius", 7, "--nphotons", "1e5"),
+        ("train", "star.npz", "--out", "run", "--nepochs", 2, "--teacher-epochs", 5),
+        ("infer", "run", "star.npz", "--out", "image"),
+    )
+    for step in steps:
+        done = call(*step, cwd=folder)
+        assert done.exit_code == 0, done.stderr
+        assert done.stderr == ""
+    return folder
+
+
+def test_simulate_writes_a_scan_with_its_truth(workplace: Path) -> None:
+    with np.load(workplace / "star.npz") as file:
+        assert file["diffraction"].dtype == np.uint16
+        assert file["objectGuess"].shape == (96, 96)
+        assert file["probeGuess"].shape == (1, 32, 32)
+
+
+def test_train_leaves_a_complete_run(workplace: Path) -> None:
+    names = {path.name for path in (workplace / "run").iterdir()}
+    expected = {"wts.h5.zip", "settings.json", "provenance.json", "metrics.csv", "checkpoints", "loss.png", "probe.png"}
+    assert expected == names
+    settings = json.loads((workplace / "run/settings.json").read_text())
+    assert settings["nepochs"] == 2
+    sources = json.loads((workplace / "run/provenance.json").read_text())["sources"]
+    assert sources["nepochs"] == "flag"
+    assert sources["gridsize"] == "default"
+
+
+def test_infer_writes_the_same_image_twice_over(workplace: Path) -> None:
+    with np.load(workplace / "image/reconstruction.npz") as npz, h5py.File(workplace / "image/reconstruction.h5") as h5:
+        for name in ("object", "origin", "coverage", "positions"):
+            assert np.array_equal(npz[name], h5[name][()])
+        assert npz["object"].dtype == np.complex64
+        assert npz["object"].shape == npz["coverage"].shape
+        assert float(npz["deviance_per_pixel"]) == h5.attrs["deviance_per_pixel"]
+    assert (workplace / "image/reconstruction.png").stat().st_size > 10_000
+
+
+def test_inspect_prints_and_draws(workplace: Path) -> None:
+    done = call("inspect", "star.npz", cwd=workplace)
+    assert done.exit_code == 0, done.stderr
+    for word in ("frames", "photons per frame", "probe", "overlap"):
+        assert word in done.stdout
+    assert (workplace / "star-inspect.png").stat().st_size > 10_000
+
+
+def test_settings_of_a_run_can_be_used_again(workplace: Path) -> None:
+    done = call("train", "star.npz", "--out", "again", "--config", "run/settings.json", "--nepochs", 1, cwd=workplace)
+    assert done.exit_code == 0, done.stderr
+    sources = json.loads((workplace / "again/provenance.json").read_text())["sources"]
+    assert sources["nepochs"] == "flag"
+    assert sources["gridsize"] == "run/settings.json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("infer", "run", "absent.npz", "--out", "x"), ("absent.npz", "no such file")),
+        (("infer", "absent", "star.npz", "--out", "x"), ("absent", "no such file")),
+        (("infer", "run", "star.npz", "--out", "image"), ("image", "--overwrite")),
+        (("infer", "run", "star.npz", "--out", "run", "--batch", "2"), ("--batch",)),
+        (("train", "star.npz", "--out", "run"), ("run", "--overwrite")),
+        (("train", "star.npz", "--out", "x", "--gridsize", "5"), ("gridsize", "5")),
+        (("train", "star.npz", "--out", "x", "--crop", "31"), ("crop", "31", "even")),
+        (("train", "star.npz", "--out", "x", "--config", "star.npz"), ("star.npz", "JSON")),
+        (("train", "star.npz"), ("--out",)),
+        (("simulate", "star.npz"), ("star.npz", "--overwrite")),
+        (("simulate", "scan.h5"), (".npz",)),
+        (("simulate", "new.npz", "--object-size", "60"), ("object", "60")),
+        (("inspect", "run/wts.h5.zip"), ("wts.h5.zip",)),
+        (("demo", "--out", ".", "--overwrite"), ("not written by ptychopinn",)),
+        (("trian",), ("trian",)),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    workplace: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    done = call(*arguments, cwd=workplace)
+    assert done.exit_code == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_debug_shows_the_traceback(workplace: Path) -> None:
+    command = [sys.executable, "-m", "ptychopinn.cli.app", "--debug", "infer", "run", "absent.npz", "--out", "x"]
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=120)
+    assert "Traceback" in done.stderr
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example(command: str, tmp_path: Path) -> None:
+    done = call(command, "--help", cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    assert f"Example: ptychopinn {command}" in done.stdout

@@ -1,0 +1,24 @@
+"""Shared small data: one simulated scan and one network trained on it, made once per session."""
+
+import pytest
+
+from ptychopinn.physics.probe import curved_disc
+from ptychopinn.scan import Scan
+from ptychopinn.simulation import raster, siemens_star, simulate
+
+
+@pytest.fixture(scope="session")
+def tiny_scan() -> Scan:
+    """64 frames of 32 x 32 pixels of a star of 80 x 80, a disc probe of radius 7, 1e5 photons per frame."""
+    positions = raster((80, 80), 32, step=6.0)
+    return simulate(siemens_star(80), curved_disc(32, 7.0, 2.5).numpy(), positions, nphotons=1e5)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_scan):
+    """A narrow network of two stages, trained on ``tiny_scan`` for a few seconds. Not to be changed."""
+    from ptychopinn.config import Settings
+    from ptychopinn.training import train
+
+    values = {"n_filters_scale": 0.25, "stages": 2, "nepochs": 6, "batch_size": 8, "learning_rate": 5e-3}
+    return train(tiny_scan, Settings.of({**values, "accelerator": "cpu"}))
