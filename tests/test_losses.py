@@ -1,0 +1,150 @@
+"""Losses: the likelihood of counts with its floor, the deviance that people read, the error that forgives a phase."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from ptychopinn.losses import RATE_FLOOR, mean_over, patch_error, poisson_deviance, poisson_nll
+from tests.helpers import random_tensor
+
+COUNTS = pytest.mark.parametrize("k", [0.5, 1.0, 7.0, 1e3, 1e8])
+BOTH = pytest.mark.parametrize("loss", [poisson_nll, poisson_deviance])
+
+
+def number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def drawn(rate: float, count: int = 200_000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A constant rate and Poisson counts of it."""
+    rates = torch.full((count,), rate, dtype=torch.float64)
+    return rates, torch.poisson(rates, generator=torch.Generator().manual_seed(seed))
+
+
+@BOTH
+@COUNTS
+def test_the_minimum_is_where_the_rate_is_the_count(loss, k):
+    rate = number(k).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(rate, number(k)), rate)
+    assert abs(float(gradient)) < 1e-12
+    # Steps of about one standard deviation of the noise.
+    for away in (1 - 0.5 / (1 + k**0.5), 1 + 0.5 / (1 + k**0.5)):
+        assert loss(number(k * away), number(k)) > loss(number(k), number(k))
+
+
+@BOTH
+def test_gradients_are_those_of_finite_differences_and_of_the_formula(loss):
+    rate = (random_tensor(40, dtype=torch.float64).exp() * 5).requires_grad_()
+    counts = torch.poisson(torch.full((40,), 3.0, dtype=torch.float64), generator=torch.Generator().manual_seed(1))
+    assert (counts == 0).any()
+    assert torch.autograd.gradcheck(lambda r: loss(r, counts), rate)
+    (gradient,) = torch.autograd.grad(loss(rate, counts).sum(), rate)
+    factor = 2 if loss is poisson_deviance else 1
+    torch.testing.assert_close(gradient, factor * (1 - counts / rate.detach()))
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rate", [0.0, 1e-30, RATE_FLOOR])
+@pytest.mark.parametrize("k", [0.0, 1.0, 1e9])
+def test_a_rate_of_zero_stays_finite(loss, dtype, rate, k):
+    rate = torch.tensor(rate, dtype=dtype, requires_grad=True)
+    value = loss(rate, torch.tensor(k, dtype=dtype))
+    (gradient,) = torch.autograd.grad(value, rate)
+    assert value.isfinite()
+    assert gradient.isfinite()
+
+
+def test_the_deviance_is_twice_the_excess_of_the_likelihood():
+    rate = random_tensor(60, dtype=torch.float64).exp() * 4
+    counts = torch.poisson(rate * 1.3, generator=torch.Generator().manual_seed(2))
+    best = poisson_nll(counts, counts)
+    torch.testing.assert_close(poisson_deviance(rate, counts), 2 * (poisson_nll(rate, counts) - best))
+    assert (poisson_deviance(rate, counts) >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_perfect_prediction_has_no_deviance(dtype):
+    counts = torch.tensor([0, 1, 5, 1e4, 1e9], dtype=dtype)
+    assert (poisson_deviance(counts, counts).abs() <= 3 * RATE_FLOOR).all()
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(50.0, 1.0), (5e3, 1.0), (0.05, 0.312)])
+def test_the_mean_deviance_at_the_noise(rate, expected):
+    # At a rate of 0.05 the expectation is 2 sum_k p(k) [rate - k + k log(k / rate)], about 0.3.
+    assert float(poisson_deviance(*drawn(rate)).mean()) == pytest.approx(expected, rel=0.02)
+
+
+def test_the_mean_looks_at_good_pixels_only():
+    values = random_tensor(3, 2, 8, 8, dtype=torch.float64)
+    mask = random_tensor(8, 8, seed=1, dtype=torch.float64) > 0
+    garbage = torch.where(mask, values, torch.nan).requires_grad_()
+    mean = mean_over(garbage, mask)
+    torch.testing.assert_close(mean.detach(), (values * mask).sum() / (6 * mask.sum()))
+    (gradient,) = torch.autograd.grad(mean, garbage)
+    assert torch.equal(gradient != 0, mask.expand(3, 2, 8, 8))
+    torch.testing.assert_close(mean_over(values, None), values.mean())
+
+
+@pytest.fixture
+def groups() -> tuple[Tensor, Tensor, Tensor]:
+    """Patches (3, 4, 6, 6), targets near them, and a weight."""
+    targets = torch.exp(0.3 * random_tensor(3, 4, 6, 6))
+    patches = targets + 0.1 * random_tensor(3, 4, 6, 6, seed=1)
+    return patches, targets, random_tensor(6, 6, seed=2, dtype=torch.float64).square()
+
+
+def turn(*phases: float) -> Tensor:
+    return torch.exp(1j * torch.tensor(phases, dtype=torch.float64))
+
+
+def test_equal_patches_have_no_error(groups):
+    _, targets, weight = groups
+    assert (patch_error(targets, targets, weight) < 1e-14).all()
+
+
+def test_the_phase_of_a_group_is_forgiven(groups):
+    patches, targets, weight = groups
+    expected = patch_error(patches, targets, weight)
+    assert (expected > 1e-3).all()
+    phases = turn(0.4, -2.9, 3.1)[:, None, None, None]
+    torch.testing.assert_close(patch_error(phases * patches, targets, weight), expected)
+    torch.testing.assert_close(patch_error(patches, phases * targets, weight), expected)
+
+
+def test_phases_that_differ_within_a_group_are_not(groups):
+    _, targets, weight = groups
+    phases = turn(0.3, -0.3, 0.3, -0.3)[None, :, None, None]
+    assert (patch_error(phases * targets, targets, weight) > 0.05).all()
+    single, single_phases = targets.flatten(0, 1)[:, None], phases.expand(3, 4, 1, 1).flatten(0, 1)[:, None]
+    assert (patch_error(single_phases * single, single, weight) < 1e-14).all()
+
+
+def test_no_other_phase_gives_a_smaller_error(groups):
+    patches, targets, weight = groups
+    best = patch_error(patches, targets, weight)
+    norm = weight.sum() * patches.shape[1]
+    for phase in torch.linspace(-3, 3, 61).tolist():
+        plain = ((turn(phase) * patches - targets).abs().square() * weight).sum(dim=(1, 2, 3)) / norm
+        assert (plain >= best - 1e-12).all()
+
+
+def test_the_error_has_the_size_of_a_squared_phase(groups):
+    _, targets, weight = groups
+    phase_object = torch.exp(0.3j * torch.sign(random_tensor(3, 4, 6, 6, dtype=torch.float64)))
+    error = patch_error(torch.ones_like(targets), phase_object, weight)
+    torch.testing.assert_close(error, torch.full_like(error, 0.09), rtol=0.3, atol=0)
+    torch.testing.assert_close(patch_error(targets, phase_object, 1e6 * weight), patch_error(targets, phase_object, weight))
+
+
+def test_the_gradient_holds_though_the_phase_is_a_constant_to_autograd(groups):
+    # At the best phase the error does not change with it, so leaving it out of the graph changes nothing.
+    patches, targets, weight = groups
+    assert torch.autograd.gradcheck(lambda p: patch_error(p, targets, weight), patches.clone().requires_grad_())
+
+
+def test_dark_patches_have_a_finite_gradient(groups):
+    _, targets, weight = groups
+    patches = torch.zeros_like(targets).requires_grad_()
+    (gradient,) = torch.autograd.grad(patch_error(patches, targets, weight).sum(), patches)
+    assert gradient.isfinite().all()
