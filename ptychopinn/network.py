@@ -33,10 +33,11 @@ class UNet(nn.Module):
         # Training starts from "no correction", which is vacuum or the previous stage.
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, M, M) -> (B, channels_out, M, M)."""
-        x = self.enter(x)
+        x = self.enter(x.to(memory_format=torch.channels_last))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
             x = encode(x)
@@ -45,7 +46,7 @@ class UNet(nn.Module):
         x = self.bottom(x)
         for up, decode, skip in zip(self.up[::-1], self.decode[::-1], skips[::-1], strict=True):
             x = decode(up(x) + skip)
-        out: Tensor = self.leave(functional.gelu(x))
+        out: Tensor = self.leave(functional.relu(x))
         return out
 
 
@@ -58,7 +59,7 @@ class _Block(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.second(functional.gelu(self.first(functional.gelu(x))))
+        change: Tensor = self.second(functional.relu(self.first(functional.relu(x))))
         return x + 0.5 * change
 
 

@@ -1,5 +1,7 @@
 """Features: one scale per scan, corrections that vanish at the truth, and frames in their places."""
 
+import cmath
+
 import pytest
 import torch
 from torch import Tensor
@@ -42,7 +44,7 @@ def test_a_dark_scan_has_a_finite_scale():
 @pytest.mark.parametrize("phase", [0.0, 2.3])
 def test_true_patches_need_no_correction_whatever_their_global_phase(modes, phase):
     probe, patches = light(modes), objects()
-    turned = patches * torch.polar(torch.ones(()), torch.tensor(phase))
+    turned = patches * cmath.rect(1, phase)
     found = corrections(diffract(probe, patches), probe, turned, SUPPORT, None)
     assert found.shape == (2, 3, SUPPORT, SUPPORT)
     assert found.abs().max() < 1e-12
