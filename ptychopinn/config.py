@@ -18,7 +18,7 @@ from ptychopinn.errors import PtychoError
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -68,7 +68,7 @@ class TrainingConfig(Section):
     synthetic_fraction: float = Field(
         0.5, ge=0, lt=1, description="share of the steps on synthetic objects under the known probe"
     )
-    seed: int = Field(0, ge=0, description="of weights, groups, batches and synthetic objects")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, groups, batches and synthetic objects")
 
 
 class ExecutionConfig(Section):

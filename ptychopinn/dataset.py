@@ -46,11 +46,11 @@ class GroupDataset(Dataset[Batch]):
     """Groups of a scan; fetched many at a time."""
 
     def __init__(self, scan: Scan, groups: NDArray[np.int64], target: Tensor | None = None) -> None:
-        """Args: the scan; (n, C) frame indices; (H, W) complex object to cut targets from, or None."""
+        """Args: the scan; (n, C) frame indices; (H, W) object on the scan's canvas to cut targets from, or None."""
         self.scan = scan
         self.groups = groups
         self.target = target
-        self.positions = torch.from_numpy(scan.positions)
+        self.positions = scan.canvas_positions
         self.reach = reach(scan.positions, groups)
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class SyntheticDataset(Dataset[Batch]):
 
     def __getitems__(self, index: list[int]) -> Batch:
         """One batch, the same whenever the same groups are asked for."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index[0])
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index[0]) % 2**63)
         offsets = self.offsets[index]
         size, edge = self.probe.shape[-1], self.objects.shape[-1]
         which = torch.randint(len(self.objects), (len(index),), generator=generator)
@@ -111,6 +111,7 @@ class MixedDataset(Dataset[Batch]):
         """Args: the two sources; the second may be missing."""
         self.measured = measured
         self.synthetic = synthetic
+        self.reach = max(measured.reach, synthetic.reach if synthetic is not None else 0)
 
     def __len__(self) -> int:
         """Number of groups of both kinds."""
@@ -124,11 +125,8 @@ class MixedDataset(Dataset[Batch]):
             parts.append(self.measured.__getitems__(real))
         if self.synthetic is not None and (made := [i - count for i in index if i >= count]):
             parts.append(self.synthetic.__getitems__(made))
-        if len(parts) == 1:
-            return parts[0]
-        first, second = parts
-        joined = [torch.cat(pair) for pair in zip(first[:-1], second[:-1], strict=True)]
-        return Batch(joined[0], joined[1], joined[2], joined[3], max(first.reach, second.reach))
+        counts, offsets, targets, has_target = (torch.cat(fields) for fields in list(zip(*parts, strict=True))[:-1])
+        return Batch(counts, offsets, targets, has_target, self.reach)
 
 
 class Grouping(NamedTuple):
@@ -148,7 +146,7 @@ class ScanDataModule(lightning.LightningDataModule):
         grouping: how to draw groups.
         batch_size: groups per batch.
         val_fraction: share of the groups whose seeds are kept for validation.
-        target: (H, W) complex object for the patch error, or None.
+        target: (H, W) complex object on the scan's canvas for the patch error, or None.
         synthetic_fraction: share of synthetic groups in training.
     """
 

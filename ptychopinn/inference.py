@@ -74,21 +74,19 @@ def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, 
     dataset = GroupDataset(scan, _groups(run, scan))
     patches = _predict(run, dataset, light, batch_size, device)
     marks.append(time.perf_counter())
-    places = torch.from_numpy(scan.positions[dataset.groups])
-    origin, shape = _canvas(scan)
-    places = (places - torch.tensor(origin)).to(torch.float32)
+    places = scan.canvas_positions[torch.from_numpy(dataset.groups)].to(torch.float32)
     weight = probe_intensity(light.probe)
     phases = group_phases(patches, places, weight, scan.probe_diameter / 2) if synchronise else None
     marks.append(time.perf_counter())
-    image, coverage = stitch(patches, places, shape, weight, phases)
+    image, coverage = stitch(patches, places, scan.canvas_shape, weight, phases)
     image = _common_phase(image, coverage)
     marks.append(time.perf_counter())
-    deviance = deviance_per_pixel(image, origin, scan, light)
+    deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
     model.cpu()
     names = ("network", "phases", "stitch")
     return Reconstruction(
         object=image.cpu().numpy(),
-        origin=origin,
+        origin=scan.canvas_origin,
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
@@ -141,13 +139,6 @@ def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: i
             found = run.model(batch.counts.to(device), batch.offsets.to(device), light, batch.reach)[-1]
             patches[rows] = found.cpu()
     return patches
-
-
-def _canvas(scan: Scan) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Origin and shape of the smallest whole-pixel canvas that holds every patch."""
-    low = np.floor(scan.positions.min(axis=0)).astype(int) - scan.N // 2
-    high = np.ceil(scan.positions.max(axis=0)).astype(int) + scan.N // 2 + 1
-    return (int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))
 
 
 def _common_phase(image: Tensor, coverage: Tensor) -> Tensor:

@@ -36,19 +36,20 @@ def reconstruct(
         scan: counts, positions and probe.
         epochs: passes over all frames.
         seed: of the order of the frames.
-        start: (H, W) complex64 on ``scan.canvas_shape``; vacuum when None.
+        start: (H, W) complex64 on the scan's canvas; vacuum when None.
         device: where to compute.
         on_epoch: called with the number of finished epochs.
 
     Returns:
-        (H, W) complex64 object on ``scan.canvas_shape``, on ``device``; pixels that no frame lights keep the start.
+        (H, W) complex64 object on the scan's canvas (``canvas_origin``, ``canvas_shape``), on ``device``; pixels that
+        no frame lights keep the start.
     """
     shape = scan.canvas_shape
     image = torch.ones(shape, dtype=torch.complex64, device=device) if start is None else start.to(device).clone()
     probe = torch.from_numpy(scan.probe).to(device)
     mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(device)
     intensity = probe_intensity(probe)
-    positions = torch.from_numpy(scan.positions)
+    positions = scan.canvas_positions
     velocity = torch.zeros_like(image)
     rng = np.random.default_rng(seed)
     batches = max(1, round(len(scan) / min(BATCH, max(1, len(scan) // 8))))

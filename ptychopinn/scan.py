@@ -39,9 +39,9 @@ class Scan:
     def __post_init__(self) -> None:
         """Check every contract that the rest of the package relies on."""
         _check_frames(self.counts, self.positions)
-        _check_probe(self.probe, self.N)
-        if self.object is not None and (self.object.ndim != 2 or not np.isfinite(self.object).all()):
-            raise PtychoError(f"object: shape {self.object.shape}; a finite (H, W) array is needed.")
+        check_probe(self.probe, self.N)
+        if self.object is not None:
+            check_object(self.object)
         if self.good_pixels is not None and self.good_pixels.shape != self.counts.shape[1:]:
             raise PtychoError(f"bad_pixels: shape {self.good_pixels.shape}; the frames are {self.counts.shape[1:]}.")
 
@@ -55,10 +55,21 @@ class Scan:
         return self.counts.shape[-1]
 
     @property
+    def canvas_origin(self) -> tuple[int, int]:
+        """Object-frame (y, x), whole pixels, of the corner of the smallest canvas that holds every patch."""
+        row, col = np.floor(self.positions.min(axis=0)).astype(int) - self.N // 2
+        return int(row), int(col)
+
+    @property
     def canvas_shape(self) -> tuple[int, int]:
-        """Height and width of an object grid from [0, 0] that holds every patch."""
-        height, width = np.ceil(self.positions.max(axis=0)).astype(int) + self.N // 2 + 2
+        """Height and width of that canvas."""
+        height, width = np.ceil(self.positions.max(axis=0)).astype(int) + self.N // 2 + 1 - np.array(self.canvas_origin)
         return int(height), int(width)
+
+    @property
+    def canvas_positions(self) -> torch.Tensor:
+        """Positions on that canvas, (n, 2) float64."""
+        return torch.from_numpy(self.positions - np.array(self.canvas_origin))
 
     @cached_property
     def photons(self) -> float:
@@ -163,7 +174,7 @@ def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.
 
 
 def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -> None:
-    if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2:
+    if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2 or not counts.shape[1]:
         raise PtychoError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
     if len(counts) == 0:
         raise PtychoError("diffraction: no frames; at least one is needed.")
@@ -182,7 +193,16 @@ def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -
             )
 
 
-def _check_probe(probe: NDArray[np.complex64], size: int) -> None:
+def check_object(image: NDArray[np.complex64]) -> None:
+    """Refuse an object that is not (H, W) or not finite."""
+    if image.ndim != 2 or not image.size:
+        raise PtychoError(f"object: shape {image.shape}; (H, W) is needed.")
+    if not np.isfinite(image).all():
+        raise PtychoError("object: holds NaN or infinity.")
+
+
+def check_probe(probe: NDArray[np.complex64], size: int) -> None:
+    """Refuse a probe that is not (modes, size, size), not finite or zero everywhere."""
     if probe.ndim != 3 or probe.shape[1:] != (size, size):
         raise PtychoError(f"probe: shape {probe.shape}; (modes, {size}, {size}) is needed, as large as the frames.")
     if not np.isfinite(probe).all():

@@ -132,8 +132,8 @@ def around(centres: Tensor, gridsize: int) -> Tensor:
 def turned_patches(positions: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
     """True patches of an object, each group turned by a phase of its own; and the phases."""
     image = torch.from_numpy(smooth_lines(110, seed=1))
-    phases = 2 * torch.pi * torch.rand(
-        len(positions), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    phases = (
+        2 * torch.pi * torch.rand(len(positions), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     )
     patches = extract_patches(image, positions.flatten(0, 1), LIGHT.shape[-1]).unflatten(0, positions.shape[:2])
     return patches * torch.exp(1j * phases).to(torch.complex64)[:, None, None, None], phases
@@ -174,7 +174,7 @@ def test_disconnected_sets_agree_within_themselves(gridsize, side, gap):
     first = lattice(side, side, step=2.0)
     positions = around(torch.cat([first, first + torch.tensor([0, 2.0 * (side - 1) + gap])]), gridsize)
     patches, phases = turned_patches(positions)
-    found = group_phases(patches, positions, (LIGHT > 0.5 * LIGHT.max()).float(), 9.0)
+    found = group_phases(patches, positions, LIGHT.gt(0.5 * LIGHT.max()).float(), 9.0)
     for part in (slice(side**2), slice(side**2, None)):
         assert disagreement(found[part], phases[part]) < 1e-3
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ptychopinn.errors import RunFailedError
@@ -23,4 +23,5 @@ def writing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunFailedError(f"{path}: cannot be written: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

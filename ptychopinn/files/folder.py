@@ -32,11 +32,15 @@ def prepare_folder(folder: Path, overwrite: bool = False) -> None:
             if not (folder / PROVENANCE).is_file():
                 raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The folder itself stays: it may be a mount, a link or where the user stands. Its mark goes last.
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
     except OSError as error:
-        raise RunFailedError(f"{folder}: cannot be made: {error.strerror}.") from None
+        raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
 
 
 def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:

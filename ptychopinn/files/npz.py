@@ -1,6 +1,7 @@
 """The NPZ scan: ``diffraction`` or ``diff3d``, ``xcoords``, ``ycoords``, ``probeGuess`` and friends."""
 
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.scan import Scan
+from ptychopinn.scan import Scan, check_object, check_probe
 
 FRAME_KEYS = ("diffraction", "diff3d")
 
@@ -35,16 +36,18 @@ def read_npz(path: Path, measurement: str | None = None, nphotons: float | None 
         frame_key = next((key for key in FRAME_KEYS if key in arrays), None)
         if frame_key is None:
             raise PtychoError(f"neither diffraction nor diff3d is there; found: {', '.join(sorted(arrays))}.")
+        frames, metadata = _frames(arrays, frame_key), _metadata(arrays)
         positions = _positions(arrays)
-        bad_pixels = _bad_pixels(arrays, arrays[frame_key])
-        counts, notes = _counts(arrays[frame_key], frame_key, _metadata(arrays), measurement, nphotons)
+        bad_pixels = _bad_pixels(arrays, frames)
+        with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
+            counts, notes = _counts(frames, frame_key, metadata, measurement, nphotons)
         return Scan(
             counts=counts,
             positions=positions,
             probe=_probe(arrays),
             object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
             good_pixels=None if bad_pixels is None else ~bad_pixels,
-            pixel_size_m=_metadata(arrays).get("pixel_size_m"),
+            pixel_size_m=_pixel_size(metadata),
             notes=tuple(notes),
         )
     except PtychoError as error:
@@ -61,8 +64,10 @@ def read_object_and_probe(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if "objectGuess" in arrays:
             found["object"] = _complex(arrays, "objectGuess")
+            check_object(found["object"])
         if "probeGuess" in arrays:
             found["probe"] = _probe(arrays)
+            check_probe(found["probe"], found["probe"].shape[-1])
         if "xcoords" in arrays and "ycoords" in arrays:
             found["positions"] = _positions(arrays)
     except PtychoError as error:
@@ -94,10 +99,12 @@ def write_npz(path: Path, scan: Scan) -> None:
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an NPZ file; pickled objects are refused."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
-            return {key: _load(archive, key, path) for key in archive.files}
+            with archive:
+                return {key: _load(archive, key, path) for key in archive.files}
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -126,11 +133,25 @@ def _metadata(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def _pixel_size(metadata: dict[str, Any]) -> float | None:
+    value = metadata.get("pixel_size_m")
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise PtychoError(f"_metadata: pixel_size_m {value!r}; a positive number of metres is needed.")
+    return float(value)
+
+
+def _frames(arrays: dict[str, NDArray[Any]], key: str) -> NDArray[Any]:
+    frames = arrays[key]
+    if frames.ndim != 3 or frames.dtype.kind not in "uif":
+        raise PtychoError(f"{key}: shape {frames.shape}, dtype {frames.dtype}; real frames (n, N, N) are needed.")
+    return frames
+
+
 def _counts(
     frames: NDArray[Any], key: str, metadata: dict[str, Any], measurement: str | None, nphotons: float | None
 ) -> tuple[NDArray[Any], list[str]]:
-    if frames.dtype.kind not in "uif":
-        raise PtychoError(f"{key}: dtype {frames.dtype}; whole numbers or floats are needed.")
     if frames.dtype.kind in "ui":
         if measurement == "amplitude":
             raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but --measurement amplitude was given.")
@@ -142,8 +163,12 @@ def _counts(
     if told == "counts":
         return frames, []
     notes = [] if told else [f"{key} is {frames.dtype} and nothing says what it holds: taken as amplitude."]
+    if frames.size and frames.min() < 0:
+        raise PtychoError(f"{key}: negative amplitudes ({frames.min()}); mark such pixels in bad_pixels.")
     counts = np.square(frames)
-    if nphotons is not None:
+    if nphotons is not None and len(counts):
+        if not counts.any():
+            raise PtychoError(f"{key}: zero everywhere; it cannot be scaled to {nphotons:g} photons per frame.")
         counts *= nphotons / counts.sum(axis=(1, 2)).mean()
         notes.append(f"Amplitudes scaled to {nphotons:g} photons per frame.")
     else:
@@ -155,7 +180,10 @@ def _bad_pixels(arrays: dict[str, NDArray[Any]], frames: NDArray[Any]) -> NDArra
     """The detector mask, True where bad; the frames are cleared there, whatever stood in them."""
     if "bad_pixels" not in arrays:
         return None
-    bad = arrays["bad_pixels"].astype(bool)
+    bad = arrays["bad_pixels"]
+    if bad.dtype.kind not in "bui":
+        raise PtychoError(f"bad_pixels: dtype {bad.dtype}; booleans or whole numbers are needed.")
+    bad = bad.astype(bool)
     if bad.shape != frames.shape[1:]:
         raise PtychoError(f"bad_pixels: shape {bad.shape}; the frames are {frames.shape[1:]}.")
     frames[:, bad] = 0
@@ -175,6 +203,8 @@ def _positions(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
         raise PtychoError(
             f"xcoords, ycoords: {len(columns[1])} and {len(columns[0])} entries; equal numbers are needed."
         )
+    if not len(columns[0]):
+        raise PtychoError("xcoords, ycoords: no entries; one number per frame is needed.")
     return np.stack(columns, axis=-1)
 
 

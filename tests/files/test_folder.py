@@ -1,0 +1,110 @@
+"""Output folders: made, marked, and replaced only where they are ours."""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.folder import PROVENANCE, file_hash, prepare_folder, write_json, write_provenance
+
+
+def ours(folder: Path) -> Path:
+    """A folder with a mark, a file, a sub-folder and a link to something outside."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").write_text("weights")
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    (outside / "precious.txt").write_text("data")
+    (folder / "link").symlink_to(outside)
+    write_provenance(folder, "train", {"scan": "scan.npz"})
+    return folder
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_new_and_empty_folders_are_made(tmp_path, overwrite):
+    folder = tmp_path / "a" / "b"
+    for _ in range(2):
+        prepare_folder(folder, overwrite)
+        assert list(folder.iterdir()) == []
+
+
+def test_our_own_folder_is_emptied_only_when_asked(tmp_path):
+    folder = ours(tmp_path / "run")
+    with pytest.raises(PtychoError) as error:
+        prepare_folder(folder)
+    assert str(error.value) == f"{folder}: is not empty; give another --out, or --overwrite to replace it."
+    assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
+    prepare_folder(folder, overwrite=True)
+    assert list(folder.iterdir()) == []
+    assert (tmp_path / "outside" / "precious.txt").read_text() == "data"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_folder_of_someone_else_stays(tmp_path, overwrite, hidden):
+    theirs = tmp_path / ("." * hidden + "thesis.txt")
+    theirs.write_text("years of work")
+    with pytest.raises(PtychoError, match="was not written by ptychopinn" if overwrite else "is not empty"):
+        prepare_folder(tmp_path, overwrite)
+    assert theirs.read_text() == "years of work"
+
+
+def test_a_folder_named_like_the_mark_is_no_mark(tmp_path):
+    (tmp_path / PROVENANCE).mkdir()
+    with pytest.raises(PtychoError, match="was not written by ptychopinn"):
+        prepare_folder(tmp_path, overwrite=True)
+
+
+def test_the_folder_one_stands_in_can_be_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(ours(tmp_path / "run"))
+    prepare_folder(Path("."), overwrite=True)
+    write_json(Path("settings.json"), {})
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["settings.json"]
+
+
+def test_a_linked_folder_stays_a_link(tmp_path):
+    folder, link = ours(tmp_path / "run"), tmp_path / "latest"
+    link.symlink_to(folder)
+    prepare_folder(link, overwrite=True)
+    assert link.is_symlink()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_no_folder(tmp_path, overwrite):
+    path = tmp_path / "file"
+    path.write_text("kept")
+    with pytest.raises(PtychoError, match=r"is a file; --out needs a folder\.$"):
+        prepare_folder(path, overwrite)
+    with pytest.raises(RunFailedError, match="cannot be made: Not a directory"):
+        prepare_folder(path / "below", overwrite)
+    assert path.read_text() == "kept"
+
+
+def test_provenance_says_who_when_and_from_what(tmp_path):
+    record = write_provenance(tmp_path, "infer", {"scan": "scan.npz", "settings": {"crop": None}})
+    assert json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8")) == record
+    assert record["command"] == "infer"
+    assert record["ptychopinn"] == metadata.version("ptychopinn")
+    assert record["settings"] == {"crop": None}
+    assert abs(datetime.fromisoformat(record["date"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "values.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 10_000])
+def test_hash_is_sha256_of_the_content(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert file_hash(path) == hashlib.sha256(content).hexdigest()
