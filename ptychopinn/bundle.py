@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import lzma
+import math
 import platform
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +29,12 @@ MANIFEST = "manifest.json"
 MEMBERS = ("diffraction_to_obj", "autoencoder")
 LARGEST_MEMBER = 4 * 2**30
 """Bytes; a bundle that claims more is refused before it is unpacked."""
+
+KINDS = {"settings": dict, "sha256": dict, "history": list, "provenance": dict}
+"""What the manifest holds besides numbers."""
+
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+"""What a damaged ZIP archive or JSON text raises."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +103,27 @@ def load_run(path: Path | str) -> Run:
         settings = Settings.of(manifest["settings"], f"{path}: settings")
         model = PtychoModel(settings.model)
         model.load_state_dict(members["diffraction_to_obj"])
-        physics = members["autoencoder"]
-        light = Illumination(
-            probe=torch.view_as_complex(physics["probe"]),
-            good_pixels=physics.get("good_pixels"),
-            support=int(manifest["support"]),
-            scale=float(manifest["input_scale"]),
-        )
-        history, provenance = tuple(manifest["history"]), dict(manifest["provenance"])
+        light = _illumination(manifest, members["autoencoder"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
-    return Run(model.eval(), light, settings, history, provenance)
+    return Run(model.eval(), light, settings, tuple(manifest["history"]), manifest["provenance"])
+
+
+def _illumination(manifest: dict[str, Any], physics: dict[str, Tensor]) -> Illumination:
+    """The experiment of the training scan; ValueError where its parts contradict each other."""
+    probe, good_pixels = physics["probe"], physics.get("good_pixels")
+    support, scale = manifest["support"], manifest["input_scale"]
+    if probe.ndim != 4 or probe.shape[1] != probe.shape[2] or probe.dtype != torch.float32:
+        raise ValueError(f"probe: {tuple(probe.shape)} {probe.dtype}")
+    size = probe.shape[1]
+    if good_pixels is not None and (good_pixels.shape != (size, size) or good_pixels.dtype != torch.bool):
+        raise ValueError(f"good_pixels: {tuple(good_pixels.shape)} {good_pixels.dtype}")
+    if not isinstance(support, int) or not 0 < support <= size:
+        raise ValueError(f"support: {support!r}")
+    if not isinstance(scale, float) or not 0 < scale < math.inf:
+        raise ValueError(f"input_scale: {scale!r}")
+    return Illumination(torch.view_as_complex(probe), good_pixels, support, scale)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -113,7 +132,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.file_size > LARGEST_MEMBER:
-                    raise PtychoError(f"{path}: {info.filename}: claims {info.file_size} bytes; no bundle is so large.")
+                    claim = f"{info.filename!r} claims {info.file_size} bytes"
+                    raise PtychoError(f"{path}: {claim}; no bundle is so large.")
             manifest = json.loads(archive.read(MANIFEST))
             _check_manifest(path, manifest)
             data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
@@ -121,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         raise PtychoError(f"{path}: no such file; a folder written by 'ptychopinn train' holds one.") from None
     except KeyError as error:
         raise PtychoError(f"{path}: is no bundle: {error.args[0]}") from None
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except UNREADABLE as error:
         raise PtychoError(f"{path}: is no readable bundle: {error}.") from None
     members = {}
     for name, content in data.items():
@@ -129,19 +149,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
             raise PtychoError(f"{path}: {name}: does not match its hash; the file was changed or damaged.")
         try:
             members[name] = load(content)
-        except SafetensorError as error:
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise PtychoError(f"{path}: {name}: is no safetensors data: {error}.") from None
     return manifest, members
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("sha256"), dict):
-        raise PtychoError(f"{path}: {MANIFEST}: an object with schema, settings and sha256 is needed.")
+    if not isinstance(manifest, dict):
+        raise PtychoError(f"{path}: {MANIFEST}: holds a {type(manifest).__name__}; an object is needed.")
     schema = manifest.get("schema")
     if not isinstance(schema, int):
         raise PtychoError(f"{path}: {MANIFEST}: schema {schema!r}; a number is needed.")
     if schema > SCHEMA:
         raise PtychoError(f"{path}: schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn.")
+    for name, kind in KINDS.items():
+        if not isinstance(manifest.get(name), kind):
+            raise PtychoError(f"{path}: {MANIFEST}: {name}: a {kind.__name__} is needed.")
+    if not all(isinstance(row, dict) for row in manifest["history"]):
+        raise PtychoError(f"{path}: {MANIFEST}: history: a dict for every epoch is needed.")
 
 
 def _versions() -> dict[str, str]:

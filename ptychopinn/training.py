@@ -6,12 +6,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -131,7 +129,7 @@ class _Watch(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch + 1, "seconds": round(self.clock.seconds(), 1), **row}
-        if not math.isfinite(row["train_loss"]):
+        if not all(math.isfinite(value) for value in row.values()):
             raise RunFailedError(
                 f"training: the loss is not finite after epoch {row['epoch']}; try a smaller --learning-rate."
             )
@@ -168,7 +166,6 @@ def train(
     config = settings.training
     lightning.seed_everything(config.seed, verbose=False)
     clock = _Clock(config.max_seconds)
-    scan = _at_the_corner(scan)
     light = Illumination.of(scan)
     data = ScanDataModule(
         scan,
@@ -186,12 +183,6 @@ def train(
         trainer.fit(module, datamodule=data)
     _load_best(trainer, module)
     return Run(module.model.cpu().eval(), light.to("cpu"), settings, tuple(watch.history))
-
-
-def _at_the_corner(scan: Scan) -> Scan:
-    """The scan with its first patch at [0, 0]: positions may count from anywhere, the teacher's canvas may not."""
-    low = np.floor(scan.positions.min(axis=0)) - scan.N // 2
-    return replace(scan, positions=scan.positions - low, object=None)
 
 
 def _grouping(scan: Scan, settings: Settings) -> Grouping:

@@ -1,6 +1,7 @@
 """Shared small data: one simulated scan and one network trained on it, made once per session."""
 
 import pytest
+import torch
 
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
@@ -12,6 +13,15 @@ def tiny_scan() -> Scan:
     """64 frames of 32 x 32 pixels of a star of 80 x 80, a disc probe of radius 7, 1e5 photons per frame."""
     positions = raster((80, 80), 32, step=6.0)
     return simulate(siemens_star(80), curved_disc(32, 7.0, 2.5).numpy(), positions, nphotons=1e5)
+
+
+@pytest.fixture(scope="session")
+def tiny_truth(tiny_scan) -> torch.Tensor:
+    """The object of ``tiny_scan`` on the scan's canvas, complex64. Not to be changed."""
+    (y, x), (height, width) = tiny_scan.canvas_origin, tiny_scan.canvas_shape
+    truth = torch.from_numpy(tiny_scan.object[y : y + height, x : x + width])
+    assert truth.shape == tiny_scan.canvas_shape
+    return truth
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,168 @@
+"""The five functions: they are the library with settings as keywords, and importing them costs nothing."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ptychopinn
+from ptychopinn import api, metrics
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.npz import read_npz, write_npz
+
+TINY = {
+    "nepochs": 1,
+    "teacher_epochs": 1,
+    "stages": 1,
+    "n_filters_scale": 0.25,
+    "synthetic_fraction": 0,
+    "accelerator": "cpu",
+}
+SMALL = {"N": 16, "object_size": 48, "probe_radius": 4, "step": 6}
+
+
+@pytest.fixture(scope="module")
+def scan_file(tiny_scan, tmp_path_factory):
+    path = tmp_path_factory.mktemp("api") / "scan.npz"
+    write_npz(path, tiny_scan)
+    return path
+
+
+def test_read_scan_reads_thins_moves_and_crops_in_this_order(scan_file, tiny_scan):
+    assert len(api.read_scan(str(scan_file))) == len(tiny_scan)
+    scan = api.read_scan(scan_file, every=3, swap_xy=True, flip_x=True, crop=16)
+    expected = read_npz(scan_file).subset(slice(None, None, 3)).move(swap_xy=True, flip_x=True).crop(16)
+    for name in ("counts", "positions", "probe", "notes"):
+        np.testing.assert_array_equal(getattr(scan, name), getattr(expected, name))
+    assert len(scan.notes) == 2
+
+
+def test_read_scan_passes_on_what_the_frames_hold(scan_file, tiny_scan, tmp_path):
+    with np.load(scan_file) as file:
+        arrays = {key: file[key] for key in file.files if key != "_metadata"}
+    path = tmp_path / "amplitudes.npz"
+    np.savez(path, **{**arrays, "diffraction": np.sqrt(arrays["diffraction"])})
+    assert api.read_scan(path, nphotons=500).photons == pytest.approx(500, rel=1e-4)
+    amplitude, counts = (api.read_scan(path, measurement=kind).photons for kind in ("amplitude", "counts"))
+    assert amplitude == pytest.approx(tiny_scan.photons, rel=1e-4)
+    assert counts < amplitude
+
+
+@pytest.mark.parametrize("kind", ["siemens", "lines"])
+def test_simulate_takes_its_settings_by_name(kind):
+    scan = api.simulate(**SMALL, object=kind, nphotons=1e4, seed=3)
+    assert scan.counts.shape == (len(scan), 16, 16)
+    assert scan.object.shape == (48, 48)
+    assert (np.abs(scan.probe) ** 2).sum() == pytest.approx(1e4, rel=1e-5)
+    np.testing.assert_array_equal(scan.counts, api.simulate(**SMALL, object=kind, nphotons=1e4, seed=3).counts)
+    assert api.simulate(**SMALL, object=kind, seed=3).photons > 30 * scan.photons
+
+
+def test_simulate_uses_what_a_file_holds(scan_file, tiny_scan, tmp_path):
+    again = api.simulate(scan_file, nphotons=1e5)
+    np.testing.assert_array_equal(again.positions, tiny_scan.positions)
+    np.testing.assert_array_equal(again.object, tiny_scan.object)
+    np.testing.assert_allclose(again.probe, tiny_scan.probe, rtol=1e-5)
+    assert again.photons == pytest.approx(tiny_scan.photons, rel=1e-2)
+    np.savez(tmp_path / "object.npz", objectGuess=0.5 * np.ones((60, 50)))
+    grey = api.simulate(tmp_path / "object.npz", **SMALL, nphotons=1e4)
+    assert grey.object.shape == (60, 50)
+    assert grey.photons == pytest.approx(2500, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"other": np.ones(3)}, "holds none of objectGuess, probeGuess, xcoords and ycoords"),
+        ({"objectGuess": np.ones((1, 60, 60))}, "object: shape"),
+        ({"probeGuess": np.zeros((16, 16))}, "probe: is zero everywhere"),
+    ],
+)
+def test_simulate_refuses_a_file_that_is_no_start(tmp_path, arrays, words):
+    path = tmp_path / "start.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(PtychoError) as error:
+        api.simulate(path, **SMALL)
+    assert str(error.value).startswith(f"{path}: {words}")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_scan, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, api.train(tiny_scan, folder, **TINY)
+
+
+def test_a_saved_run_makes_the_same_image(trained, tiny_scan):
+    folder, run = trained
+    image = api.infer(run, tiny_scan, accelerator="cpu")
+    for path in (folder, str(folder), folder / "wts.h5.zip"):
+        loaded = api.load_run(path)
+        assert loaded.settings == run.settings
+        assert loaded.history == run.history
+        again = api.infer(loaded, tiny_scan, accelerator="cpu", inference_batch_size=7)
+        np.testing.assert_allclose(again.object, image.object, atol=1e-4)
+        assert again.origin == image.origin
+    assert run.settings.training.nepochs == len(run.history) == 1
+
+
+def test_an_image_lies_under_its_scan(tiny_run, tiny_scan):
+    image = api.infer(tiny_run, tiny_scan, accelerator="cpu")
+    assert isinstance(image, ptychopinn.Reconstruction)
+    box = tiny_scan.scan_box
+    found, truth = image.window(tiny_scan.object.shape)[box], tiny_scan.object[box]
+    # The image belongs where it says it lies: moved by some pixels it would fit worse.
+    assert metrics.score(found, truth).complex_error < metrics.score(found, np.roll(truth, 3, axis=1)).complex_error
+    np.testing.assert_array_equal(image.positions, tiny_scan.positions)
+    assert np.isfinite(image.deviance)
+
+
+def test_training_without_a_folder_writes_nothing(tiny_scan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = api.train(tiny_scan.subset(slice(0, 20)), **TINY)
+    assert list(tmp_path.iterdir()) == []
+    assert not run.model.training
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda scan: api.read_scan("absent.npz", corp=32),
+        lambda scan: api.simulate(corp=32),
+        lambda scan: api.train(scan, corp=32),
+        lambda scan: api.infer(None, scan, corp=32),
+    ],
+    ids=["read_scan", "simulate", "train", "infer"],
+)
+def test_an_unknown_keyword_is_refused_before_anything_else(call, tiny_scan):
+    with pytest.raises(PtychoError, match=r"corp: not a setting\. Did you mean 'crop'\?"):
+        call(tiny_scan)
+
+
+@pytest.mark.parametrize("call", [api.read_scan, api.simulate, api.load_run])
+def test_an_absent_file_is_refused_by_name(call, tmp_path):
+    with pytest.raises(PtychoError, match=r"absent\.npz: no such file"):
+        call(tmp_path / "absent.npz")
+
+
+LAZY = """
+import sys, ptychopinn
+assert dir(ptychopinn) == ptychopinn.__all__
+heavy = {"torch", "lightning", "numpy", "matplotlib", "h5py"} & set(sys.modules)
+assert not heavy, heavy
+try:
+    ptychopinn.absent
+except AttributeError as error:
+    assert "absent" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    subprocess.run([sys.executable, "-c", LAZY], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ptychopinn.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(ptychopinn, name).__name__ == name

@@ -1,0 +1,233 @@
+"""Batches: centred groups, targets cut from the object, frames held out, epochs that repeat, synthetic shares."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ptychopinn.dataset import (
+    Batch,
+    GroupDataset,
+    Grouping,
+    MixedDataset,
+    ScanDataModule,
+    SyntheticDataset,
+    centred,
+)
+from ptychopinn.grouping import form_groups, reach
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.scan import Scan
+
+GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
+
+
+@pytest.fixture(autouse=True)
+def few_objects(monkeypatch):
+    monkeypatch.setattr("ptychopinn.dataset.SYNTHETIC_OBJECTS", 3)
+
+
+def groups_of(scan: Scan, gridsize: int, seed: int = 0) -> np.ndarray:
+    return form_groups(scan.positions, gridsize, 9, None, seed)
+
+
+def objects(scan: Scan, count: int = 2) -> torch.Tensor:
+    """Objects large enough for any group of the scan."""
+    image = torch.from_numpy(scan.object).repeat(2, 2)
+    return torch.stack([image.roll(7 * i, dims=0) for i in range(count)])
+
+
+def module_of(scan: Scan, gridsize: int = 2, epoch: int = 0, **changes) -> ScanDataModule:
+    """A data module that believes to be in ``epoch``."""
+    values = {"batch_size": 8, "val_fraction": 0.1, "target": None, "synthetic_fraction": 0.0} | changes
+    n_groups, seed = values.pop("n_groups", None), values.pop("seed", 0)
+    module = ScanDataModule(scan, Grouping(gridsize, 9, n_groups, seed), **values)
+    module.trainer = SimpleNamespace(current_epoch=epoch)
+    return module
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.reach == b.reach
+        assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
+
+
+@GRIDSIZES
+def test_a_batch_holds_the_frames_of_its_groups(tiny_scan, gridsize):
+    groups = groups_of(tiny_scan, gridsize)
+    dataset = GroupDataset(tiny_scan, groups)
+    index = [5, 0, 17]
+    batch = dataset.__getitems__(index)
+    shape = (3, gridsize**2, 32, 32)
+    assert len(dataset) == len(groups)
+    assert (batch.counts.shape, batch.counts.dtype) == (shape, torch.float32)
+    assert (batch.targets.shape, batch.targets.dtype) == (shape, torch.complex64)
+    assert (batch.offsets.shape, batch.offsets.dtype) == (shape[:2] + (2,), torch.float32)
+    assert torch.equal(batch.counts, torch.from_numpy(tiny_scan.counts[groups[index]]))
+    assert batch.has_target.tolist() == [0, 0, 0]
+    assert batch.reach == reach(tiny_scan.positions, groups)
+
+
+@GRIDSIZES
+def test_offsets_are_centred_in_every_group_and_within_reach(tiny_scan, gridsize):
+    groups = groups_of(tiny_scan, gridsize)
+    batch = GroupDataset(tiny_scan, groups).__getitems__(list(range(20)))
+    places = torch.from_numpy(tiny_scan.positions[groups[:20]])
+    torch.testing.assert_close(batch.offsets.mean(dim=1), torch.zeros(20, 2), rtol=0, atol=1e-5)
+    differences = (places[:, :1] - places).float()
+    torch.testing.assert_close(batch.offsets[:, :1] - batch.offsets, differences, rtol=0, atol=1e-5)
+    assert batch.offsets.abs().max() <= batch.reach
+
+
+def test_offsets_far_from_the_origin_lose_no_precision():
+    places = 1e7 + torch.tensor([[[0.125, 0.25], [3.5, 2.75]]], dtype=torch.float64)
+    torch.testing.assert_close(centred(places), centred(places - 1e7), rtol=0, atol=1e-6)
+
+
+@GRIDSIZES
+@pytest.mark.parametrize("shift", [0, -50, 10_000])
+def test_targets_are_the_patches_of_the_object(tiny_scan, tiny_truth, gridsize, shift):
+    groups = groups_of(tiny_scan, gridsize)
+    moved = replace(tiny_scan, positions=tiny_scan.positions + shift, object=None)
+    batch = GroupDataset(moved, groups, tiny_truth).__getitems__([3, 30])
+    assert batch.has_target.tolist() == [1, 1]
+    places = torch.from_numpy(tiny_scan.positions[groups[[3, 30]].ravel()])
+    expected = extract_patches(torch.from_numpy(tiny_scan.object), places, 32)
+    torch.testing.assert_close(batch.targets.flatten(0, 1), expected, rtol=0, atol=1e-4)
+
+
+def test_bad_pixels_are_zero_in_every_batch(tiny_scan):
+    good = np.random.default_rng(0).random((32, 32)) > 0.1
+    scan = replace(tiny_scan, good_pixels=good, counts=tiny_scan.counts + 7)
+    groups = groups_of(scan, 2)
+    for dataset in (GroupDataset(scan, groups), SyntheticDataset(scan, groups, objects(scan), seed=0)):
+        counts = dataset.__getitems__([0, 1, 2]).counts
+        assert not counts[..., ~torch.from_numpy(good)].any()
+        assert counts.any()
+
+
+@GRIDSIZES
+def test_synthetic_groups_look_like_the_measured_ones(tiny_scan, gridsize):
+    groups = groups_of(tiny_scan, gridsize)
+    synthetic = SyntheticDataset(tiny_scan, groups, objects(tiny_scan), seed=0)
+    index = [4, 9, 2]
+    batch, measured = synthetic.__getitems__(index), GroupDataset(tiny_scan, groups).__getitems__(index)
+    assert torch.equal(batch.offsets, measured.offsets)
+    assert batch.reach == measured.reach
+    assert [x.shape for x in batch[:-1]] == [x.shape for x in measured[:-1]]
+    assert [x.dtype for x in batch[:-1]] == [x.dtype for x in measured[:-1]]
+    assert batch.has_target.tolist() == [1, 1, 1]
+    assert_equal([synthetic.__getitems__(index)], [batch])
+    other = SyntheticDataset(tiny_scan, groups, objects(tiny_scan), seed=1).__getitems__(index)
+    assert not torch.equal(other.targets, batch.targets)
+
+
+def test_synthetic_counts_have_the_mean_of_the_scan_at_every_dose(tiny_scan):
+    groups = np.resize(groups_of(tiny_scan, 1), (600, 1))
+    batch = SyntheticDataset(tiny_scan, groups, objects(tiny_scan), seed=0).__getitems__(list(range(600)))
+    rate = diffract(torch.from_numpy(tiny_scan.probe), batch.targets)
+    photons, expected = batch.counts.sum(dim=(1, 2, 3)), rate.sum(dim=(1, 2, 3))
+    # 1000 photons in the weakest frame: 3 % noise in its sum.
+    torch.testing.assert_close(photons, expected, rtol=0.15, atol=0)
+    torch.testing.assert_close(photons.mean(), expected.mean(), rtol=5e-3, atol=0)
+    # Counts come in quanta of 1 / dose: from one photon to a hundred.
+    quanta = torch.stack([frame[frame > 0].min() for frame in batch.counts])
+    assert 0.99 < quanta.min() < 1.5
+    assert 60 < quanta.max() <= 100.01
+
+
+def test_synthetic_targets_lie_inside_the_objects(tiny_scan):
+    ones = torch.ones(3, 120, 120, dtype=torch.complex64)
+    batch = SyntheticDataset(tiny_scan, groups_of(tiny_scan, 3), ones, seed=0).__getitems__(list(range(60)))
+    torch.testing.assert_close(batch.targets, torch.ones_like(batch.targets))
+
+
+def test_mixed_batches_keep_each_kind_and_one_reach(tiny_scan, tiny_truth):
+    groups = groups_of(tiny_scan, 2)
+    spans = [reach(tiny_scan.positions, groups[i : i + 1]) for i in range(len(groups))]
+    near = groups[[int(np.argmin(spans))]]
+    measured = GroupDataset(tiny_scan, groups, tiny_truth)
+    synthetic = SyntheticDataset(tiny_scan, np.resize(near, (10, 4)), objects(tiny_scan), seed=0)
+    mixed = MixedDataset(measured, synthetic)
+    assert len(mixed) == len(groups) + 10
+    assert synthetic.reach < measured.reach
+    count = len(groups)
+    for index, real, made in (
+        ([2, count + 3, 0, count], [2, 0], [3, 0]),
+        ([1], [1], []),
+        ([count + 1], [], [1]),
+    ):
+        batch = mixed.__getitems__(index)
+        assert batch.reach == measured.reach
+        parts = [source.__getitems__(rows) for source, rows in ((measured, real), (synthetic, made)) if rows]
+        for i, values in enumerate(batch[:-1]):
+            assert torch.equal(values, torch.cat([part[i] for part in parts]))
+
+
+@GRIDSIZES
+@pytest.mark.parametrize("seed", [0, 5])
+def test_held_out_frames_never_train(tiny_scan, gridsize, seed):
+    module = module_of(tiny_scan, gridsize, seed=seed)
+    held = set(np.flatnonzero(module.held_out).tolist())
+    assert len(held) == round(0.1 * len(tiny_scan))
+    for epoch in range(3):
+        module.trainer.current_epoch = epoch
+        groups = module.train_dataloader().dataset.measured.groups
+        assert len(groups) == len(tiny_scan) - len(held)
+        assert held.isdisjoint(groups.ravel().tolist())
+    validation = module.val_dataloader().dataset.groups
+    assert len(validation) == len(held)
+    assert all(len(held & set(group)) >= 1 for group in validation.tolist())
+    assert held <= set(validation.ravel().tolist())
+
+
+@pytest.mark.parametrize("synthetic_fraction", [0.0, 0.5])
+def test_epochs_differ_and_each_repeats(tiny_scan, synthetic_fraction):
+    def batches(epoch: int, seed: int = 0) -> list[Batch]:
+        module = module_of(tiny_scan, epoch=epoch, seed=seed, synthetic_fraction=synthetic_fraction)
+        return list(module.train_dataloader())
+
+    first = batches(1)
+    assert_equal(batches(1), first)
+    for other in (batches(2), batches(1, seed=1)):
+        assert not torch.equal(other[0].counts, first[0].counts)
+        assert {tuple(frame.flatten().tolist()) for frame in other[0].offsets} != {
+            tuple(frame.flatten().tolist()) for frame in first[0].offsets
+        }
+
+
+def test_validation_is_the_same_in_every_epoch(tiny_scan):
+    assert_equal(
+        list(module_of(tiny_scan, epoch=0).val_dataloader()), list(module_of(tiny_scan, epoch=9).val_dataloader())
+    )
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 0), (0.25, 21), (0.5, 64), (0.75, 192)])
+def test_the_share_of_synthetic_groups(tiny_scan, fraction, expected):
+    module = module_of(tiny_scan, synthetic_fraction=fraction, val_fraction=0.0)
+    batches = list(module.train_dataloader())
+    assert sum(len(batch.counts) for batch in batches) == 64 + expected
+    assert sum(int(batch.has_target.sum()) for batch in batches) == expected
+    assert len({batch.reach for batch in batches}) == 1
+    assert all(len(batch.counts) == 8 for batch in batches[:-1])
+
+
+@pytest.mark.parametrize("n_groups", [5, 40, 300])
+def test_as_many_groups_as_asked(tiny_scan, n_groups):
+    assert len(module_of(tiny_scan, n_groups=n_groups).train_dataloader().dataset) == n_groups
+
+
+def test_a_scan_too_small_to_hold_frames_out_trains_on_all(tiny_scan):
+    module = module_of(tiny_scan.subset(slice(0, 19)), val_fraction=0.5)
+    assert not module.held_out.any()
+    assert list(module.val_dataloader()) == []
+    assert len(module.train_dataloader().dataset) == 19
+
+
+@pytest.mark.parametrize("seed", [2**31 - 1, 2**32 - 1])
+def test_large_seeds_are_seeds_too(tiny_scan, seed):
+    module = module_of(tiny_scan, epoch=1000, seed=seed, synthetic_fraction=0.5)
+    assert next(iter(module.train_dataloader())).counts.isfinite().all()
