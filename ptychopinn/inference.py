@@ -47,7 +47,8 @@ class Reconstruction:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
         out = np.zeros(shape, dtype=np.complex64)
         (y, x), (height, width) = self.origin, self.object.shape
-        rows, cols = slice(max(y, 0), min(y + height, shape[0])), slice(max(x, 0), min(x + width, shape[1]))
+        rows = slice(max(y, 0), max(y, 0, min(y + height, shape[0])))
+        cols = slice(max(x, 0), max(x, 0, min(x + width, shape[1])))
         out[rows, cols] = self.object[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
         return out
 

@@ -46,7 +46,7 @@ def spoiled(name: str, index: tuple[int, ...], value: float) -> np.ndarray:
 def everything(scan: Scan) -> Scan:
     """The scan with every optional field set."""
     mask = np.random.default_rng(1).random((scan.N, scan.N)) < 0.8
-    image = np.ones((50, 60), dtype=np.complex64)
+    image = np.ones((51, 60), dtype=np.complex64)
     return Scan(scan.counts, scan.positions, scan.probe, image, mask, 2e-8, ("as read",))
 
 
@@ -229,7 +229,7 @@ def test_crop_keeps_the_middle_and_rescales_lengths():
     np.testing.assert_array_equal(cropped.good_pixels, whole.good_pixels[4:12, 4:12])
     np.testing.assert_allclose(cropped.positions, whole.positions / 2)
     assert cropped.probe.dtype == cropped.object.dtype == np.complex64
-    assert cropped.object.shape == (25, 30)
+    assert cropped.object.shape == (26, 30)
     np.testing.assert_allclose(cropped.object, 1, atol=1e-6)
     assert cropped.pixel_size_m == 4e-8
     assert cropped.notes == ("as read", "Detector cropped from 16 to 8: object pixels are 2x larger.")
@@ -259,9 +259,9 @@ def test_photons_are_the_mean_over_good_pixels():
     assert Scan(**parts, good_pixels=mask).photons == pytest.approx(counts[:, mask].sum() / 1500)
 
 
-@pytest.mark.parametrize("radius", [2.0, 4.0, 9.0])
-def test_support_is_the_smallest_square_with_the_light(radius):
-    probe = curved_disc(48, radius, softness=0.3).numpy()
+@pytest.mark.parametrize(("radius", "softness"), [(2.0, 0.3), (4.0, 0.3), (9.0, 0.3), (5.0, 2.0)])
+def test_support_is_the_smallest_square_with_the_light(radius, softness):
+    probe = curved_disc(48, radius, softness=softness).numpy()
     support = Scan(np.ones((1, 48, 48)), np.ones((1, 2)), probe).support
     assert support % 4 == 0
     share = {}
@@ -270,7 +270,7 @@ def test_support_is_the_smallest_square_with_the_light(radius):
         share[edge] = float((np.abs(probe[:, keep, keep]) ** 2).sum())
     assert share[support] >= 0.998
     assert support == 8 or share[support - 4] < 0.998
-    assert 2 * radius <= support <= 2 * radius + 8
+    assert 2 * radius <= support <= 2 * radius + 4 + 10 * softness
 
 
 def test_support_of_a_probe_that_fills_the_frame_is_the_frame():
@@ -287,13 +287,16 @@ def test_scan_box_is_the_whole_pixels_between_the_positions(seed):
         assert list(range(60))[box] == expected
 
 
+@pytest.mark.parametrize("low", [8, 0, -30], ids=["at zero", "beyond it", "negative"])
 @pytest.mark.parametrize("shift", [0.0, 0.3, 0.999])
-def test_canvas_holds_every_patch(shift):
-    whole = scan(positions=shift + np.random.default_rng(5).integers(8, 40, (COUNT, 2)))
-    shape = whole.canvas_shape
-    assert all(isinstance(length, int) for length in shape)
-    positions = torch.from_numpy(whole.positions)
-    assert bool((extract_patches(torch.ones(shape), positions, SIZE) == 1).all())
-    # And is not much larger: three pixels less along either axis would cut a patch.
-    for smaller in ((shape[0] - 3, shape[1]), (shape[0], shape[1] - 3)):
-        assert bool((extract_patches(torch.ones(smaller), positions, SIZE) < 1).any())
+def test_canvas_is_the_smallest_that_holds_every_patch(low, shift):
+    whole = scan(positions=shift + np.random.default_rng(5).integers(low, low + 32, (COUNT, 2)))
+    origin, shape, places = whole.canvas_origin, whole.canvas_shape, whole.canvas_positions
+    assert all(isinstance(number, int) for number in (*origin, *shape))
+    np.testing.assert_allclose(places + torch.tensor(origin), whole.positions)
+    assert bool((extract_patches(torch.ones(shape), places, SIZE) == 1).all())
+    # Two pixels less along either axis, or one off its start, cut a patch.
+    for smaller in ((shape[0] - 2, shape[1]), (shape[0], shape[1] - 2)):
+        assert bool((extract_patches(torch.ones(smaller), places, SIZE) < 1).any())
+    for step in ([1, 0], [0, 1]):
+        assert bool((extract_patches(torch.ones(shape), places - torch.tensor(step), SIZE) < 1).any())

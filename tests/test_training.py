@@ -51,7 +51,7 @@ def last_checkpoint(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
 
 
-@pytest.mark.parametrize("changes", [{}, {"gridsize": 2}, {"features": "amplitude"}], ids=["plain", "groups", "frames"])
+@pytest.mark.parametrize("changes", [{}, {"gridsize": 2}, {"features": "amplitude", "depth": 2}], ids=["plain", "groups", "frames"])
 def test_the_loss_falls_on_the_scan_and_on_frames_held_out(tiny_scan, changes):
     run = fit(tiny_scan, nepochs=8, batch_size=8, **changes)
     first, last = run.history[0], run.history[-1]

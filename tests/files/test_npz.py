@@ -161,7 +161,7 @@ def example(counts: np.ndarray) -> Scan:
     [
         (whole_numbers(np.uint8), np.uint8),
         (whole_numbers(np.float32), np.uint16),
-        (whole_numbers(np.float64) * 10_000, np.uint32),
+        (whole_numbers(np.float64) * 4_000, np.uint32),
         (whole_numbers(np.int64), np.int64),
         (floats(), np.float32),
     ],
