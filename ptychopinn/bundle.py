@@ -30,7 +30,7 @@ MEMBERS = ("diffraction_to_obj", "autoencoder")
 LARGEST_MEMBER = 4 * 2**30
 """Bytes; a bundle that claims more is refused before it is unpacked."""
 
-KINDS = {"settings": dict, "sha256": dict, "history": list, "provenance": dict}
+KINDS = (("settings", dict), ("sha256", dict), ("history", list), ("provenance", dict))
 """What the manifest holds besides numbers."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
@@ -162,7 +162,7 @@ def _check_manifest(path: Path, manifest: Any) -> None:
         raise PtychoError(f"{path}: {MANIFEST}: schema {schema!r}; a number is needed.")
     if schema > SCHEMA:
         raise PtychoError(f"{path}: schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn.")
-    for name, kind in KINDS.items():
+    for name, kind in KINDS:
         if not isinstance(manifest.get(name), kind):
             raise PtychoError(f"{path}: {MANIFEST}: {name}: a {kind.__name__} is needed.")
     if not all(isinstance(row, dict) for row in manifest["history"]):

@@ -181,7 +181,7 @@ def train(
         trainer = _trainer(settings, data, folder, watch, progress_bar)
         clock.trainer = trainer
         trainer.fit(module, datamodule=data)
-    _load_best(trainer, module)
+        _keep_the_better(trainer, module, data)
     return Run(module.model.cpu().eval(), light.to("cpu"), settings, tuple(watch.history))
 
 
@@ -240,10 +240,18 @@ def _usual_epochs(data: ScanDataModule) -> int:
     return max(1, math.ceil(USUAL_STEPS / len(data.train_dataloader())))
 
 
-def _load_best(trainer: lightning.Trainer, module: TrainingModule) -> None:
-    """Go back to the weights of the best epoch, if checkpoints were written."""
+def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: ScanDataModule) -> None:
+    """Go back to the weights of the best epoch when the last ones are worse.
+
+    The last weights are measured anew: a time budget may have ended in the middle of an epoch.
+    """
     checkpoint = trainer.checkpoint_callback
-    if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
+    if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.best_model_score is None:
+        return
+    last = float(trainer.callback_metrics["train_loss"])
+    if data.held_out.any():
+        last = trainer.validate(module, datamodule=data, verbose=False)[0]["val_loss"]
+    if last > float(checkpoint.best_model_score):
         state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from ptychopinn.dataset import (
     Batch,
@@ -186,17 +187,20 @@ def test_held_out_frames_never_train(tiny_scan, gridsize, seed):
 
 @pytest.mark.parametrize("synthetic_fraction", [0.0, 0.5])
 def test_epochs_differ_and_each_repeats(tiny_scan, synthetic_fraction):
-    def batches(epoch: int, seed: int = 0) -> list[Batch]:
-        module = module_of(tiny_scan, epoch=epoch, seed=seed, synthetic_fraction=synthetic_fraction)
-        return list(module.train_dataloader())
+    def loader(epoch: int, seed: int = 0) -> DataLoader:
+        return module_of(tiny_scan, epoch=epoch, seed=seed, synthetic_fraction=synthetic_fraction).train_dataloader()
 
-    first = batches(1)
-    assert_equal(batches(1), first)
-    for other in (batches(2), batches(1, seed=1)):
-        assert not torch.equal(other[0].counts, first[0].counts)
-        assert {tuple(frame.flatten().tolist()) for frame in other[0].offsets} != {
-            tuple(frame.flatten().tolist()) for frame in first[0].offsets
-        }
+    def groups(epoch: int, seed: int = 0) -> set[tuple[int, ...]]:
+        return set(map(tuple, loader(epoch, seed).dataset.measured.groups.tolist()))
+
+    first = list(loader(1))
+    assert_equal(list(loader(1)), first)
+    for other in ((2, 0), (1, 1)):
+        assert not torch.equal(next(iter(loader(*other))).counts, first[0].counts)
+        assert groups(*other) != groups(1)
+        if synthetic_fraction:
+            pair = [loader(*which).dataset.synthetic.__getitems__([0]) for which in ((1, 0), other)]
+            assert not torch.equal(pair[0].targets, pair[1].targets)
 
 
 def test_validation_is_the_same_in_every_epoch(tiny_scan):

@@ -56,7 +56,7 @@ def test_the_trained_network_is_better_than_vacuum(tiny_run, tiny_scan):
     assert error < 0.8 * score(np.ones_like(truth), truth).complex_error
     vacuum = torch.ones(tiny_scan.canvas_shape, dtype=torch.complex64)
     light = Illumination.of(tiny_scan)
-    assert found.deviance < 0.3 * deviance_per_pixel(vacuum, tiny_scan.canvas_origin, tiny_scan, light)
+    assert found.deviance < 0.5 * deviance_per_pixel(vacuum, tiny_scan.canvas_origin, tiny_scan, light)
 
 
 @KINDS

@@ -36,11 +36,12 @@ def read_npz(path: Path, measurement: str | None = None, nphotons: float | None 
         frame_key = next((key for key in FRAME_KEYS if key in arrays), None)
         if frame_key is None:
             raise PtychoError(f"neither diffraction nor diff3d is there; found: {', '.join(sorted(arrays))}.")
-        frames, metadata = _frames(arrays, frame_key), _metadata(arrays)
-        positions = _positions(arrays)
+        positions, metadata = _positions(arrays), _metadata(arrays)
+        frames, reading = _frames(arrays[frame_key], frame_key, len(positions))
         bad_pixels = _bad_pixels(arrays, frames)
         with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
             counts, notes = _counts(frames, frame_key, metadata, measurement, nphotons)
+        ignored = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in arrays else []
         return Scan(
             counts=counts,
             positions=positions,
@@ -48,7 +49,7 @@ def read_npz(path: Path, measurement: str | None = None, nphotons: float | None 
             object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
             good_pixels=None if bad_pixels is None else ~bad_pixels,
             pixel_size_m=_pixel_size(metadata),
-            notes=tuple(notes),
+            notes=(*reading, *ignored, *notes),
         )
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
@@ -142,11 +143,20 @@ def _pixel_size(metadata: dict[str, Any]) -> float | None:
     return float(value)
 
 
-def _frames(arrays: dict[str, NDArray[Any]], key: str) -> NDArray[Any]:
-    frames = arrays[key]
+def _frames(frames: NDArray[Any], key: str, count: int) -> tuple[NDArray[Any], list[str]]:
+    """Frames (n, N, N); a legacy stack (N, N, n) is told by the number of positions and transposed."""
+    shape = frames.shape
     if frames.ndim != 3 or frames.dtype.kind not in "uif":
-        raise PtychoError(f"{key}: shape {frames.shape}, dtype {frames.dtype}; real frames (n, N, N) are needed.")
-    return frames
+        raise PtychoError(f"{key}: shape {shape}, dtype {frames.dtype}; real frames (n, N, N) are needed.")
+    if shape[2] != count or shape[0] != shape[1]:
+        return frames, []
+    if shape[0] == count:
+        raise PtychoError(
+            f"{key}: shape {shape} with {count} positions is ambiguous: frames first (n, N, N) or, in the legacy "
+            "order, frames last (N, N, n); drop or add a frame, or a position, to tell which."
+        )
+    legacy = f"{key}: shape {shape} with {count} positions is a legacy stack (N, N, n): transposed to (n, N, N)."
+    return np.ascontiguousarray(frames.transpose(2, 0, 1)), [legacy]
 
 
 def _counts(
