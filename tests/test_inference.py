@@ -120,9 +120,12 @@ def test_the_amplitude_does_not_depend_on_the_dose(tiny_run, tiny_scan):
     assert means[-1] == pytest.approx(float(abs(tiny_scan.object[box]).mean()), rel=0.1)
 
 
-def test_the_true_object_has_a_deviance_of_one(tiny_scan):
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_true_object_has_a_deviance_of_one(tiny_scan, masked):
     # So many photons that hardly a pixel expects less than one.
     scan = at_dose(tiny_scan, 1e9)
+    if masked:
+        scan = replace(scan, good_pixels=np.random.default_rng(0).random((32, 32)) > 0.1)
     light, image = Illumination.of(scan), torch.from_numpy(scan.object)
     assert deviance_per_pixel(image, (0, 0), scan, light) == pytest.approx(1, rel=0.03)
     assert deviance_per_pixel(1.01 * image, (0, 0), scan, light) > 10

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ptychopinn import reassembly
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.reassembly import group_phases, reassemble, stitch
+from ptychopinn.reassembly import central_mask, group_phases, reassemble, stitch
 from ptychopinn.simulation import smooth_lines
 from tests.helpers import random_positions, random_tensor
 
@@ -26,7 +26,7 @@ def weights(kind: str, dtype: torch.dtype = torch.float64) -> Tensor:
         return torch.ones(SIZE, SIZE, dtype=dtype)
     if kind == "probe":
         return probe_intensity(curved_disc(SIZE, 3.0)).to(dtype)
-    return torch.nn.functional.pad(torch.ones(SIZE // 2, SIZE // 2, dtype=dtype), [SIZE // 4] * 4)
+    return central_mask(SIZE).to(dtype)
 
 
 WEIGHTS = pytest.mark.parametrize("kind", ["uniform", "probe", "square"])
@@ -69,6 +69,15 @@ def test_the_mean_is_weighted_and_knows_no_scale_of_the_weights(kind):
         scaled, scaled_coverage = reassemble(patches, positions, SHAPE, factor * weight)
         torch.testing.assert_close(scaled, found)
         torch.testing.assert_close(scaled_coverage, factor * coverage)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+@pytest.mark.parametrize("inner", [0, 1, 3, 4, 7])
+def test_a_central_mask_is_a_patch_of_ones_in_the_middle(size, inner):
+    middle = torch.tensor([[size // 2, size // 2]], dtype=torch.float64)
+    expected = place_patches(torch.ones(1, inner, inner), middle, (size, size))
+    assert torch.equal(central_mask(size, inner), expected)
+    assert torch.equal(central_mask(size), central_mask(size, size // 2))
 
 
 def test_of_two_patches_the_brighter_counts_more():
