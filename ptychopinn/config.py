@@ -56,7 +56,7 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """How the network is trained."""
 
-    nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1500 steps")
+    nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 steps")
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
     batch_size: int = Field(16, ge=1, description="groups per optimiser step")
     learning_rate: float = Field(2e-3, gt=0, description="peak step size of AdamW")

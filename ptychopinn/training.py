@@ -30,7 +30,7 @@ EARLY_STAGE_WEIGHT = 0.3
 
 WARMUP_STEPS = 100
 
-USUAL_STEPS = 1500
+USUAL_STEPS = 1100
 """Optimiser steps after which the loss of the reference scans has levelled off."""
 
 Report = Callable[[str], None]
