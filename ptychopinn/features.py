@@ -55,8 +55,7 @@ def in_register(images: Tensor, positions: Tensor, size: int) -> Tensor:
         positions: (B, C, 2) pixels on the canvas.
         size: edge of the canvas.
     """
-    alone = place_patches(images[:, :, None], positions[:, :, None], (size, size))
-    return alone
+    return place_patches(images[:, :, None], positions[:, :, None], (size, size))
 
 
 def realspace_channels(found: Tensor, share: Tensor, positions: Tensor, size: int) -> Tensor:

@@ -15,7 +15,7 @@ from ptychopinn.grouping import form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import group_phases, stitch
 from ptychopinn.scan import Scan
@@ -80,6 +80,8 @@ def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, 
     phases = group_phases(patches, places, weight, scan.probe_diameter / 2) if synchronise else None
     marks.append(time.perf_counter())
     image, coverage = stitch(patches, places, scan.canvas_shape, weight, phases)
+    if run.settings.model.gridsize > 1:
+        coverage = _light(scan, weight)
     image = _common_phase(image, coverage)
     marks.append(time.perf_counter())
     deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
@@ -140,6 +142,14 @@ def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: i
             found = run.model(batch.counts.to(device), batch.offsets.to(device), light, batch.reach)[-1]
             patches[rows] = found.cpu()
     return patches
+
+
+def _light(scan: Scan, weight: Tensor, chunk: int = 256) -> Tensor:
+    """Photons per pixel that the whole scan lays on its canvas, every frame counted once."""
+    total = torch.zeros(scan.canvas_shape, device=weight.device)
+    for places in scan.canvas_positions.to(weight.device, torch.float32).split(chunk):
+        total += place_patches(weight.expand(len(places), -1, -1), places, scan.canvas_shape)
+    return total
 
 
 def _common_phase(image: Tensor, coverage: Tensor) -> Tensor:

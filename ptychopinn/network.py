@@ -1,4 +1,4 @@
-"""From feature channels to the logarithm-free complex image: a small U-Net. No physics."""
+"""From feature channels to a complex image: a small U-Net. No physics."""
 
 import math
 

@@ -77,8 +77,9 @@ def test_image_coverage_and_positions_belong_together(tiny_scan, kind):
     assert abs(np.angle(mean)) < 1e-4
 
 
-def test_coverage_is_the_light_of_the_scan(tiny_scan):
-    found = infer(untrained(("realspace", 1)), tiny_scan)
+@KINDS
+def test_coverage_is_the_light_of_the_scan(tiny_scan, kind):
+    found = infer(untrained(kind), tiny_scan)
     intensity = probe_intensity(torch.from_numpy(tiny_scan.probe)).expand(len(tiny_scan), -1, -1)
     expected = place_patches(intensity, tiny_scan.canvas_positions, tiny_scan.canvas_shape)
     np.testing.assert_allclose(found.coverage, expected.numpy(), rtol=1e-3, atol=1e-3)
