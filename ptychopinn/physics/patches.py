@@ -8,6 +8,12 @@ exact adjoints of each other: <extract(o), p> = <o, place(p)>.
 import torch
 from torch import Tensor
 
+BLOCK = 8
+"""Pixels of a canvas row that are added together."""
+
+WINDOWS = 64
+"""Windows handled together: few enough to stay in a core's cache."""
+
 
 def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
     """Read patches of an image at sub-pixel positions.
@@ -39,14 +45,46 @@ def place_patches(patches: Tensor, positions: Tensor, shape: tuple[int, int]) ->
     Returns:
         (..., H, W), of the dtype of ``patches``; overlapping patches are summed.
     """
+    batch = positions.shape[:-2]
+    if not batch and patches.device.type == "cpu":
+        return _place_by_blocks(patches, positions, shape)
     size = patches.shape[-1]
     corner, fraction = _split(positions, size)
     window = _spread(_spread(patches, fraction[..., 1], -1), fraction[..., 0], -2)
     index, inside = _window(corner, size + 1, *shape)
-    batch = positions.shape[:-2]
     canvas = window.new_zeros(int(torch.Size(batch).numel()) * shape[0] * shape[1])
     canvas = canvas.index_add(0, index.reshape(-1), (window * inside).reshape(-1))
     return canvas.reshape(*batch, *shape)
+
+
+def _place_by_blocks(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
+    """:func:`place_patches` on one canvas of a CPU: whole blocks of a row are added, not single pixels.
+
+    ``index_add_`` costs about as much for a row of 8 complex numbers as for one. Windows that start at the same
+    place within a block are handled together; a margin of one window all around takes what falls outside.
+    """
+    size = patches.shape[-1] + 1
+    corner, fraction = _split(positions, size - 1)
+    corner = torch.minimum(corner.clamp_min(-size), torch.tensor(shape)) + size
+    height, width = shape
+    blocks = -(-(size + BLOCK - 1) // BLOCK)
+    row_blocks = -(-(width + 2 * size) // BLOCK) + 1
+    canvas = patches.new_zeros((height + 2 * size) * row_blocks, BLOCK)
+    flat = _as_real_rows(canvas)
+    steps = torch.arange(size)[:, None] * row_blocks + torch.arange(blocks)
+    for shift in range(BLOCK):
+        for some in (corner[:, 1] % BLOCK == shift).nonzero()[:, 0].split(WINDOWS):
+            tile = patches.new_zeros(len(some), size, blocks * BLOCK)
+            across = _spread(patches[some], fraction[some, 1], -1)
+            tile[..., shift : shift + size] = _spread(across, fraction[some, 0], -2)
+            first = corner[some, 0] * row_blocks + corner[some, 1] // BLOCK
+            flat.index_add_(0, (first[:, None, None] + steps).flatten(), _as_real_rows(tile.view(-1, BLOCK)))
+    return canvas.view(height + 2 * size, -1)[size : size + height, size : size + width].contiguous()
+
+
+def _as_real_rows(rows: Tensor) -> Tensor:
+    """Rows of complex numbers as rows of twice as many real ones, the same memory."""
+    return torch.view_as_real(rows).flatten(1) if rows.is_complex() else rows
 
 
 def _split(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
