@@ -89,8 +89,8 @@ def test_run1084(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_no_collapse_at_128(seed: int) -> None:
-    scan = api.simulate(N=128, object_size=256, probe_radius=24.0, step=8.0, nphotons=1e6)
-    settings = Settings.of({"seed": seed, "max_seconds": 120, "nepochs": 1000})
+    scan = api.simulate(N=128, object_size=256, probe_radius=16.0, step=6.0, nphotons=1e6)
+    settings = Settings.of({"seed": seed, "nepochs": 8})
     run = api.training.train(scan, settings)
     image = inference.infer(run, scan)
     found = jobs.score_in_box(image, scan)
@@ -98,5 +98,6 @@ def test_no_collapse_at_128(seed: int) -> None:
     truth = scan.object[scan.scan_box]
     contrast = float(abs(inside).std() / abs(truth).std())
     print(f"\nseed {seed}: {found}, amplitude contrast {contrast:.2f} of the truth")
+    # A collapsed network has none.
     assert 0.7 < contrast < 1.4
     assert found["phase_mae"] < 0.15
