@@ -35,7 +35,7 @@ class _Commands(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             text = str(error) if isinstance(error, PtychoError) else error.format_message()
-            typer.echo(f"ptychopinn: {text}", err=True)
+            typer.echo(f"ptychopinn: {' '.join(text.split())}", err=True)
             raise typer.Exit(error.exit_code) from None
 
 

@@ -101,6 +101,7 @@ def test_settings_of_a_run_can_be_used_again(workplace: Path) -> None:
         (("inspect", "run/wts.h5.zip"), ("wts.h5.zip",)),
         (("demo", "--out", ".", "--overwrite"), ("not written by ptychopinn",)),
         (("trian",), ("trian",)),
+        (("train", "star.npz", "--out", "x", "--val-fraction", "0.1"), ("--val-fraction",)),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
