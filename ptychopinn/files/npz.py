@@ -109,7 +109,9 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise PtychoError(f"{path}: is no readable NPZ file ({_first_line(error)}).") from None
+        # numpy takes anything unknown for a pickle and offers to load it unsafely: not our advice.
+        reason = "it is no ZIP archive of arrays" if "pickle" in str(error) else _first_line(error)
+        raise PtychoError(f"{path}: is no readable NPZ file ({reason}).") from None
 
 
 def _load(archive: Any, key: str, path: Path) -> NDArray[Any]:
