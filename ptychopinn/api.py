@@ -10,6 +10,7 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import DataConfig, Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import npz
+from ptychopinn.files.folder import prepare_folder
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
@@ -72,9 +73,14 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
 
     Args:
         scan: from :func:`read_scan` or :func:`simulate`.
-        out: folder for the bundle and checkpoints; nothing is written when None.
+        out: new or empty folder for the bundle and checkpoints; nothing is written when None.
         **settings: of ``ModelConfig``, ``TrainingConfig`` and the grouping part of ``DataConfig``.
+
+    Raises:
+        PtychoError: for a wrong setting, or when ``out`` holds something already.
     """
+    if out is not None:
+        prepare_folder(Path(out))
     run = training.train(scan, Settings.of(settings), None if out is None else Path(out))
     if out is not None:
         bundle.save_run(Path(out), run)

@@ -166,3 +166,10 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.parametrize("name", ptychopinn.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(ptychopinn, name).__name__ == name
+
+
+def test_training_replaces_nothing(tiny_scan, tmp_path):
+    (tmp_path / "wts.h5.zip").write_text("an earlier run")
+    with pytest.raises(PtychoError, match="is not empty"):
+        ptychopinn.train(tiny_scan, out=tmp_path, nepochs=1)
+    assert (tmp_path / "wts.h5.zip").read_text() == "an earlier run"
