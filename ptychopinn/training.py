@@ -27,7 +27,7 @@ from ptychopinn.training_setup import (
     monitored,
     quiet_lightning,
 )
-from ptychopinn.training_watch import Clock, Report, Watch, stopping_at_signals
+from ptychopinn.training_watch import Clock, Report, Watch, signals_restored
 
 EARLY_STAGE_WEIGHT = 0.3
 """Weight of the patch error of every stage before the last."""
@@ -187,7 +187,7 @@ def train(
     validates = bool(data.held_out.any())
     module = TrainingModule(PtychoModel(settings.model), light, settings, clock, validates)
     epochs = settings.training.nepochs or max(1, math.ceil(USUAL_STEPS / len(data.train_dataloader())))
-    with quiet_lightning(), stopping_at_signals(watch):
+    with quiet_lightning(), signals_restored():
         trainer = build_trainer(settings, epochs, folder, [watch], validates, progress_bar)
         clock.trainer = trainer
         try:

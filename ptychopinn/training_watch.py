@@ -67,6 +67,17 @@ class Watch(Callback):
         self.history: list[dict[str, float]] = []
         self.asked_to_stop: str | None = None
 
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
+        if _in_main_thread():
+            for number in STOPPING:
+                signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """End after this step; a second Ctrl-C interrupts at once."""
+        self.asked_to_stop = signal.Signals(number).name
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop between two steps, never inside one."""
         if self.asked_to_stop or self.clock.is_over():
@@ -97,19 +108,19 @@ class Watch(Callback):
 
 
 @contextmanager
-def stopping_at_signals(watch: Watch) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a training between two steps; a second Ctrl-C interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
+def signals_restored() -> Iterator[None]:
+    """Give signals back the handlers they had before the block."""
+    if not _in_main_thread():
         yield
         return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        watch.asked_to_stop = signal.Signals(number).name
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in STOPPING}
+    before = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    """Only there may Python handle signals."""
+    return threading.current_thread() is threading.main_thread()
