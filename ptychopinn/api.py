@@ -11,6 +11,7 @@ from ptychopinn.config import DataConfig, Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import npz
 from ptychopinn.files.folder import prepare_folder
+from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
@@ -36,6 +37,8 @@ def open_scan(path: Path, data: DataConfig) -> Scan:
     scan = npz.read_npz(path, data.measurement, data.nphotons)
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
+    if data.n_subsample is not None:
+        scan = scan.subset(choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling))
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
     return scan if data.crop is None else scan.crop(data.crop)
 

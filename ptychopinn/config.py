@@ -31,6 +31,12 @@ class ModelConfig(Section):
     stages: int = Field(3, ge=1, le=8, description="realspace passes, each starting from the one before")
     n_filters_scale: float = Field(1.0, gt=0, le=16, description="network width; 1 is 16 channels at full size")
     depth: int = Field(2, ge=1, le=5, description="times the network halves the image")
+    model_type: Literal["pinn", "supervised"] = Field(
+        "pinn", description="train on the counts through the physics, or on true patches"
+    )
+    amp_activation: Literal["softplus", "exp", "relu"] = Field(
+        "softplus", description="what keeps the amplitude positive; all give 1 for a zero output"
+    )
 
 
 class DataConfig(Section):
@@ -48,33 +54,57 @@ class DataConfig(Section):
         None, gt=0, description="mean photons per frame; gives an amplitude file its scale, a simulation its dose"
     )
     n_groups: int | None = Field(None, ge=1, description="groups drawn per epoch; None: one per frame")
+    n_subsample: int | None = Field(None, ge=1, description="use only so many frames of the scan; None: all")
+    subsample_seed: int = Field(0, ge=0, description="of the choice of these frames")
+    sequential_sampling: bool = Field(False, description="use the first frames and seeds in order, not random ones")
     neighbor_count: int | None = Field(
         None, ge=1, description="nearest neighbours a group may choose from; None: those within a probe radius"
     )
 
 
 class TrainingConfig(Section):
-    """How the network is trained."""
+    """What the network is trained towards."""
 
     nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 steps")
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
     batch_size: int = Field(16, ge=1, description="groups per optimiser step")
-    learning_rate: float = Field(2e-3, gt=0, description="peak step size of AdamW")
-    gradient_clip_val: float = Field(1.0, gt=0, description="largest gradient norm")
     val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups kept for validation")
     nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson likelihood of the measured counts")
-    realspace_weight: float = Field(1.0, ge=0, description="weight of the patch error to the teacher or known object")
+    mae_weight: float = Field(0.0, ge=0, description="weight of the mean absolute error of the amplitudes")
+    realspace_weight: float = Field(1.0, ge=0, description="weight of the squared patch error to teacher or truth")
+    realspace_mae_weight: float = Field(0.0, ge=0, description="weight of the absolute patch error")
+    tv_weight: float = Field(0.0, ge=0, description="weight of the total variation of the patches, per lit pixel")
     teacher_epochs: int = Field(20, ge=0, description="epochs of the engine that makes the teacher; 0: no teacher")
     synthetic_fraction: float = Field(
         0.5, ge=0, lt=1, description="share of the steps on synthetic objects under the known probe"
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="of weights, groups, batches and synthetic objects")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, groups, batches and synthetic objects")
 
 
 class ExecutionConfig(Section):
-    """Where things run; never what comes out."""
+    """How the training runs: devices, optimiser, checkpoints, logs."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to run on")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="of the network; the physics stays in float32"
+    )
+    deterministic: bool = Field(False, description="use only algorithms that repeat to the last bit")
+    num_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the main one")
+    pin_memory: bool = Field(False, description="page-locked batches, for a GPU")
+    persistent_workers: bool = Field(False, description="keep the workers between epochs")
+    prefetch_factor: int | None = Field(None, ge=1, description="batches each worker prepares ahead")
+    learning_rate: float = Field(2e-3, gt=0, description="peak step size of AdamW")
+    scheduler: Literal["warmup_cosine", "constant", "exponential", "multistep", "plateau"] = Field(
+        "warmup_cosine", description="how the step size changes over the run"
+    )
+    accumulate_grad_batches: int = Field(1, ge=1, description="batches per optimiser step")
+    gradient_clip_val: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no limit")
+    enable_checkpointing: bool = Field(True, description="write checkpoints")
+    save_top_k: int = Field(1, ge=-1, description="best checkpoints to keep; -1: all")
+    monitor: str = Field("val_loss", description="what 'best' looks at; train_loss without validation data")
+    mode: Literal["min", "max"] = Field("min", description="whether small or large values of it are good")
+    early_stop_patience: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
+    logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field("csv", description="where the history is logged")
 
 
 class InferenceConfig(Section):
@@ -110,6 +140,20 @@ class Settings(Section):
     def flat(self) -> dict[str, Any]:
         """Every setting by its one name."""
         return {name: value for section in self for name, value in section[1]}
+
+    @classmethod
+    def schema_of_all(cls) -> dict[str, Any]:
+        """One flat JSON schema of every setting."""
+        properties: dict[str, Any] = {}
+        for _, section in cls():
+            properties |= type(section).model_json_schema()["properties"]
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "ptychopinn settings",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": properties,
+        }
 
     @classmethod
     def of(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:

@@ -1,5 +1,7 @@
 """Groups of frames as batches: from a measured scan, and from synthetic objects under its probe."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightning
@@ -136,6 +138,7 @@ class Grouping(NamedTuple):
     neighbor_count: int
     n_groups: int | None
     seed: int
+    sequential: bool = False
 
 
 class ScanDataModule(lightning.LightningDataModule):
@@ -148,6 +151,7 @@ class ScanDataModule(lightning.LightningDataModule):
         val_fraction: share of the groups whose seeds are kept for validation.
         target: (H, W) complex object on the scan's canvas for the patch error, or None.
         synthetic_fraction: share of synthetic groups in training.
+        loader: further arguments of ``DataLoader``: workers, pinned memory.
     """
 
     def __init__(
@@ -158,9 +162,11 @@ class ScanDataModule(lightning.LightningDataModule):
         val_fraction: float,
         target: Tensor | None,
         synthetic_fraction: float,
+        loader: Mapping[str, Any] = MappingProxyType({"num_workers": 0}),
     ) -> None:
         super().__init__()
         self.scan, self.grouping, self.batch_size = scan, grouping, batch_size
+        self.loader = dict(loader)
         self.target, self.synthetic_fraction = target, synthetic_fraction
         rng = np.random.default_rng(grouping.seed)
         held = round(val_fraction * len(scan)) if len(scan) >= 20 else 0
@@ -180,27 +186,30 @@ class ScanDataModule(lightning.LightningDataModule):
         dataset = MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
         generator = torch.Generator().manual_seed(self.grouping.seed * 100_003 + epoch)
         return DataLoader(
-            dataset, self.batch_size, shuffle=True, generator=generator, collate_fn=_as_it_is, num_workers=0
+            dataset, self.batch_size, shuffle=True, generator=generator, collate_fn=_as_it_is, **self.loader
         )
 
     def val_dataloader(self) -> DataLoader[Batch] | list[None]:
         """Measured groups around held-out seeds; none when the scan is too small to hold frames out."""
         if not self.held_out.any():
             return []
-        gridsize, neighbor_count, _, seed = self.grouping
+        gridsize, neighbor_count, _, seed, _ = self.grouping
         seeds = np.flatnonzero(self.held_out)
         groups = form_groups(self.scan.positions, gridsize, neighbor_count, None, seed, seeds)
         dataset = GroupDataset(self.scan, groups, self.target)
-        return DataLoader(dataset, self.batch_size, collate_fn=_as_it_is, num_workers=0)
+        return DataLoader(dataset, self.batch_size, collate_fn=_as_it_is, **self.loader)
 
     def _train_groups(self, epoch: int) -> NDArray[np.int64]:
         """Groups among the frames that are not held out, as indices of the whole scan."""
         index = np.flatnonzero(~self.held_out)
-        gridsize, neighbor_count, n_groups, seed = self.grouping
+        gridsize, neighbor_count, n_groups, seed, sequential = self.grouping
         if gridsize == 1 and n_groups is not None:
             n_groups = min(n_groups, len(index))
         neighbor_count = min(neighbor_count, len(index) - 1)
-        return index[form_groups(self.scan.positions[index], gridsize, neighbor_count, n_groups, seed * 1009 + epoch)]
+        draw = seed * 1009 + epoch
+        return index[
+            form_groups(self.scan.positions[index], gridsize, neighbor_count, n_groups, draw, sequential=sequential)
+        ]
 
     def _objects(self, rng: np.random.Generator) -> Tensor:
         span = reach(self.scan.positions, self._train_groups(0))

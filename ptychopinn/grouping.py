@@ -16,6 +16,7 @@ def form_groups(
     n_groups: int | None = None,
     seed: int = 0,
     seeds: Indices | None = None,
+    sequential: bool = False,
 ) -> Indices:
     """Draw groups of C = gridsize^2 neighbouring frames.
 
@@ -31,6 +32,7 @@ def form_groups(
         n_groups: how many groups; every seed frame once when None.
         seed: of the draw.
         seeds: frames that may be seeds; all when None.
+        sequential: take the seeds in order instead of at random; neighbours are drawn all the same.
 
     Returns:
         (n_groups, C) frame indices; no frame twice in a group.
@@ -45,7 +47,7 @@ def form_groups(
     _check(len(positions), len(seeds), channels, neighbor_count, n_groups)
     rng = np.random.default_rng(seed)
     rounds = -(-n_groups // len(seeds))
-    drawn = np.concatenate([rng.permutation(seeds) for _ in range(rounds)])[:n_groups]
+    drawn = np.concatenate([seeds if sequential else rng.permutation(seeds) for _ in range(rounds)])[:n_groups]
     if channels == 1:
         return drawn[:, None].astype(np.int64)
     neighbours = nearest(positions, neighbor_count)
@@ -69,6 +71,25 @@ def reach(positions: NDArray[np.float64], groups: Indices) -> int:
     """Whole pixels, along an axis, from the centre of any group to its farthest frame."""
     places = positions[groups]
     return int(np.ceil(np.abs(places - places.mean(axis=1, keepdims=True)).max()))
+
+
+def choose_frames(count: int, n_subsample: int, seed: int = 0, sequential: bool = False) -> Indices:
+    """Draw frames of a scan to use, in ascending order.
+
+    Args:
+        count: frames in the scan.
+        n_subsample: frames to keep.
+        seed: of the draw.
+        sequential: keep the first ones instead.
+
+    Raises:
+        PtychoError: when more frames are asked for than there are.
+    """
+    if n_subsample > count:
+        raise PtychoError(f"n_subsample: {n_subsample} frames asked of a scan of {count}; ask for at most {count}.")
+    if sequential:
+        return np.arange(n_subsample)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:n_subsample])
 
 
 def nearest(positions: NDArray[np.float64], neighbor_count: int) -> Indices:

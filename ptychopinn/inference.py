@@ -18,7 +18,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import group_phases, stitch
-from ptychopinn.scan import Scan
+from ptychopinn.scan import Scan, reframe
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +45,7 @@ class Reconstruction:
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
-        out = np.zeros(shape, dtype=np.complex64)
-        (y, x), (height, width) = self.origin, self.object.shape
-        rows = slice(max(y, 0), max(y, 0, min(y + height, shape[0])))
-        cols = slice(max(x, 0), max(x, 0, min(x + width, shape[1])))
-        out[rows, cols] = self.object[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
-        return out
+        return reframe(self.object, self.origin, (0, 0), shape)
 
 
 def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, device: str = "cpu") -> Reconstruction:

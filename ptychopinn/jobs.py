@@ -11,7 +11,15 @@ import torch
 from ptychopinn import api, bundle, figures, inference, metrics, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import DataConfig, Settings, read_settings
-from ptychopinn.files.folder import file_hash, prepare_folder, write_json, write_provenance
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import (
+    file_hash,
+    only_one,
+    prepare_folder,
+    read_provenance,
+    write_json,
+    write_provenance,
+)
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
@@ -30,6 +38,7 @@ def train_folder(
     overwrite: bool = False,
     report: Report = lambda line: None,
     progress_bar: bool = False,
+    resume: bool = False,
 ) -> Run:
     """Train on a scan file and write a run folder: bundle, checkpoints, log, settings and pictures.
 
@@ -41,19 +50,24 @@ def train_folder(
         overwrite: replace an older run.
         report: receives lines of progress.
         progress_bar: draw one instead of lines per epoch.
+        resume: go on with the run that the folder holds, from its last checkpoint.
     """
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
         report(note)
-    prepare_folder(out, overwrite)
     origin = {"scan": str(source), "sha256": file_hash(source), "sources": sources}
-    provenance = write_provenance(out, "train", {**origin, "settings": settings.flat()})
-    write_json(out / "settings.json", settings.flat())
-    run = training.train(scan, settings, out, report, progress_bar)
-    run.provenance.update(provenance)
-    bundle.save_run(out, run)
-    figures.draw_probe(out / "probe.png", scan.probe)
-    figures.draw_history(out / "loss.png", _loss_columns(run))
+    if not resume:
+        prepare_folder(out, overwrite)
+    elif read_provenance(out).get("sha256") != origin["sha256"]:
+        raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
+    with only_one(out):
+        provenance = write_provenance(out, "train", {**origin, "frames": len(scan), "settings": settings.flat()})
+        write_json(out / "settings.json", settings.flat())
+        run = training.train(scan, settings, out, report, progress_bar, resume)
+        run.provenance.update(provenance)
+        bundle.save_run(out, run)
+        figures.draw_probe(out / "probe.png", scan.probe)
+        figures.draw_history(out / "loss.png", _loss_columns(run))
     return run
 
 
@@ -111,7 +125,7 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
     if result.pixel_size_m is not None:
         attributes["pixel_size_m"] = result.pixel_size_m
     write_reconstruction(out, arrays, attributes)
-    beside = on_grid_of(result, scan) if truth else None
+    beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
     figures.draw_reconstruction(
         out / "reconstruction.png", result.object, result.coverage, pixel_size_m=result.pixel_size_m, truth=beside
     )
@@ -123,22 +137,6 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
     if scan.good_pixels is not None:
         measured[:, ~scan.good_pixels] = np.nan
     figures.draw_patterns(out / "patterns.png", measured, predicted)
-
-
-def on_grid_of(result: Reconstruction, scan: Scan) -> np.ndarray[Any, np.dtype[np.complex64]] | None:
-    """The scan's own object on the pixels of an image, NaN outside it; None without an object."""
-    if scan.object is None:
-        return None
-    height, width = result.object.shape
-    rows = np.arange(height) + result.origin[0]
-    cols = np.arange(width) + result.origin[1]
-    inside = np.ix_(
-        np.flatnonzero((rows >= 0) & (rows < scan.object.shape[0])),
-        np.flatnonzero((cols >= 0) & (cols < scan.object.shape[1])),
-    )
-    grid = np.full((height, width), np.nan, dtype=np.complex64)
-    grid[inside] = scan.object[np.ix_(rows[inside[0][:, 0]], cols[inside[1][0]])]
-    return grid
 
 
 def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:

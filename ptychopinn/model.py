@@ -112,7 +112,7 @@ class PtychoModel(nn.Module):
         edge = self._multiple(counts.shape[-1])
         pad = edge - counts.shape[-1]
         amplitudes = nn.functional.pad(counts.sqrt() * scale, (0, pad, 0, pad))
-        patches = to_complex(self.networks[0](amplitudes))
+        patches = to_complex(self.networks[0](amplitudes), self.config.amp_activation)
         return patches[..., : counts.shape[-1], : counts.shape[-1]]
 
     def _from_corrections(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
@@ -127,7 +127,7 @@ class PtychoModel(nn.Module):
             found = features.corrections(counts, light.probe, patches, light.support, light.good_pixels)
             seen = features.realspace_channels(found, share, places, edge)
             channels = channels + network(torch.cat([seen, channels], dim=1))
-            canvas = to_complex(channels)[:, 0]
+            canvas = to_complex(channels, self.config.amp_activation)[:, 0]
             # Outside the canvas the probe has no power; vacuum stands there.
             patches = 1 + extract_patches(canvas - 1, places, size)
             stages.append(patches)

@@ -63,16 +63,26 @@ class _Block(nn.Module):
         return x + 0.5 * change
 
 
-def to_complex(channels: Tensor) -> Tensor:
-    """Amplitude ``softplus(a + ln(e - 1))``, phase ``2 b`` rad: zero channels are vacuum.
+def to_complex(channels: Tensor, amp_activation: str = "softplus") -> Tensor:
+    """Amplitude ``softplus(a + ln(e - 1))``, ``exp(a)`` or ``relu(1 + a)``; phase ``2 b`` rad.
 
-    The amplitude is positive and unbounded above, the phase free.
+    Zero channels are vacuum. The amplitude is positive and unbounded above, the phase free.
 
     Args:
         channels: (B, 2 n, M, M); the first n are a, the last n are b.
+        amp_activation: "softplus", "exp" or "relu".
 
     Returns:
         (B, n, M, M) complex.
     """
     a, b = channels.float().chunk(2, dim=1)
-    return torch.polar(functional.softplus(a + math.log(math.e - 1)), PHASE_SCALE * b)
+    match amp_activation:
+        case "softplus":
+            amplitude = functional.softplus(a + math.log(math.e - 1))
+        case "exp":
+            amplitude = a.exp()
+        case "relu":
+            amplitude = functional.relu(1 + a)
+        case _:
+            raise ValueError(f"amp_activation {amp_activation!r}")
+    return torch.polar(amplitude, PHASE_SCALE * b)

@@ -71,6 +71,10 @@ class Scan:
         """Positions on that canvas, (n, 2) float64."""
         return torch.from_numpy(self.positions - np.array(self.canvas_origin))
 
+    def on_canvas(self, image: NDArray[np.complex64], outside: complex) -> NDArray[np.complex64]:
+        """An object-frame image (H, W) on that canvas; ``outside`` where it does not reach."""
+        return reframe(image, (0, 0), self.canvas_origin, self.canvas_shape, outside)
+
     @cached_property
     def photons(self) -> float:
         """Mean photons per frame over the good pixels."""
@@ -155,6 +159,33 @@ class Scan:
             if intensity[keep, keep].sum() >= 0.998 * intensity.sum():
                 return size
         return self.N
+
+
+def reframe(
+    image: NDArray[np.complex64],
+    origin: tuple[int, int],
+    new_origin: tuple[int, int],
+    new_shape: tuple[int, int],
+    outside: complex = 0,
+) -> NDArray[np.complex64]:
+    """The same image on other whole pixels of the object frame.
+
+    Args:
+        image: (H, W) complex64.
+        origin: object-frame (y, x) of its pixel [0, 0].
+        new_origin: of pixel [0, 0] of the result.
+        new_shape: of the result.
+        outside: value where the image does not reach.
+    """
+    result = np.full(new_shape, outside, dtype=np.complex64)
+    here, there = [], []
+    for axis in (0, 1):
+        start = max(origin[axis], new_origin[axis])
+        stop = max(start, min(origin[axis] + image.shape[axis], new_origin[axis] + new_shape[axis]))
+        here.append(slice(start - origin[axis], stop - origin[axis]))
+        there.append(slice(start - new_origin[axis], stop - new_origin[axis]))
+    result[tuple(there)] = image[tuple(here)]
+    return result
 
 
 def _blocks(count: int, size: int = 1024) -> list[slice]:

@@ -1,29 +1,33 @@
-"""Training: the Lightning module, its schedule, and ``train``."""
+"""Training: the Lightning module and ``train``."""
 
-import logging
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from ptychopinn import losses, refinement
 from ptychopinn.bundle import Run
-from ptychopinn.config import Settings, TrainingConfig
+from ptychopinn.config import Settings
 from ptychopinn.dataset import Batch, Grouping, ScanDataModule
-from ptychopinn.errors import RunFailedError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.grouping import usual_neighbor_count
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan import Scan
+from ptychopinn.training_setup import (
+    CHECKPOINTS,
+    build_trainer,
+    device_of,
+    loader_options,
+    monitored,
+    quiet_lightning,
+)
+from ptychopinn.training_watch import Clock, Report, Watch, signals_restored
 
 EARLY_STAGE_WEIGHT = 0.3
 """Weight of the patch error of every stage before the last."""
@@ -33,8 +37,11 @@ WARMUP_STEPS = 100
 USUAL_STEPS = 1100
 """Optimiser steps after which the loss of the reference scans has levelled off."""
 
-Report = Callable[[str], None]
-"""Receives one line of progress."""
+FINAL_RATE = 0.005
+"""Step size at the end of a decaying schedule, as a fraction of the peak."""
+
+MILESTONES = (0.5, 0.75, 0.9)
+"""Fractions of the run at which the multistep schedule divides the step size by 3."""
 
 
 class TrainingModule(lightning.LightningModule):
@@ -43,15 +50,18 @@ class TrainingModule(lightning.LightningModule):
     Args:
         model: to train.
         light: the experiment; moves with the module.
-        config: training settings.
-        progress: fraction of the training that is over, 0 to 1, asked before every step.
+        settings: training and execution settings.
+        clock: how much of the training is over.
+        validates: whether there is validation data.
     """
 
     def __init__(
-        self, model: PtychoModel, light: Illumination, config: TrainingConfig, progress: Callable[[], float]
+        self, model: PtychoModel, light: Illumination, settings: Settings, clock: Clock, validates: bool
     ) -> None:
         super().__init__()
-        self.model, self.light, self.config, self.progress = model, light, config, progress
+        self.model, self.light, self.clock = model, light, clock
+        self.config, self.execution = settings.training, settings.execution
+        self.monitor = monitored(settings.execution, validates)
 
     def on_fit_start(self) -> None:
         """Bring the experiment to the device of the model."""
@@ -66,76 +76,77 @@ class TrainingModule(lightning.LightningModule):
         return self._loss(batch, "val")
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a short warm-up and a cosine to zero at the end of the run, be it epochs or seconds."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.config.learning_rate, weight_decay=1e-3)
+        """AdamW, its step size following the chosen schedule to the end of the run, be it epochs or seconds."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.execution.learning_rate, weight_decay=1e-3)
+        if self.execution.scheduler == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, self.execution.mode, factor=0.3, patience=3)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _rate(self, step: int) -> float:
-        done = min(1.0, self.progress())
-        return min(1.0, (step + 1) / WARMUP_STEPS) * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * done)))
+        done = min(1.0, self.clock.progress())
+        match self.execution.scheduler:
+            case "exponential":
+                return FINAL_RATE**done
+            case "multistep":
+                return float(3.0 ** -sum(done >= milestone for milestone in MILESTONES))
+            case "constant":
+                return 1.0
+        warm = min(1.0, (step + 1) / WARMUP_STEPS)
+        return warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def _loss(self, batch: Batch, stage: str) -> Tensor:
-        counts, offsets, targets, has_target, reach = batch
+        counts, offsets, _, _, reach = batch
         estimates = self.model(counts, offsets, self.light, reach)
-        weight = probe_intensity(self.light.probe)
-        shares = [EARLY_STAGE_WEIGHT] * (len(estimates) - 1) + [1.0]
-        known = has_target.sum().clamp_min(1)
-        error = sum(
-            share * (losses.patch_error(patches, targets, weight) * has_target).sum() / known
-            for share, patches in zip(shares, estimates, strict=True)
-        )
-        rate = self.model.predict_counts(estimates[-1], offsets, self.light, reach)
-        deviance = losses.mean_over(losses.poisson_deviance(rate, counts), self.light.good_pixels)
-        # Half the deviance is the negative log-likelihood above that of a perfect prediction; per photon it has
-        # the size of a squared relative error, at any dose.
-        nll = 0.5 * deviance / losses.mean_over(counts, self.light.good_pixels).clamp_min(1e-9)
-        loss: Tensor = self.config.nll_weight * nll + self.config.realspace_weight * error
-        values = {f"{stage}_loss": loss, f"{stage}_nll": nll, f"{stage}_patch_error": error}
+        parts = self._patch_parts(batch, estimates)
+        if self.config.nll_weight or self.config.mae_weight:
+            parts |= self._count_parts(counts, self.model.predict_counts(estimates[-1], offsets, self.light, reach))
+        weights = {
+            "nll": self.config.nll_weight,
+            "mae": self.config.mae_weight,
+            "patch_error": self.config.realspace_weight,
+            "patch_mae": self.config.realspace_mae_weight,
+            "tv": self.config.tv_weight,
+        }
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        values = {f"{stage}_loss": loss} | {f"{stage}_{name}": part for name, part in parts.items()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(counts))
         return loss
 
+    def _count_parts(self, counts: Tensor, rate: Tensor) -> dict[str, Tensor]:
+        """Errors of the predicted counts, made free of the dose by the mean count.
 
-class _Clock:
-    """Fraction of a training that is over: by steps or by seconds, whichever is further."""
+        Half the deviance is the negative log-likelihood above that of a perfect prediction; per photon it has the
+        size of a squared relative error.
+        """
+        mask = self.light.good_pixels
+        mean = losses.mean_over(counts, mask).clamp_min(1e-9)
+        parts = {"nll": 0.5 * losses.mean_over(losses.poisson_deviance(rate, counts), mask) / mean}
+        if self.config.mae_weight:
+            parts["mae"] = losses.amplitude_mae(rate, counts, mask) / mean.sqrt()
+        return parts
 
-    def __init__(self, max_seconds: float | None) -> None:
-        self.start = time.monotonic()
-        self.max_seconds = max_seconds
-        self.trainer: lightning.Trainer | None = None
-
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def progress(self) -> float:
-        by_time = self.seconds() / self.max_seconds if self.max_seconds else 0.0
-        if self.trainer is None:
-            return by_time
-        return max(by_time, self.trainer.global_step / max(1, self.trainer.estimated_stepping_batches))
-
-
-class _Watch(Callback):
-    """Stops at the time budget, collects the history, reports a line per epoch and refuses to go on with NaN."""
-
-    def __init__(self, clock: _Clock, report: Report) -> None:
-        self.clock, self.report = clock, report
-        self.history: list[dict[str, float]] = []
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        budget = self.clock.max_seconds
-        if budget and self.clock.seconds() >= budget:
-            trainer.should_stop = True
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": trainer.current_epoch + 1, "seconds": round(self.clock.seconds(), 1), **row}
-        if not all(math.isfinite(value) for value in row.values()):
-            raise RunFailedError(
-                f"training: the loss is not finite after epoch {row['epoch']}; try a smaller --learning-rate."
-            )
-        self.history.append(row)
-        shown = [f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_nll") if name in row]
-        self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
+    def _patch_parts(self, batch: Batch, estimates: list[Tensor]) -> dict[str, Tensor]:
+        """Errors of the patches where their targets are known, every stage counted."""
+        light = probe_intensity(self.light.probe)
+        known = batch.has_target.sum().clamp_min(1)
+        shares = [EARLY_STAGE_WEIGHT] * (len(estimates) - 1) + [1.0]
+        errors = {"patch_error": losses.patch_error}
+        if self.config.realspace_mae_weight:
+            errors["patch_mae"] = losses.complex_mae
+        parts = {
+            name: torch.stack(
+                [
+                    share * (error(patches, batch.targets, light) * batch.has_target).sum() / known
+                    for share, patches in zip(shares, estimates, strict=True)
+                ]
+            ).sum()
+            for name, error in errors.items()
+        }
+        if self.config.tv_weight:
+            parts["tv"] = losses.total_variation(estimates[-1]).mean() / self.light.support**2
+        return parts
 
 
 def train(
@@ -144,56 +155,78 @@ def train(
     folder: Path | None = None,
     report: Report = lambda line: None,
     progress_bar: bool = False,
+    resume: bool = False,
 ) -> Run:
-    """Train a network on a scan; no ground truth is used, only counts, positions and the probe.
+    """Train a network on a scan.
 
-    A teacher object is reconstructed from the same counts first (``teacher_epochs``); its patches, those of
-    synthetic objects under the same probe, and the Poisson likelihood of the counts train the network.
+    ``model_type pinn`` uses no ground truth, only counts, positions and the probe: a teacher object is
+    reconstructed from the same counts first (``teacher_epochs``); its patches, those of synthetic objects under the
+    same probe, and the Poisson likelihood of the counts train the network. ``supervised`` trains the same network on
+    patches of the scan's own object instead.
 
     Args:
         scan: to train on.
         settings: all settings; see :mod:`ptychopinn.config`.
-        folder: where checkpoints and the CSV log go; nothing is written when None.
+        folder: where checkpoints and logs go; nothing is written when None.
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
+        resume: go on from the last checkpoint in ``folder``, if there is one.
 
     Returns:
         The trained run: model, experiment, settings and history.
 
     Raises:
-        RunFailedError: when the loss stops being finite.
+        PtychoError: when the settings ask for what the scan or the machine does not have.
+        RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
     """
-    config = settings.training
-    lightning.seed_everything(config.seed, verbose=False)
-    clock = _Clock(config.max_seconds)
+    lightning.seed_everything(settings.training.seed, verbose=False)
+    clock = Clock(settings.training.max_seconds)
+    watch = Watch(clock, report)
     light = Illumination.of(scan)
-    data = ScanDataModule(
-        scan,
-        _grouping(scan, settings),
-        config.batch_size,
-        config.val_fraction,
-        _teacher(scan, settings, report),
-        config.synthetic_fraction,
-    )
-    module = TrainingModule(PtychoModel(settings.model), light, config, clock.progress)
-    watch = _Watch(clock, report)
-    with _quiet_lightning():
-        trainer = _trainer(settings, data, folder, watch, progress_bar)
+    data = _data(scan, settings, report)
+    validates = bool(data.held_out.any())
+    module = TrainingModule(PtychoModel(settings.model), light, settings, clock, validates)
+    epochs = settings.training.nepochs or max(1, math.ceil(USUAL_STEPS / len(data.train_dataloader())))
+    with quiet_lightning(), signals_restored():
+        trainer = build_trainer(settings, epochs, folder, [watch], validates, progress_bar)
         clock.trainer = trainer
-        trainer.fit(module, datamodule=data)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder) if resume else None)
+            _stop_if_asked(trainer, watch, folder)
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
         _keep_the_better(trainer, module, data)
     return Run(module.model.cpu().eval(), light.to("cpu"), settings, tuple(watch.history))
 
 
-def _grouping(scan: Scan, settings: Settings) -> Grouping:
-    gridsize, data = settings.model.gridsize, settings.data
+def _data(scan: Scan, settings: Settings, report: Report) -> ScanDataModule:
+    """Batches of a scan, with targets to learn from."""
+    training, data = settings.training, settings.data
+    gridsize = settings.model.gridsize
     neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
-    return Grouping(gridsize, neighbor_count, data.n_groups, settings.training.seed)
+    supervised = settings.model.model_type == "supervised"
+    return ScanDataModule(
+        scan,
+        Grouping(gridsize, neighbor_count, data.n_groups, training.seed, data.sequential_sampling),
+        training.batch_size,
+        training.val_fraction,
+        _truth(scan) if supervised else _teacher(scan, settings, report),
+        0.0 if supervised else training.synthetic_fraction,
+        loader_options(settings.execution),
+    )
+
+
+def _truth(scan: Scan) -> Tensor:
+    """The scan's own object on its canvas, vacuum where it does not reach."""
+    if scan.object is None:
+        raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
+    return torch.from_numpy(scan.on_canvas(scan.object, outside=1.0))
 
 
 def _teacher(scan: Scan, settings: Settings, report: Report) -> Tensor | None:
     epochs = settings.training.teacher_epochs
-    if not epochs or not settings.training.realspace_weight:
+    if not epochs or not (settings.training.realspace_weight or settings.training.realspace_mae_weight):
         return None
     start = time.monotonic()
     teacher = refinement.reconstruct(scan, epochs, settings.training.seed, device=device_of(settings)).cpu()
@@ -203,41 +236,20 @@ def _teacher(scan: Scan, settings: Settings, report: Report) -> Tensor | None:
     return teacher
 
 
-def device_of(settings: Settings) -> str:
-    """The torch device that the accelerator setting means here."""
-    wanted = settings.execution.accelerator
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _last_checkpoint(folder: Path | None) -> Path | None:
+    path = None if folder is None else folder / CHECKPOINTS / "last.ckpt"
+    return path if path is not None and path.is_file() else None
 
 
-def _trainer(
-    settings: Settings, data: ScanDataModule, folder: Path | None, watch: _Watch, progress_bar: bool
-) -> lightning.Trainer:
-    callbacks: list[Callback] = [watch]
-    if folder is not None:
-        monitor = "val_loss" if data.held_out.any() else "train_loss"
-        callbacks.append(
-            ModelCheckpoint(folder / "checkpoints", filename="best", monitor=monitor, save_last=True, save_top_k=1)
-        )
-    return lightning.Trainer(
-        max_epochs=settings.training.nepochs or _usual_epochs(data),
-        accelerator=device_of(settings),
-        devices=1,
-        logger=CSVLogger(folder, name="", version="") if folder is not None else False,
-        callbacks=callbacks,
-        enable_checkpointing=folder is not None,
-        enable_progress_bar=progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=settings.training.gradient_clip_val,
-        reload_dataloaders_every_n_epochs=1,
-    )
-
-
-def _usual_epochs(data: ScanDataModule) -> int:
-    """Passes over the scan that make about ``USUAL_STEPS`` steps."""
-    return max(1, math.ceil(USUAL_STEPS / len(data.train_dataloader())))
+def _stop_if_asked(trainer: lightning.Trainer, watch: Watch, folder: Path | None) -> None:
+    """Turn a signal into a checkpoint and an error that says how to go on."""
+    if watch.asked_to_stop is None:
+        return
+    step = f"training: stopped by {watch.asked_to_stop} after step {trainer.global_step}"
+    if folder is None or trainer.checkpoint_callback is None:
+        raise RunFailedError(f"{step}; nothing was saved.")
+    trainer.save_checkpoint(folder / CHECKPOINTS / "last.ckpt")
+    raise RunFailedError(f"{step}; go on with the same command and --resume.")
 
 
 def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: ScanDataModule) -> None:
@@ -248,23 +260,10 @@ def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: S
     checkpoint = trainer.checkpoint_callback
     if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.best_model_score is None:
         return
-    last = float(trainer.callback_metrics["train_loss"])
+    last = float(trainer.callback_metrics[module.monitor])
     if data.held_out.any():
-        last = trainer.validate(module, datamodule=data, verbose=False)[0]["val_loss"]
-    if last > float(checkpoint.best_model_score):
+        last = trainer.validate(module, datamodule=data, verbose=False)[0][module.monitor]
+    worse = last - float(checkpoint.best_model_score)
+    if worse * (1 if checkpoint.mode == "min" else -1) > 0:
         state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's own announcements off the user's terminal; errors still come through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -14,7 +14,7 @@ import torch
 
 from ptychopinn.bundle import Run
 from ptychopinn.config import Settings
-from ptychopinn.errors import RunFailedError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.training import device_of, train
 
 SMALL = {
@@ -191,4 +191,7 @@ def test_the_number_of_epochs_follows_the_size_of_the_scan(tiny_scan, monkeypatc
 def test_the_accelerator_names_the_device(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert device_of(Settings.of({})) == "cpu"
-    assert device_of(Settings.of({"accelerator": "cuda"})) == "cuda"
+    with pytest.raises(PtychoError, match="accelerator: cuda asked for, but this machine has none"):
+        device_of(Settings.of({"accelerator": "cuda"}))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_of(Settings.of({})) == device_of(Settings.of({"accelerator": "cuda"})) == "cuda"

@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from ptychopinn.errors import PtychoError
 
-COMMANDS = ("simulate", "train", "infer", "inspect", "demo")
+COMMANDS = ("simulate", "train", "infer", "inspect", "config", "demo")
 
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.
 WrongCall: Any = typer.BadParameter.__mro__[1]

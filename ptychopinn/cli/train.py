@@ -7,6 +7,8 @@ import typer
 
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
+from ptychopinn.config import resolve
+from ptychopinn.errors import PtychoError
 
 app = common.new_app()
 
@@ -41,15 +43,18 @@ def train(
     accelerator: common.Accelerator = None,
     config: common.Config = None,
     overwrite: common.Overwrite = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Train a network on a scan, from its counts alone.
 
     Example: ptychopinn train star.npz --out run --max-seconds 60
     """
-    settings, sources = common.resolved(ctx)
+    if resume and (config or overwrite):
+        raise PtychoError("--resume: continues with the settings of the run; leave --config and --overwrite away.")
+    settings, sources = resolve(common.given(ctx), out / "settings.json" if resume else config)
 
     from ptychopinn import jobs
 
-    jobs.train_folder(scan, out, settings, sources, overwrite, common.speaker(quiet), common.shows_bar(quiet))
+    jobs.train_folder(scan, out, settings, sources, overwrite, common.speaker(quiet), common.shows_bar(quiet), resume)
     typer.echo(f"Trained network: {out / 'wts.h5.zip'}")

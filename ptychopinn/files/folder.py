@@ -1,9 +1,11 @@
 """Output folders: who made them, from what, with which settings."""
 
+import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,8 @@ from ptychopinn.files.atomic import writing
 
 PROVENANCE = "provenance.json"
 """Marks a folder as ours: only such a folder is ever replaced."""
+
+LOCK = ".lock"
 
 
 def prepare_folder(folder: Path, overwrite: bool = False) -> None:
@@ -41,6 +45,37 @@ def prepare_folder(folder: Path, overwrite: bool = False) -> None:
                 entry.unlink()
     except OSError as error:
         raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a folder while it is written to; the lock ends with the process, however that ends.
+
+    Raises:
+        PtychoError: when another process holds it.
+    """
+    with (folder / LOCK).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PtychoError(f"{folder}: another process writes here; wait, or give another --out.") from None
+        yield
+    (folder / LOCK).unlink(missing_ok=True)
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What ``write_provenance`` left in a folder.
+
+    Raises:
+        PtychoError: when it is no folder of ours.
+    """
+    try:
+        record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict):
+        raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.")
+    return record
 
 
 def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:

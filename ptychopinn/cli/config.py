@@ -1,0 +1,52 @@
+"""``ptychopinn config``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import common
+from ptychopinn.config import Settings, read_settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import write_json
+
+app = common.new_app()
+
+
+@app.callback()
+def config() -> None:
+    """Write, check and describe JSON files of settings.
+
+    Example: ptychopinn config init settings.json
+    """
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="JSON file to write; must be new")]) -> None:
+    """Write every setting with its default.
+
+    Example: ptychopinn config init settings.json
+    """
+    if file.exists():
+        raise PtychoError(f"{file}: exists already; give another name.")
+    write_json(file, Settings().flat())
+    typer.echo(f"Settings: {file}")
+
+
+@app.command()
+def validate(file: Annotated[Path, typer.Argument(help="JSON file of settings")]) -> None:
+    """Check a file of settings, as every --config does.
+
+    Example: ptychopinn config validate settings.json
+    """
+    typer.echo(f"{file}: {len(read_settings(file))} settings, all valid.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema: names, types, limits, descriptions.
+
+    Example: ptychopinn config schema
+    """
+    typer.echo(json.dumps(Settings.schema_of_all(), indent=1))
