@@ -15,6 +15,7 @@ from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
+from ptychopinn.training_checks import check_training
 
 DEFAULT_PHOTONS = 1e6
 
@@ -80,11 +81,13 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
         **settings: of ``ModelConfig``, ``TrainingConfig`` and the grouping part of ``DataConfig``.
 
     Raises:
-        PtychoError: for a wrong setting, or when ``out`` holds something already.
+        PtychoError: for a wrong setting, a scan too small to train on, or when ``out`` holds something already.
     """
+    chosen = Settings.of(settings)
+    check_training(scan, chosen)
     if out is not None:
         prepare_folder(Path(out))
-    run = training.train(scan, Settings.of(settings), None if out is None else Path(out))
+    run = training.train(scan, chosen, None if out is None else Path(out))
     if out is not None:
         bundle.save_run(Path(out), run)
     return run
@@ -115,4 +118,12 @@ def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.co
 
 
 def _probe(what: SimulationConfig) -> np.ndarray[Any, np.dtype[np.complex64]]:
-    return curved_disc(what.N, what.probe_radius, what.probe_curvature).numpy()
+    if not 1 <= what.probe_radius <= what.N / 2:
+        raise PtychoError(
+            f"probe_radius: {what.probe_radius:g} px given; from 1 to half of N = {what.N} is needed, so that the "
+            "probe fits into its frame."
+        )
+    probe = curved_disc(what.N, what.probe_radius, what.probe_curvature).numpy()
+    if not np.isfinite(probe).all():
+        raise PtychoError(f"probe_curvature: {what.probe_curvature:g} rad given; a smaller number is needed.")
+    return probe

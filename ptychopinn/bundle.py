@@ -130,17 +130,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Manifest and tensors of a bundle, hashes checked."""
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.file_size > LARGEST_MEMBER:
-                    claim = f"{info.filename!r} claims {info.file_size} bytes"
-                    raise PtychoError(f"{path}: {claim}; no bundle is so large.")
+            _check_members(path, archive)
             manifest = json.loads(archive.read(MANIFEST))
             _check_manifest(path, manifest)
             data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file; a folder written by 'ptychopinn train' holds one.") from None
-    except KeyError as error:
-        raise PtychoError(f"{path}: is no bundle: {error.args[0]}") from None
+    except IsADirectoryError:
+        raise PtychoError(f"{path}: is a folder; a file written by 'ptychopinn train' is needed.") from None
     except UNREADABLE as error:
         raise PtychoError(f"{path}: is no readable bundle: {error}.") from None
     members = {}
@@ -152,6 +149,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise PtychoError(f"{path}: {name}: is no safetensors data: {error}.") from None
     return manifest, members
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    for info in archive.infolist():
+        if info.file_size > LARGEST_MEMBER:
+            claim = f"{info.filename!r} claims {info.file_size} bytes"
+            raise PtychoError(f"{path}: {claim}; no bundle is so large.")
+    for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
+        if name not in archive.namelist():
+            raise PtychoError(f"{path}: holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:

@@ -18,7 +18,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import group_phases, stitch
-from ptychopinn.scan import Scan, reframe
+from ptychopinn.scan import Scan, check_canvas, reframe
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,9 @@ def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, 
         device: torch device.
 
     Raises:
-        PtychoError: when the scan has fewer frames than a group.
+        PtychoError: when the scan has fewer frames than a group, or positions too far apart for an image.
     """
+    check_canvas(scan)
     marks = [time.perf_counter()]
     model = run.model.to(device)
     light = Illumination.of(scan).to(device)

@@ -25,6 +25,7 @@ from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan import Scan
+from ptychopinn.training_checks import check_training
 
 Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
@@ -55,6 +56,7 @@ def train_folder(
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
         report(note)
+    check_training(scan, settings)
     origin = {"scan": str(source), "sha256": file_hash(source), "sources": sources}
     if not resume:
         prepare_folder(out, overwrite)

@@ -15,6 +15,12 @@ COMMANDS = ("simulate", "train", "infer", "inspect", "config", "demo")
 WrongCall: Any = typer.BadParameter.__mro__[1]
 
 
+def _one_line(text: str) -> str:
+    """Text that any terminal shows on one line, whatever names a file or key in it has."""
+    shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in " ".join(text.split()))
+    return "".join(shown)
+
+
 class _Commands(TyperGroup):
     """Loads a command's module when it is asked for."""
 
@@ -35,7 +41,7 @@ class _Commands(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             text = str(error) if isinstance(error, PtychoError) else error.format_message()
-            typer.echo(f"ptychopinn: {' '.join(text.split())}", err=True)
+            typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
             raise typer.Exit(error.exit_code) from None
 
 

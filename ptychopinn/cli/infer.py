@@ -37,6 +37,8 @@ def infer(
 
     Example: ptychopinn infer run star.npz --out image
     """
+    common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
+
     from ptychopinn import jobs
 
     flags = common.given(ctx)

@@ -52,6 +52,8 @@ def train(
     """
     if resume and (config or overwrite):
         raise PtychoError("--resume: continues with the settings of the run; leave --config and --overwrite away.")
+    if resume and not (out / "settings.json").is_file():
+        raise PtychoError(f"--resume: {out} holds no run; give the --out of an earlier 'ptychopinn train'.")
     settings, sources = resolve(common.given(ctx), out / "settings.json" if resume else config)
 
     from ptychopinn import jobs
