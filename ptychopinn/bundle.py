@@ -131,7 +131,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive)
-            manifest = json.loads(archive.read(MANIFEST))
+            manifest = _json(path, archive.read(MANIFEST))
             _check_manifest(path, manifest)
             data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
     except FileNotFoundError:
@@ -139,7 +139,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     except IsADirectoryError:
         raise PtychoError(f"{path}: is a folder; a file written by 'ptychopinn train' is needed.") from None
     except UNREADABLE as error:
-        raise PtychoError(f"{path}: is no readable bundle: {error}.") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise PtychoError(f"{path}: is no readable bundle: {reason}.") from None
     members = {}
     for name, content in data.items():
         if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
@@ -159,6 +160,13 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
         if name not in archive.namelist():
             raise PtychoError(f"{path}: holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
+
+
+def _json(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise PtychoError(f"{path}: {MANIFEST}: is not JSON: {error}.") from None
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:

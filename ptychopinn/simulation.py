@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.diffraction import diffract
@@ -122,7 +122,7 @@ def siemens_star(edge: int, spokes: int = 24, phase: float = -0.8, absorption: f
     r, angle = np.hypot(y, x), np.arctan2(y, x)
     # Softened over about one pixel of arc, so that the spokes stay representable near the centre.
     spoke = 0.5 + 0.5 * np.tanh(np.sin(spokes * angle) * r / spokes)
-    rim = 1 / (1 + np.exp(r - 0.42 * edge)) / (1 + np.exp(0.02 * edge - r))
+    rim = special.expit(0.42 * edge - r) * special.expit(r - 0.02 * edge)
     pattern = spoke * rim
     return ((1 - absorption * pattern) * np.exp(1j * phase * pattern)).astype(np.complex64)
 
