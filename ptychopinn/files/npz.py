@@ -1,5 +1,6 @@
 """The NPZ scan: ``diffraction`` or ``diff3d``, ``xcoords``, ``ycoords``, ``probeGuess`` and friends."""
 
+import errno
 import json
 import struct
 import warnings
@@ -126,8 +127,10 @@ def _load(archive: Any, key: str, path: Path) -> NDArray[Any]:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, zipfile.BadZipFile) and "CRC" not in str(error):
+        return "the archive is damaged or cut short"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return "the archive is damaged" if error.errno == errno.EINVAL else error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 

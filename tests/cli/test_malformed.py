@@ -111,7 +111,7 @@ def changed_member(content: bytes) -> bytes:
 
 
 FILES: dict[str, tuple[Callable[[bytes], bytes], Words]] = {
-    "cut short": (lambda content: content[:-200], ("is no readable NPZ file",)),
+    "cut short": (lambda content: content[:-200], ("is no readable NPZ file (the archive is damaged or cut short)",)),
     "changed bytes": (changed_member, ("diffraction: cannot be read: Bad CRC-32",)),
     "no archive": (lambda content: b"y, x\n1, 2\n", ("is no readable NPZ file (it is no ZIP archive of arrays)",)),
     "a pickle": (lambda content: pickle.dumps({"diffraction": 1}), ("it is no ZIP archive of arrays",)),
