@@ -3,7 +3,7 @@
 from ptychopinn.config import Settings
 from ptychopinn.dataset import Grouping, ScanDataModule
 from ptychopinn.errors import PtychoError
-from ptychopinn.grouping import form_groups, usual_neighbor_count
+from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan import Scan, check_canvas
 from ptychopinn.training_setup import device_of
 
@@ -43,7 +43,8 @@ def _check_groups(scan: Scan, settings: Settings) -> None:
     if len(scan) < gridsize**2:
         raise PtychoError(f"gridsize: groups of {fewest} frames asked of a scan of {len(scan)}; use a smaller one.")
     neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
-    form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    check_reach(scan.positions, groups, scan.N)
     grouping = Grouping(gridsize, neighbor_count, data.n_groups, training.seed)
     left = int((~ScanDataModule(scan, grouping, 1, training.val_fraction, None, 0.0).held_out).sum())
     if left < fewest:
