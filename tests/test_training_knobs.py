@@ -47,7 +47,7 @@ def step_sizes(scan, folder: Path, scheduler: str) -> list[float]:
 
 
 def test_schedules(tiny_scan, tmp_path, monkeypatch):
-    monkeypatch.setattr("ptychopinn.training.WARMUP_STEPS", 8)
+    monkeypatch.setattr("ptychopinn.training_module.WARMUP_STEPS", 8)
     rates = {name: step_sizes(tiny_scan, tmp_path / name, name) for name in ("constant", "exponential", "multistep")}
     assert rates["constant"] == [1e-2] * 8
     ratios = [later / earlier for earlier, later in zip(rates["exponential"], rates["exponential"][1:], strict=False)]
@@ -111,10 +111,11 @@ def test_monitor_falls_back_to_the_training_loss(tiny_scan, tmp_path):
 
 
 def test_csv_log(tiny_scan, tmp_path):
-    fit(tiny_scan, tmp_path)
+    run = fit(tiny_scan, tmp_path)
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows if row["train_loss"]] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in run.history]
 
 
 def test_tensorboard_log(tiny_scan, tmp_path):
