@@ -205,7 +205,7 @@ def describe(name: str) -> str:
     kinds = [info.annotation, *get_args(info.annotation)]
     choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     listed = "" if not choices else f" [{'|'.join(map(str, choices))}]"
-    return f"{text}{listed}" + ("" if default in ("", "all", False) else f" [default: {default}]")
+    return f"{text}{listed}" + ("" if default is False or default in ("", "all") else f" [default: {default}]")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -251,18 +251,17 @@ def resolve(flags: Mapping[str, Any], path: Path | None = None) -> tuple[Setting
     """Combine flags, a JSON file and defaults; a flag wins over the file, the file over the default.
 
     Args:
-        flags: settings by name; None means that the flag was not given.
+        flags: settings by name, those that were given.
         path: JSON file of settings.
 
     Returns:
         The settings, and for each name where its value came from.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
     from_file = read_settings(path) if path else {}
-    settings = Settings.of({**from_file, **given}, "command line" if given else str(path))
+    settings = Settings.of({**from_file, **flags}, "command line" if flags else str(path))
     sources = {name: "default" for name in settings.flat()}
     sources.update(dict.fromkeys(from_file, str(path)))
-    sources.update(dict.fromkeys(given, "flag"))
+    sources.update(dict.fromkeys(flags, "flag"))
     return settings, sources
 
 

@@ -99,6 +99,8 @@ def check_execution(settings: Settings) -> None:
         raise PtychoError(f"batch_size: {batch} groups cannot be shared by {devices} devices; give a multiple of them.")
     if execution.precision == "16-mixed" and device == "cpu":
         raise PtychoError("precision: 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
+    if execution.pin_memory and device == "cpu":
+        raise PtychoError("pin_memory: page-locked batches are for a GPU, and the training runs on a CPU.")
     if not execution.num_workers and (execution.persistent_workers or execution.prefetch_factor):
         raise PtychoError("num_workers: 0 given, but persistent_workers and prefetch_factor need at least 1.")
     package = LOGGER_PACKAGES.get(execution.logger)
@@ -130,7 +132,7 @@ def quiet_lightning() -> Iterator[None]:
 
     Torch's choice of algorithms, which ``deterministic`` changes for the whole process, is put back too.
     """
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "mlflow", "alembic")]
     levels, deterministic = [logger.level for logger in loggers], torch.are_deterministic_algorithms_enabled()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
