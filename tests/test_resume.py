@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ptychopinn.bundle import load_run
@@ -91,23 +92,45 @@ def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterru
     assert history[-1]["val_loss"] == pytest.approx(uninterrupted["val_loss"], rel=0.1)
 
 
+def assert_whole(folder: Path) -> None:
+    """Every file under a final name can be read to its end."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith("."):
+            continue
+        match path.suffix:
+            case ".json":
+                assert json.loads(path.read_text())
+            case ".csv":
+                rows = list(csv.DictReader(path.read_text().splitlines()))
+                assert all(None not in row.values() for row in rows)
+            case ".ckpt":
+                assert "state_dict" in torch.load(path, weights_only=True)
+            case ".zip":
+                load_run(path)
+
+
 @pytest.mark.slow
-def test_five_kills_in_a_row(folder, uninterrupted):
+def test_five_kills_in_a_row(folder):
     moments = random.Random(1)
-    arguments = ["--out", "run", *FLAGS]
+    flags = [*FLAGS[2:], "--nepochs", "150"]
+    arguments = ["--out", "run", *flags]
     for _ in range(5):
         process = command(folder, *arguments)
         wait_for(folder / "run/provenance.json", process)
         time.sleep(moments.uniform(0.5, 8.0))
+        assert process.poll() is None
         process.kill()
         finish(process)
-        for path in (folder / "run").rglob("*"):
-            if path.suffix == ".json":
-                json.loads(path.read_text())
+        assert_whole(folder / "run")
         arguments = ["--out", "run", "--resume"]
     code, _, err = finish(command(folder, *arguments))
     assert code == 0, err
-    assert load_run(folder / "run").history[-1]["val_loss"] == pytest.approx(uninterrupted["val_loss"], rel=0.01)
+    assert_whole(folder / "run")
+    history = load_run(folder / "run").history
+    assert [row["epoch"] for row in history] == list(range(1, 151))
+    (folder / "run").rename(folder / "killed")
+    assert call(folder, *flags).exit_code == 0
+    assert history[-1]["val_loss"] == pytest.approx(load_run(folder / "run").history[-1]["val_loss"], rel=0.01)
 
 
 def call(folder: Path, *arguments: str) -> Any:
