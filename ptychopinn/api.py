@@ -1,5 +1,6 @@
 """The main job as five functions; settings are keyword arguments with the names of :mod:`ptychopinn.config`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,11 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import DataConfig, Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import npz
-from ptychopinn.files.folder import prepare_folder
+from ptychopinn.files.folder import filling, leads, write_json, write_provenance
 from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
-from ptychopinn.training_checks import check_training
 
 DEFAULT_PHOTONS = 1e6
 
@@ -30,18 +30,19 @@ def read_scan(path: Path | str, **settings: Any) -> Scan:
     Raises:
         PtychoError: naming file and key, what is there and what is needed.
     """
-    return open_scan(Path(path), Settings.of(settings).data)
+    return open_scan(Path(path), _chosen(settings, "data").data)
 
 
 def open_scan(path: Path, data: DataConfig) -> Scan:
     """:func:`read_scan` with a settings object."""
-    scan = npz.read_npz(path, data.measurement, data.nphotons)
+    scan = npz.read_npz(path, data.measurement, data.nphotons, data.scan_index)
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
         scan = scan.subset(choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling))
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
-    return scan if data.crop is None else scan.crop(data.crop)
+    scan = scan if data.crop is None else scan.crop(data.crop)
+    return scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
 
 
 def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
@@ -83,13 +84,19 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
     Raises:
         PtychoError: for a wrong setting, a scan too small to train on, or when ``out`` holds something already.
     """
-    chosen = Settings.of(settings)
-    check_training(scan, chosen)
-    if out is not None:
-        prepare_folder(Path(out))
-    run = training.train(scan, chosen, None if out is None else Path(out))
-    if out is not None:
-        bundle.save_run(Path(out), run)
+    chosen = _chosen(settings, "model", "data", "training", "execution")
+    _expect(scan, Scan, "scan", "read_scan or simulate")
+    if out is None or not leads():
+        return training.train(scan, chosen, None if out is None else Path(out))
+    training.check(scan, chosen)
+    folder = Path(out)
+    with filling(folder):
+        full = chosen.flat() | training.derived(scan, chosen)
+        provenance = write_provenance(folder, "train", {"frames": len(scan), "settings": full})
+        write_json(folder / "settings.json", chosen.flat())
+        run = training.train(scan, chosen, folder)
+        run.provenance.update(provenance)
+        bundle.save_run(folder, run)
     return run
 
 
@@ -100,15 +107,35 @@ def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
         run: from :func:`train` or :func:`load_run`.
         scan: of any object.
         **settings: of ``InferenceConfig`` and ``accelerator``.
+
+    Raises:
+        PtychoError: for a wrong setting, or a scan that the run cannot take.
     """
-    chosen = Settings.of(settings)
-    device = training.device_of(chosen)
-    return inference.infer(run, scan, chosen.inference.inference_batch_size, chosen.inference.synchronise, device)
+    settings_of_all = _chosen(settings, "inference", "execution")
+    _expect(run, Run, "run", "train or load_run")
+    _expect(scan, Scan, "scan", "read_scan or simulate")
+    chosen, device = settings_of_all.inference, training.device_of(settings_of_all)
+    return inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
 
 
 def load_run(path: Path | str) -> Run:
     """Load a run folder or its ``wts.h5.zip``; nothing in it is executed."""
     return bundle.load_run(path)
+
+
+def _expect(value: Any, kind: type, name: str, makers: str) -> None:
+    if not isinstance(value, kind):
+        raise PtychoError(f"{name}: {type(value).__name__} given; a {kind.__name__} from {makers} is needed.")
+
+
+def _chosen(settings: Mapping[str, Any], *sections: str) -> Settings:
+    """Settings by name, of the sections that a function uses."""
+    chosen = Settings.of(settings)
+    used = {name for section in sections for name in type(getattr(chosen, section)).model_fields}
+    for name in settings:
+        if name not in used:
+            raise PtychoError(f"settings: {name}: has no effect here; settings of {', '.join(sections)} are taken.")
+    return chosen
 
 
 def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.complex64]]:

@@ -13,7 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -26,7 +28,7 @@ from ptychopinn.model import Illumination, PtychoModel
 BUNDLE = "wts.h5.zip"
 SCHEMA = 1
 MANIFEST = "manifest.json"
-MEMBERS = ("diffraction_to_obj", "autoencoder")
+MEMBERS = ("diffraction_to_obj", "autoencoder", "frames")
 LARGEST_MEMBER = 4 * 2**30
 """Bytes; a bundle that claims more is refused before it is unpacked."""
 
@@ -47,6 +49,8 @@ class Run:
         settings: effective settings.
         history: a row per epoch.
         provenance: anything else worth keeping: source file, hash, where settings came from.
+        frames: (n,) numbers of the frames of the file that were used.
+        held_out: those of them kept for validation.
     """
 
     model: PtychoModel
@@ -54,13 +58,16 @@ class Run:
     settings: Settings
     history: tuple[dict[str, float], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def save_run(folder: Path, run: Run) -> Path:
     """Write ``folder/wts.h5.zip`` whole or not at all.
 
     It holds both models of the field's contract: ``diffraction_to_obj`` (counts to patches: the network) and
-    ``autoencoder`` (counts to counts: the network, the probe and the detector mask).
+    ``autoencoder`` (counts to counts: the network, the probe and the detector mask), and the numbers of the frames
+    that were used.
 
     Returns:
         The path of the bundle.
@@ -69,7 +76,8 @@ def save_run(folder: Path, run: Run) -> Path:
     physics = {"probe": torch.view_as_real(run.light.probe).contiguous()}
     if run.light.good_pixels is not None:
         physics["good_pixels"] = run.light.good_pixels
-    members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics})}
+    frames = {name: torch.from_numpy(np.ascontiguousarray(getattr(run, name))) for name in ("frames", "held_out")}
+    members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics}), "frames": save(frames)}
     manifest = {
         "schema": SCHEMA,
         "settings": run.settings.flat(),
@@ -104,10 +112,12 @@ def load_run(path: Path | str) -> Run:
         model = PtychoModel(settings.model)
         model.load_state_dict(members["diffraction_to_obj"])
         light = _illumination(manifest, members["autoencoder"])
+        frames, held_out = (members["frames"][name].numpy() for name in ("frames", "held_out"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
-    return Run(model.eval(), light, settings, tuple(manifest["history"]), manifest["provenance"])
+    history, provenance = tuple(manifest["history"]), manifest["provenance"]
+    return Run(model.eval(), light, settings, history, provenance, frames, held_out)
 
 
 def _illumination(manifest: dict[str, Any], physics: dict[str, Tensor]) -> Illumination:

@@ -6,10 +6,10 @@ same thing as a Python argument, a command-line flag and a JSON key.
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,65 +39,71 @@ class ModelConfig(Section):
 
     gridsize: Literal[1, 2, 3] = Field(1, description="a group has gridsize^2 neighbouring frames")
     features: Literal["realspace", "amplitude"] = Field(
-        "realspace", description="network input: projection-step corrections in real space, or sqrt(counts)"
+        "realspace", description="network input: projection steps, or sqrt(counts)"
     )
-    stages: int = Field(3, ge=1, le=8, description="realspace passes, each starting from the one before")
+    stages: int = Field(3, ge=1, le=8, description="networks in a row, each starting from the last image")
     n_filters_scale: float = Field(1.0, gt=0, le=16, description="network width; 1 is 16 channels at full size")
     depth: int = Field(2, ge=1, le=5, description="times the network halves the image")
-    model_type: Literal["pinn", "supervised"] = Field(
-        "pinn", description="train on the counts through the physics, or on true patches"
-    )
+    model_type: Literal["pinn", "supervised"] = Field("pinn", description="learn from the counts, or from true patches")
     amp_activation: Literal["softplus", "exp", "relu"] = Field(
-        "softplus", description="what keeps the amplitude positive; all give 1 for a zero output"
+        "softplus", description="what keeps the amplitude positive"
     )
+    probe_trainable: bool = Field(False, description="train the probe too, its power kept; inference then uses it")
 
 
 class DataConfig(Section):
     """How a scan file is read and which groups are drawn from it."""
 
-    crop: int | None = Field(None, ge=8, description="keep the central N x N detector pixels; object pixels grow")
+    crop: int | None = Field(None, ge=8, description="keep the central N x N detector pixels")
     flip_x: bool = Field(False, description="mirror the x positions")
     flip_y: bool = Field(False, description="mirror the y positions")
     swap_xy: bool = Field(False, description="exchange x and y positions, before any flip")
+    probe_mask: bool = Field(False, description="cut the probe with a soft-edged disc")
+    probe_mask_diameter: float | None = Field(None, gt=0, description="of that disc, px; None: half a frame")
+    scan_index: int | None = Field(None, description="which scan of a file that holds several")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     measurement: Literal["counts", "amplitude"] | None = Field(
-        None, description="what the frames hold; None: integers are counts, floats as _metadata says, else amplitude"
+        None, description="what float frames hold; None: as the file says"
     )
     nphotons: float | None = Field(
-        None, gt=0, description="mean photons per frame; gives an amplitude file its scale, a simulation its dose"
+        None, gt=0, description="photons per frame, of amplitudes without a scale or a simulation"
     )
     n_groups: int | None = Field(None, ge=1, description="groups drawn per epoch; None: one per frame")
     n_subsample: int | None = Field(None, ge=1, description="use only so many frames of the scan; None: all")
     subsample_seed: int = Field(0, ge=0, description="of the choice of these frames")
     sequential_sampling: bool = Field(False, description="use the first frames and seeds in order, not random ones")
     neighbor_count: int | None = Field(
-        None, ge=1, description="nearest neighbours a group may choose from; None: those within a probe radius"
+        None, ge=1, description="neighbours a group may choose from; None: a quarter probe"
     )
 
 
 class TrainingConfig(Section):
     """What the network is trained towards."""
 
-    nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 steps")
+    nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 batches")
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
-    batch_size: int = Field(16, ge=1, description="groups per optimiser step")
+    batch_size: int = Field(16, ge=1, description="groups per batch, all devices together")
     val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups kept for validation")
-    nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson likelihood of the measured counts")
+    nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson likelihood of the counts")
     mae_weight: float = Field(0.0, ge=0, description="weight of the mean absolute error of the amplitudes")
-    realspace_weight: float = Field(1.0, ge=0, description="weight of the squared patch error to teacher or truth")
+    realspace_weight: float = Field(1.0, ge=0, description="weight of the patch error to teacher or truth")
     realspace_mae_weight: float = Field(0.0, ge=0, description="weight of the absolute patch error")
     tv_weight: float = Field(0.0, ge=0, description="weight of the total variation of the patches, per lit pixel")
-    teacher_epochs: int = Field(20, ge=0, description="epochs of the engine that makes the teacher; 0: no teacher")
-    synthetic_fraction: float = Field(
-        0.5, ge=0, lt=1, description="share of the steps on synthetic objects under the known probe"
+    teacher_epochs: int | None = Field(
+        None, ge=0, description="epochs of the engine that makes the teacher; None: 20, or 0"
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, groups, batches and synthetic objects")
+    synthetic_fraction: float | None = Field(
+        None, ge=0, lt=1, description="share of synthetic objects; None: 0.5, or 0"
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, groups, batches, synthetic objects")
 
 
 class ExecutionConfig(Section):
     """How the training runs: devices, optimiser, checkpoints, logs."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to run on")
+    devices: int = Field(1, ge=1, le=1024, description="devices, or processes on a CPU, that train together")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="how they share the work; auto is ddp for several")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="of the network; the physics stays in float32"
     )
@@ -114,7 +120,9 @@ class ExecutionConfig(Section):
     gradient_clip_val: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no limit")
     enable_checkpointing: bool = Field(True, description="write checkpoints")
     save_top_k: int = Field(1, ge=-1, description="best checkpoints to keep; -1: all")
-    monitor: str = Field("val_loss", description="what 'best' looks at; train_loss without validation data")
+    monitor: Literal["val_loss", "train_loss", "val_nll", "val_patch_error"] = Field(
+        "val_loss", description="what 'best' looks at; of the training where nothing is validated"
+    )
     mode: Literal["min", "max"] = Field("min", description="whether small or large values of it are good")
     early_stop_patience: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field("csv", description="where the history is logged")
@@ -125,19 +133,20 @@ class InferenceConfig(Section):
 
     inference_batch_size: int = Field(32, ge=1, description="groups per network call")
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
+    middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
 
 
 class SimulationConfig(Section):
     """What a simulated scan looks like when no file gives object, probe or positions."""
 
-    object: Literal["siemens", "lines"] = Field("siemens", description="a Siemens star, or thin lines on a field")
+    object: Literal["siemens", "lines"] = Field("siemens", description="a Siemens star, or thin lines")
     object_size: int = Field(256, ge=48, le=8192, description="edge of the object, px")
     N: int = Field(64, ge=16, le=1024, multiple_of=2, description="edge of a frame, px")
     step: float = Field(5.0, gt=0, description="distance between neighbouring positions, px")
     jitter: float = Field(0.2, ge=0, le=0.5, description="largest random move of a position, in steps")
     probe_radius: float = Field(12.0, gt=0, description="radius of the disc probe, px")
     probe_curvature: float = Field(2.5, description="phase of the probe at its edge, rad")
-    interpolation: Literal["bilinear", "cubic"] = Field("bilinear", description="how the object is read between pixels")
+    interpolation: Literal["bilinear", "cubic"] = Field("bilinear", description="of the object between pixels")
 
 
 class Settings(Section):
@@ -153,6 +162,10 @@ class Settings(Section):
     def flat(self) -> dict[str, Any]:
         """Every setting by its one name."""
         return {name: value for section in self for name, value in section[1]}
+
+    def changed(self, **values: Any) -> Self:
+        """The same settings with some values replaced."""
+        return self.of(self.flat() | values)
 
     @classmethod
     def schema_of_all(cls) -> dict[str, Any]:
@@ -196,11 +209,15 @@ class Settings(Section):
 
 
 def describe(name: str) -> str:
-    """The description of a setting, for help texts."""
+    """What a setting means, may be and is by default, for help texts."""
     section = dict(_names())[name]
     info = type(getattr(Settings(), section)).model_fields[name]
-    default = "" if info.default is None else f" [default: {info.default}]"
-    return f"{info.description}{default}"
+    text, _, derived = str(info.description).partition("; None: ")
+    default = derived if info.default is None else info.default
+    kinds = [info.annotation, *get_args(info.annotation)]
+    choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+    listed = "" if not choices else f" [{'|'.join(map(str, choices))}]"
+    return f"{text}{listed}" + ("" if default is False or default in ("", "all") else f" [default: {default}]")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -238,22 +255,42 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """Settings from texts such as ``scheduler=plateau``; a value is JSON where it can be, else text.
+
+    Raises:
+        PtychoError: for a text without a name and a value, or a name given twice.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign or not name:
+            raise PtychoError(f"--set {text}: NAME=VALUE is needed.")
+        if name in values:
+            raise PtychoError(f"--set {name}: given twice.")
+        try:
+            values[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            values[name] = value
+    return values
+
+
 def resolve(flags: Mapping[str, Any], path: Path | None = None) -> tuple[Settings, dict[str, str]]:
     """Combine flags, a JSON file and defaults; a flag wins over the file, the file over the default.
 
     Args:
-        flags: settings by name; None means that the flag was not given.
+        flags: settings by name, those that were given.
         path: JSON file of settings.
 
     Returns:
         The settings, and for each name where its value came from.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
     from_file = read_settings(path) if path else {}
-    settings = Settings.of({**from_file, **given}, "command line" if given else str(path))
+    settings = Settings.of({**from_file, **flags}, "command line" if flags else str(path))
     sources = {name: "default" for name in settings.flat()}
     sources.update(dict.fromkeys(from_file, str(path)))
-    sources.update(dict.fromkeys(given, "flag"))
+    sources.update(dict.fromkeys(flags, "flag"))
     return settings, sources
 
 

@@ -22,6 +22,8 @@ SYNTHETIC_OBJECTS = 32
 SYNTHETIC_MARGIN = 128
 """Pixels by which a synthetic object is larger than a group, so that groups land in many places."""
 
+FEWEST_TO_VALIDATE = 20
+
 FAINTEST = 0.01
 """Synthetic frames are as bright as the scan down to this fraction of it, so that the network knows noise."""
 
@@ -90,17 +92,19 @@ class SyntheticDataset(Dataset[Batch]):
         return len(self.offsets)
 
     def __getitems__(self, index: list[int]) -> Batch:
-        """One batch, the same whenever the same groups are asked for."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index[0]) % 2**63)
+        """One batch; a group is the same whichever others are asked for with it."""
+        generators = [torch.Generator().manual_seed((self.seed * 1_000_003 + i) % 2**63) for i in index]
+        drawn = torch.stack([torch.rand(4, generator=generator) for generator in generators])
         offsets = self.offsets[index]
         size, edge = self.probe.shape[-1], self.objects.shape[-1]
-        which = torch.randint(len(self.objects), (len(index),), generator=generator)
-        margin = size / 2 + float(offsets.abs().max()) + 1
-        middle = margin + (edge - 2 * margin) * torch.rand(len(index), 1, 2, generator=generator)
+        which = (drawn[:, 0] * len(self.objects)).long().clamp_max(len(self.objects) - 1)
+        margin = size / 2 + self.reach + 1
+        middle = margin + (edge - 2 * margin) * drawn[:, None, 1:3]
         targets = extract_patches(self.objects[which], middle + offsets, size)
         # Counts of a weaker beam, scaled back: the noise of a lower dose at the brightness of the scan.
-        dose = FAINTEST ** torch.rand(len(index), 1, 1, 1, generator=generator)
-        counts = draw_counts(dose * diffract(self.probe, targets), generator) / dose
+        dose = FAINTEST ** drawn[:, 3, None, None, None]
+        rates = dose * diffract(self.probe, targets)
+        counts = torch.stack([draw_counts(*pair) for pair in zip(rates, generators, strict=True)]) / dose
         if self.mask is not None:
             counts = counts * self.mask
         return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach)
@@ -144,10 +148,12 @@ class Grouping(NamedTuple):
 class ScanDataModule(lightning.LightningDataModule):
     """Training batches, drawn anew every epoch, and a fixed validation set around frames never trained on.
 
+    Several processes share every batch: each takes its part of the same groups in the same order.
+
     Args:
         scan: the measurement.
         grouping: how to draw groups.
-        batch_size: groups per batch.
+        batch_size: groups per batch, all processes together.
         val_fraction: share of the groups whose seeds are kept for validation.
         target: (H, W) complex object on the scan's canvas for the patch error, or None.
         synthetic_fraction: share of synthetic groups in training.
@@ -169,10 +175,14 @@ class ScanDataModule(lightning.LightningDataModule):
         self.loader = dict(loader)
         self.target, self.synthetic_fraction = target, synthetic_fraction
         rng = np.random.default_rng(grouping.seed)
-        held = round(val_fraction * len(scan)) if len(scan) >= 20 else 0
         self.held_out = np.zeros(len(scan), dtype=bool)
-        self.held_out[rng.permutation(len(scan))[:held]] = True
+        self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), val_fraction)]] = True
         self.objects = self._objects(rng) if synthetic_fraction > 0 else None
+
+    @property
+    def validates(self) -> bool:
+        """Whether frames are held out."""
+        return bool(self.held_out.any())
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of this epoch; groups, synthetic places and noise depend on seed and epoch only."""
@@ -180,30 +190,40 @@ class ScanDataModule(lightning.LightningDataModule):
         groups = self._train_groups(epoch)
         synthetic = None
         if self.objects is not None:
-            share = self.synthetic_fraction / (1 - self.synthetic_fraction)
-            wanted = np.resize(groups, (max(1, round(share * len(groups))), groups.shape[1]))
+            wanted = np.resize(groups, (synthetic_groups(len(groups), self.synthetic_fraction), groups.shape[1]))
             synthetic = SyntheticDataset(self.scan, wanted, self.objects, self.grouping.seed * 10_007 + epoch)
         dataset = MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
         generator = torch.Generator().manual_seed(self.grouping.seed * 100_003 + epoch)
-        return DataLoader(
-            dataset, self.batch_size, shuffle=True, generator=generator, collate_fn=_as_it_is, **self.loader
-        )
+        order = torch.randperm(len(dataset), generator=generator).tolist()
+        # Processes of a training step together: a few groups are used twice rather than by one process only.
+        return self._loader(dataset, order + order[: -len(order) % self._share()[1]])
 
     def val_dataloader(self) -> DataLoader[Batch] | list[None]:
         """Measured groups around held-out seeds; none when the scan is too small to hold frames out."""
-        if not self.held_out.any():
+        if not self.validates:
             return []
         gridsize, neighbor_count, _, seed, _ = self.grouping
         seeds = np.flatnonzero(self.held_out)
         groups = form_groups(self.scan.positions, gridsize, neighbor_count, None, seed, seeds)
         dataset = GroupDataset(self.scan, groups, self.target)
-        return DataLoader(dataset, self.batch_size, collate_fn=_as_it_is, **self.loader)
+        return self._loader(dataset, list(range(len(dataset))))
+
+    def _share(self) -> tuple[int, int]:
+        """Number of this process among those that train together, and how many they are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _loader(self, dataset: Dataset[Batch], order: list[int]) -> DataLoader[Batch]:
+        """Batches of a data set in an order; of each batch, the part of this process."""
+        rank, world = self._share()
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        mine = [part for part in (batch[rank::world] for batch in batches) if part] or [order[:1]]
+        return DataLoader(dataset, batch_sampler=mine, collate_fn=_as_it_is, **self.loader)
 
     def _train_groups(self, epoch: int) -> NDArray[np.int64]:
         """Groups among the frames that are not held out, as indices of the whole scan."""
         index = np.flatnonzero(~self.held_out)
         gridsize, neighbor_count, n_groups, seed, sequential = self.grouping
-        if gridsize == 1 and n_groups is not None:
+        if gridsize == 1 and n_groups is not None and n_groups <= len(self.scan):
             n_groups = min(n_groups, len(index))
         neighbor_count = min(neighbor_count, len(index) - 1)
         draw = seed * 1009 + epoch
@@ -216,6 +236,16 @@ class ScanDataModule(lightning.LightningDataModule):
         edge = self.scan.N + 4 * span + SYNTHETIC_MARGIN
         made = [random_object(edge, rng) for _ in range(SYNTHETIC_OBJECTS)]
         return torch.from_numpy(np.stack(made))
+
+
+def frames_held_out(frames: int, val_fraction: float) -> int:
+    """How many frames of a scan are kept for validation; none of fewer than 20."""
+    return round(val_fraction * frames) if frames >= FEWEST_TO_VALIDATE else 0
+
+
+def synthetic_groups(measured: int, fraction: float) -> int:
+    """How many synthetic groups make ``fraction`` of an epoch with so many measured ones."""
+    return max(1, round(fraction / (1 - fraction) * measured)) if fraction > 0 else 0
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Final
 
 from ptychopinn import api, bundle, figures, inference, jobs, training
 from ptychopinn.config import Settings
-from ptychopinn.files.folder import prepare_folder, write_json, write_provenance
+from ptychopinn.files.folder import filling, write_json, write_provenance
 from ptychopinn.files.npz import write_npz
 
 SCAN: Final = {"object_size": 224, "step": 4.8, "probe_radius": 12.0, "nphotons": 1e6}
@@ -23,7 +23,11 @@ def run_demo(out: Path, max_seconds: float, overwrite: bool = False, report: job
     Returns:
         A table of scores, also written to ``scores.json`` and ``scores.md``.
     """
-    prepare_folder(out, overwrite)
+    with filling(out, overwrite):
+        return _run(out, max_seconds, report)
+
+
+def _run(out: Path, max_seconds: float, report: jobs.Report) -> str:
     settings = Settings.of({**SCAN, "max_seconds": max_seconds, "nepochs": 1000})
     write_provenance(out, "demo", {"settings": settings.flat()})
     scans = {

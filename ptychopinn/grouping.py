@@ -38,8 +38,8 @@ def form_groups(
         (n_groups, C) frame indices; no frame twice in a group.
 
     Raises:
-        PtychoError: when K < C - 1, when there are not more than K frames, or when single frames are to be
-            oversampled.
+        PtychoError: when K < C - 1, when there are not more than K frames, or when more groups than seeds are
+            asked for and single frames, or K < C, give nothing new.
     """
     seeds = np.arange(len(positions)) if seeds is None else seeds
     channels = gridsize**2
@@ -139,6 +139,13 @@ def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups:
                 "ask for fewer, or use gridsize 2 or 3, where a frame can be in many groups."
             )
         return
+    if count < channels:
+        raise PtychoError(f"gridsize: groups of {channels} frames asked of a scan of {count} frames; use gridsize 1.")
+    if n_groups > seeds and neighbor_count < channels:
+        raise PtychoError(
+            f"n_groups: {n_groups} groups asked of {seeds} frames need a choice of neighbours, but neighbor_count "
+            f"{neighbor_count} allows one group per frame; ask for at most {seeds}, or for neighbor_count {channels}."
+        )
     if neighbor_count < channels - 1:
         raise PtychoError(
             f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "

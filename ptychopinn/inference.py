@@ -1,7 +1,7 @@
 """A trained run and a scan in, an image of the object out."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.reassembly import group_phases, stitch
+from ptychopinn.reassembly import central_mask, group_phases, stitch
 from ptychopinn.scan import Scan, check_canvas, reframe
 
 
@@ -48,7 +48,14 @@ class Reconstruction:
         return reframe(self.object, self.origin, (0, 0), shape)
 
 
-def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, device: str = "cpu") -> Reconstruction:
+def infer(
+    run: Run,
+    scan: Scan,
+    batch_size: int = 32,
+    synchronise: bool = True,
+    device: str = "cpu",
+    middle_trim: int | None = None,
+) -> Reconstruction:
     """Reconstruct a scan with one pass of a trained network.
 
     Every frame seeds one group. Groups agree on their global phases, then one probe-weighted reassembly makes
@@ -56,16 +63,19 @@ def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, 
 
     Args:
         run: from :func:`ptychopinn.training.train` or :func:`ptychopinn.bundle.load_run`.
-        scan: of any object; its own probe and counts are used.
+        scan: of any object; its own counts are used, and its own probe unless the run trained one.
         batch_size: groups per network call.
         synchronise: find the groups' global phases first.
         device: torch device.
+        middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
 
     Raises:
-        PtychoError: when the scan has fewer frames than a group, or positions too far apart for an image.
+        PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
+            positions too far apart for an image.
     """
     check_canvas(scan)
     marks = [time.perf_counter()]
+    scan = _with_trained_probe(run, scan)
     model = run.model.to(device)
     light = Illumination.of(scan).to(device)
     dataset = GroupDataset(scan, _groups(run, scan))
@@ -75,9 +85,10 @@ def infer(run: Run, scan: Scan, batch_size: int = 32, synchronise: bool = True, 
     weight = probe_intensity(light.probe)
     phases = group_phases(patches, places, weight, scan.probe_diameter / 2) if synchronise else None
     marks.append(time.perf_counter())
-    image, coverage = stitch(patches, places, scan.canvas_shape, weight, phases)
+    kept = weight if middle_trim is None else weight * central_mask(scan.N, middle_trim).to(weight.device)
+    image, coverage = stitch(patches, places, scan.canvas_shape, kept, phases)
     if run.settings.model.gridsize > 1:
-        coverage = _light(scan, weight)
+        coverage = _light(scan, kept)
     image = _common_phase(image, coverage)
     marks.append(time.perf_counter())
     deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
@@ -115,6 +126,15 @@ def deviance_per_pixel(
         kept = deviance if light.good_pixels is None else deviance[:, light.good_pixels]
         total += float(kept.mean(dim=tuple(range(1, kept.ndim))).sum())
     return total / len(scan)
+
+
+def _with_trained_probe(run: Run, scan: Scan) -> Scan:
+    if not run.settings.model.probe_trainable:
+        return scan
+    probe = run.light.probe.numpy()
+    if probe.shape[-1] != scan.N:
+        raise PtychoError(f"scan: frames of {scan.N} pixels, but the run trained a probe of {probe.shape[-1]}; crop.")
+    return replace(scan, probe=probe)
 
 
 def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What a command leaves on disk: one function per command that fills a folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,26 @@ import torch
 
 from ptychopinn import api, bundle, figures, inference, metrics, training
 from ptychopinn.bundle import Run
-from ptychopinn.config import DataConfig, Settings, read_settings
+from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import (
-    file_hash,
-    only_one,
-    prepare_folder,
-    read_provenance,
-    write_json,
-    write_provenance,
-)
+from ptychopinn.files.folder import file_hash, filling, leads, read_provenance, write_json, write_provenance
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan import Scan
-from ptychopinn.training_checks import check_training
 
 Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
+
+MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
+"""Settings that may change when a training goes on."""
+
+SHARED = (
+    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "probe_mask", "probe_mask_diameter"),
+    *("synchronise", "middle_trim"),
+)
+"""Settings of a training that an inference takes over."""
 
 
 def train_folder(
@@ -56,21 +57,44 @@ def train_folder(
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
         report(note)
-    check_training(scan, settings)
-    origin = {"scan": str(source), "sha256": file_hash(source), "sources": sources}
-    if not resume:
-        prepare_folder(out, overwrite)
-    elif read_provenance(out).get("sha256") != origin["sha256"]:
+    training.check(scan, settings)
+    if not leads():
+        return training.train(scan, settings, out, resume=resume)
+    origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
+    if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
-    with only_one(out):
-        provenance = write_provenance(out, "train", {**origin, "frames": len(scan), "settings": settings.flat()})
+    with filling(out, overwrite, keep=resume):
+        derived = training.derived(scan, settings)
+        origin |= {"sources": sources | dict.fromkeys(derived, "data"), "settings": settings.flat() | derived}
+        provenance = write_provenance(out, "train", {**origin, "frames": len(scan)})
         write_json(out / "settings.json", settings.flat())
         run = training.train(scan, settings, out, report, progress_bar, resume)
         run.provenance.update(provenance)
         bundle.save_run(out, run)
-        figures.draw_probe(out / "probe.png", scan.probe)
+        figures.draw_probe(out / "probe.png", run.light.probe.numpy())
         figures.draw_history(out / "loss.png", _loss_columns(run))
     return run
+
+
+def settings_to_resume(out: Path, flags: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """Settings of a run that is to go on, and where they came from.
+
+    Args:
+        out: its folder.
+        flags: settings by name that are to change; only what does not decide the result up to here may.
+
+    Raises:
+        PtychoError: when the folder holds no run, or for a setting that cannot change.
+    """
+    sources = read_provenance(out).get("sources", {})
+    before = Settings.of(read_settings(out / "settings.json"), str(out / "settings.json"))
+    settings = before.changed(**flags)
+    for name, value in flags.items():
+        if value != before.flat()[name] and name not in MAY_CHANGE:
+            raise PtychoError(
+                f"--resume: {name} {value!r} given, but {out} was begun with {before.flat()[name]!r}; start a new run."
+            )
+    return settings, sources | dict.fromkeys(flags, "flag")
 
 
 def infer_folder(
@@ -101,11 +125,13 @@ def infer_folder(
         report(note)
     chosen = settings.inference
     device = training.device_of(settings)
-    result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device)
-    prepare_folder(out, overwrite)
+    if run.settings.model.probe_trainable:
+        report("The probe that was trained is used, not the one in the file.")
+    result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
     inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
-    write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
-    save_reconstruction(out, result, scan)
+    with filling(out, overwrite):
+        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
+        save_reconstruction(out, result, scan)
     total = sum(result.seconds.values())
     report(
         f"{len(scan)} frames in {total:.1f} s ("
@@ -150,12 +176,8 @@ def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
 
 def _reading_of(run: Run) -> dict[str, Any]:
     """How the training scan was read: the part of its settings that another scan of the set-up shares."""
-    changed = {
-        name: value
-        for name, value in run.settings.data
-        if name in ("crop", "flip_x", "flip_y", "swap_xy", "measurement") and value != getattr(DataConfig(), name)
-    }
-    return changed
+    usual, chosen = Settings().flat(), run.settings.flat()
+    return {name: chosen[name] for name in SHARED if chosen[name] != usual[name]}
 
 
 def _loss_columns(run: Run) -> dict[str, list[float]]:

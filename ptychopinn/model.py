@@ -10,7 +10,7 @@ from ptychopinn.config import ModelConfig
 from ptychopinn.network import UNet, to_complex
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.reassembly import reassemble
 from ptychopinn.scan import Scan
 
@@ -51,6 +51,31 @@ class Illumination(NamedTuple):
         """The same on another device."""
         mask = None if self.good_pixels is None else self.good_pixels.to(device)
         return self._replace(probe=self.probe.to(device), good_pixels=mask)
+
+
+class TrainedProbe(nn.Module):
+    """A probe that learns; its total power stays what the given probe had, since object and probe trade scale.
+
+    Args:
+        probe: (m, N, N) complex64 to start from.
+        mask: (N, N) real, what it is multiplied with; all ones when None.
+    """
+
+    start: Tensor
+    mask: Tensor
+
+    def __init__(self, probe: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("start", torch.view_as_real(probe).clone())
+        self.register_buffer("mask", torch.ones(probe.shape[-2:]) if mask is None else mask.clone())
+        self.unit = float(probe_intensity(probe).max().sqrt())
+        self.power = float(probe_power(probe).sum())
+        self.change = nn.Parameter(torch.zeros_like(self.start))
+
+    def forward(self) -> Tensor:
+        """The probe as it is now, (m, N, N) complex64."""
+        probe = torch.view_as_complex(self.start + self.unit * self.change) * self.mask
+        return probe * (self.power / probe_power(probe).sum()).sqrt()
 
 
 class PtychoModel(nn.Module):

@@ -12,7 +12,7 @@ from scipy import signal
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.fourier import fourier_crop
-from ptychopinn.physics.probe import probe_intensity, probe_width
+from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 
 MAX_COUNTS = 1e15
 """Counts in a pixel that no detector reaches; markers of bad pixels do."""
@@ -39,6 +39,7 @@ class Scan:
         good_pixels: (N, N) bool, False where the detector is not to be believed.
         pixel_size_m: edge of an object pixel in metres.
         notes: what the reader assumed or changed, one sentence each.
+        frame_numbers: (n,) which frame of the file each one is; None means all, in order.
     """
 
     counts: NDArray[np.generic]
@@ -48,6 +49,7 @@ class Scan:
     good_pixels: NDArray[np.bool_] | None = None
     pixel_size_m: float | None = None
     notes: tuple[str, ...] = field(default=())
+    frame_numbers: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Check every contract that the rest of the package relies on."""
@@ -61,6 +63,11 @@ class Scan:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.counts)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Which frame of the file each frame is, (n,)."""
+        return np.arange(len(self)) if self.frame_numbers is None else self.frame_numbers
 
     @property
     def N(self) -> int:
@@ -113,7 +120,8 @@ class Scan:
 
     def subset(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Self:
         """The same scan with some of its frames, in the order of ``index``."""
-        return replace(self, counts=self.counts[index], positions=self.positions[index])
+        counts, positions = self.counts[index], self.positions[index]
+        return replace(self, counts=counts, positions=positions, frame_numbers=self.numbers[index])
 
     def split(self, axis: str = "y", fraction: float = 0.5) -> tuple[Self, Self]:
         """Cut the scan in two along ``"y"`` or ``"x"``; ``fraction`` of the frames, the lower ones, come first."""
@@ -138,6 +146,13 @@ class Scan:
                 positions[:, axis] = positions[:, axis].max() + positions[:, axis].min() - positions[:, axis]
         note = () if self.object is None else ("objectGuess dropped: the positions were swapped or mirrored.",)
         return replace(self, positions=positions, object=None, notes=self.notes + note)
+
+    def mask_probe(self, diameter: float | None = None) -> Self:
+        """Cut the probe with a disc whose edge falls over a pixel; its diameter is half a frame when None."""
+        mask = circular_mask(self.N, None if diameter is None else diameter / 2, softness=1.0).numpy()
+        kept = (np.abs(self.probe * mask) ** 2).sum() / (np.abs(self.probe) ** 2).sum()
+        note = f"Probe cut with a disc: {kept:.1%} of its power kept."
+        return replace(self, probe=self.probe * mask, notes=(*self.notes, note))
 
     def crop(self, size: int) -> Self:
         """Keep the central ``size`` x ``size`` detector pixels.

@@ -1,11 +1,10 @@
-"""What must hold before a training starts, so that a wrong call costs nothing and leaves nothing behind."""
+"""What a scan must be to train on, so that a wrong call costs nothing and leaves nothing behind."""
 
 from ptychopinn.config import Settings
-from ptychopinn.dataset import Grouping, ScanDataModule
+from ptychopinn.dataset import frames_held_out
 from ptychopinn.errors import PtychoError
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan import Scan, check_canvas
-from ptychopinn.training_setup import device_of
 
 FEWEST_FRAMES = 4
 """Of a scan to train on: patches must overlap."""
@@ -14,8 +13,8 @@ SMALLEST_FRAME = 8
 """Pixels along the edge of a frame to train on."""
 
 
-def check_training(scan: Scan, settings: Settings) -> None:
-    """Refuse a training that the scan or the machine does not allow.
+def check_trainable(scan: Scan, settings: Settings) -> None:
+    """Refuse a scan that cannot be trained on, or not with these settings.
 
     Args:
         scan: to train on.
@@ -24,7 +23,6 @@ def check_training(scan: Scan, settings: Settings) -> None:
     Raises:
         PtychoError: naming the setting or the part of the scan, what is there and what is needed.
     """
-    device_of(settings)
     if len(scan) < FEWEST_FRAMES:
         frames = "1 frame" if len(scan) == 1 else f"{len(scan)} frames"
         raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
@@ -39,14 +37,10 @@ def check_training(scan: Scan, settings: Settings) -> None:
 def _check_groups(scan: Scan, settings: Settings) -> None:
     """Groups must exist in the whole scan, and frames must be left when validation has taken its share."""
     data, training, gridsize = settings.data, settings.training, settings.model.gridsize
-    fewest = max(gridsize**2, FEWEST_FRAMES)
-    if len(scan) < gridsize**2:
-        raise PtychoError(f"gridsize: groups of {fewest} frames asked of a scan of {len(scan)}; use a smaller one.")
     neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
     groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
     check_reach(scan.positions, groups, scan.N)
-    grouping = Grouping(gridsize, neighbor_count, data.n_groups, training.seed)
-    left = int((~ScanDataModule(scan, grouping, 1, training.val_fraction, None, 0.0).held_out).sum())
+    left, fewest = len(scan) - frames_held_out(len(scan), training.val_fraction), max(gridsize**2, FEWEST_FRAMES)
     if left < fewest:
         raise PtychoError(
             f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "

@@ -1,17 +1,18 @@
 """The Lightning trainer that the execution settings describe."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ptychopinn.config import ExecutionConfig, Settings
@@ -19,6 +20,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 
 CHECKPOINTS = "checkpoints"
+
+LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 
 def device_of(settings: Settings) -> str:
@@ -37,13 +40,16 @@ def device_of(settings: Settings) -> str:
 
 
 def build_trainer(
-    settings: Settings, epochs: int, folder: Path | None, callbacks: list[Callback], validates: bool, progress_bar: bool
+    settings: Settings,
+    folder: Path | None,
+    callbacks: list[Callback],
+    validates: bool,
+    progress_bar: bool,
 ) -> lightning.Trainer:
     """A trainer for one run.
 
     Args:
         settings: of the run.
-        epochs: to train.
         folder: for checkpoints and logs; neither is written when None.
         callbacks: that watch.
         validates: whether there is validation data.
@@ -51,17 +57,16 @@ def build_trainer(
     """
     execution = settings.execution
     checkpointing = folder is not None and execution.enable_checkpointing
+    monitor = monitored(settings, validates)
     if folder is not None and checkpointing:
-        callbacks = [*callbacks, *_checkpoints(folder, execution, validates)]
+        callbacks = [*callbacks, *_checkpoints(folder, execution, monitor)]
     if execution.early_stop_patience is not None:
-        monitor = monitored(execution, validates)
         callbacks = [*callbacks, EarlyStopping(monitor, patience=execution.early_stop_patience, mode=execution.mode)]
-    if execution.precision == "16-mixed" and device_of(settings) == "cpu":
-        raise PtychoError("precision: 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
     return lightning.Trainer(
-        max_epochs=epochs,
+        max_epochs=settings.training.nepochs,
         accelerator=device_of(settings),
-        devices=1,
+        devices=execution.devices,
+        strategy=execution.strategy,
         precision=execution.precision,
         deterministic=execution.deterministic,
         logger=_logger(folder, execution) if folder is not None else False,
@@ -73,26 +78,52 @@ def build_trainer(
         accumulate_grad_batches=execution.accumulate_grad_batches,
         gradient_clip_val=execution.gradient_clip_val,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
         plugins=[_WholeFiles()],
     )
 
 
-def monitored(execution: ExecutionConfig, validates: bool) -> str:
-    """The value that decides which weights are best: ``train_loss`` stands in where nothing is validated."""
-    return execution.monitor if validates else execution.monitor.replace("val_", "train_")
+def check_execution(settings: Settings) -> None:
+    """Refuse what this machine, or the execution settings among themselves, do not allow.
+
+    Raises:
+        PtychoError: naming the setting.
+    """
+    execution = settings.execution
+    device = device_of(settings)
+    monitored(settings, True)
+    batch, devices = settings.training.batch_size, execution.devices
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise PtychoError(f"devices: {devices} given, but this machine has {torch.cuda.device_count()} GPUs.")
+    if batch % devices:
+        raise PtychoError(f"batch_size: {batch} groups cannot be shared by {devices} devices; give a multiple of them.")
+    if execution.precision == "16-mixed" and device == "cpu":
+        raise PtychoError("precision: 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
+    if execution.pin_memory and device == "cpu":
+        raise PtychoError("pin_memory: page-locked batches are for a GPU, and the training runs on a CPU.")
+    if not execution.num_workers and (execution.persistent_workers or execution.prefetch_factor):
+        raise PtychoError("num_workers: 0 given, but persistent_workers and prefetch_factor need at least 1.")
+    package = LOGGER_PACKAGES.get(execution.logger)
+    if package is not None and find_spec(package) is None:
+        raise PtychoError(f"logger: {package} is not installed; pip install 'ptychopinn[{package}]', or use csv.")
+
+
+def monitored(settings: Settings, validates: bool) -> str:
+    """The value that decides which weights are best: that of the training stands in where nothing is validated.
+
+    Raises:
+        PtychoError: when its weight is zero, so that nobody computes it.
+    """
+    monitor, weights = settings.execution.monitor, settings.training
+    if monitor == "val_nll" and not (weights.nll_weight or weights.mae_weight):
+        raise PtychoError("monitor: val_nll is not computed with nll_weight 0; use val_loss.")
+    return monitor if validates else monitor.replace("val_", "train_")
 
 
 def loader_options(execution: ExecutionConfig) -> dict[str, Any]:
     """Execution settings of a ``DataLoader``."""
-    workers = execution.num_workers
-    if not workers and (execution.persistent_workers or execution.prefetch_factor):
-        raise PtychoError("num_workers: 0 given, but persistent_workers and prefetch_factor need at least 1.")
-    return {
-        "num_workers": workers,
-        "pin_memory": execution.pin_memory,
-        "persistent_workers": execution.persistent_workers,
-        "prefetch_factor": execution.prefetch_factor,
-    }
+    names = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")
+    return {name: getattr(execution, name) for name in names}
 
 
 @contextmanager
@@ -101,15 +132,17 @@ def quiet_lightning() -> Iterator[None]:
 
     Torch's choice of algorithms, which ``deterministic`` changes for the whole process, is put back too.
     """
-    logger = logging.getLogger("lightning.pytorch")
-    level, deterministic = logger.level, torch.are_deterministic_algorithms_enabled()
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "mlflow", "alembic")]
+    levels, deterministic = [logger.level for logger in loggers], torch.are_deterministic_algorithms_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         torch.use_deterministic_algorithms(deterministic)
 
 
@@ -117,17 +150,20 @@ class _WholeFiles(TorchCheckpointIO):
     """Checkpoints that appear under their name whole; Lightning's own may be seen half copied."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with writing(Path(path)) as temporary, temporary.open("wb") as stream:
-            torch.save(checkpoint, stream)
+        # In memory first: a write that fails inside torch.save is no OSError.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with writing(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
 
 
-def _checkpoints(folder: Path, execution: ExecutionConfig, validates: bool) -> list[Callback]:
+def _checkpoints(folder: Path, execution: ExecutionConfig, monitor: str) -> list[Callback]:
     """The best weights, and every epoch the last ones: Lightning's ``save_last`` skips epochs that are no better."""
     best = ModelCheckpoint(
         folder / CHECKPOINTS,
         filename="best" if execution.save_top_k == 1 else "epoch{epoch:04d}",
         auto_insert_metric_name=False,
-        monitor=monitored(execution, validates),
+        monitor=monitor,
         mode=execution.mode,
         save_top_k=execution.save_top_k,
         enable_version_counter=False,
@@ -137,13 +173,9 @@ def _checkpoints(folder: Path, execution: ExecutionConfig, validates: bool) -> l
 
 
 def _logger(folder: Path, execution: ExecutionConfig) -> Logger | bool:
-    if execution.logger == "none":
-        return False
-    if execution.logger == "csv":
-        return CSVLogger(folder, name="", version="")
-    package = {"tensorboard": "tensorboard", "mlflow": "mlflow"}[execution.logger]
-    if find_spec(package) is None:
-        raise PtychoError(f"logger: {package} is not installed; pip install 'ptychopinn[{package}]', or use csv.")
-    if execution.logger == "tensorboard":
-        return TensorBoardLogger(folder, name="tensorboard", version="")
-    return MLFlowLogger(experiment_name="ptychopinn", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    match execution.logger:
+        case "tensorboard":
+            return TensorBoardLogger(folder, name="tensorboard", version="")
+        case "mlflow":
+            return MLFlowLogger("ptychopinn", tracking_uri=f"sqlite:///{(folder / 'mlflow.db').resolve()}")
+    return False

@@ -1,18 +1,23 @@
 """What watches a training: the clock, the history, and signals that ask it to stop."""
 
+import csv
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
+from ptychopinn.dataset import ScanDataModule
 from ptychopinn.errors import RunFailedError
+from ptychopinn.files.atomic import writing
 
 Report = Callable[[str], None]
 """Receives one line of progress."""
@@ -29,6 +34,7 @@ class Clock:
 
     def __init__(self, max_seconds: float | None) -> None:
         self.start = time.monotonic()
+        self.now = 0.0
         self.max_seconds = max_seconds
         self.trainer: lightning.Trainer | None = None
 
@@ -40,13 +46,17 @@ class Clock:
         """Count ``seconds`` that an earlier process spent."""
         self.start -= seconds
 
+    def tick(self, seconds: float) -> None:
+        """Set the time that decides everything until the next tick: the same in all processes of a training."""
+        self.now = seconds
+
     def is_over(self) -> bool:
         """Whether the budget is spent."""
-        return self.max_seconds is not None and self.seconds() >= self.max_seconds
+        return self.max_seconds is not None and self.now >= self.max_seconds
 
     def progress(self) -> float:
         """From 0 to 1."""
-        by_time = self.seconds() / self.max_seconds if self.max_seconds else 0.0
+        by_time = self.now / self.max_seconds if self.max_seconds else 0.0
         if self.trainer is None:
             return by_time
         return max(by_time, self.trainer.global_step / max(1, self.trainer.estimated_stepping_batches))
@@ -60,18 +70,21 @@ class Watch(Callback):
     Args:
         clock: of this training.
         report: receives a line per epoch.
+        table: CSV file for the history, a row per epoch; written whole every time, so that a resumed run goes on in it.
     """
 
-    def __init__(self, clock: Clock, report: Report) -> None:
-        self.clock, self.report = clock, report
+    def __init__(self, clock: Clock, report: Report, table: Path | None = None) -> None:
+        self.clock, self.report, self.table = clock, report, table
         self.history: list[dict[str, float]] = []
         self.asked_to_stop: str | None = None
+        self.cut_short = False
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
         if _in_main_thread():
             for number in STOPPING:
                 signal.signal(number, self._ask_to_stop)
+        self._tick(trainer)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """End after this step; a second Ctrl-C interrupts at once."""
@@ -79,13 +92,20 @@ class Watch(Callback):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Stop between two steps, never inside one."""
+        """Stop between two steps, never inside one; the first process decides for all."""
+        self._tick(trainer)
         if self.asked_to_stop or self.clock.is_over():
             trainer.should_stop = True
+            self.cut_short = not trainer.is_last_batch
+
+    def _tick(self, trainer: lightning.Trainer) -> None:
+        now = self.clock.seconds(), self.asked_to_stop
+        seconds, self.asked_to_stop = now if trainer.world_size == 1 else trainer.strategy.broadcast(now)
+        self.clock.tick(seconds)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Note and report the epoch."""
-        if self.asked_to_stop:
+        if self.asked_to_stop and self.cut_short:
             return
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch + 1, "seconds": round(self.clock.seconds(), 1), **row}
@@ -94,6 +114,8 @@ class Watch(Callback):
                 f"training: the loss is not finite after epoch {row['epoch']}; try a smaller --learning-rate."
             )
         self.history.append(row)
+        if self.table is not None and trainer.is_global_zero:
+            _write_csv(self.table, self.history)
         shown = [f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_nll") if name in row]
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
 
@@ -105,6 +127,31 @@ class Watch(Callback):
         """Continue them."""
         self.history = list(state_dict["history"])
         self.clock.go_on_from(float(state_dict["seconds"]))
+
+
+def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
+    with writing(path) as temporary, temporary.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
+        table.writeheader()
+        table.writerows(rows)
+
+
+class Teacher(Callback):
+    """Gives the data their target; of several processes one makes it.
+
+    Args:
+        make: returns (H, W) complex, or None for no target.
+        data: that need it.
+    """
+
+    def __init__(self, make: Callable[[], Tensor | None], data: ScanDataModule) -> None:
+        self.make, self.data = make, data
+
+    def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        """Before the first batch."""
+        if stage == "fit":
+            target = self.make() if trainer.is_global_zero else None
+            self.data.target = target if trainer.world_size == 1 else trainer.strategy.broadcast(target)
 
 
 @contextmanager

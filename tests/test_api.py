@@ -1,5 +1,6 @@
 """The five functions: they are the library with settings as keywords, and importing them costs nothing."""
 
+import json
 import subprocess
 import sys
 
@@ -36,6 +37,48 @@ def test_read_scan_reads_thins_moves_and_crops_in_this_order(scan_file, tiny_sca
     for name in ("counts", "positions", "probe", "notes"):
         np.testing.assert_array_equal(getattr(scan, name), getattr(expected, name))
     assert len(scan.notes) == 2
+
+
+def test_subsampling_draws_frames_by_its_own_seed(scan_file, tiny_scan):
+    def numbers(**settings):
+        scan = api.read_scan(scan_file, n_subsample=20, **settings)
+        np.testing.assert_array_equal(scan.counts, tiny_scan.counts[scan.numbers])
+        return scan.numbers.tolist()
+
+    assert numbers(sequential_sampling=True) == list(range(20))
+    assert numbers() == numbers(subsample_seed=0) == sorted(set(numbers()))
+    assert numbers(subsample_seed=1) != numbers() != list(range(20))
+    assert set(api.read_scan(scan_file, every=2, n_subsample=9).numbers) < set(range(0, 64, 2))
+    with pytest.raises(PtychoError, match="n_subsample: 65 frames asked of a scan of 64"):
+        api.read_scan(scan_file, n_subsample=65)
+
+
+def test_the_probe_can_be_cut(scan_file, tiny_scan):
+    whole, half = (api.read_scan(scan_file, probe_mask=True, probe_mask_diameter=d) for d in (None, 8.0))
+    for scan, diameter in ((whole, 16), (half, 8)):
+        y, x = np.mgrid[:32, :32] - 15.5
+        outside = np.hypot(y, x) > diameter / 2 + 6
+        assert abs(scan.probe[0, outside]).max() < 0.01 * abs(tiny_scan.probe).max()
+        assert "Probe cut with a disc" in scan.notes[-1]
+    assert (
+        (abs(half.probe) ** 2).sum() < 0.6 * (abs(whole.probe) ** 2).sum() < 0.999 * (abs(tiny_scan.probe) ** 2).sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda scan, run: api.train("scan.npz"), "scan: str given; a Scan from read_scan or simulate is needed"),
+        (lambda scan, run: api.infer("run", scan), "run: str given; a Run from train or load_run is needed"),
+        (lambda scan, run: api.infer(run, scan.counts), "scan: ndarray given; a Scan"),
+        (lambda scan, run: api.infer(run, scan, nepochs=3), "nepochs: has no effect here"),
+        (lambda scan, run: api.read_scan("scan.npz", nepochs=3), "nepochs: has no effect here"),
+        (lambda scan, run: api.train(scan, object_size=64), "object_size: has no effect here"),
+    ],
+)
+def test_wrong_arguments_are_named(tiny_scan, tiny_run, call, words):
+    with pytest.raises(PtychoError, match=words):
+        call(tiny_scan, tiny_run)
 
 
 def test_read_scan_passes_on_what_the_frames_hold(scan_file, tiny_scan, tmp_path):
@@ -96,6 +139,8 @@ def trained(tiny_scan, tmp_path_factory):
 def test_a_saved_run_makes_the_same_image(trained, tiny_scan):
     folder, run = trained
     image = api.infer(run, tiny_scan, accelerator="cpu")
+    assert json.loads((folder / "provenance.json").read_text())["settings"]["n_groups"] == 61
+    assert set(run.held_out) < set(run.frames) == set(range(64))
     for path in (folder, str(folder), folder / "wts.h5.zip"):
         loaded = api.load_run(path)
         assert loaded.settings == run.settings

@@ -119,7 +119,7 @@ def test_a_round_trip_predicts_the_same(tmp_path, features, masked):
 def test_both_models_are_inside_beside_one_manifest(folder, run):
     assert [path.name for path in folder.iterdir()] == [BUNDLE]
     with zipfile.ZipFile(folder / BUNDLE) as archive:
-        assert sorted(archive.namelist()) == sorted([MANIFEST, NETWORK, WHOLE])
+        assert sorted(archive.namelist()) == sorted([MANIFEST, NETWORK, WHOLE, "frames.safetensors"])
         manifest = json.loads(archive.read(MANIFEST))
         network, whole = load(archive.read(NETWORK)), load(archive.read(WHOLE))
     assert manifest["schema"] == SCHEMA

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from ptychopinn.config import Settings, describe, read_settings, resolve
+from ptychopinn.config import Settings, describe, read_assignments, read_settings, resolve
 from ptychopinn.errors import PtychoError
 
 FIELDS = [(name, info) for section in Settings() for name, info in type(section[1]).model_fields.items()]
@@ -20,9 +20,38 @@ def test_a_name_stands_in_one_section_only():
 @pytest.mark.parametrize(("name", "info"), FIELDS, ids=NAMES)
 def test_every_setting_is_described_with_its_default(name, info):
     assert info.description
-    assert info.description in describe(name)
-    assert ("[default: " in describe(name)) == (info.default is not None)
-    assert info.default is None or f"[default: {info.default}]" in describe(name)
+    text, _, derived = info.description.partition("; None: ")
+    assert describe(name).startswith(text)
+    assert "None" not in describe(name)
+    default = derived if info.default is None else info.default
+    # An option that is off, or takes all, unless it is given needs no words for that.
+    silent = default is False or default in ("", "all")
+    assert describe(name).endswith(f"[default: {default}]") != silent
+
+
+def test_what_a_setting_may_be_is_described():
+    assert describe("scheduler").count("|") == 4
+    assert "[1|2|3]" in describe("gridsize")
+    assert "[counts|amplitude]" in describe("measurement")
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["scheduler=plateau"], {"scheduler": "plateau"}),
+        (["learning-rate=1e-3", "crop=null"], {"learning_rate": 1e-3, "crop": None}),
+        (["deterministic=true", "num_workers = 2"], {"deterministic": True, "num_workers": 2}),
+        ([], {}),
+    ],
+)
+def test_assignments_are_json_where_they_can_be(texts, expected):
+    assert read_assignments(texts) == expected
+
+
+@pytest.mark.parametrize("texts", [["scheduler"], ["=3"], ["seed=1", "seed=2"]])
+def test_assignments_have_one_name_and_one_value(texts):
+    with pytest.raises(PtychoError, match="--set"):
+        read_assignments(texts)
 
 
 def test_flat_names_go_there_and_back():
@@ -134,12 +163,13 @@ def test_limits_belong_to_the_range(name, value):
 def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({"nepochs": 3, "batch_size": 8, "crop": None, "synchronise": True}))
-    flags = {"nepochs": 5, "seed": 0, "synchronise": False, "batch_size": None, "gridsize": None}
+    flags = {"nepochs": 5, "seed": 0, "synchronise": False, "gradient_clip_val": None}
     settings, sources = resolve(flags, path)
     assert (settings.training.nepochs, sources["nepochs"]) == (5, "flag")
     assert (settings.training.batch_size, sources["batch_size"]) == (8, str(path))
     assert (settings.data.crop, sources["crop"]) == (None, str(path))
     assert (settings.model.gridsize, sources["gridsize"]) == (1, "default")
+    assert (settings.execution.gradient_clip_val, sources["gradient_clip_val"]) == (None, "flag")
     # A flag that says what the default says, or false, was given all the same.
     assert (settings.training.seed, sources["seed"]) == (0, "flag")
     assert (settings.inference.synchronise, sources["synchronise"]) == (False, "flag")
@@ -147,7 +177,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
 
 
 def test_without_flags_and_file_everything_is_a_default():
-    settings, sources = resolve({"nepochs": None})
+    settings, sources = resolve({})
     assert settings == Settings()
     assert set(sources.values()) == {"default"}
 

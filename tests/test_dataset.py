@@ -40,12 +40,14 @@ def objects(scan: Scan, count: int = 2) -> torch.Tensor:
     return torch.stack([image.roll(7 * i, dims=0) for i in range(count)])
 
 
-def module_of(scan: Scan, gridsize: int = 2, epoch: int = 0, **changes) -> ScanDataModule:
+def module_of(
+    scan: Scan, gridsize: int = 2, epoch: int = 0, rank: int = 0, world: int = 1, **changes
+) -> ScanDataModule:
     """A data module that believes to be in ``epoch``."""
     values = {"batch_size": 8, "val_fraction": 0.1, "target": None, "synthetic_fraction": 0.0} | changes
     n_groups, seed = values.pop("n_groups", None), values.pop("seed", 0)
     module = ScanDataModule(scan, Grouping(gridsize, 9, n_groups, seed), **values)
-    module.trainer = SimpleNamespace(current_epoch=epoch)
+    module.trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank, world_size=world)
     return module
 
 
@@ -235,3 +237,23 @@ def test_a_scan_too_small_to_hold_frames_out_trains_on_all(tiny_scan):
 def test_large_seeds_are_seeds_too(tiny_scan, seed):
     module = module_of(tiny_scan, epoch=1000, seed=seed, synthetic_fraction=0.5)
     assert next(iter(module.train_dataloader())).counts.isfinite().all()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_batches_of_one(tiny_scan, world):
+    def frames(batch: Batch) -> list[bytes]:
+        return [counts.numpy().tobytes() for counts in batch.counts]
+
+    values = {"synthetic_fraction": 0.5, "batch_size": 6, "val_fraction": 0.0, "epoch": 2, "n_groups": 60}
+    whole = list(module_of(tiny_scan, **values).train_dataloader())
+    parts = [list(module_of(tiny_scan, rank=rank, world=world, **values).train_dataloader()) for rank in range(world)]
+    assert len(whole) == 20
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert sorted(frames(batch)) == sorted(frame for share in shares for frame in frames(share))
+        assert {len(share.counts) for share in shares} == {6 // world}
+
+
+def test_every_process_has_as_many_groups(tiny_scan):
+    values = {"batch_size": 8, "val_fraction": 0.0, "n_groups": 49}
+    parts = [list(module_of(tiny_scan, rank=rank, world=4, **values).train_dataloader()) for rank in range(4)]
+    assert [[len(batch.counts) for batch in part] for part in parts] == [[2] * 6 + [1]] * 4

@@ -181,3 +181,17 @@ def test_the_model_is_not_changed(tiny_scan):
     assert np.array_equal(first.object, second.object)
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
     assert not run.model.training
+
+
+def test_middle_trim_stitches_the_middle_of_every_patch(tiny_scan):
+    run = untrained(("realspace", 1))
+    whole, same, middle = (infer(run, tiny_scan, middle_trim=trim) for trim in (None, 32, 6))
+    np.testing.assert_array_equal(same.object, whole.object)
+    assert not np.allclose(middle.object, whole.object)
+    lit = middle.coverage > 0
+    assert lit.sum() < 0.6 * (whole.coverage > 0).sum()
+    # Every position lights the 6 x 6 pixels around it, give or take the bilinear edge, and nothing else.
+    places = tiny_scan.positions - np.array(middle.origin)
+    rows, cols = np.nonzero(lit)
+    distance = np.abs(np.stack([rows, cols], axis=1)[:, None] - places[None]).max(axis=-1).min(axis=1)
+    assert distance.max() <= 4

@@ -1,16 +1,25 @@
 """Each execution setting does what its name says, in a real training."""
 
 import csv
+import math
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ptychopinn.bundle import Run
+from ptychopinn import api
+from ptychopinn.bundle import Run, load_run, save_run
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.npz import write_npz
 from ptychopinn.inference import infer
+from ptychopinn.physics.probe import circular_mask, curved_disc
 from ptychopinn.training import train
 
 SMALL = {
@@ -47,7 +56,7 @@ def step_sizes(scan, folder: Path, scheduler: str) -> list[float]:
 
 
 def test_schedules(tiny_scan, tmp_path, monkeypatch):
-    monkeypatch.setattr("ptychopinn.training.WARMUP_STEPS", 8)
+    monkeypatch.setattr("ptychopinn.training_module.WARMUP_STEPS", 8)
     rates = {name: step_sizes(tiny_scan, tmp_path / name, name) for name in ("constant", "exponential", "multistep")}
     assert rates["constant"] == [1e-2] * 8
     ratios = [later / earlier for earlier, later in zip(rates["exponential"], rates["exponential"][1:], strict=False)]
@@ -102,19 +111,32 @@ def test_patience_ends_a_run_that_no_longer_improves(tiny_scan):
     assert len(run.history) < 10
 
 
-def test_monitor_falls_back_to_the_training_loss(tiny_scan, tmp_path):
-    run = fit(tiny_scan, tmp_path, val_fraction=0.0, early_stop_patience=5)
+def test_monitor_falls_back_to_the_training_loss_and_says_so(tiny_scan, tmp_path):
+    lines: list[str] = []
+    settings = Settings.of(SMALL | {"val_fraction": 0.0, "early_stop_patience": 5})
+    run = train(tiny_scan, settings, tmp_path, lines.append)
+    assert "monitor: nothing is validated, so train_loss stands in for val_loss." in lines
     best = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
     monitor = next(state for name, state in best["callbacks"].items() if "ModelCheckpoint" in name)
     assert "train_loss" in str(monitor["monitor"])
     assert "val_loss" not in run.history[-1]
 
 
+def test_monitor_decides_which_weights_are_kept(tiny_scan, tmp_path):
+    # The patch error alone is trained on: the likelihood may be best elsewhere, but it is what is asked for.
+    run = fit(tiny_scan, tmp_path, monitor="val_nll", mode="max", nepochs=4)
+    best = max(run.history, key=lambda row: row["val_nll"])
+    assert torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["epoch"] == best["epoch"] - 1
+    with pytest.raises(PtychoError, match="monitor: val_nll is not computed"):
+        fit(tiny_scan, monitor="val_nll", nll_weight=0.0)
+
+
 def test_csv_log(tiny_scan, tmp_path):
-    fit(tiny_scan, tmp_path)
+    run = fit(tiny_scan, tmp_path)
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows if row["train_loss"]] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in run.history]
 
 
 def test_tensorboard_log(tiny_scan, tmp_path):
@@ -122,6 +144,15 @@ def test_tensorboard_log(tiny_scan, tmp_path):
     fit(tiny_scan, tmp_path, logger="tensorboard")
     events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert len(events.Scalars("train_loss")) == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_mlflow_log(tiny_scan, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    fit(tiny_scan, tmp_path, logger="mlflow")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("ptychopinn").experiment_id])
+    assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 2
 
 
 def test_a_logger_that_is_not_installed(tiny_scan, tmp_path, monkeypatch):
@@ -139,6 +170,47 @@ def test_workers_give_the_same_numbers(tiny_scan):
     alone = fit(tiny_scan, nepochs=1)
     helped = fit(tiny_scan, nepochs=1, num_workers=2, persistent_workers=True, prefetch_factor=2)
     assert torch.equal(weights_of(alone), weights_of(helped))
+
+
+def test_pinned_memory_is_for_a_gpu(tiny_scan):
+    with pytest.raises(PtychoError, match="pin_memory: page-locked batches are for a GPU"):
+        fit(tiny_scan, pin_memory=True)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_pinned_memory_changes_no_number(tiny_scan):
+    plain, pinned = (fit(tiny_scan, nepochs=1, accelerator="cuda", pin_memory=pin) for pin in (False, True))
+    assert torch.allclose(weights_of(plain), weights_of(pinned), atol=1e-4)
+
+
+def test_a_larger_step_size_moves_the_weights_further(tiny_scan):
+    start, near, far = (fit(tiny_scan, nepochs=1, learning_rate=rate) for rate in (1e-9, 1e-4, 1e-2))
+    assert (weights_of(near) - weights_of(start)).norm() < 0.1 * (weights_of(far) - weights_of(start)).norm()
+
+
+def test_two_processes_give_the_losses_of_one(tiny_scan, tmp_path):
+    write_npz(tmp_path / "scan.npz", tiny_scan)
+    values = SMALL | {"synthetic_fraction": 0.5, "devices": 2, "strategy": "ddp"}
+    command = [sys.executable, "-m", "ptychopinn.cli.app", "train", "scan.npz", "--out", "run"]
+    flags = [f"--set={name}={value}" for name, value in values.items()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(re.findall("^epoch ", done.stdout, re.MULTILINE)) == 2
+    one, two = fit(tiny_scan, synthetic_fraction=0.5), load_run(tmp_path / "run")
+    for alone, together in zip(one.history, two.history, strict=True):
+        for name in ("train_loss", "train_nll", "val_loss", "val_patch_error"):
+            assert together[name] == pytest.approx(alone[name], rel=1e-4), name
+    assert torch.allclose(weights_of(one), weights_of(two), atol=1e-4)
+
+
+@pytest.mark.parametrize(("devices", "words"), [(3, "batch_size: 8 groups cannot be shared by 3 devices")])
+def test_devices_must_share_a_batch(tiny_scan, devices, words):
+    with pytest.raises(PtychoError, match=words):
+        fit(tiny_scan, devices=devices)
 
 
 def test_workers_are_needed_for_what_they_do(tiny_scan):
@@ -178,8 +250,6 @@ def test_supervised_training_uses_the_object_and_nothing_else(tiny_scan):
 
 
 def test_supervised_training_needs_an_object(tiny_scan):
-    from dataclasses import replace
-
     with pytest.raises(PtychoError, match="objectGuess"):
         fit(replace(tiny_scan, object=None), model_type="supervised")
 
@@ -199,3 +269,50 @@ def test_a_smoother_image_with_total_variation(tiny_scan):
         return float(abs(torch.from_numpy(infer(run, tiny_scan).object[20:-20, 20:-20]).diff()).mean())
 
     assert roughness(smooth) < roughness(plain)
+
+
+def test_a_trained_probe_comes_closer_to_the_true_one(tiny_scan, tmp_path):
+    wrong = curved_disc(32, 7.0, 1.9).numpy() * math.sqrt((abs(tiny_scan.probe) ** 2).sum())
+    values = {"probe_trainable": True, "nepochs": 25, "learning_rate": 5e-3, "val_fraction": 0.0}
+    given = replace(tiny_scan, probe=wrong)
+    run = fit(given, **{**values, "teacher_epochs": None, "synthetic_fraction": None})
+    assert "train_loss" in run.history[-1]
+    assert run.history[-1]["train_patch_error"] == 0
+
+    def error(probe: Any) -> float:
+        probe, true = torch.as_tensor(probe), torch.from_numpy(tiny_scan.probe)
+        phase = (probe * true.conj()).sum().sgn()
+        return float((probe - phase * true).norm() / true.norm())
+
+    assert error(run.light.probe) < 0.9 * error(wrong)
+    assert (run.light.probe.abs() ** 2).sum() == pytest.approx((abs(wrong) ** 2).sum(), rel=1e-5)
+    # The image is made with the probe that was learnt.
+    save_run(tmp_path, run)
+    fixed = infer(fit(given, **values | {"probe_trainable": False}), given).deviance
+    assert infer(load_run(tmp_path), given).deviance < fixed
+    with pytest.raises(PtychoError, match="frames of 16 pixels, but the run trained a probe of 32"):
+        infer(run, tiny_scan.crop(16))
+
+
+def test_a_masked_probe_stays_masked_while_it_trains(tiny_scan):
+    scan = tiny_scan.mask_probe(12.0)
+    values = {"probe_trainable": True, "probe_mask": True, "probe_mask_diameter": 12.0, "learning_rate": 5e-2}
+    probe = fit(scan, **values).light.probe
+    outside = circular_mask(32, 10.0) == 0
+    assert not torch.equal(probe, torch.from_numpy(scan.probe))
+    assert probe[0, outside].abs().max() < 0.03 * probe.abs().max()
+
+
+def test_the_frames_used_are_stored_with_the_run(tiny_scan, tmp_path):
+    write_npz(tmp_path / "scan.npz", tiny_scan)
+    scan = api.read_scan(tmp_path / "scan.npz", every=2, n_subsample=25, subsample_seed=3)
+    assert (scan.numbers % 2 == 0).all()
+    run = fit(scan)
+    save_run(tmp_path, run)
+    loaded = load_run(tmp_path)
+    for found in (run, loaded):
+        assert found.frames.tolist() == scan.numbers.tolist()
+        assert set(found.held_out) < set(found.frames)
+        assert len(found.held_out) == round(0.1 * 25)
+    whole = api.read_scan(tmp_path / "scan.npz")
+    assert (whole.counts[loaded.frames] == scan.counts).all()

@@ -8,7 +8,9 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from ptychopinn.cli.common import CONTEXT
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import leads
 
 COMMANDS = ("simulate", "train", "infer", "inspect", "config", "demo")
 
@@ -49,7 +51,8 @@ class _Commands(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             text = str(error) if isinstance(error, PtychoError) else error.format_message()
-            typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
+            if leads():
+                typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
             raise typer.Exit(error.exit_code) from None
 
 
@@ -58,18 +61,16 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    context_settings=CONTEXT,
 )
 
 
-@app.callback()
+@app.callback(epilog="Example: ptychopinn demo --out demo")
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Turn ptychography scans into images: simulate, train, infer.
-
-    Example: ptychopinn demo --out demo
-    """
+    """Turn ptychography scans into images: simulate, train, infer."""
 
 
 def main() -> None:

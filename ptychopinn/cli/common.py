@@ -3,11 +3,15 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from ptychopinn.config import Settings, describe, resolve
+from ptychopinn.config import Settings, describe, read_assignments, resolve
+from ptychopinn.errors import PtychoError
+
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""A help text as wide as the terminal up to this, so that an option has one line."""
 
 
 def setting(name: str, *flags: str) -> Any:
@@ -25,14 +29,24 @@ SwapXY = Annotated[bool | None, setting("swap_xy")]
 Every = Annotated[int | None, setting("every")]
 Measurement = Annotated[str | None, setting("measurement")]
 Photons = Annotated[float | None, setting("nphotons")]
+ScanIndex = Annotated[int | None, setting("scan_index")]
+Subsample = Annotated[int | None, setting("n_subsample")]
 Accelerator = Annotated[str | None, setting("accelerator")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="any other setting of 'config schema'")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the last line only")]
 
 
 def given(ctx: typer.Context) -> dict[str, Any]:
-    """Settings that were given as flags, by name."""
+    """Settings that were given as flags or by ``--set``, by name."""
     names = Settings().flat()
-    return {name: value for name, value in ctx.params.items() if name in names and value is not None}
+    flags = {name: value for name, value in ctx.params.items() if name in names and value is not None}
+    assigned = read_assignments(ctx.params.get("assigned") or ())
+    if both := sorted(flags.keys() & assigned):
+        raise PtychoError(f"--set {both[0]}: given as a flag too.")
+    Settings.of(assigned, "--set")
+    return flags | assigned
 
 
 def resolved(ctx: typer.Context) -> tuple[Settings, dict[str, str]]:
@@ -52,4 +66,4 @@ def shows_bar(quiet: bool) -> bool:
 
 def new_app() -> typer.Typer:
     """A Typer application for one command, in plain text."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None)
+    return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)

@@ -10,17 +10,14 @@ from ptychopinn.cli import common
 app = common.new_app()
 
 
-@app.command()
+@app.command(epilog="Example: ptychopinn demo --out demo")
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the results")] = Path("demo"),
     max_seconds: Annotated[float, typer.Option(min=1, help="time for the training, s")] = 150.0,
     overwrite: common.Overwrite = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Simulate a Siemens star, train on it, reconstruct it and an unseen object, and score both.
-
-    Example: ptychopinn demo --out demo
-    """
+    """Simulate a Siemens star, train on it, reconstruct it and an unseen object, and score both."""
     from ptychopinn import demo as library
 
     table = library.run_demo(out, max_seconds, overwrite, common.speaker(quiet))

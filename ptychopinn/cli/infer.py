@@ -11,7 +11,7 @@ from ptychopinn.cli.common import setting
 app = common.new_app()
 
 
-@app.command()
+@app.command(epilog="Example: ptychopinn infer run star.npz --out image")
 def infer(
     ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="folder that 'train' wrote, or its wts.h5.zip")],
@@ -19,6 +19,8 @@ def infer(
     out: common.Out,
     crop: common.Crop = None,
     every: common.Every = None,
+    n_subsample: common.Subsample = None,
+    scan_index: common.ScanIndex = None,
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
@@ -27,6 +29,7 @@ def infer(
     inference_batch_size: Annotated[int | None, setting("inference_batch_size")] = None,
     synchronise: Annotated[bool | None, setting("synchronise")] = None,
     accelerator: common.Accelerator = None,
+    assigned: common.Set = None,
     config: common.Config = None,
     overwrite: common.Overwrite = False,
     quiet: common.Quiet = False,
@@ -34,8 +37,6 @@ def infer(
     """Reconstruct a scan with a trained network, in one pass.
 
     The scan is read as the training scan was (crop, flips) unless a flag says otherwise.
-
-    Example: ptychopinn infer run star.npz --out image
     """
     common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
 

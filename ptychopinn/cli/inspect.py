@@ -11,7 +11,7 @@ from ptychopinn.errors import PtychoError
 app = common.new_app()
 
 
-@app.command()
+@app.command(epilog="Example: ptychopinn inspect star.npz")
 def inspect(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
@@ -20,18 +20,18 @@ def inspect(
     ] = None,
     crop: common.Crop = None,
     every: common.Every = None,
+    n_subsample: common.Subsample = None,
+    scan_index: common.ScanIndex = None,
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
+    assigned: common.Set = None,
     config: common.Config = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing picture")] = False,
 ) -> None:
-    """Print what to check first about a scan, and draw it.
-
-    Example: ptychopinn inspect star.npz
-    """
+    """Print what to check first about a scan, and draw it."""
     settings, _ = common.resolved(ctx)
     picture = out or Path(f"{file.stem}-inspect.png")
     if picture.suffix != ".png":

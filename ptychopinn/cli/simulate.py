@@ -12,7 +12,7 @@ from ptychopinn.errors import PtychoError
 app = common.new_app()
 
 
-@app.command()
+@app.command(epilog="Example: ptychopinn simulate star.npz --nphotons 1e5")
 def simulate(
     ctx: typer.Context,
     out: Annotated[Path, typer.Argument(help="NPZ file to write; must be new")],
@@ -29,13 +29,11 @@ def simulate(
     probe_curvature: Annotated[float | None, setting("probe_curvature")] = None,
     interpolation: Annotated[str | None, setting("interpolation")] = None,
     seed: Annotated[int | None, typer.Option(help="of object, positions and noise [default: 0]")] = None,
+    assigned: common.Set = None,
     config: common.Config = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
 ) -> None:
-    """Simulate a scan of an embedded object, or of any object, probe and positions.
-
-    Example: ptychopinn simulate star.npz --nphotons 1e5
-    """
+    """Simulate a scan of an embedded object, or of any object, probe and positions."""
     settings, _ = common.resolved(ctx)
     if out.suffix != ".npz":
         raise PtychoError(f"{out}: the name of the file to write must end in .npz.")

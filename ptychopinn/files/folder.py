@@ -1,15 +1,17 @@
 """Output folders: who made them, from what, with which settings."""
 
-import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.atomic import writing
@@ -19,48 +21,88 @@ PROVENANCE = "provenance.json"
 
 LOCK = ".lock"
 
+OURS = (
+    PROVENANCE,
+    *("settings.json", "wts.h5.zip", "checkpoints", "metrics.csv", "tensorboard", "mlflow.db", "loss.png", "probe.png"),
+    *("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"),
+    *("run", "star", "lines", "star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
+)
+"""What the commands write into their folders; nothing else is ever removed."""
 
-def prepare_folder(folder: Path, overwrite: bool = False) -> None:
-    """Make an empty output folder, or empty one of ours when ``overwrite`` is given.
 
-    Raises:
-        PtychoError: when something is there that may not be replaced.
-        RunFailedError: when the file system refuses.
-    """
-    if folder.exists():
-        if not folder.is_dir():
-            raise PtychoError(f"{folder}: is a file; --out needs a folder.")
-        if any(folder.iterdir()):
-            if not overwrite:
-                raise PtychoError(f"{folder}: is not empty; give another --out, or --overwrite to replace it.")
-            if not (folder / PROVENANCE).is_file():
-                raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # The folder itself stays: it may be a mount, a link or where the user stands. Its mark goes last.
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-    except OSError as error:
-        raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
+def leads() -> bool:
+    """Whether this process is the only or the first one of its program: the one that writes and speaks."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold a folder while it is written to; the lock ends with the process, however that ends.
+def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
+    """Make an output folder, or empty one of ours, and hold it while the block writes into it.
+
+    The lock ends with the process, however that ends.
+
+    Args:
+        folder: new or empty, or of ours with ``overwrite`` or ``keep``.
+        overwrite: empty it first.
+        keep: write beside what is there.
 
     Raises:
-        PtychoError: when another process holds it.
+        PtychoError: when something is there that may not be replaced, or another process writes there.
+        RunFailedError: when the file system refuses.
     """
-    with (folder / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PtychoError(f"{folder}: another process writes here; wait, or give another --out.") from None
+    if not keep:
+        _check_folder(folder, overwrite)
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PtychoError(f"{folder}: another process writes here; wait, or give another --out.") from None
+    except OSError as error:
+        raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
+    try:
+        if not keep:
+            _check_folder(folder, overwrite)
+            _empty(folder)
         yield
-    (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds anything, or with ``overwrite`` anything that is not ours."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise PtychoError(f"{folder}: is a file; --out needs a folder.")
+    entries = [entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)]
+    if not entries:
+        return
+    if not overwrite:
+        raise PtychoError(f"{folder}: is not empty; give another --out, or --overwrite to replace it.")
+    if not (folder / PROVENANCE).is_file():
+        raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
+    if foreign := sorted(set(entries) - set(OURS)):
+        raise PtychoError(f"{folder}: ptychopinn did not write {foreign[0]}; move it away, or give another --out.")
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, its mark last; the folder itself may be a mount or a link and stays."""
+    try:
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
+    except OSError as error:
+        raise RunFailedError(f"{folder}: cannot be emptied: {error.strerror or error}.") from None
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a killed process may have left it: a lock, a file not yet under its final name."""
+    return name == LOCK or (name.startswith(".") and name.endswith(".part"))
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,9 @@ SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
 """Metres between which an object pixel can be."""
 
 
-def read_npz(path: Path, measurement: str | None = None, nphotons: float | None = None) -> Scan:
+def read_npz(
+    path: Path, measurement: str | None = None, nphotons: float | None = None, scan_index: int | None = None
+) -> Scan:
     """Read a scan.
 
     Integer frames are counts. Float frames are what ``measurement``, or else ``_metadata.measurement``, says;
@@ -35,6 +37,7 @@ def read_npz(path: Path, measurement: str | None = None, nphotons: float | None 
         path: NPZ file.
         measurement: "counts" or "amplitude"; overrules the file for float frames.
         nphotons: mean photons per frame of an amplitude file.
+        scan_index: which scan of a file that holds several, by its key ``scan_index``.
 
     Raises:
         PtychoError: naming the file, the key, what it holds and what is needed.
@@ -42,7 +45,7 @@ def read_npz(path: Path, measurement: str | None = None, nphotons: float | None 
     arrays = load_arrays(path)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
-            return _scan(arrays, measurement, nphotons)
+            return _one_scan(_scan(arrays, measurement, nphotons), arrays, scan_index)
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
 
@@ -142,7 +145,6 @@ def _scan(arrays: dict[str, NDArray[Any]], measurement: str | None, nphotons: fl
     frames, reading = _frames(arrays[frame_key], frame_key, len(positions))
     bad_pixels = _bad_pixels(arrays, frames)
     counts, notes = _counts(frames, frame_key, metadata, measurement, nphotons)
-    ignored = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in arrays else []
     return Scan(
         counts=counts,
         positions=positions,
@@ -150,7 +152,7 @@ def _scan(arrays: dict[str, NDArray[Any]], measurement: str | None, nphotons: fl
         object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
         good_pixels=None if bad_pixels is None else ~bad_pixels,
         pixel_size_m=_pixel_size(metadata),
-        notes=(*reading, *ignored, *notes),
+        notes=(*reading, *_left_out(arrays, positions), *notes),
     )
 
 
@@ -190,6 +192,41 @@ def _frames(frames: NDArray[Any], key: str, count: int) -> tuple[NDArray[Any], l
         )
     legacy = f"{key}: shape {shape} with {count} positions is a legacy stack (N, N, n): transposed to (n, N, N)."
     return np.ascontiguousarray(frames.transpose(2, 0, 1)), [legacy]
+
+
+def _left_out(arrays: dict[str, NDArray[Any]], positions: NDArray[np.float64]) -> list[str]:
+    """A line for every key of the contract that is there but not used."""
+    notes = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in arrays else []
+    for key, column in (("xcoords_start", positions[:, 1]), ("ycoords_start", positions[:, 0])):
+        if key not in arrays:
+            continue
+        start = arrays[key]
+        if start.shape != column.shape or start.dtype.kind not in "uif":
+            raise PtychoError(f"{key}: shape {start.shape}, dtype {start.dtype}; one number per frame is needed.")
+        if not np.allclose(start, column, rtol=0, atol=1e-6):
+            notes.append(f"{key}: differs from {key.removesuffix('_start')}, which is used.")
+    return notes
+
+
+def _one_scan(scan: Scan, arrays: dict[str, NDArray[Any]], wanted: int | None) -> Scan:
+    """The frames of one scan of a file that may hold several."""
+    if "scan_index" not in arrays:
+        if wanted is not None:
+            raise PtychoError(f"scan_index: not there, but --scan-index {wanted} was given; leave it away.")
+        return scan
+    index = arrays["scan_index"]
+    if index.shape != (len(scan),) or index.dtype.kind not in "ui":
+        raise PtychoError(
+            f"scan_index: shape {index.shape}, dtype {index.dtype}; one whole number per frame is needed."
+        )
+    found = np.unique(index)
+    if wanted is None and len(found) == 1:
+        return scan
+    if wanted not in found:
+        asked = "several scans in one file" if wanted is None else f"--scan-index {wanted} given"
+        names = ", ".join(map(str, found[:10])) + (" ..." if len(found) > 10 else "")
+        raise PtychoError(f"scan_index: {asked}; give --scan-index as one of {names}.")
+    return scan.subset(index == wanted)
 
 
 def _counts(

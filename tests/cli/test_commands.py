@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,9 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 
-COMMANDS = ("simulate", "train", "infer", "inspect", "demo")
+COMMANDS = ("simulate", "train", "infer", "inspect", "config", "demo")
+ONE_SCREEN = 50
+"""Lines of a terminal 100 columns wide."""
 
 
 def call(*arguments: object, cwd: Path) -> Any:
@@ -101,7 +105,7 @@ def test_settings_of_a_run_can_be_used_again(workplace: Path) -> None:
         (("inspect", "run/wts.h5.zip"), ("wts.h5.zip",)),
         (("demo", "--out", ".", "--overwrite"), ("not written by ptychopinn",)),
         (("trian",), ("trian",)),
-        (("train", "star.npz", "--out", "x", "--val-fraction", "0.1"), ("--val-fraction",)),
+        (("train", "star.npz", "--out", "x", "--no-such-flag", "0.1"), ("--no-such-flag",)),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -123,8 +127,66 @@ def test_debug_shows_the_traceback(workplace: Path) -> None:
     assert done.returncode != 0
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_ends_with_an_example(command: str, tmp_path: Path) -> None:
-    done = call(command, "--help", cwd=tmp_path)
+@pytest.mark.parametrize("command", ["", *COMMANDS, "config init", "config validate", "config schema"])
+def test_help_fits_one_screen_and_ends_with_an_example(command: str) -> None:
+    line = [sys.executable, "-m", "ptychopinn.cli.app", *command.split(), "--help"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "100"})
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.rstrip().splitlines()
+    assert len(lines) <= ONE_SCREEN
+    assert max(map(len, lines)) <= 100
+    assert lines[-1].strip().startswith(f"Example: ptychopinn {command}".rstrip())
+
+
+def example(command: str, cwd: Path) -> list[str]:
+    return call(*command.split(), "--help", cwd=cwd).stdout.rstrip().splitlines()[-1].split()[2:]
+
+
+@pytest.mark.parametrize("command", ["simulate", "inspect", "infer", "config init", "config validate", "config schema"])
+def test_the_examples_run(command: str, workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    if command != "simulate":
+        shutil.copy(workplace / "star.npz", tmp_path)
+    if command == "config validate":
+        shutil.copy(workplace / "run/settings.json", tmp_path)
+    done = call(*example(command, tmp_path), cwd=tmp_path)
     assert done.exit_code == 0, done.stderr
-    assert f"Example: ptychopinn {command}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "demo"])
+def test_the_longer_examples_run(command: str, workplace: Path, tmp_path: Path) -> None:
+    shutil.copy(workplace / "star.npz", tmp_path)
+    done = call(*example(command, tmp_path), cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_any_setting_can_be_given_by_set(workplace: Path) -> None:
+    flags = ("--nepochs", 1, "--teacher-epochs", 0, "--set", "scheduler=constant", "--set", "gradient-clip-val=null")
+    done = call("train", "star.npz", "--out", "assigned", *flags, cwd=workplace)
+    assert done.exit_code == 0, done.stderr
+    record = json.loads((workplace / "assigned/provenance.json").read_text())
+    assert (record["settings"]["scheduler"], record["settings"]["gradient_clip_val"]) == ("constant", None)
+    assert (record["sources"]["scheduler"], record["sources"]["n_groups"]) == ("flag", "data")
+    for assignment, words in (
+        ("schedular=constant", "--set: schedular: not a setting. Did you mean 'scheduler'?"),
+        ("scheduler", "--set scheduler: NAME=VALUE is needed."),
+        ("nepochs=3", "--set nepochs: given as a flag too."),
+    ):
+        done = call("train", "star.npz", "--out", "wrong", "--nepochs", 1, "--set", assignment, cwd=workplace)
+        assert (done.exit_code, done.stderr) == (2, f"ptychopinn: {words}\n")
+
+
+def test_settings_are_written_checked_and_described(tmp_path: Path) -> None:
+    done = call("config", "init", "settings.json", cwd=tmp_path)
+    assert (done.exit_code, done.stdout) == (0, "Settings: settings.json\n")
+    values = json.loads((tmp_path / "settings.json").read_text())
+    assert call("config", "validate", "settings.json", cwd=tmp_path).stdout.startswith("settings.json: ")
+    assert call("config", "init", "settings.json", cwd=tmp_path).exit_code == 2
+    schema = json.loads(call("config", "schema", cwd=tmp_path).stdout)
+    assert set(schema["properties"]) == set(values)
+    assert all("description" in entry for entry in schema["properties"].values())
+    (tmp_path / "settings.json").write_text('{"gridsize": 5}')
+    done = call("config", "validate", "settings.json", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("ptychopinn: settings.json: gridsize: 5 given.")

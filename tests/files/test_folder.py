@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.folder import PROVENANCE, file_hash, prepare_folder, write_json, write_provenance
+from ptychopinn.files.folder import LOCK, PROVENANCE, file_hash, filling, leads, write_json, write_provenance
+
+
+def make(folder: Path, overwrite: bool = False) -> None:
+    with filling(folder, overwrite):
+        assert [entry.name for entry in folder.iterdir()] == [LOCK]
 
 
 def ours(folder: Path) -> Path:
@@ -19,7 +24,7 @@ def ours(folder: Path) -> Path:
     outside = folder.parent / "outside"
     outside.mkdir()
     (outside / "precious.txt").write_text("data")
-    (folder / "link").symlink_to(outside)
+    (folder / "tensorboard").symlink_to(outside)
     write_provenance(folder, "train", {"scan": "scan.npz"})
     return folder
 
@@ -28,17 +33,17 @@ def ours(folder: Path) -> Path:
 def test_new_and_empty_folders_are_made(tmp_path, overwrite):
     folder = tmp_path / "a" / "b"
     for _ in range(2):
-        prepare_folder(folder, overwrite)
+        make(folder, overwrite)
         assert list(folder.iterdir()) == []
 
 
 def test_our_own_folder_is_emptied_only_when_asked(tmp_path):
     folder = ours(tmp_path / "run")
     with pytest.raises(PtychoError) as error:
-        prepare_folder(folder)
+        make(folder)
     assert str(error.value) == f"{folder}: is not empty; give another --out, or --overwrite to replace it."
     assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
-    prepare_folder(folder, overwrite=True)
+    make(folder, overwrite=True)
     assert list(folder.iterdir()) == []
     assert (tmp_path / "outside" / "precious.txt").read_text() == "data"
 
@@ -49,19 +54,19 @@ def test_a_folder_of_someone_else_stays(tmp_path, overwrite, hidden):
     theirs = tmp_path / ("." * hidden + "thesis.txt")
     theirs.write_text("years of work")
     with pytest.raises(PtychoError, match="was not written by ptychopinn" if overwrite else "is not empty"):
-        prepare_folder(tmp_path, overwrite)
+        make(tmp_path, overwrite)
     assert theirs.read_text() == "years of work"
 
 
 def test_a_folder_named_like_the_mark_is_no_mark(tmp_path):
     (tmp_path / PROVENANCE).mkdir()
     with pytest.raises(PtychoError, match="was not written by ptychopinn"):
-        prepare_folder(tmp_path, overwrite=True)
+        make(tmp_path, overwrite=True)
 
 
 def test_the_folder_one_stands_in_can_be_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(ours(tmp_path / "run"))
-    prepare_folder(Path("."), overwrite=True)
+    make(Path("."), overwrite=True)
     write_json(Path("settings.json"), {})
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["settings.json"]
 
@@ -69,7 +74,7 @@ def test_the_folder_one_stands_in_can_be_replaced(tmp_path, monkeypatch):
 def test_a_linked_folder_stays_a_link(tmp_path):
     folder, link = ours(tmp_path / "run"), tmp_path / "latest"
     link.symlink_to(folder)
-    prepare_folder(link, overwrite=True)
+    make(link, overwrite=True)
     assert link.is_symlink()
     assert list(folder.iterdir()) == []
 
@@ -79,9 +84,9 @@ def test_a_file_is_no_folder(tmp_path, overwrite):
     path = tmp_path / "file"
     path.write_text("kept")
     with pytest.raises(PtychoError, match=r"is a file; --out needs a folder\.$"):
-        prepare_folder(path, overwrite)
+        make(path, overwrite)
     with pytest.raises(RunFailedError, match="cannot be made: Not a directory"):
-        prepare_folder(path / "below", overwrite)
+        make(path / "below", overwrite)
     assert path.read_text() == "kept"
 
 
@@ -108,3 +113,52 @@ def test_hash_is_sha256_of_the_content(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     assert file_hash(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_what_we_did_not_write_is_never_removed(tmp_path):
+    folder = ours(tmp_path / "run")
+    (folder / "notes.txt").write_text("the sample was wet")
+    with pytest.raises(PtychoError, match=r"run: ptychopinn did not write notes\.txt; move it away"):
+        make(folder, overwrite=True)
+    assert (folder / "notes.txt").read_text() == "the sample was wet"
+    assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path):
+    for name in (LOCK, ".provenance.json.4711.part"):
+        (tmp_path / name).write_text("")
+    make(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_folder_is_held_by_one_writer(tmp_path, keep):
+    with filling(tmp_path / "run"):
+        with pytest.raises(PtychoError, match="another process writes here"), filling(tmp_path / "run", keep=keep):
+            raise AssertionError("two writers")
+        assert (tmp_path / "run" / LOCK).exists()
+    make(tmp_path / "run")
+
+
+def test_the_lock_ends_with_a_failure_and_what_was_written_stays(tmp_path):
+    with pytest.raises(ZeroDivisionError), filling(tmp_path):
+        write_provenance(tmp_path, "train", {})
+        raise ZeroDivisionError
+    assert [entry.name for entry in tmp_path.iterdir()] == [PROVENANCE]
+    with filling(tmp_path, keep=True):
+        assert (tmp_path / PROVENANCE).exists()
+    make(tmp_path, overwrite=True)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line():
+    with pytest.raises(RunFailedError, match="^/proc/nobody: cannot be made: .*\\.$"):
+        make(Path("/proc/nobody"))
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [("RANK", "1", False), ("LOCAL_RANK", "0", True)])
+def test_one_of_several_processes_leads(monkeypatch, name, value, expected):
+    for variable in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(variable, raising=False)
+    assert leads()
+    monkeypatch.setenv(name, value)
+    assert leads() == expected

@@ -329,3 +329,36 @@ def test_a_simulation_refuses_parts_that_a_scan_would_refuse(tmp_path, name):
     with pytest.raises(PtychoError) as error:
         read_object_and_probe(path)
     assert_one_sentence(error.value, path, (key,))
+
+
+def test_start_positions_are_checked_and_said_to_be_unused(tmp_path):
+    start = np.arange(COUNT, dtype=np.float64)
+    assert read_npz(save(tmp_path, xcoords=start, xcoords_start=start)).notes == ()
+    scan = read_npz(save(tmp_path, xcoords=start, xcoords_start=start + 1))
+    assert scan.notes == ("xcoords_start: differs from xcoords, which is used.",)
+    with pytest.raises(PtychoError, match="ycoords_start: shape"):
+        read_npz(save(tmp_path, ycoords_start=start[:-1]))
+
+
+def test_one_scan_of_several_is_read(tmp_path):
+    index = np.array([7, 3, 7, 7, 3, 7])
+    path = save(tmp_path, scan_index=index)
+    scan = read_npz(path, scan_index=7)
+    assert scan.numbers.tolist() == [0, 2, 3, 5]
+    np.testing.assert_array_equal(scan.counts, whole_numbers()[index == 7])
+    for asked, words in ((None, "several scans in one file"), (5, "--scan-index 5 given")):
+        with pytest.raises(PtychoError, match=f"scan_index: {words}; give --scan-index as one of 3, 7"):
+            read_npz(path, scan_index=asked)
+    assert len(read_npz(save(tmp_path, scan_index=np.full(COUNT, 4)))) == COUNT
+    with pytest.raises(PtychoError, match="scan_index: not there"):
+        read_npz(save(tmp_path), scan_index=1)
+    with pytest.raises(PtychoError, match="scan_index: shape"):
+        read_npz(save(tmp_path, scan_index=index[:-1]))
+
+
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64, np.float64])
+def test_probe_and_object_are_single_precision(tmp_path, dtype):
+    values = np.random.default_rng(5).uniform(1, 2, (SIZE, SIZE)).astype(dtype)
+    scan = read_npz(save(tmp_path, probeGuess=values, objectGuess=values))
+    assert scan.probe.dtype == scan.object.dtype == np.complex64
+    np.testing.assert_allclose(scan.object, values, rtol=1e-7)
