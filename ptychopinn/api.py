@@ -16,6 +16,7 @@ from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
+from ptychopinn.training_plan import check_training, derived
 
 DEFAULT_PHOTONS = 1e6
 
@@ -82,16 +83,16 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
         **settings: of ``ModelConfig``, ``TrainingConfig`` and the grouping part of ``DataConfig``.
 
     Raises:
-        PtychoError: for a wrong setting, or when ``out`` holds something already.
+        PtychoError: for a wrong setting, a scan too small to train on, or when ``out`` holds something already.
     """
     chosen = _chosen(settings, "model", "data", "training", "execution")
     _expect(scan, Scan, "scan", "read_scan or simulate")
     if out is None or not leads():
         return training.train(scan, chosen, None if out is None else Path(out))
-    training.check(scan, chosen)
+    check_training(scan, chosen)
     folder = Path(out)
     with filling(folder):
-        full = chosen.flat() | training.derived(scan, chosen)
+        full = chosen.flat() | derived(scan, chosen)
         provenance = write_provenance(folder, "train", {"frames": len(scan), "settings": full})
         write_json(folder / "settings.json", chosen.flat())
         run = training.train(scan, chosen, folder)
@@ -145,4 +146,12 @@ def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.co
 
 
 def _probe(what: SimulationConfig) -> np.ndarray[Any, np.dtype[np.complex64]]:
-    return curved_disc(what.N, what.probe_radius, what.probe_curvature).numpy()
+    if not 1 <= what.probe_radius <= what.N / 2:
+        raise PtychoError(
+            f"probe_radius: {what.probe_radius:g} px given; from 1 to half of N = {what.N} is needed, so that the "
+            "probe fits into its frame."
+        )
+    probe = curved_disc(what.N, what.probe_radius, what.probe_curvature).numpy()
+    if not np.isfinite(probe).all():
+        raise PtychoError(f"probe_curvature: {what.probe_curvature:g} rad given; a smaller number is needed.")
+    return probe

@@ -140,19 +140,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Manifest and tensors of a bundle, hashes checked."""
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.file_size > LARGEST_MEMBER:
-                    claim = f"{info.filename!r} claims {info.file_size} bytes"
-                    raise PtychoError(f"{path}: {claim}; no bundle is so large.")
-            manifest = json.loads(archive.read(MANIFEST))
+            _check_members(path, archive)
+            manifest = _json(path, archive.read(MANIFEST))
             _check_manifest(path, manifest)
             data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file; a folder written by 'ptychopinn train' holds one.") from None
-    except KeyError as error:
-        raise PtychoError(f"{path}: is no bundle: {error.args[0]}") from None
+    except IsADirectoryError:
+        raise PtychoError(f"{path}: is a folder; a file written by 'ptychopinn train' is needed.") from None
     except UNREADABLE as error:
-        raise PtychoError(f"{path}: is no readable bundle: {error}.") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise PtychoError(f"{path}: is no readable bundle: {reason}.") from None
     members = {}
     for name, content in data.items():
         if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
@@ -162,6 +160,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise PtychoError(f"{path}: {name}: is no safetensors data: {error}.") from None
     return manifest, members
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    for info in archive.infolist():
+        if info.file_size > LARGEST_MEMBER:
+            claim = f"{info.filename!r} claims {info.file_size} bytes"
+            raise PtychoError(f"{path}: {claim}; no bundle is so large.")
+    for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
+        if name not in archive.namelist():
+            raise PtychoError(f"{path}: holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
+
+
+def _json(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise PtychoError(f"{path}: {MANIFEST}: is not JSON: {error}.") from None
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:

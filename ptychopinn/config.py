@@ -8,11 +8,24 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, shortened
+
+JSON_NAMES = MappingProxyType(
+    {
+        "list": "an array",
+        "str": "a string",
+        "int": "a number",
+        "float": "a number",
+        "bool": "true or false",
+        "NoneType": "null",
+    }
+)
+"""What JSON calls values that are no objects, by Python type."""
 
 
 class Section(BaseModel):
@@ -184,16 +197,15 @@ class Settings(Section):
         for name, value in values.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean '{close[0]}'?" if close else f" Known settings: {', '.join(sorted(known))}."
-                raise PtychoError(f"{origin}: {name}: not a setting.{hint}")
+                hint = f"Did you mean '{close[0]}'?" if close else "Run 'ptychopinn config schema' to list them."
+                raise PtychoError(f"{origin}: {shortened(name)}: not a setting. {hint}")
             sections.setdefault(known[name], {})[name] = value
         try:
             return cls.model_validate(sections)
         except ValidationError as error:
             first = error.errors()[0]
-            raise PtychoError(
-                f"{origin}: {first['loc'][1]}: {first['input']!r} given. {first['msg'].rstrip('.')}."
-            ) from None
+            given = shortened(repr(first["input"]))
+            raise PtychoError(f"{origin}: {first['loc'][1]}: {given} given. {first['msg'].rstrip('.')}.") from None
 
 
 def describe(name: str) -> str:
@@ -215,14 +227,31 @@ def read_settings(path: Path) -> dict[str, Any]:
         PtychoError: when the file is missing, is no JSON, or is not an object of known settings.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        # "utf-8-sig": some editors put a mark before the text.
+        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
     except OSError as error:
-        raise PtychoError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise PtychoError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise PtychoError(f"{path}: is not JSON: text in UTF-8 is needed.") from None
+    except RecursionError:
+        raise PtychoError(f"{path}: is nested too deeply; a flat object of settings is needed.") from None
     except ValueError as error:
         raise PtychoError(f"{path}: is not JSON: {error}.") from None
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
     if not isinstance(values, dict):
-        raise PtychoError(f"{path}: holds a {type(values).__name__}; an object of settings is needed.")
+        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of settings is needed.")
     Settings.of(values, str(path))
+    return values
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; PtychoError where a key stands in it twice, because only one of the values would count."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PtychoError(f"{shortened(twice)}: stands there twice; give it once.")
     return values
 
 

@@ -1,6 +1,11 @@
 """Errors that a user can act on."""
 
 
+def shortened(text: str, length: int = 120) -> str:
+    """What the user gave, as an error message may quote it: cut where it is long."""
+    return text if len(text) <= length else f"{text[:length]} ..."
+
+
 class PtychoError(Exception):
     """Wrong input or a wrong call: what is wrong, what was given, what is needed.
 

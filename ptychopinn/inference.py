@@ -18,7 +18,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import central_mask, group_phases, stitch
-from ptychopinn.scan import Scan, reframe
+from ptychopinn.scan import Scan, check_canvas, reframe
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,10 @@ def infer(
         middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
 
     Raises:
-        PtychoError: when the scan has fewer frames than a group, or frames of another size than a trained probe.
+        PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
+            positions too far apart for an image.
     """
+    check_canvas(scan)
     marks = [time.perf_counter()]
     scan = _with_trained_probe(run, scan)
     model = run.model.to(device)

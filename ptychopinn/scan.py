@@ -1,5 +1,6 @@
 """A scan: counts, positions and probe, checked once when built."""
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -12,6 +13,18 @@ from scipy import signal
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
+
+MAX_COUNTS = 1e15
+"""Counts in a pixel that no detector reaches; markers of bad pixels do."""
+
+MAX_POSITION = 1e9
+"""Pixels; positions in a wrong unit are larger."""
+
+MIN_PROBE, MAX_PROBE = 1e-20, 1e25
+"""Photons between which the squares of a probe keep clear of the ends of float32."""
+
+CANVAS_BYTES = 40
+"""Memory per pixel of the image while it is made: image, light, steps and pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,9 +239,7 @@ def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -
         raise PtychoError("diffraction: no frames; at least one is needed.")
     if positions.shape != (len(counts), 2):
         raise PtychoError(f"positions: shape {positions.shape}; one (y, x) for each of {len(counts)} frames is needed.")
-    if not np.isfinite(positions).all():
-        bad = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-        raise PtychoError(f"positions: frame {bad} has a position that is not a finite number.")
+    check_positions(positions)
     for block in _blocks(len(counts)):
         part = counts[block]
         if not np.isfinite(part).all():
@@ -237,6 +248,46 @@ def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -
             raise PtychoError(
                 f"diffraction: negative counts ({part.min()}) in frames {block.start} to {block.stop - 1}."
             )
+        if part.max() > MAX_COUNTS:
+            raise PtychoError(
+                f"diffraction: {float(part.max()):.3g} counts in a pixel of frames {block.start} to {block.stop - 1}; "
+                f"at most {MAX_COUNTS:g} are read; mark pixels that hold no counts in bad_pixels."
+            )
+
+
+def check_positions(positions: NDArray[np.float64]) -> None:
+    """Refuse positions that are not finite, or too large to be pixels."""
+    wrong = ~np.isfinite(positions).all(axis=1)
+    if wrong.any():
+        raise PtychoError(f"positions: frame {int(wrong.argmax())} has a position that is not a finite number.")
+    wrong = (abs(positions) > MAX_POSITION).any(axis=1)
+    if wrong.any():
+        y, x = positions[int(wrong.argmax())]
+        raise PtychoError(
+            f"positions: frame {int(wrong.argmax())} lies at y {y:.3g}, x {x:.3g}; object pixels up to "
+            f"{MAX_POSITION:g} are needed; check the unit of xcoords and ycoords."
+        )
+
+
+def check_canvas(scan: Scan) -> None:
+    """Refuse positions so far apart that their image does not fit in this machine's memory.
+
+    Raises:
+        PtychoError: saying how large the image would be.
+    """
+    height, width = scan.canvas_shape
+    check_memory(
+        CANVAS_BYTES * height * width,
+        f"positions: they reach over {height} x {width} object pixels, too many for an image; "
+        "check the unit of xcoords and ycoords",
+    )
+
+
+def check_memory(needed: float, what: str) -> None:
+    """Refuse to need more bytes than this machine has; ``what`` says what needs them."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise PtychoError(f"{what}: {needed / 2**30:.3g} GiB are needed, {there / 2**30:.3g} are there.")
 
 
 def check_object(image: NDArray[np.complex64]) -> None:
@@ -247,11 +298,23 @@ def check_object(image: NDArray[np.complex64]) -> None:
         raise PtychoError("object: holds NaN or infinity.")
 
 
-def check_probe(probe: NDArray[np.complex64], size: int) -> None:
-    """Refuse a probe that is not (modes, size, size), not finite or zero everywhere."""
-    if probe.ndim != 3 or probe.shape[1:] != (size, size):
+def check_probe(probe: NDArray[np.complex64], size: int | None = None) -> None:
+    """Refuse a probe that is not (modes, N, N), not finite, zero everywhere or beyond what float32 can square.
+
+    Args:
+        probe: to check.
+        size: N; any even number when None.
+    """
+    if size is not None and (probe.ndim != 3 or probe.shape[1:] != (size, size)):
         raise PtychoError(f"probe: shape {probe.shape}; (modes, {size}, {size}) is needed, as large as the frames.")
+    if probe.ndim != 3 or probe.shape[1] != probe.shape[2] or probe.shape[1] % 2 or not probe.size:
+        raise PtychoError(f"probe: shape {probe.shape}; (modes, N, N) with even N is needed.")
     if not np.isfinite(probe).all():
         raise PtychoError("probe: holds NaN or infinity.")
     if not np.abs(probe).any():
         raise PtychoError("probe: is zero everywhere; an illumination is needed.")
+    photons = float((np.abs(probe).astype(np.float64) ** 2).sum())
+    if not MIN_PROBE < photons < MAX_PROBE:
+        raise PtychoError(
+            f"probe: sum |P|^2 is {photons:.3g}; photons per frame, from {MIN_PROBE:g} to {MAX_PROBE:g}, are needed."
+        )

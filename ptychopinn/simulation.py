@@ -6,18 +6,24 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe
-from ptychopinn.scan import Scan
+from ptychopinn.scan import MAX_COUNTS, Scan, check_memory
 
 Complex = NDArray[np.complex64]
 Interpolation = Literal["bilinear", "cubic"]
 CHUNK = 256
+
+FRAME_BYTES = 12
+"""Memory per pixel of a frame while a scan is simulated and written."""
+
+MAX_POSITIONS = 1e8
+"""Positions of the largest raster."""
 
 
 def simulate(
@@ -51,8 +57,12 @@ def simulate(
             f"object: {image.shape[0]} x {image.shape[1]} pixels, but the patches reach from "
             f"({low[0]:.1f}, {low[1]:.1f}) to ({high[0]:.1f}, {high[1]:.1f})."
         )
+    frames = f"simulation: {len(positions)} frames of {size} x {size} pixels; use a larger step or a smaller object"
+    check_memory(FRAME_BYTES * len(positions) * size**2, frames)
     light = torch.from_numpy(probe)
     if nphotons is not None:
+        if nphotons > MAX_COUNTS:
+            raise PtychoError(f"nphotons: {nphotons:g} given; at most {MAX_COUNTS:g} photons per frame are simulated.")
         light = normalise_probe(light, nphotons)
     generator = torch.Generator().manual_seed(seed)
     counts = []
@@ -81,11 +91,19 @@ def raster(shape: tuple[int, int], size: int, step: float, jitter: float = 0.2, 
         (n, 2) positions (y, x), row by row.
     """
     margin = size / 2 + 1 + jitter * step
+    if math.prod(length / step for length in shape) > MAX_POSITIONS:
+        raise PtychoError(
+            f"step: {step:g} px between positions gives more than {MAX_POSITIONS:g} frames on an object of "
+            f"{shape[0]} x {shape[1]} pixels; a larger step is needed."
+        )
     axes = []
     for length in shape:
         count = int((length - 2 * margin) // step) + 1
         if count < 1:
-            raise PtychoError(f"object: {length} pixels are too few for patches of {size} pixels.")
+            raise PtychoError(
+                f"object: {length} pixels are too few for patches of {size} pixels that move by up to "
+                f"{jitter * step:g} pixels (jitter x step)."
+            )
         axes.append((np.arange(count) - (count - 1) / 2) * step + length / 2)
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     return grid + np.random.default_rng(seed).uniform(-jitter * step, jitter * step, grid.shape)
@@ -104,7 +122,7 @@ def siemens_star(edge: int, spokes: int = 24, phase: float = -0.8, absorption: f
     r, angle = np.hypot(y, x), np.arctan2(y, x)
     # Softened over about one pixel of arc, so that the spokes stay representable near the centre.
     spoke = 0.5 + 0.5 * np.tanh(np.sin(spokes * angle) * r / spokes)
-    rim = 1 / (1 + np.exp(r - 0.42 * edge)) / (1 + np.exp(0.02 * edge - r))
+    rim = special.expit(0.42 * edge - r) * special.expit(r - 0.02 * edge)
     pattern = spoke * rim
     return ((1 - absorption * pattern) * np.exp(1j * phase * pattern)).astype(np.complex64)
 

@@ -159,7 +159,10 @@ def test_members_that_are_exchanged_are_refused(forge):
 
 @pytest.mark.parametrize("name", [MANIFEST, NETWORK, WHOLE])
 def test_a_missing_member_is_named(forge, name):
-    assert_refused(forge(lambda members: members.pop(name), rehash=False), f"no item named '{name}'")
+    assert_refused(
+        forge(lambda members: members.pop(name), rehash=False),
+        f"holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed",
+    )
 
 
 def edit(members: Members, **changes: Any) -> None:

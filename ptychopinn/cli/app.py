@@ -1,5 +1,6 @@
 """``ptychopinn``: finds commands by name and turns errors into one line and an exit code."""
 
+import difflib
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -17,11 +18,24 @@ COMMANDS = ("simulate", "train", "infer", "inspect", "config", "demo")
 WrongCall: Any = typer.BadParameter.__mro__[1]
 
 
+def _one_line(text: str) -> str:
+    """Text that any terminal shows on one line, whatever names a file or key in it has."""
+    shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in " ".join(text.split()))
+    return "".join(shown)
+
+
 class _Commands(TyperGroup):
     """Loads a command's module when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if not args[0].startswith("-") and args[0] not in COMMANDS:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMANDS)}."
+            raise PtychoError(f"{args[0]}: no such command. {hint}")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
@@ -38,7 +52,7 @@ class _Commands(TyperGroup):
                 raise
             text = str(error) if isinstance(error, PtychoError) else error.format_message()
             if leads():
-                typer.echo(f"ptychopinn: {' '.join(text.split())}", err=True)
+                typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
             raise typer.Exit(error.exit_code) from None
 
 

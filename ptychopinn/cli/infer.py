@@ -38,6 +38,8 @@ def infer(
 
     The scan is read as the training scan was (crop, flips) unless a flag says otherwise.
     """
+    common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
+
     from ptychopinn import jobs
 
     flags = common.given(ctx)

@@ -1,19 +1,27 @@
 """The NPZ scan: ``diffraction`` or ``diff3d``, ``xcoords``, ``ycoords``, ``probeGuess`` and friends."""
 
+import errno
 import json
-import math
+import struct
+import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
-from ptychopinn.scan import Scan, check_object, check_probe
+from ptychopinn.scan import Scan, check_object, check_positions, check_probe
 
 FRAME_KEYS = ("diffraction", "diff3d")
+
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, struct.error)
+"""What a damaged ZIP archive raises."""
+
+SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
+"""Metres between which an object pixel can be."""
 
 
 def read_npz(
@@ -36,24 +44,8 @@ def read_npz(
     """
     arrays = load_arrays(path)
     try:
-        frame_key = next((key for key in FRAME_KEYS if key in arrays), None)
-        if frame_key is None:
-            raise PtychoError(f"neither diffraction nor diff3d is there; found: {', '.join(sorted(arrays))}.")
-        positions, metadata = _positions(arrays), _metadata(arrays)
-        frames, reading = _frames(arrays[frame_key], frame_key, len(positions))
-        bad_pixels = _bad_pixels(arrays, frames)
         with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
-            counts, notes = _counts(frames, frame_key, metadata, measurement, nphotons)
-        scan = Scan(
-            counts=counts,
-            positions=positions,
-            probe=_probe(arrays),
-            object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
-            good_pixels=None if bad_pixels is None else ~bad_pixels,
-            pixel_size_m=_pixel_size(metadata),
-            notes=(*reading, *_left_out(arrays, positions), *notes),
-        )
-        return _one_scan(scan, arrays, scan_index)
+            return _one_scan(_scan(arrays, measurement, nphotons), arrays, scan_index)
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
 
@@ -66,14 +58,16 @@ def read_object_and_probe(path: Path) -> dict[str, NDArray[Any]]:
     arrays = load_arrays(path)
     found: dict[str, NDArray[Any]] = {}
     try:
-        if "objectGuess" in arrays:
-            found["object"] = _complex(arrays, "objectGuess")
-            check_object(found["object"])
-        if "probeGuess" in arrays:
-            found["probe"] = _probe(arrays)
-            check_probe(found["probe"], found["probe"].shape[-1])
-        if "xcoords" in arrays and "ycoords" in arrays:
-            found["positions"] = _positions(arrays)
+        with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse what is not finite
+            if "objectGuess" in arrays:
+                found["object"] = _complex(arrays, "objectGuess")
+                check_object(found["object"])
+            if "probeGuess" in arrays:
+                found["probe"] = _probe(arrays)
+                check_probe(found["probe"])
+            if "xcoords" in arrays and "ycoords" in arrays:
+                found["positions"] = _positions(arrays)
+                check_positions(found["positions"])
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
     return found
@@ -104,29 +98,62 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an NPZ file; pickled objects are refused."""
     try:
         with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
+            archive = _open(stream)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
             with archive:
                 return {key: _load(archive, key, path) for key in archive.files}
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except IsADirectoryError:
+        raise PtychoError(f"{path}: is a folder; an NPZ file is needed.") from None
+    except UNREADABLE as error:
         # numpy takes anything unknown for a pickle and offers to load it unsafely: not our advice.
         reason = "it is no ZIP archive of arrays" if "pickle" in str(error) else _first_line(error)
         raise PtychoError(f"{path}: is no readable NPZ file ({reason}).") from None
 
 
+def _open(stream: IO[bytes]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's remarks on files of old Pythons
+        return np.load(stream, allow_pickle=False)
+
+
 def _load(archive: Any, key: str, path: Path) -> NDArray[Any]:
     try:
-        return np.asarray(archive[key])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(archive[key])
     except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
         reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
         raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, zipfile.BadZipFile) and "CRC" not in str(error):
+        return "the archive is damaged or cut short"
+    if isinstance(error, OSError) and error.strerror:
+        return "the archive is damaged" if error.errno == errno.EINVAL else error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _scan(arrays: dict[str, NDArray[Any]], measurement: str | None, nphotons: float | None) -> Scan:
+    frame_key = next((key for key in FRAME_KEYS if key in arrays), None)
+    if frame_key is None:
+        raise PtychoError(f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}.")
+    positions, metadata = _positions(arrays), _metadata(arrays)
+    frames, reading = _frames(arrays[frame_key], frame_key, len(positions))
+    bad_pixels = _bad_pixels(arrays, frames)
+    counts, notes = _counts(frames, frame_key, metadata, measurement, nphotons)
+    return Scan(
+        counts=counts,
+        positions=positions,
+        probe=_probe(arrays),
+        object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
+        good_pixels=None if bad_pixels is None else ~bad_pixels,
+        pixel_size_m=_pixel_size(metadata),
+        notes=(*reading, *_left_out(arrays, positions), *notes),
+    )
 
 
 def _metadata(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
@@ -134,7 +161,7 @@ def _metadata(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(str(arrays["_metadata"]))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -143,8 +170,11 @@ def _pixel_size(metadata: dict[str, Any]) -> float | None:
     value = metadata.get("pixel_size_m")
     if value is None:
         return None
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise PtychoError(f"_metadata: pixel_size_m {value!r}; a positive number of metres is needed.")
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
+        raise PtychoError(
+            f"_metadata: pixel_size_m {shortened(repr(value))}; a positive number of metres, below 1, is needed."
+        )
     return float(value)
 
 
@@ -208,7 +238,7 @@ def _counts(
         return frames, []
     told = measurement or metadata.get("measurement")
     if told not in (None, "counts", "amplitude"):
-        raise PtychoError(f"_metadata: measurement {told!r}; counts or amplitude is needed.")
+        raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
     frames = frames.astype(np.float32)
     if told == "counts":
         return frames, []
@@ -219,7 +249,7 @@ def _counts(
     if nphotons is not None and len(counts):
         if not counts.any():
             raise PtychoError(f"{key}: zero everywhere; it cannot be scaled to {nphotons:g} photons per frame.")
-        counts *= nphotons / counts.sum(axis=(1, 2)).mean()
+        counts *= nphotons / counts.sum(axis=(1, 2), dtype=np.float64).mean()
         notes.append(f"Amplitudes scaled to {nphotons:g} photons per frame.")
     else:
         notes.append("No --nphotons: the squared amplitudes are taken as photons.")

@@ -294,7 +294,7 @@ def damaged(kind: str, folder: Path) -> Path:
     ("kind", "word"),
     [
         ("missing", "no such file"),
-        ("folder", "no readable NPZ file"),
+        ("folder", "is a folder; an NPZ file is needed"),
         ("empty", "no readable NPZ file"),
         ("text", "no readable NPZ file"),
         ("cut short", "no readable NPZ file"),
