@@ -73,6 +73,25 @@ def reach(positions: NDArray[np.float64], groups: Indices) -> int:
     return int(np.ceil(np.abs(places - places.mean(axis=1, keepdims=True)).max()))
 
 
+def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> None:
+    """Refuse groups whose frames lie too far apart to overlap; the canvas of a group would grow without need.
+
+    Args:
+        positions: (n, 2) pixels (y, x).
+        groups: (n, C) frame indices.
+        size: N, the patch edge.
+
+    Raises:
+        PtychoError: when a frame lies more than N pixels from the centre of its group.
+    """
+    found = reach(positions, groups)
+    if found > size:
+        raise PtychoError(
+            f"positions: a frame lies {found} pixels from the centre of its group, too far for patches of {size} "
+            "pixels to overlap; use gridsize 1, a smaller neighbor_count, or check the unit of xcoords and ycoords."
+        )
+
+
 def choose_frames(count: int, n_subsample: int, seed: int = 0, sequential: bool = False) -> Indices:
     """Draw frames of a scan to use, in ascending order.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ptychopinn.bundle import Run
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
-from ptychopinn.grouping import form_groups, usual_neighbor_count
+from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
@@ -144,7 +144,9 @@ def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
             f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: groups need {gridsize**2}."
         )
     wanted = run.settings.data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
-    return form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)
+    groups = form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)
+    check_reach(scan.positions, groups, scan.N)
+    return groups
 
 
 def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:

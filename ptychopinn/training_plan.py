@@ -6,7 +6,7 @@ from typing import Any
 from ptychopinn.config import Settings
 from ptychopinn.dataset import frames_held_out, synthetic_groups
 from ptychopinn.errors import PtychoError
-from ptychopinn.grouping import form_groups, usual_neighbor_count
+from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan import Scan, check_canvas
 from ptychopinn.training_setup import check_execution
 
@@ -74,7 +74,8 @@ def _check_groups(scan: Scan, settings: Settings) -> None:
     """Groups must exist in the whole scan, and frames must be left when validation has taken its share."""
     data, training, gridsize = settings.data, settings.training, settings.model.gridsize
     neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
-    form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    check_reach(scan.positions, groups, scan.N)
     fewest = max(gridsize**2, FEWEST_FRAMES)
     left = len(scan) - frames_held_out(len(scan), training.val_fraction)
     if left < fewest:

@@ -148,6 +148,16 @@ USELESS: dict[str, tuple[dict[str, Any], str, Words]] = {
     "no photons": ({"diffraction": 0 * FRAMES}, "train bad.npz --out out", ("diffraction: zero everywhere",)),
     "far apart": (FAR, "train bad.npz --out out", ("positions: they reach over", "GiB are needed", "check the unit")),
     "far apart for a run": (FAR, "infer run bad.npz --out out", ("positions: they reach over", "check the unit")),
+    "groups far apart": (
+        {"xcoords": 100.0 * np.arange(COUNT)},
+        "train bad.npz --out out --gridsize 2",
+        ("positions: a frame lies", "use gridsize 1", "check the unit"),
+    ),
+    "groups far apart for a run": (
+        {"xcoords": 100.0 * np.arange(COUNT)},
+        "infer run bad.npz --out out",
+        ("positions: a frame lies", "use gridsize 1", "check the unit"),
+    ),
     "nothing to start from": (
         {key: None for key in ("xcoords", "ycoords", "probeGuess")},
         "simulate new.npz --from bad.npz",
