@@ -16,6 +16,7 @@ from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
+from ptychopinn.training_plan import check_training, derived
 
 DEFAULT_PHOTONS = 1e6
 
@@ -88,10 +89,10 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
     _expect(scan, Scan, "scan", "read_scan or simulate")
     if out is None or not leads():
         return training.train(scan, chosen, None if out is None else Path(out))
-    training.check(scan, chosen)
+    check_training(scan, chosen)
     folder = Path(out)
     with filling(folder):
-        full = chosen.flat() | training.derived(scan, chosen)
+        full = chosen.flat() | derived(scan, chosen)
         provenance = write_provenance(folder, "train", {"frames": len(scan), "settings": full})
         write_json(folder / "settings.json", chosen.flat())
         run = training.train(scan, chosen, folder)

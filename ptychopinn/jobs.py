@@ -12,12 +12,13 @@ from ptychopinn import api, bundle, figures, inference, metrics, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import file_hash, filling, leads, read_provenance, write_json, write_provenance
+from ptychopinn.files.folder import PROVENANCE, file_hash, filling, leads, read_provenance, write_json, write_provenance
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan import Scan
+from ptychopinn.training_plan import check_training, derived
 
 Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
@@ -57,15 +58,15 @@ def train_folder(
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
         report(note)
-    training.check(scan, settings)
+    check_training(scan, settings)
     if not leads():
         return training.train(scan, settings, out, resume=resume)
     origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
     with filling(out, overwrite, keep=resume):
-        derived = training.derived(scan, settings)
-        origin |= {"sources": sources | dict.fromkeys(derived, "data"), "settings": settings.flat() | derived}
+        found = derived(scan, settings)
+        origin |= {"sources": sources | dict.fromkeys(found, "data"), "settings": settings.flat() | found}
         provenance = write_provenance(out, "train", {**origin, "frames": len(scan)})
         write_json(out / "settings.json", settings.flat())
         run = training.train(scan, settings, out, report, progress_bar, resume)
@@ -86,6 +87,8 @@ def settings_to_resume(out: Path, flags: Mapping[str, Any]) -> tuple[Settings, d
     Raises:
         PtychoError: when the folder holds no run, or for a setting that cannot change.
     """
+    if not all((out / name).is_file() for name in (PROVENANCE, "settings.json")):
+        raise PtychoError(f"--resume: {out} holds no run; give the --out of an earlier 'ptychopinn train'.")
     sources = read_provenance(out).get("sources", {})
     before = Settings.of(read_settings(out / "settings.json"), str(out / "settings.json"))
     settings = before.changed(**flags)

@@ -1,10 +1,8 @@
 """Training: ``train`` and what it derives from the data."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -14,30 +12,21 @@ from torch import Tensor
 from ptychopinn import refinement
 from ptychopinn.bundle import Run
 from ptychopinn.config import Settings
-from ptychopinn.dataset import Grouping, ScanDataModule, frames_held_out, synthetic_groups
-from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.grouping import usual_neighbor_count
+from ptychopinn.dataset import Grouping, ScanDataModule
+from ptychopinn.errors import RunFailedError
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.scan import Scan
-from ptychopinn.training_checks import check_trainable
 from ptychopinn.training_module import TrainingModule
+from ptychopinn.training_plan import check_training, derived
 from ptychopinn.training_setup import (
     CHECKPOINTS,
     build_trainer,
-    check_execution,
     device_of,
     loader_options,
     monitored,
     quiet_lightning,
 )
 from ptychopinn.training_watch import Clock, Report, Teacher, Watch, signals_restored
-
-USUAL_STEPS = 1100
-"""Optimiser steps after which the loss of the reference scans has levelled off."""
-
-USUAL_TEACHER_EPOCHS = 20
-
-USUAL_SYNTHETIC_FRACTION = 0.5
 
 
 def train(
@@ -57,7 +46,8 @@ def train(
 
     Args:
         scan: to train on.
-        settings: all settings; see :mod:`ptychopinn.config`. What is None there comes from :func:`derived`.
+        settings: all settings; see :mod:`ptychopinn.config`. What is None there comes from
+            :func:`ptychopinn.training_plan.derived`.
         folder: where checkpoints and logs go; nothing is written when None.
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
@@ -70,7 +60,7 @@ def train(
         PtychoError: when the settings ask for what the scan or the machine does not have.
         RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
     """
-    check(scan, settings)
+    check_training(scan, settings)
     lightning.seed_everything(settings.training.seed, verbose=False)
     full = settings.changed(**derived(scan, settings))
     clock = Clock(settings.training.max_seconds)
@@ -98,41 +88,6 @@ def train(
     trained = light._replace(probe=light.probe.detach(), good_pixels=Illumination.of(scan).good_pixels)
     held_out = scan.numbers[data.held_out]
     return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
-
-
-def check(scan: Scan, settings: Settings) -> None:
-    """Refuse, before anything is written, what a training of this scan on this machine cannot do.
-
-    Raises:
-        PtychoError: naming the setting.
-    """
-    check_execution(settings)
-    check_trainable(scan, settings)
-    if settings.model.model_type == "supervised" and scan.object is None:
-        raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
-    _data(scan, settings.changed(**{**derived(scan, settings), "synthetic_fraction": 0.0})).train_dataloader()
-
-
-def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
-    """Values, by name, of the settings that were left to the data."""
-    training, data, model = settings.training, settings.data, settings.model
-    # Teacher and synthetic objects take the probe for true; supervised training needs neither.
-    trusts = model.model_type == "pinn" and not model.probe_trainable
-    values: dict[str, Any] = {}
-    if data.neighbor_count is None:
-        values["neighbor_count"] = usual_neighbor_count(scan.positions, model.gridsize, scan.probe_diameter)
-    if training.teacher_epochs is None:
-        values["teacher_epochs"] = USUAL_TEACHER_EPOCHS if trusts else 0
-    fraction = training.synthetic_fraction
-    if fraction is None:
-        fraction = values["synthetic_fraction"] = USUAL_SYNTHETIC_FRACTION if trusts else 0.0
-    groups = data.n_groups
-    if groups is None:
-        groups = values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
-    if training.nepochs is None:
-        batches = math.ceil((groups + synthetic_groups(groups, fraction)) / training.batch_size)
-        values["nepochs"] = math.ceil(USUAL_STEPS / batches)
-    return values
 
 
 def _data(scan: Scan, settings: Settings) -> ScanDataModule:

@@ -184,7 +184,7 @@ def test_what_decided_the_run_so_far_cannot_change(folder, flags, words):
 def test_resume_needs_a_run_and_its_scan(folder, tiny_scan):
     done = call(folder, "--resume")
     assert done.exit_code == 2
-    assert "run: holds no provenance.json" in done.stderr
+    assert "--resume: run holds no run" in done.stderr
     assert not (folder / "run").exists()
     assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
     write_npz(folder / "scan.npz", tiny_scan.subset(slice(0, 50)))

@@ -184,7 +184,7 @@ def test_progress_is_told_in_lines_and_nothing_is_printed(tiny_scan, capfd):
 
 
 def test_the_number_of_epochs_follows_the_size_of_the_scan(tiny_scan, monkeypatch):
-    monkeypatch.setattr("ptychopinn.training.USUAL_STEPS", 9)
+    monkeypatch.setattr("ptychopinn.training_plan.USUAL_STEPS", 9)
     run = fit(tiny_scan, nepochs=None, val_fraction=0.0, **LIKELIHOOD_ALONE)
     assert len(run.history) == math.ceil(9 / (64 / 16))
 

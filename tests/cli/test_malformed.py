@@ -271,11 +271,8 @@ CALLS: dict[str, tuple[str, Words]] = {
     "--out of somebody else": ("infer run scan.npz --out foreign --overwrite", ("foreign: was not written by",)),
     "wrong call with --overwrite": ("train scan.npz --out run --overwrite --every 9", ("scan: 1 frame", "at least 4")),
     "demo into a foreign folder": ("demo --out foreign --overwrite", ("foreign: was not written by ptychopinn",)),
-    "nothing to resume": ("train scan.npz --out out --resume", ("out: holds no provenance.json", "is needed")),
-    "resume of somebody else": (
-        "train scan.npz --out foreign --resume",
-        ("foreign: holds no provenance.json", "is needed"),
-    ),
+    "nothing to resume": ("train scan.npz --out out --resume", ("--resume", "out", "holds no run")),
+    "resume of somebody else": ("train scan.npz --out foreign --resume", ("--resume", "foreign", "holds no run")),
     "resume with settings": ("train scan.npz --out run --resume --config run/settings.json", ("--resume", "--config")),
     "picture of another kind": ("inspect scan.npz --out scan.jpg", ("scan.jpg", "must end in .png")),
     "picture that exists": ("inspect scan.npz --out old.png", ("old.png: exists already", "--overwrite")),

@@ -1,0 +1,85 @@
+"""What a training will do, and what must hold before it starts, so that a wrong call costs and leaves nothing."""
+
+import math
+from typing import Any
+
+from ptychopinn.config import Settings
+from ptychopinn.dataset import frames_held_out, synthetic_groups
+from ptychopinn.errors import PtychoError
+from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
+from ptychopinn.scan import Scan, check_canvas
+from ptychopinn.training_setup import check_execution
+
+USUAL_STEPS = 1100
+"""Optimiser steps after which the loss of the reference scans has levelled off."""
+
+USUAL_TEACHER_EPOCHS = 20
+
+USUAL_SYNTHETIC_FRACTION = 0.5
+
+FEWEST_FRAMES = 4
+"""Of a scan to train on: patches must overlap."""
+
+SMALLEST_FRAME = 8
+"""Pixels along the edge of a frame to train on."""
+
+
+def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
+    """Values, by name, of the settings that were left to the data."""
+    training, data, model = settings.training, settings.data, settings.model
+    # Teacher and synthetic objects take the probe for true; supervised training needs neither.
+    trusts = model.model_type == "pinn" and not model.probe_trainable
+    values: dict[str, Any] = {}
+    if data.neighbor_count is None:
+        values["neighbor_count"] = usual_neighbor_count(scan.positions, model.gridsize, scan.probe_diameter)
+    if training.teacher_epochs is None:
+        values["teacher_epochs"] = USUAL_TEACHER_EPOCHS if trusts else 0
+    fraction = training.synthetic_fraction
+    if fraction is None:
+        fraction = values["synthetic_fraction"] = USUAL_SYNTHETIC_FRACTION if trusts else 0.0
+    groups = data.n_groups
+    if groups is None:
+        groups = values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if training.nepochs is None:
+        batches = math.ceil((groups + synthetic_groups(groups, fraction)) / training.batch_size)
+        values["nepochs"] = math.ceil(USUAL_STEPS / batches)
+    return values
+
+
+def check_training(scan: Scan, settings: Settings) -> None:
+    """Refuse a training that the scan or the machine does not allow.
+
+    Args:
+        scan: to train on.
+        settings: all settings.
+
+    Raises:
+        PtychoError: naming the setting or the part of the scan, what is there and what is needed.
+    """
+    check_execution(settings)
+    if len(scan) < FEWEST_FRAMES:
+        frames = "1 frame" if len(scan) == 1 else f"{len(scan)} frames"
+        raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
+    if scan.N < SMALLEST_FRAME:
+        raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
+    if not scan.photons > 0:
+        raise PtychoError("diffraction: zero everywhere; frames with photons are needed to train on.")
+    if settings.model.model_type == "supervised" and scan.object is None:
+        raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
+    check_canvas(scan)
+    _check_groups(scan, settings)
+
+
+def _check_groups(scan: Scan, settings: Settings) -> None:
+    """Groups must exist in the whole scan, and frames must be left when validation has taken its share."""
+    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
+    neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
+    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    check_reach(scan.positions, groups, scan.N)
+    fewest = max(gridsize**2, FEWEST_FRAMES)
+    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if left < fewest:
+        raise PtychoError(
+            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
+            f"at least {fewest} are needed."
+        )
