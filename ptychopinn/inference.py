@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from ptychopinn.bundle import Run
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
@@ -46,6 +48,25 @@ class Reconstruction:
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
         return reframe(self.object, self.origin, (0, 0), shape)
+
+
+def load_reconstruction(path: Path) -> Reconstruction:
+    """Read a reconstruction of ours, from ``reconstruction.h5``, ``.npz`` or their folder.
+
+    Raises:
+        PtychoError: naming the file, what it holds and what is needed.
+    """
+    arrays = read_reconstruction(path)
+    row, col = arrays["origin"].tolist()
+    size = arrays.get("pixel_size_m")
+    return Reconstruction(
+        object=arrays["object"].astype(np.complex64),
+        origin=(row, col),
+        coverage=arrays["coverage"].astype(np.float32),
+        positions=arrays["positions"].astype(np.float64),
+        pixel_size_m=None if size is None else float(size),
+        deviance=float(arrays.get("deviance_per_pixel", np.nan)),
+    )
 
 
 def infer(
