@@ -65,11 +65,11 @@ def train_folder(
         resume: go on with the run that the folder holds, from its last checkpoint.
     """
     scan = api.open_scan(source, settings.data)
+    if not leads():
+        return training.train(scan, settings, out, resume=resume)
     for note in scan.notes:
         report(note)
     check_training(scan, settings)
-    if not leads():
-        return training.train(scan, settings, out, resume=resume)
     origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
