@@ -92,9 +92,11 @@ def infer(
 
     Raises:
         PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
-            positions too far apart for an image.
+            positions too far apart for an image, or when more than a patch is to be stitched.
     """
     check_canvas(scan)
+    if middle_trim is not None and middle_trim > scan.N:
+        raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
     marks = [time.perf_counter()]
     scan = _with_trained_probe(run, scan)
     model = run.model.to(device)
