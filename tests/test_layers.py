@@ -28,7 +28,7 @@ LAYERS = (
     "grouping",
     "files/*",
     "simulation summary",
-    "features network losses reassembly registration metrics overlap",
+    "features network losses reassembly registration frc metrics overlap",
     "model",
     "refinement",
     "dataset",
