@@ -131,7 +131,7 @@ def infer_folder(
     """
     check_folder(out, overwrite)
     run = bundle.load_run(run_path)
-    reading = _reading_of(run) | (read_settings(config) if config else {}) | flags
+    reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
@@ -187,7 +187,7 @@ def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
     return asdict(metrics.score(result.window(scan.object.shape)[box], scan.object[box]))
 
 
-def _reading_of(run: Run) -> dict[str, Any]:
+def reading_of(run: Run) -> dict[str, Any]:
     """How the training scan was read: the part of its settings that another scan of the set-up shares."""
     usual, chosen = Settings().flat(), run.settings.flat()
     return {name: chosen[name] for name in SHARED if chosen[name] != usual[name]}

@@ -42,6 +42,7 @@ LAYERS = (
     "figures",
     "figures_compare",
     "jobs",
+    "jobs_compare",
     "demo",
     "integrations/*",
     "study/*",

@@ -25,6 +25,8 @@ OURS = (
     PROVENANCE,
     *("settings.json", "wts.h5.zip", "checkpoints", "metrics.csv", "tensorboard", "mlflow.db", "loss.png", "probe.png"),
     *("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"),
+    *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
+    *("reconstructions.npz", "reconstructions_aligned.npz"),
     *("run", "star", "lines", "star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
 )
 """What the commands write into their folders; nothing else is ever removed."""
