@@ -245,6 +245,7 @@ def ms_ssim(image: Real, reference: Real, data_range: float, *, sigma: float = 0
     if not (sigma >= 0 and math.isfinite(sigma)):
         raise PtychoError(f"ms_ssim: smoothing by {sigma} px; a finite number of at least 0 is needed.")
     pair = [gaussian_filter(np.asarray(part, np.float64), sigma) if sigma else part for part in (image, reference)]
+    # Variances are small differences of squares: in single precision weak contrast on a bright image scores 0.
     first, second = (torch.from_numpy(np.array(part, np.float64))[None, None] for part in pair)
     return float(multiscale_structural_similarity_index_measure(first, second, data_range=float(data_range)))
 

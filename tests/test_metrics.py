@@ -187,6 +187,12 @@ def test_ms_ssim_by_hand(shape, sigma):
     assert ms_ssim(image, reference, data_range, sigma=sigma) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("contrast", [1, 0.01])
+def test_ms_ssim_of_weak_contrast_on_a_bright_image(contrast):
+    image, reference = (1 + contrast * (abs(part) - 1) for part in (noisy((176, 176)), smooth((176, 176))))
+    assert 0.95 < ms_ssim(image, reference, np.ptp(reference)) < 0.99
+
+
 def test_smoothing_acts_on_ms_ssim_alone():
     shape = (180, 180)
     plain, smoothed = (evaluate(noisy(shape), smooth(shape), full(shape), sigma=sigma) for sigma in (0.0, 2.0))
