@@ -234,7 +234,7 @@ def ms_ssim(image: Real, reference: Real, data_range: float, *, sigma: float = 0
         sigma: Gaussian smoothing of both images before, px.
 
     Raises:
-        PtychoError: when ``data_range`` is not above 0 or a side is shorter than 176 px.
+        PtychoError: when ``data_range`` is not above 0, a side is shorter than 176 px, or ``sigma`` is below 0.
     """
     # Torch and torchmetrics take seconds to import.
     import torch
@@ -242,7 +242,10 @@ def ms_ssim(image: Real, reference: Real, data_range: float, *, sigma: float = 0
 
     _positive("ms_ssim", data_range)
     _large_enough("ms_ssim", image, MS_SSIM_SIDE)
+    if not (sigma >= 0 and math.isfinite(sigma)):
+        raise PtychoError(f"ms_ssim: smoothing by {sigma} px; a finite number of at least 0 is needed.")
     pair = [gaussian_filter(np.asarray(part, np.float64), sigma) if sigma else part for part in (image, reference)]
+    # Variances are small differences of squares: in single precision weak contrast on a bright image scores 0.
     first, second = (torch.from_numpy(np.array(part, np.float64))[None, None] for part in pair)
     return float(multiscale_structural_similarity_index_measure(first, second, data_range=float(data_range)))
 

@@ -61,14 +61,14 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
 
 
 def test_the_same_frames_for_all(workplace: Path) -> None:
-    line = "compare star.npz --pinn run --supervised taught --n-subsample 60 --subsample-seed 4 --no-save-npz --out few"
+    line = "compare star.npz --pinn run --supervised taught --n-subsample 150 --subsample-seed 4 --no-save-npz --out few"
     done = call(workplace, f"{line} --accelerator cpu")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.count(": 60 frames in") == 2
+    assert done.stdout.count(": 150 frames in") == 2
     assert not list((workplace / "few").glob("*.npz"))
     frames = json.loads((workplace / "few/provenance.json").read_text())["frames"]
-    assert len(frames) == 60
-    assert frames != list(range(60))
+    assert len(frames) == 150
+    assert frames != list(range(150))
 
 
 def test_a_real_scan_has_no_truth_but_halves(workplace: Path) -> None:
