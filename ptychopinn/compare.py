@@ -99,11 +99,7 @@ def compare(
     Raises:
         PtychoError: for too few images, names that repeat, or images that hardly overlap.
     """
-    names = [arm.name for arm in arms]
-    if len(set(names)) < len(names) or "truth" in names:
-        raise PtychoError(f"compare: names {', '.join(names)}; each image needs a name of its own.")
-    if len(arms) + (truth is not None) < 2:
-        raise PtychoError("compare: one image alone; give another one, or a truth.")
+    names = _names(arms, truth is not None)
     results = {**({"truth": truth} if truth is not None else {}), **{arm.name: arm.result for arm in arms}}
     origin, shape = _common_frame(results, box)
     images = {name: reframe(each.object, each.origin, origin, shape) for name, each in results.items()}
@@ -132,6 +128,16 @@ def compare(
             curves[f"{arm.name}, half-scans"] = frc(even, odd, mask)
     agreement = {(a, b): against(a, b) for a, b in combinations(names, 2)}
     return Comparison(origin, mask, images, aligned, reference, removed, scores, agreement, curves)
+
+
+def _names(arms: Sequence[Arm], known: bool) -> list[str]:
+    """Names of the arms, if these can be compared."""
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names) or "truth" in names:
+        raise PtychoError(f"compare: names {', '.join(names)}; each image needs a name of its own.")
+    if len(arms) + known < 2:
+        raise PtychoError("compare: one image alone; give another one, or a truth.")
+    return names
 
 
 def flat(values: Evaluation) -> dict[str, float | str | None]:

@@ -61,8 +61,8 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
 
 
 def test_the_same_frames_for_all(workplace: Path) -> None:
-    line = "compare star.npz --pinn run --supervised taught --n-subsample 150 --subsample-seed 4 --no-save-npz --out few"
-    done = call(workplace, f"{line} --accelerator cpu")
+    flags = "--n-subsample 150 --subsample-seed 4 --no-save-npz --out few --accelerator cpu"
+    done = call(workplace, f"compare star.npz --pinn run --supervised taught {flags}")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.count(": 150 frames in") == 2
     assert not list((workplace / "few").glob("*.npz"))
