@@ -93,7 +93,7 @@ def compare_folder(
     """
     check_folder(out, overwrite)
     runs = {name: bundle.load_run(path) for name, path in wanted.runs.items()}
-    settings = Settings.of(_shared_reading(runs) | (read_settings(config) if config else {}) | dict(flags))
+    settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
     scan = None if source is None else api.open_scan(source, settings.data)
     truth = _truth(wanted.truth, scan)
     arms = [_predicted(name, run, scan, settings, truth is None, report) for name, run in runs.items() if scan]
@@ -119,16 +119,16 @@ def compare_folder(
     return _table(rows, result)
 
 
-def _shared_reading(runs: Mapping[str, Run]) -> dict[str, Any]:
-    """How the runs read their scans; they must agree."""
+def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """How the runs read their scans; they must agree where no flag decides."""
     readings = {name: reading_of(run) for name, run in runs.items()}
     first = next(iter(readings.items()), ("", {}))
     for name, reading in readings.items():
         for key in reading.keys() | first[1].keys():
-            if reading.get(key) != first[1].get(key):
+            if key not in flags and reading.get(key) != first[1].get(key):
                 raise PtychoError(
                     f"{key}: {name} was trained with {reading.get(key)!r}, {first[0]} with {first[1].get(key)!r}; "
-                    f"they do not see the same frames."
+                    f"give --{key.replace('_', '-')} to say how the frames are read."
                 )
     return first[1]
 
