@@ -51,6 +51,7 @@ class Wanted:
         runs: trained networks by arm.
         images: reconstruction files by arm.
         truth: file that holds the object, if the scan does not.
+        trusts_object: take the scan's own object for the truth.
         register: remove sub-pixel shifts.
         scale: remove amplitude factors.
         ramp: remove phase ramps.
@@ -61,6 +62,7 @@ class Wanted:
     runs: Mapping[str, Path]
     images: Mapping[str, Path]
     truth: Path | None = None
+    trusts_object: bool = True
     register: bool = True
     scale: bool = False
     ramp: bool = False
@@ -95,7 +97,9 @@ def compare_folder(
     runs = {name: bundle.load_run(path) for name, path in wanted.runs.items()}
     settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
     scan = None if source is None else api.open_scan(source, settings.data)
-    truth = _truth(wanted.truth, scan)
+    truth = _truth(wanted, scan)
+    if truth is not None and wanted.truth is None:
+        report(f"objectGuess of {source} is taken for the truth; --no-truth if it is an earlier reconstruction.")
     arms = [_predicted(name, run, scan, settings, truth is None, report) for name, run in runs.items() if scan]
     arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
     result = compare(
@@ -133,9 +137,10 @@ def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[s
     return first[1]
 
 
-def _truth(path: Path | None, scan: Scan | None) -> Reconstruction | None:
+def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
     """The known object as an image that covers all of it."""
-    image, origin = None if scan is None else scan.object, (0, 0)
+    image, origin = scan.object if scan is not None and wanted.trusts_object else None, (0, 0)
+    path = wanted.truth
     if path is not None:
         found: dict[str, Any] = read_object_and_probe(path) if path.suffix == ".npz" else {}
         if "object" not in found:

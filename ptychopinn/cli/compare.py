@@ -24,6 +24,7 @@ def compare(
     supervised: Annotated[Path | None, typer.Option(help="run trained on true patches")] = None,
     iterative: Annotated[Path | None, typer.Option(help=ITERATIVE)] = None,
     truth: Annotated[Path | None, typer.Option(help="file that holds the true object, if the scan does not")] = None,
+    no_truth: Annotated[bool, typer.Option("--no-truth", help="the scan's objectGuess is no truth")] = False,
     skip_registration: Annotated[bool, typer.Option("--skip-registration", help="remove no shift")] = False,
     scale: Annotated[bool, typer.Option("--scale", help="remove one amplitude factor per image")] = False,
     ramp: Annotated[bool, typer.Option("--ramp", help="remove a phase ramp per image")] = False,
@@ -54,6 +55,8 @@ def compare(
         )
     if len(inputs) == 2:
         images = {_name(path, number): path for number, path in enumerate(inputs)}
+    elif truth is not None and no_truth:
+        raise PtychoError("--no-truth: given together with --truth; give one of them.")
     elif not runs and not images:
         raise PtychoError("compare: nothing to compare; give --pinn, --supervised or --iterative, or two images.")
     flags = common.given(ctx)
@@ -62,7 +65,7 @@ def compare(
 
     from ptychopinn import jobs_compare
 
-    wanted = jobs_compare.Wanted(runs, images, truth, not skip_registration, scale, ramp, sigma, save_npz)
+    wanted = jobs_compare.Wanted(runs, images, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz)
     source = inputs[0] if len(inputs) == 1 else None
     table = jobs_compare.compare_folder(source, wanted, out, flags, config, overwrite, common.speaker(quiet))
     typer.echo(table)

@@ -57,6 +57,7 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
     with np.load(workplace / "all/reconstructions_aligned.npz") as file:
         assert {"truth", "PINN", "supervised", "iterative", "mask", "origin"} == set(file.files)
     assert "| PINN |" in done.stdout
+    assert "objectGuess of star.npz is taken for the truth" in done.stdout
     assert len(done.stdout.splitlines()) < 24
 
 
@@ -77,6 +78,10 @@ def test_a_real_scan_has_no_truth_but_halves(workplace: Path) -> None:
     assert "PINN and iterative: complex error" in done.stdout
     with (workplace / "real/frc_curves.csv").open() as stream:
         assert {row["curve"] for row in csv.DictReader(stream)} == {"PINN, half-scans"}
+    done = call(workplace, "compare star.npz --no-truth --pinn run --iterative image --out unknown --accelerator cpu")
+    assert done.exit_code == 0, done.stderr
+    assert "taken for the truth" not in done.stdout
+    assert "phase_mae" not in rows_of(workplace / "unknown")["PINN"]
     done = call(workplace, "compare real.npz --pinn run --truth star.npz --out told --accelerator cpu")
     assert done.exit_code == 0, done.stderr
     assert float(rows_of(workplace / "told")["PINN"]["phase_mae"]) > 0
@@ -113,6 +118,7 @@ def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
         ("image other --pinn run", "2 files given"),
         ("star.npz --pinn run --truth absent.npz", "absent.npz: no such file"),
         ("star.npz --pinn run --truth real.npz", "real.npz: holds no object"),
+        ("star.npz --pinn run --truth star.npz --no-truth", "--no-truth: given together with --truth"),
         ("star.npz --pinn run --stitch-crop-size 0", "middle_trim: 0 given"),
         ("star.npz --pinn run --stitch-crop-size 33", "middle_trim: 33 given"),
         ("star.npz --pinn run --n-subsample 100000", "n_subsample: 100000 frames asked"),
