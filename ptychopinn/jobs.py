@@ -71,9 +71,13 @@ def train_folder(
         report(note)
     check_training(scan, settings)
     origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
+    if resume and not settings.execution.enable_checkpointing:
+        raise PtychoError(
+            f"--resume: {out} was trained with enable_checkpointing false; there is nothing to go on from."
+        )
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
-    with filling(out, overwrite, keep=resume):
+    with filling(out, "train", overwrite, keep=resume):
         found = derived(scan, settings)
         origin |= {"sources": sources | dict.fromkeys(found, "data"), "settings": settings.flat() | found}
         provenance = write_provenance(out, "train", {**origin, "frames": len(scan)})
@@ -129,7 +133,7 @@ def infer_folder(
         overwrite: replace an older result.
         report: receives lines of progress.
     """
-    check_folder(out, overwrite)
+    check_folder(out, "infer", overwrite)
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
@@ -142,7 +146,7 @@ def infer_folder(
         report("The probe that was trained is used, not the one in the file.")
     result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
     inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
-    with filling(out, overwrite):
+    with filling(out, "infer", overwrite):
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
         save_reconstruction(out, result, scan)
     total = sum(result.seconds.values())

@@ -93,7 +93,7 @@ def compare_folder(
     Returns:
         A table of the scores.
     """
-    check_folder(out, overwrite)
+    check_folder(out, "compare", overwrite)
     runs = {name: bundle.load_run(path) for name, path in wanted.runs.items()}
     settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
     scan = None if source is None else api.open_scan(source, settings.data)
@@ -113,7 +113,7 @@ def compare_folder(
     )
     rows = [_row(arm, result) for arm in arms]
     inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
-    with filling(out, overwrite):
+    with filling(out, "compare", overwrite):
         given = {name: str(path) for name, path in inputs.items() if path is not None}
         frames = None if scan is None else scan.numbers.tolist()
         write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
