@@ -287,7 +287,7 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
             raise PtychoError(f"--set {name}: given twice.")
         try:
             values[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[name] = value
     return values
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from ptychopinn.bundle import Run
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
@@ -52,6 +54,25 @@ class Reconstruction:
         return reframe(self.object, self.origin, (0, 0), shape)
 
 
+def load_reconstruction(path: Path) -> Reconstruction:
+    """Read a reconstruction of ours, from ``reconstruction.h5``, ``.npz`` or their folder.
+
+    Raises:
+        PtychoError: naming the file, what it holds and what is needed.
+    """
+    arrays = read_reconstruction(path)
+    row, col = arrays["origin"].tolist()
+    size = arrays.get("pixel_size_m")
+    return Reconstruction(
+        object=arrays["object"].astype(np.complex64),
+        origin=(row, col),
+        coverage=arrays["coverage"].astype(np.float32),
+        positions=arrays["positions"].astype(np.float64),
+        pixel_size_m=None if size is None else float(size),
+        deviance=float(arrays.get("deviance_per_pixel", np.nan)),
+    )
+
+
 def infer(
     run: Run,
     scan: Scan,
@@ -75,9 +96,11 @@ def infer(
 
     Raises:
         PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
-            positions too far apart for an image.
+            positions too far apart for an image, or when more than a patch is to be stitched.
     """
     check_canvas(scan)
+    if middle_trim is not None and middle_trim > scan.N:
+        raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
     marks = [time.perf_counter()]
     scan = _with_trained_probe(run, scan)
     model = run.model.to(device)

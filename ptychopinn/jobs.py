@@ -12,7 +12,16 @@ from ptychopinn import api, bundle, figures, inference, metrics, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import PROVENANCE, file_hash, filling, leads, read_provenance, write_json, write_provenance
+from ptychopinn.files.folder import (
+    PROVENANCE,
+    check_folder,
+    file_hash,
+    filling,
+    leads,
+    read_provenance,
+    write_json,
+    write_provenance,
+)
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
@@ -56,11 +65,11 @@ def train_folder(
         resume: go on with the run that the folder holds, from its last checkpoint.
     """
     scan = api.open_scan(source, settings.data)
+    if not leads():
+        return training.train(scan, settings, out, resume=resume)
     for note in scan.notes:
         report(note)
     check_training(scan, settings)
-    if not leads():
-        return training.train(scan, settings, out, resume=resume)
     origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
@@ -120,6 +129,7 @@ def infer_folder(
         overwrite: replace an older result.
         report: receives lines of progress.
     """
+    check_folder(out, overwrite)
     run = bundle.load_run(run_path)
     reading = _reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)

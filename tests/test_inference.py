@@ -185,6 +185,8 @@ def test_the_model_is_not_changed(tiny_scan):
 
 def test_middle_trim_stitches_the_middle_of_every_patch(tiny_scan):
     run = untrained(("realspace", 1))
+    with pytest.raises(PtychoError, match="middle_trim: 33 given; at most 32"):
+        infer(run, tiny_scan, middle_trim=33)
     whole, same, middle = (infer(run, tiny_scan, middle_trim=trim) for trim in (None, 32, 6))
     np.testing.assert_array_equal(same.object, whole.object)
     assert not np.allclose(middle.object, whole.object)

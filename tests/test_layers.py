@@ -36,9 +36,11 @@ LAYERS = (
     "training*",
     "inference",
     "api",
-    "figures",
     "baseline",
     "compare",
+    "panels",
+    "figures",
+    "figures_compare",
     "jobs",
     "demo",
     "integrations/*",
@@ -58,7 +60,7 @@ CONFINED = {
     "ptychi": "baseline",
     "h5py": "files/*",
     "hdf5plugin": "files/*",
-    "matplotlib": "figures",
+    "matplotlib": "panels figures*",
 }
 
 MAX_FILE_LINES = 400

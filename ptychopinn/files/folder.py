@@ -51,7 +51,7 @@ def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterat
         RunFailedError: when the file system refuses.
     """
     if not keep:
-        _check_folder(folder, overwrite)
+        check_folder(folder, overwrite)
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterat
         raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
     try:
         if not keep:
-            _check_folder(folder, overwrite)
+            check_folder(folder, overwrite)
             _empty(folder)
         yield
     finally:
@@ -71,8 +71,12 @@ def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterat
         lock.release()
 
 
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything, or with ``overwrite`` anything that is not ours."""
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds anything, or with ``overwrite`` anything that is not ours.
+
+    Raises:
+        PtychoError: naming what is there.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():

@@ -7,9 +7,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.npz import load_arrays
 
 Arrays = dict[str, NDArray[Any]]
+
+NAMES = ("object", "origin", "coverage", "positions")
+"""Arrays that every reconstruction file holds."""
 
 
 def write_reconstruction(folder: Path, arrays: Arrays, attributes: dict[str, float | str]) -> tuple[Path, Path]:
@@ -33,3 +38,44 @@ def write_reconstruction(folder: Path, arrays: Arrays, attributes: dict[str, flo
         for name, scalar in attributes.items():
             file.attrs[name] = scalar
     return hdf5, npz
+
+
+def read_reconstruction(path: Path) -> Arrays:
+    """Read what :func:`write_reconstruction` wrote.
+
+    Args:
+        path: ``reconstruction.h5`` or ``.npz``, or the folder that holds them.
+
+    Returns:
+        The arrays, and the attributes as 0-d arrays.
+
+    Raises:
+        PtychoError: naming the file, what it holds and what is needed.
+    """
+    if path.is_dir():
+        found = [path / name for name in ("reconstruction.h5", "reconstruction.npz") if (path / name).is_file()]
+        if not found:
+            raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
+        path = found[0]
+    arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
+    if missing := [name for name in NAMES if name not in arrays]:
+        raise PtychoError(f"{path}: holds no {missing[0]}; a reconstruction has {', '.join(NAMES)}.")
+    image, coverage = arrays["object"], arrays["coverage"]
+    if image.ndim != 2 or image.dtype.kind != "c" or not np.isfinite(image).all() or not image.any():
+        raise PtychoError(f"{path}: object: shape {image.shape}, {image.dtype}; a finite complex (H, W) is needed.")
+    if coverage.shape != image.shape or coverage.dtype.kind not in "fui" or not (coverage >= 0).all():
+        raise PtychoError(f"{path}: coverage: shape {coverage.shape}; light >= 0 on {image.shape} pixels is needed.")
+    if arrays["origin"].shape != (2,) or arrays["origin"].dtype.kind not in "iu":
+        raise PtychoError(f"{path}: origin: {arrays['origin'].tolist()}; two whole numbers (y, x) are needed.")
+    return arrays
+
+
+def _read_hdf5(path: Path) -> Arrays:
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {name: np.asarray(file[name]) for name in file if isinstance(file[name], h5py.Dataset)}
+            return arrays | {name: np.asarray(value) for name, value in file.attrs.items()}
+    except FileNotFoundError:
+        raise PtychoError(f"{path}: no such file.") from None
+    except (OSError, RuntimeError, KeyError, ValueError):
+        raise PtychoError(f"{path}: is no readable HDF5 file.") from None

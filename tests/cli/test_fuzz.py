@@ -138,7 +138,7 @@ def test_reading_takes_or_refuses_any_arrays(scratch: Path, arrays: dict[str, np
             assert len(str(error)) < 600
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(arrays=scan_files())
 def test_inspect_takes_or_refuses_any_arrays(scratch: Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez(scratch / "any.npz", **arrays)
@@ -216,7 +216,7 @@ SIMULATED: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(max_examples=90)
+@settings(max_examples=70)
 @given(values=st.fixed_dictionaries({}, optional=SIMULATED), anything=json_files())
 def test_simulate_takes_or_refuses_any_settings(scratch: Path, values: dict[str, Any], anything: bytes) -> None:
     for content in (anything, json.dumps(values).encode()):

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.errors import RunFailedError
-from ptychopinn.files.reconstruction import write_reconstruction
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.reconstruction import read_reconstruction, write_reconstruction
 
 ATTRIBUTES = {"pixel_size_m": 1.5e-8, "deviance_per_pixel": 1.02, "command": "infer"}
 
@@ -54,3 +54,45 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFailedError, match="cannot be written"):
         write_reconstruction(tmp_path / "file", arrays(), ATTRIBUTES)
+
+
+@pytest.mark.parametrize("name", ["", "reconstruction.h5", "reconstruction.npz"])
+def test_what_was_written_is_read(tmp_path, name):
+    write_reconstruction(tmp_path, arrays(), ATTRIBUTES)
+    found = read_reconstruction(tmp_path / name)
+    assert set(found) == {*arrays(), *ATTRIBUTES}
+    for key, value in arrays().items():
+        np.testing.assert_array_equal(found[key], value)
+    assert float(found["pixel_size_m"]) == ATTRIBUTES["pixel_size_m"]
+
+
+@pytest.mark.parametrize("suffix", ["h5", "npz"])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"origin": None}, "holds no origin; a reconstruction has object, origin, coverage, positions"),
+        ({"origin": np.array([1.5, 2.0])}, "origin: .*two whole numbers"),
+        ({"object": np.ones((7, 9))}, "object: shape .*a finite complex"),
+        ({"object": np.full((7, 9), np.nan + 0j)}, "object: shape .*a finite complex"),
+        ({"coverage": -np.ones((7, 9))}, "coverage: shape .*light >= 0"),
+        ({"coverage": np.ones((9, 7))}, "coverage: shape .*light >= 0"),
+    ],
+)
+def test_a_file_that_is_no_reconstruction_is_named(tmp_path, suffix, changes, words):
+    values = {key: value for key, value in (arrays() | changes).items() if value is not None}
+    write_reconstruction(tmp_path, values, {})
+    path = tmp_path / f"reconstruction.{suffix}"
+    with pytest.raises(PtychoError, match=words) as error:
+        read_reconstruction(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_what_is_no_file_of_ours_is_one_line(tmp_path):
+    (tmp_path / "text.h5").write_text("no HDF5")
+    for name, words in (
+        ("", "holds no reconstruction"),
+        ("text.h5", "no readable HDF5"),
+        ("absent.h5", "no such file"),
+    ):
+        with pytest.raises(PtychoError, match=words):
+            read_reconstruction(tmp_path / name)
