@@ -7,7 +7,7 @@ quantity       here                                            pty-chi
 =============  ==============================================  ====================================================
 frames         counts, zero frequency at [N/2, N/2]            intensities, ``fft_shift``
 probe          (m, N, N), sqrt(photons), unitary transform     (1, m, N, N), divided by N, bare transform
-positions      (y, x) of the patch pixel [N/2, N/2]            x and y about their mean, which lies at mean - 1/2
+positions      (y, x) of the patch pixel [N/2, N/2]            x and y on its canvas, with an origin of [-1/2, -1/2]
 object         (H, W) on the canvas of the scan                (1, H, W), wider by a margin on every side
 =============  ==============================================  ====================================================
 
@@ -21,7 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,25 +57,12 @@ FEW_FRAMES, LEAST_REDUNDANCY = 30, 4.0
 """Below either one images of simulated scans were wrong without any sign of it in the loss."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """What an engine starts from.
-
-    Attributes:
-        object: (H, W) complex64.
-        origin: object-frame (y, x) of its pixel [0, 0].
-    """
-
-    object: NDArray[np.complex64]
-    origin: tuple[int, int]
-
-
 def reconstruct(
     scan: Scan,
     config: BaselineConfig,
     seed: int = 0,
     device: str = "cpu",
-    start: Start | None = None,
+    start: Reconstruction | None = None,
     report: Report = lambda line: None,
 ) -> Reconstruction:
     """Reconstruct a scan with an iterative engine of pty-chi; the image lies in the object frame of the scan.
@@ -111,17 +98,17 @@ def reconstruct(
         moved = task.get_data_to_cpu("probe_positions", as_numpy=True).astype(np.float64)
         refined = task.get_data_to_cpu("probe", as_numpy=True)[0].astype(np.complex64) * np.float32(scan.N)
     if config.refine_positions:
-        scan = replace(scan, positions=moved + scan.positions.mean(axis=0))
+        scan = replace(scan, positions=moved + np.array(canvas.origin))
     if config.refine_probe:
         scan = replace(scan, probe=refined)
-    seconds = {config.engine: time.perf_counter() - began}
+    seconds: dict[str, float] = {config.engine: time.perf_counter() - began}
     result = _on_canvas(scan, image, canvas.origin, device, seconds)
     return replace(result, probe=refined if config.refine_probe else None, loss=tuple(loss))
 
 
-def usual_batch_size(frames: int) -> int:
-    """Frames per update: ten updates per epoch, and at most 100 frames in each."""
-    return min(LARGEST_BATCH, math.ceil(frames / BATCHES))
+def usual_batch_size(frames: int, engine: str = "lsqml") -> int:
+    """Frames per update: ten updates per epoch, and at most 100 frames in each; dm takes so many at once."""
+    return LARGEST_BATCH if engine == "dm" else min(LARGEST_BATCH, math.ceil(frames / BATCHES))
 
 
 def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
@@ -185,28 +172,24 @@ def _canvas(scan: Scan, config: BaselineConfig) -> SimpleNamespace:
     return SimpleNamespace(origin=(row - margin, col - margin), shape=(height + 2 * margin, width + 2 * margin))
 
 
-def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: str, start: Start | None) -> Any:
+def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: str, start: Reconstruction | None) -> Any:
     """Options of the engine and the data, converted."""
     canvas = _canvas(scan, config)
-    middle = scan.positions.mean(axis=0)
-    offsets = torch.from_numpy(scan.positions - middle).float()
+    # pty-chi rounds the positions before it adds their origin: only whole pixels may be taken off.
+    places = torch.from_numpy(scan.positions - np.array(canvas.origin)).float()
     probe = torch.from_numpy(scan.probe)[None] / scan.N
     options = _options(ptychi.api, config, scan, probe)
-    options.object_options.position_origin_coords = [float(at) for at in middle - np.array(canvas.origin) - 0.5]
+    options.object_options.position_origin_coords = [-0.5, -0.5]
     general = options.reconstructor_options
     general.random_seed = seed
     general.default_device = ptychi.api.Devices.GPU if device == "cuda" else ptychi.api.Devices.CPU
-    image = np.ones(canvas.shape, dtype=np.complex64)
-    if start is not None:
-        found = reframe(start.object, start.origin, canvas.origin, canvas.shape)
-        image[found != 0] = found[found != 0]
     task = ptychi.Task(
         options,
         diffraction_data=scan.frames(slice(None)),
-        object_data=torch.from_numpy(image)[None],
+        object_data=torch.from_numpy(_first_object(canvas, start))[None],
         probe_data=probe,
-        probe_position_x_px=offsets[:, 1].clone(),
-        probe_position_y_px=offsets[:, 0].clone(),
+        probe_position_x_px=places[:, 1].clone(),
+        probe_position_y_px=places[:, 0].clone(),
         valid_pixel_mask=None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels),
     )
     # Its own seeding does not reach the order of the frames.
@@ -215,6 +198,21 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
         # Its own one takes the intensity for a logarithm.
         task.reconstructor.loss_function = torch.nn.PoissonNLLLoss(log_input=False)
     return task
+
+
+def _first_object(canvas: SimpleNamespace, start: Reconstruction | None) -> NDArray[np.complex64]:
+    """Vacuum, with an earlier image where there is one."""
+    image = np.ones(canvas.shape, dtype=np.complex64)
+    if start is None:
+        return image
+    found = reframe(start.object, start.origin, canvas.origin, canvas.shape)
+    if not found.any():
+        raise PtychoError(
+            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
+            f"{canvas.origin}; an image of this scan is needed."
+        )
+    image[found != 0] = found[found != 0]
+    return image
 
 
 def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) -> Any:
@@ -229,20 +227,18 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
     options = makers[config.engine](api, config, probe)
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs
-    size = config.baseline_batch_size or usual_batch_size(len(scan))
+    size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
     if config.engine == "dm":
-        general.chunk_length = config.baseline_batch_size or LARGEST_BATCH
+        general.chunk_length = size
     else:
-        general.batch_size = min(size, len(scan))
+        general.batch_size = size
     image.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
     image.remove_object_probe_ambiguity.enabled = False
     light.optimizable = config.refine_probe
     light.orthogonalize_incoherent_modes.enabled = config.refine_probe
     light.power_constraint.enabled = config.refine_probe
     light.power_constraint.probe_power = float((probe.abs() ** 2).sum())
-    moves = options.probe_position_options
-    moves.optimizable = config.refine_positions
-    moves.constrain_position_mean = True
+    options.probe_position_options.optimizable = config.refine_positions
     return options
 
 
@@ -292,18 +288,26 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
         RunFailedError: when the engine raises, or leaves something that is no number.
     """
     loss: list[float] = []
+    middle = task.probe_positions.data.mean(dim=0)
     for epoch in range(1, config.epochs + 1):
         try:
             task.run(1)
+            if config.refine_positions:
+                places = task.probe_positions.data
+                task.probe_positions.set_data(places - places.mean(dim=0) + middle)
         except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise RunFailedError(f"{config.engine}: pty-chi stopped in epoch {epoch}: {reason}") from error
-        loss.append(float(task.reconstructor.loss_tracker.table.loss.iloc[-1]))
+        loss.append(_last_loss(task))
         if not (math.isfinite(loss[-1]) and bool(torch.isfinite(torch.view_as_real(task.get_data("object"))).all())):
             raise RunFailedError(f"{config.engine}: NaN or infinity in epoch {epoch}: {_cause(scan, config)}.")
         if epoch in (1, config.epochs) or epoch % math.ceil(config.epochs / LINES) == 0:
             report(f"epoch {epoch} of {config.epochs}: loss {loss[-1]:.4g}")
     return loss
+
+
+def _last_loss(task: Any) -> float:
+    return float(task.reconstructor.loss_tracker.table.loss.iloc[-1])
 
 
 def _cause(scan: Scan, config: BaselineConfig) -> str:

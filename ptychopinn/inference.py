@@ -70,6 +70,7 @@ def load_reconstruction(path: Path) -> Reconstruction:
         positions=arrays["positions"].astype(np.float64),
         pixel_size_m=None if size is None else float(size),
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
+        probe=arrays["probe"].astype(np.complex64) if "probe" in arrays else None,
     )
 
 

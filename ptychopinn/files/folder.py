@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -24,6 +24,7 @@ LOCK = ".lock"
 OURS = (
     PROVENANCE,
     *("settings.json", "wts.h5.zip", "checkpoints", "metrics.csv", "tensorboard", "mlflow.db", "loss.png", "probe.png"),
+    "loss.csv",
     *("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"),
     *("run", "star", "lines", "star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
 )
@@ -144,6 +145,13 @@ def write_json(path: Path, values: Any) -> None:
     """Write JSON whole or not at all."""
     with writing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
+    """Write columns of equal length as CSV, whole or not at all."""
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    with writing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def file_hash(path: Path) -> str:
