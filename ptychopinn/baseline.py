@@ -111,10 +111,20 @@ def usual_batch_size(frames: int, engine: str = "lsqml") -> int:
     return LARGEST_BATCH if engine == "dm" else min(LARGEST_BATCH, math.ceil(frames / BATCHES))
 
 
+def crowding(scan: Scan, frames: int) -> float:
+    """How many of so many frames, drawn at random, light a pixel of the object; their updates add up there.
+
+    Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
+    """
+    intensity = probe_intensity(torch.from_numpy(scan.probe)).double()
+    probe, light = (float(i.sum() ** 2 / (i**2).sum()) for i in (intensity, light_on_canvas(scan, intensity.float())))
+    return frames * probe / light
+
+
 def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
     """One line for a scan whose counts may not determine its object; None otherwise.
 
-    A frame of a probe that lights a area of A pixels holds at most 4 A independent numbers, the support of its
+    A frame of a probe that lights an area of A pixels holds at most 4 A independent numbers, the support of its
     autocorrelation. Against them stand two unknowns per lit pixel of the object (and of the probe).
     """
     intensity = probe_intensity(torch.from_numpy(scan.probe))
@@ -224,10 +234,10 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
         "dm": _difference_map,
         "autodiff": _autodiff,
     }
-    options = makers[config.engine](api, config, probe)
+    size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
+    options = makers[config.engine](api, config, probe, min(1.0, 1 / crowding(scan, size)))
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs
-    size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
     if config.engine == "dm":
         general.chunk_length = size
     else:
@@ -242,32 +252,33 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
     return options
 
 
-def _lsqml(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
+def _lsqml(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
     options = api.LSQMLOptions()
     options.reconstructor_options.noise_model = api.NoiseModels(config.noise_model)
     options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
     return options
 
 
-def _rpie(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
+def _rpie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
     options = api.RPIEOptions()
-    options.object_options.step_size = options.probe_options.step_size = 0.1
+    options.object_options.step_size = options.probe_options.step_size = step
     return options
 
 
-def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
+def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
     options = api.EPIEOptions()
-    options.object_options.alpha = options.probe_options.alpha = 0.1
+    options.object_options.alpha = options.probe_options.alpha = step
     return options
 
 
-def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
+def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
     options = api.DMOptions()
     options.reconstructor_options.exit_wave_update_relaxation = 0.8
+    options.object_options.inertia = 0.5
     return options
 
 
-def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
+def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
     options = api.AutodiffPtychographyOptions()
     poisson = config.noise_model == "poisson"
     losses = api.LossFunctions
@@ -275,7 +286,7 @@ def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
     options.object_options.optimizer = options.probe_options.optimizer = api.Optimizers.ADAM
     options.object_options.step_size = 0.03
     # Adam moves every pixel by about its step, so that the step has the unit of the probe.
-    options.probe_options.step_size = 1e-3 * float(probe.abs().max())
+    options.probe_options.step_size = 0.03 * float(probe.abs().max())
     options.probe_position_options.optimizer = api.Optimizers.ADAM
     options.probe_position_options.step_size = 0.02
     return options
@@ -288,13 +299,14 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
         RunFailedError: when the engine raises, or leaves something that is no number.
     """
     loss: list[float] = []
-    middle = task.probe_positions.data.mean(dim=0)
+    middle = task.probe_positions.data.detach().mean(dim=0)
     for epoch in range(1, config.epochs + 1):
         try:
             task.run(1)
             if config.refine_positions:
-                places = task.probe_positions.data
-                task.probe_positions.set_data(places - places.mean(dim=0) + middle)
+                places = task.probe_positions.data.detach()
+                with torch.no_grad():
+                    task.probe_positions.set_data(places - places.mean(dim=0) + middle)
         except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise RunFailedError(f"{config.engine}: pty-chi stopped in epoch {epoch}: {reason}") from error

@@ -35,7 +35,7 @@ def two_modes() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def scan() -> Scan:
-    """81 frames of 32 x 32 pixels of crossing lines, at sub-pixel positions; no copy of it resembles it."""
+    """64 frames of 32 x 32 pixels of crossing lines, at sub-pixel positions; no copy of it resembles it."""
     positions = raster((80, 80), 32, step=5.5)
     return simulate(smooth_lines(80, 3), curved_disc(32, 7.0, 2.5).numpy(), positions, nphotons=1e6)
 
@@ -155,16 +155,14 @@ def test_an_earlier_image_is_gone_on_from(scan: Scan) -> None:
         run(scan, epochs=1, start=replace(earlier, origin=(999, 999)))
 
 
-def test_bad_pixels_do_not_count(scan: Scan) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bad_pixels_do_not_count(scan: Scan, engine: str) -> None:
     counts, good = scan.counts.copy(), np.ones((32, 32), bool)
     counts[:, 10:22, 14:16] = 60000
     good[10:22, 14:16] = False
-    for engine in ENGINES:
-        masked = run(replace(scan, counts=counts, good_pixels=good), engine, 30)
-        spoiled = run(replace(scan, counts=counts), engine, 30)
-        truth = scan.object[scan.scan_box]
-        errors = [score(window(scan, result), truth).complex_error for result in (masked, spoiled)]
-        assert errors[0] < 0.5 * errors[1], engine
+    first = replace(scan, counts=counts, good_pixels=good)
+    other = replace(first, counts=np.where(good, counts, 7))
+    assert np.array_equal(run(first, engine).object, run(other, engine).object)
 
 
 def state() -> tuple[Any, ...]:
@@ -217,7 +215,7 @@ def test_nan_is_explained(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     line = replace(scan, positions=scan.positions * [1e-3, 1] + [30, 0])
     for wrong, words in (
         (line, "the positions span 0.04"),
-        (scan.subset(np.r_[0, 0:81]), "frames share a position"),
+        (scan.subset(np.r_[0, 0:64]), "frames share a position"),
         (replace(scan, probe=scan.probe * 1e-4), "give a probe in sqrt"),
         (scan, "it diverged"),
     ):
