@@ -136,6 +136,19 @@ class InferenceConfig(Section):
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
 
 
+class BaselineConfig(Section):
+    """An iterative reconstruction to compare with."""
+
+    engine: Literal["lsqml", "rpie", "epie", "dm", "autodiff"] = Field("lsqml", description="of pty-chi")
+    epochs: int = Field(100, ge=1, description="passes of the engine over the scan")
+    refine_probe: bool = Field(False, description="refine the probe too, its power kept")
+    refine_positions: bool = Field(False, description="refine the positions too, their mean kept")
+    noise_model: Literal["gaussian", "poisson"] = Field("gaussian", description="poisson below 1e4 photons")
+    baseline_batch_size: int | None = Field(
+        None, ge=1, description="frames per update; None: a tenth of the scan, at most 100"
+    )
+
+
 class SimulationConfig(Section):
     """What a simulated scan looks like when no file gives object, probe or positions."""
 
@@ -157,6 +170,7 @@ class Settings(Section):
     training: TrainingConfig = TrainingConfig()
     execution: ExecutionConfig = ExecutionConfig()
     inference: InferenceConfig = InferenceConfig()
+    baseline: BaselineConfig = BaselineConfig()
     simulation: SimulationConfig = SimulationConfig()
 
     def flat(self) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Reconstruction:
         pixel_size_m: edge of a pixel, when known.
         deviance: mean Poisson deviance per detector pixel of the counts under this image; about 1 at the noise.
         seconds: wall time of the steps.
+        probe: (m, N, N) complex64 in sqrt(photons), when it was refined with the object; None: the scan's own.
+        loss: of every epoch, where an iterative engine made the image.
     """
 
     object: NDArray[np.complex64]
@@ -44,6 +46,8 @@ class Reconstruction:
     pixel_size_m: float | None = None
     deviance: float = float("nan")
     seconds: dict[str, float] = field(default_factory=dict)
+    probe: NDArray[np.complex64] | None = None
+    loss: tuple[float, ...] = ()
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
@@ -66,6 +70,7 @@ def load_reconstruction(path: Path) -> Reconstruction:
         positions=arrays["positions"].astype(np.float64),
         pixel_size_m=None if size is None else float(size),
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
+        probe=arrays["probe"].astype(np.complex64) if "probe" in arrays else None,
     )
 
 
@@ -111,8 +116,8 @@ def infer(
     kept = weight if middle_trim is None else weight * central_mask(scan.N, middle_trim).to(weight.device)
     image, coverage = stitch(patches, places, scan.canvas_shape, kept, phases)
     if run.settings.model.gridsize > 1:
-        coverage = _light(scan, kept)
-    image = _common_phase(image, coverage)
+        coverage = light_on_canvas(scan, kept)
+    image = common_phase(image, coverage)
     marks.append(time.perf_counter())
     deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
     model.cpu()
@@ -185,7 +190,7 @@ def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: i
     return patches
 
 
-def _light(scan: Scan, weight: Tensor, chunk: int = 256) -> Tensor:
+def light_on_canvas(scan: Scan, weight: Tensor, chunk: int = 256) -> Tensor:
     """Photons per pixel that the whole scan lays on its canvas, every frame counted once."""
     total = torch.zeros(scan.canvas_shape, device=weight.device)
     for places in scan.canvas_positions.to(weight.device, torch.float32).split(chunk):
@@ -193,7 +198,7 @@ def _light(scan: Scan, weight: Tensor, chunk: int = 256) -> Tensor:
     return total
 
 
-def _common_phase(image: Tensor, coverage: Tensor) -> Tensor:
+def common_phase(image: Tensor, coverage: Tensor) -> Tensor:
     """Turn the free global phase so that the light-weighted mean of the object is real and positive."""
     mean = (image * coverage).sum()
     return image * torch.polar(torch.ones_like(mean.real), -mean.angle())

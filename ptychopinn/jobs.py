@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ptychopinn import api, bundle, figures, inference, metrics, training
+from ptychopinn import api, baseline, bundle, figures, inference, metrics, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
@@ -19,6 +20,7 @@ from ptychopinn.files.folder import (
     filling,
     leads,
     read_provenance,
+    write_columns,
     write_json,
     write_provenance,
 )
@@ -158,6 +160,54 @@ def infer_folder(
     return result
 
 
+def baseline_folder(
+    source: Path,
+    out: Path,
+    settings: Settings,
+    sources: dict[str, str],
+    init: Path | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> Reconstruction:
+    """Reconstruct a scan file with an iterative engine; write what ``infer`` writes, the losses and the probe.
+
+    Args:
+        source: scan file.
+        out: new or empty folder, or an older result with ``overwrite``.
+        settings: effective settings.
+        sources: where each setting came from.
+        init: reconstruction to start from; vacuum when None.
+        overwrite: replace an older result.
+        report: receives lines of progress.
+    """
+    check_folder(out, "baseline", overwrite)
+    start = None if init is None else inference.load_reconstruction(init)
+    scan = api.open_scan(source, settings.data)
+    for note in scan.notes:
+        report(note)
+    chosen, seed = settings.baseline, settings.training.seed
+    result = baseline.reconstruct(scan, chosen, seed, training.device_of(settings), start, report)
+    size = chosen.baseline_batch_size or baseline.usual_batch_size(len(scan), chosen.engine)
+    used = settings.data.model_dump() | chosen.model_dump() | {"baseline_batch_size": size, "seed": seed}
+    inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
+    found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance}
+    origins = {name: sources[name] for name in used} | (
+        {} if chosen.baseline_batch_size else {"baseline_batch_size": "data"}
+    )
+    with filling(out, "baseline", overwrite):
+        write_provenance(out, "baseline", {**inputs, "sources": origins, "ptychi": version("ptychi"), **found})
+        save_reconstruction(out, result, scan)
+        epochs = range(1, len(result.loss) + 1)
+        write_columns(out / "loss.csv", {"epoch": epochs, "loss": result.loss})
+        figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
+        figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+    report(
+        f"{len(scan)} frames, {chosen.epochs} epochs of {chosen.engine} in {sum(result.seconds.values()):.1f} s; "
+        f"deviance per pixel {result.deviance:.3g}"
+    )
+    return result
+
+
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
     """Write ``reconstruction.h5``, ``.npz`` and the pictures; with the scan's object beside it when ``truth``."""
     arrays = {
@@ -166,6 +216,8 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
         "coverage": result.coverage,
         "positions": result.positions,
     }
+    if result.probe is not None:
+        arrays["probe"] = result.probe
     attributes: dict[str, float | str] = {"deviance_per_pixel": result.deviance}
     if result.pixel_size_m is not None:
         attributes["pixel_size_m"] = result.pixel_size_m
@@ -175,9 +227,10 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
         out / "reconstruction.png", result.object, result.coverage, pixel_size_m=result.pixel_size_m, truth=beside
     )
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
-    places = torch.from_numpy(scan.positions[shown] - np.array(result.origin)).to(torch.float32)
+    places = torch.from_numpy(result.positions[shown] - np.array(result.origin)).to(torch.float32)
     patches = extract_patches(torch.from_numpy(result.object), places, scan.N)
-    predicted = diffract(torch.from_numpy(scan.probe), patches).numpy()
+    probe = scan.probe if result.probe is None else result.probe
+    predicted = diffract(torch.from_numpy(probe), patches).numpy()
     measured = scan.frames(shown).numpy()
     if scan.good_pixels is not None:
         measured[:, ~scan.good_pixels] = np.nan

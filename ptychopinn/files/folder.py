@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -30,6 +30,7 @@ RUN: Final = (
 OURS: Final = {
     "train": RUN,
     "infer": PICTURE,
+    "baseline": (*PICTURE, "loss.csv", "loss.png", "probe.png"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *("reconstructions.npz", "reconstructions_aligned.npz"),
@@ -166,6 +167,13 @@ def write_json(path: Path, values: Any) -> None:
     """Write JSON whole or not at all."""
     with writing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
+    """Write columns of equal length as CSV, whole or not at all."""
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    with writing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def file_hash(path: Path) -> str:
