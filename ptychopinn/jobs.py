@@ -20,9 +20,9 @@ from ptychopinn.files.folder import (
     filling,
     leads,
     read_provenance,
-    write_columns,
     write_json,
     write_provenance,
+    write_table,
 )
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.inference import Reconstruction
@@ -198,7 +198,9 @@ def baseline_folder(
         write_provenance(out, "baseline", {**inputs, "sources": origins, "ptychi": version("ptychi"), **found})
         save_reconstruction(out, result, scan)
         epochs = range(1, len(result.loss) + 1)
-        write_columns(out / "loss.csv", {"epoch": epochs, "loss": result.loss})
+        write_table(
+            out / "loss.csv", [{"epoch": epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
+        )
         figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
     report(

@@ -1,6 +1,5 @@
 """What ``compare`` does: make or load every image of one scan, compare them, and write tables and pictures."""
 
-import csv
 import math
 import resource
 import sys
@@ -20,7 +19,7 @@ from ptychopinn.compare import Arm, Comparison, compare, flat
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.folder import check_folder, filling, write_json, write_provenance
+from ptychopinn.files.folder import check_folder, filling, write_json, write_provenance, write_table
 from ptychopinn.files.npz import read_object_and_probe
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.frc import half_bit
@@ -217,7 +216,7 @@ def _row(arm: Arm, result: Comparison) -> dict[str, Any]:
 
 
 def _write(out: Path, rows: list[dict[str, Any]], result: Comparison, save_npz: bool) -> None:
-    _write_csv(out / "comparison_metrics.csv", rows)
+    write_table(out / "comparison_metrics.csv", rows)
     pairs = [{"pair": list(pair), **flat(values)} for pair, values in result.agreement.items()]
     summary = {"reference": result.reference, "origin": result.origin, "pixels": int(result.mask.sum())}
     write_json(out / "comparison_metrics.json", {**summary, "arms": rows, "agreement": pairs})
@@ -226,19 +225,12 @@ def _write(out: Path, rows: list[dict[str, Any]], result: Comparison, save_npz: 
         for label, curve in result.curves.items()
         for q, value, threshold in zip(curve.frequencies, curve.correlation, half_bit(curve), strict=True)
     ]
-    _write_csv(out / "frc_curves.csv", curves or [{"curve": "", "cycles_per_px": "", "correlation": ""}])
+    write_table(out / "frc_curves.csv", curves or [{"curve": "", "cycles_per_px": "", "correlation": ""}])
     if save_npz:
         for name, images in (("reconstructions", result.images), ("reconstructions_aligned", result.aligned)):
             with writing(out / f"{name}.npz") as temporary, temporary.open("wb") as stream:
                 arrays = {key: np.asarray(image, np.complex64) for key, image in images.items()}
                 np.savez_compressed(stream, **arrays, mask=result.mask, origin=np.array(result.origin))  # type: ignore[arg-type]
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with writing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
-        table.writeheader()
-        table.writerows(rows)
 
 
 def _table(rows: list[dict[str, Any]], result: Comparison) -> str:

@@ -1,6 +1,5 @@
 """What watches a training: the clock, the history, and signals that ask it to stop."""
 
-import csv
 import math
 import signal
 import threading
@@ -18,7 +17,7 @@ from torch import Tensor
 from ptychopinn.config import ExecutionConfig
 from ptychopinn.dataset import ScanDataModule
 from ptychopinn.errors import RunFailedError
-from ptychopinn.files.atomic import writing
+from ptychopinn.files.folder import write_table
 
 Report = Callable[[str], None]
 """Receives one line of progress."""
@@ -138,7 +137,7 @@ class Watch(Callback):
             )
         self.history.append(row)
         if self.table is not None and trainer.is_global_zero:
-            _write_csv(self.table, self.history)
+            write_table(self.table, self.history)
         shown = [f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_nll") if name in row]
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
 
@@ -152,13 +151,6 @@ class Watch(Callback):
         self.clock.go_on_from(float(state_dict["seconds"]))
         epoch, batches = state_dict["goes_on_at"]
         self.data.goes_on_at = epoch, batches
-
-
-def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    with writing(path) as temporary, temporary.open("w", newline="") as stream:
-        table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
-        table.writeheader()
-        table.writerows(rows)
 
 
 class Teacher(Callback):

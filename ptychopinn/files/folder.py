@@ -1,5 +1,6 @@
 """Output folders: who made them, from what, with which settings."""
 
+import csv
 import hashlib
 import json
 import os
@@ -169,11 +170,12 @@ def write_json(path: Path, values: Any) -> None:
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def write_columns(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
-    """Write columns of equal length as CSV, whole or not at all."""
-    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
-    with writing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV whole or not at all; a column for every name, empty where a row lacks it."""
+    with writing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
+        table.writeheader()
+        table.writerows(rows)
 
 
 def file_hash(path: Path) -> str:
