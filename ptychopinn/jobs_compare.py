@@ -19,7 +19,15 @@ from ptychopinn.compare import Arm, Comparison, compare, flat
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.folder import check_folder, filling, write_json, write_provenance, write_table
+from ptychopinn.files.folder import (
+    PROVENANCE,
+    check_folder,
+    filling,
+    read_provenance,
+    write_json,
+    write_provenance,
+    write_table,
+)
 from ptychopinn.files.npz import read_object_and_probe
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.frc import half_bit
@@ -171,7 +179,7 @@ def _predicted(name: str, run: Run, scan: Scan, settings: Settings, halves: bool
 
 
 def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
-    """An image from a file, its deviance on the frames that the other arms see."""
+    """An image from a file, with the seconds that its folder notes, and its deviance on the frames of the other arms."""
     result, seconds, peak = _measured(lambda: inference.load_reconstruction(path))
     if scan is not None:
         if len(result.positions) != len(scan):
@@ -180,7 +188,10 @@ def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
         light = Illumination.of(scan if probe is None else replace(scan, probe=probe.astype(np.complex64)))
         image = torch.from_numpy(result.object)
         result = replace(result, deviance=inference.deviance_per_pixel(image, result.origin, scan, light))
-    return Arm(name, result, None, {"load": seconds, "total": seconds}, peak)
+    folder = path if path.is_dir() else path.parent
+    made = read_provenance(folder).get("seconds", {}) if (folder / PROVENANCE).is_file() else {}
+    spent = sum(float(value) for value in made.values())
+    return Arm(name, result, None, {"load": seconds, "infer": spent, "total": seconds + spent}, peak)
 
 
 def _measured(make: Callable[[], T]) -> tuple[T, float, int]:

@@ -47,6 +47,8 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
     # The file holds what the network of the first arm made of the same frames.
     for key in ("phase_mae", "amplitude_mae", "complex_error", "deviance_per_pixel"):
         assert float(rows["iterative"][key]) == pytest.approx(float(rows["PINN"][key]), rel=1e-3)
+    # Its seconds are those of the command that made it, not of reading the file.
+    assert float(rows["iterative"]["seconds_total"]) > float(rows["iterative"]["seconds_load"])
     for name in ("PINN", "supervised"):
         parts = [float(rows[name][f"seconds_{part}"]) for part in ("load", "infer", "stitch", "total")]
         assert 0 < sum(parts[:3]) < parts[3] * 1.001
