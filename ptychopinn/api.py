@@ -11,7 +11,7 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import DataConfig, Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import npz
-from ptychopinn.files.folder import filling, leads, write_json, write_provenance
+from ptychopinn.files.folder import filling, write_json, write_provenance
 from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
@@ -19,6 +19,9 @@ from ptychopinn.scan import Scan
 from ptychopinn.training_plan import check_training, derived
 
 DEFAULT_PHOTONS = 1e6
+
+READING = frozenset(DataConfig.model_fields) - {"n_groups", "neighbor_count", "sequential_sampling"}
+"""Settings of ``DataConfig`` that are over once a scan is read."""
 
 
 def read_scan(path: Path | str, **settings: Any) -> Scan:
@@ -86,12 +89,17 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
         PtychoError: for a wrong setting, a scan too small to train on, or when ``out`` holds something already.
     """
     chosen = _chosen(settings, "model", "data", "training", "execution")
+    for name in READING:
+        if name in settings:
+            raise PtychoError(f"settings: {name}: has no effect here; give it to read_scan.")
     _expect(scan, Scan, "scan", "read_scan or simulate")
-    if out is None or not leads():
-        return training.train(scan, chosen, None if out is None else Path(out))
+    if chosen.execution.devices > 1:
+        raise PtychoError("devices: several train together from the command line: ptychopinn train --set devices=2.")
+    if out is None:
+        return training.train(scan, chosen)
     check_training(scan, chosen)
     folder = Path(out)
-    with filling(folder):
+    with filling(folder, "train"):
         full = chosen.flat() | derived(scan, chosen)
         provenance = write_provenance(folder, "train", {"frames": len(scan), "settings": full})
         write_json(folder / "settings.json", chosen.flat())

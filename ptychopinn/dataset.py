@@ -178,6 +178,8 @@ class ScanDataModule(lightning.LightningDataModule):
         self.held_out = np.zeros(len(scan), dtype=bool)
         self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), val_fraction)]] = True
         self.objects = self._objects(rng) if synthetic_fraction > 0 else None
+        self.goes_on_at = (0, 0)
+        """Epoch that was begun before, and its batches that are over."""
 
     @property
     def validates(self) -> bool:
@@ -196,7 +198,8 @@ class ScanDataModule(lightning.LightningDataModule):
         generator = torch.Generator().manual_seed(self.grouping.seed * 100_003 + epoch)
         order = torch.randperm(len(dataset), generator=generator).tolist()
         # Processes of a training step together: a few groups are used twice rather than by one process only.
-        return self._loader(dataset, order + order[: -len(order) % self._share()[1]])
+        over = self.goes_on_at[1] if epoch == self.goes_on_at[0] else 0
+        return self._loader(dataset, order + order[: -len(order) % self._share()[1]], over)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[None]:
         """Measured groups around held-out seeds; none when the scan is too small to hold frames out."""
@@ -212,12 +215,13 @@ class ScanDataModule(lightning.LightningDataModule):
         """Number of this process among those that train together, and how many they are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _loader(self, dataset: Dataset[Batch], order: list[int]) -> DataLoader[Batch]:
-        """Batches of a data set in an order; of each batch, the part of this process."""
+    def _loader(self, dataset: Dataset[Batch], order: list[int], over: int = 0) -> DataLoader[Batch]:
+        """Batches of a data set in an order, those that are over last; of each batch, the part of this process."""
         rank, world = self._share()
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         mine = [part for part in (batch[rank::world] for batch in batches) if part] or [order[:1]]
-        return DataLoader(dataset, batch_sampler=mine, collate_fn=_as_it_is, **self.loader)
+        # Lightning takes from the start only as many as are left of the epoch.
+        return DataLoader(dataset, batch_sampler=mine[over:] + mine[:over], collate_fn=_as_it_is, **self.loader)
 
     def _train_groups(self, epoch: int) -> NDArray[np.int64]:
         """Groups among the frames that are not held out, as indices of the whole scan."""

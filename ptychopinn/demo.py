@@ -23,7 +23,7 @@ def run_demo(out: Path, max_seconds: float, overwrite: bool = False, report: job
     Returns:
         A table of scores, also written to ``scores.json`` and ``scores.md``.
     """
-    with filling(out, overwrite):
+    with filling(out, "demo", overwrite):
         return _run(out, max_seconds, report)
 
 

@@ -26,6 +26,7 @@ from ptychopinn.panels import (
     error_norm,
     new_figure,
     panel,
+    phase_map,
     phase_norm,
     save,
     scale_bar,
@@ -144,7 +145,7 @@ def _reconstruction_figure(
     names = ("", "") if truth is None else ("Reconstructed ", "True ")
     for row, shown, name in zip(grid, images, names, strict=False):
         panel(row[0], view.cut(abs(shown)), "amplitude", amplitudes, AMPLITUDE_MAP, view.extent)
-        panel(row[1], view.cut(np.angle(shown)), "phase (rad)", phases, PHASE_MAP, view.extent)
+        panel(row[1], view.cut(np.angle(shown)), "phase (rad)", phases, phase_map(phases), view.extent)
         row[0].set_title(f"{name}amplitude".capitalize())
         row[1].set_title(f"{name}phase".capitalize())
     if truth is not None:

@@ -73,9 +73,13 @@ def train_folder(
         report(note)
     check_training(scan, settings)
     origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
+    if resume and not settings.execution.enable_checkpointing:
+        raise PtychoError(
+            f"--resume: {out} was trained with enable_checkpointing false; there is nothing to go on from."
+        )
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
-    with filling(out, overwrite, keep=resume):
+    with filling(out, "train", overwrite, keep=resume):
         found = derived(scan, settings)
         origin |= {"sources": sources | dict.fromkeys(found, "data"), "settings": settings.flat() | found}
         provenance = write_provenance(out, "train", {**origin, "frames": len(scan)})
@@ -131,9 +135,9 @@ def infer_folder(
         overwrite: replace an older result.
         report: receives lines of progress.
     """
-    check_folder(out, overwrite)
+    check_folder(out, "infer", overwrite)
     run = bundle.load_run(run_path)
-    reading = _reading_of(run) | (read_settings(config) if config else {}) | flags
+    reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
@@ -144,7 +148,7 @@ def infer_folder(
         report("The probe that was trained is used, not the one in the file.")
     result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
     inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
-    with filling(out, overwrite):
+    with filling(out, "infer", overwrite):
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
         save_reconstruction(out, result, scan)
     total = sum(result.seconds.values())
@@ -176,7 +180,7 @@ def baseline_folder(
         overwrite: replace an older result.
         report: receives lines of progress.
     """
-    check_folder(out, overwrite)
+    check_folder(out, "baseline", overwrite)
     start = None if init is None else inference.load_reconstruction(init)
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
@@ -190,7 +194,7 @@ def baseline_folder(
     origins = {name: sources[name] for name in used} | (
         {} if chosen.baseline_batch_size else {"baseline_batch_size": "data"}
     )
-    with filling(out, overwrite):
+    with filling(out, "baseline", overwrite):
         write_provenance(out, "baseline", {**inputs, "sources": origins, "ptychi": version("ptychi"), **found})
         save_reconstruction(out, result, scan)
         epochs = range(1, len(result.loss) + 1)
@@ -240,7 +244,7 @@ def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
     return asdict(metrics.score(result.window(scan.object.shape)[box], scan.object[box]))
 
 
-def _reading_of(run: Run) -> dict[str, Any]:
+def reading_of(run: Run) -> dict[str, Any]:
     """How the training scan was read: the part of its settings that another scan of the set-up shares."""
     usual, chosen = Settings().flat(), run.settings.flat()
     return {name: chosen[name] for name in SHARED if chosen[name] != usual[name]}

@@ -20,6 +20,8 @@ from ptychopinn.summary import readable_length
 
 AMPLITUDE_MAP = "viridis"
 PHASE_MAP = "twilight"
+WEAK_PHASE_MAP = "magma"
+"""A cyclic map shows both ends of a part of the circle alike."""
 ERROR_MAP = "RdBu_r"
 COUNTS_MAP = "inferno"
 BLANK = "0.75"
@@ -87,6 +89,11 @@ def phase_norm(values: Real) -> Normalize:
     reach = 1.2 * float(np.percentile(abs(values), 99.8))
     reach = math.pi if reach > 0.9 * math.pi else max(reach, 0.02)
     return Normalize(-reach, reach)
+
+
+def phase_map(norm: Normalize) -> str:
+    """The colour map of a phase: cyclic where the whole circle is shown."""
+    return PHASE_MAP if norm.vmax == math.pi else WEAK_PHASE_MAP
 
 
 def error_norm(values: Real, least: float) -> Normalize:

@@ -1,5 +1,6 @@
 """Training: ``train`` and what it derives from the data."""
 
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +14,19 @@ from ptychopinn import refinement
 from ptychopinn.bundle import Run
 from ptychopinn.config import Settings
 from ptychopinn.dataset import Grouping, ScanDataModule
-from ptychopinn.errors import RunFailedError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.scan import Scan
 from ptychopinn.training_module import TrainingModule
 from ptychopinn.training_plan import check_training, derived
 from ptychopinn.training_setup import (
-    CHECKPOINTS,
     build_trainer,
     device_of,
     loader_options,
     monitored,
     quiet_lightning,
 )
-from ptychopinn.training_watch import Clock, Report, Teacher, Watch, signals_restored
+from ptychopinn.training_watch import LAST, Clock, Report, Teacher, Watch, signals_restored
 
 
 def train(
@@ -64,10 +64,10 @@ def train(
     lightning.seed_everything(settings.training.seed, verbose=False)
     full = settings.changed(**derived(scan, settings))
     clock = Clock(settings.training.max_seconds)
-    log = folder / "metrics.csv" if folder is not None and settings.execution.logger == "csv" else None
-    watch = Watch(clock, report, log)
     light = Illumination.of(scan)
     data = _data(scan, full)
+    watch = Watch(clock, report, data, folder, full.execution)
+    checkpoint = _last_checkpoint(folder, full) if resume else None
     if monitored(full, data.validates) != full.execution.monitor:
         report(f"monitor: nothing is validated, so {monitored(full, False)} stands in for {full.execution.monitor}.")
     module = TrainingModule(PtychoModel(full.model), light, full, clock, data)
@@ -76,8 +76,9 @@ def train(
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder) if resume else None)
-            _stop_if_asked(trainer, watch, folder)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            if watch.asked_to_stop:
+                raise watch.stopped(trainer)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -130,20 +131,26 @@ def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tens
     return truth if settings.model.model_type == "supervised" else teacher
 
 
-def _last_checkpoint(folder: Path | None) -> Path | None:
-    path = None if folder is None else folder / CHECKPOINTS / "last.ckpt"
-    return path if path is not None and path.is_file() else None
+def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
+    """The checkpoint to go on from, if there is one.
 
-
-def _stop_if_asked(trainer: lightning.Trainer, watch: Watch, folder: Path | None) -> None:
-    """Turn a signal into a checkpoint and an error that says how to go on."""
-    if watch.asked_to_stop is None:
-        return
-    step = f"training: stopped by {watch.asked_to_stop} after step {trainer.global_step}"
-    if folder is None or trainer.checkpoint_callback is None:
-        raise RunFailedError(f"{step}; nothing was saved.")
-    trainer.save_checkpoint(folder / CHECKPOINTS / "last.ckpt")
-    raise RunFailedError(f"{step}; go on with the same command and --resume.")
+    Raises:
+        PtychoError: when it cannot be read, or when more epochs are over than are asked for.
+    """
+    path = None if folder is None else folder / LAST
+    if path is None or not path.is_file():
+        return None
+    try:
+        epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        raise PtychoError(
+            f"{path}: is damaged; put {path.with_name('best.ckpt').name} in its place to go on from the best epoch, "
+            "or train anew."
+        ) from None
+    wanted = settings.training.nepochs or 0
+    if epoch + 1 > wanted:
+        raise PtychoError(f"nepochs: {wanted} given, but {epoch + 1} epochs are begun already; give at least as many.")
+    return path
 
 
 def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: ScanDataModule, watch: Watch) -> None:

@@ -18,8 +18,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from ptychopinn.config import ExecutionConfig, Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-
-CHECKPOINTS = "checkpoints"
+from ptychopinn.training_watch import CHECKPOINTS
 
 LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
@@ -97,6 +96,10 @@ def check_execution(settings: Settings) -> None:
         raise PtychoError(f"devices: {devices} given, but this machine has {torch.cuda.device_count()} GPUs.")
     if batch % devices:
         raise PtychoError(f"batch_size: {batch} groups cannot be shared by {devices} devices; give a multiple of them.")
+    training = settings.training
+    learns = ("nll_weight", "mae_weight", "realspace_weight", "realspace_mae_weight")
+    if not any(getattr(training, name) for name in learns):
+        raise PtychoError(f"{', '.join(learns)}: all 0, so nothing would be learnt; give one of them.")
     if execution.precision == "16-mixed" and device == "cpu":
         raise PtychoError("precision: 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
     if execution.pin_memory and device == "cpu":

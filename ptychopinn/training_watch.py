@@ -15,12 +15,20 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from ptychopinn.config import ExecutionConfig
 from ptychopinn.dataset import ScanDataModule
 from ptychopinn.errors import RunFailedError
 from ptychopinn.files.atomic import writing
 
 Report = Callable[[str], None]
 """Receives one line of progress."""
+
+CHECKPOINTS = "checkpoints"
+
+LAST = Path(CHECKPOINTS) / "last.ckpt"
+
+TABLE = "metrics.csv"
+"""History of a run: a row per epoch, written whole every time, so that a resumed run goes on in it."""
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -70,14 +78,20 @@ class Watch(Callback):
     Args:
         clock: of this training.
         report: receives a line per epoch.
-        table: CSV file for the history, a row per epoch; written whole every time, so that a resumed run goes on in it.
+        data: what it trains on; learns where to go on.
+        folder: of the run, for ``metrics.csv`` and the checkpoint that a signal asks for; None to write neither.
+        settings: which of them are wanted.
     """
 
-    def __init__(self, clock: Clock, report: Report, table: Path | None = None) -> None:
-        self.clock, self.report, self.table = clock, report, table
+    def __init__(
+        self, clock: Clock, report: Report, data: ScanDataModule, folder: Path | None, settings: ExecutionConfig
+    ) -> None:
+        self.clock, self.report, self.data = clock, report, data
+        self.table = folder / TABLE if folder is not None and settings.logger == "csv" else None
+        self.checkpoint = folder / LAST if folder is not None and settings.enable_checkpointing else None
+        self.goes_on_at = (0, 0)
         self.history: list[dict[str, float]] = []
         self.asked_to_stop: str | None = None
-        self.cut_short = False
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
@@ -94,9 +108,20 @@ class Watch(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop between two steps, never inside one; the first process decides for all."""
         self._tick(trainer)
+        if self.asked_to_stop and not trainer.is_last_batch:
+            # Out of the epoch at once: what Lightning does at its end would take it for finished.
+            if self.checkpoint is not None:
+                self.goes_on_at = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+                trainer.save_checkpoint(self.checkpoint)
+            raise self.stopped(trainer)
         if self.asked_to_stop or self.clock.is_over():
             trainer.should_stop = True
-            self.cut_short = not trainer.is_last_batch
+
+    def stopped(self, trainer: lightning.Trainer) -> RunFailedError:
+        """The error that a signal ends in."""
+        step = f"training: stopped by {self.asked_to_stop} after step {trainer.global_step}"
+        way = "nothing was saved" if self.checkpoint is None else "go on with the same command and --resume"
+        return RunFailedError(f"{step}; {way}.")
 
     def _tick(self, trainer: lightning.Trainer) -> None:
         now = self.clock.seconds(), self.asked_to_stop
@@ -105,8 +130,6 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Note and report the epoch."""
-        if self.asked_to_stop and self.cut_short:
-            return
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch + 1, "seconds": round(self.clock.seconds(), 1), **row}
         if not all(math.isfinite(value) for value in row.values()):
@@ -120,13 +143,15 @@ class Watch(Callback):
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
 
     def state_dict(self) -> dict[str, Any]:
-        """History and seconds spent."""
-        return {"history": list(self.history), "seconds": self.clock.seconds()}
+        """History, seconds spent, and where in an epoch to go on."""
+        return {"history": list(self.history), "seconds": self.clock.seconds(), "goes_on_at": list(self.goes_on_at)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue them."""
         self.history = list(state_dict["history"])
         self.clock.go_on_from(float(state_dict["seconds"]))
+        epoch, batches = state_dict["goes_on_at"]
+        self.data.goes_on_at = epoch, batches
 
 
 def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:

@@ -73,6 +73,8 @@ def test_the_probe_can_be_cut(scan_file, tiny_scan):
         (lambda scan, run: api.infer(run, scan.counts), "scan: ndarray given; a Scan"),
         (lambda scan, run: api.infer(run, scan, nepochs=3), "nepochs: has no effect here"),
         (lambda scan, run: api.read_scan("scan.npz", nepochs=3), "nepochs: has no effect here"),
+        (lambda scan, run: api.train(scan, crop=16), "crop: has no effect here; give it to read_scan"),
+        (lambda scan, run: api.train(scan, devices=2), "devices: several train together from the command line"),
         (lambda scan, run: api.train(scan, object_size=64), "object_size: has no effect here"),
     ],
 )

@@ -207,6 +207,11 @@ def test_two_processes_give_the_losses_of_one(tiny_scan, tmp_path):
     assert torch.allclose(weights_of(one), weights_of(two), atol=1e-4)
 
 
+def test_something_must_be_learnt(tiny_scan):
+    with pytest.raises(PtychoError, match="nothing would be learnt"):
+        fit(tiny_scan, nll_weight=0.0, realspace_weight=0.0)
+
+
 @pytest.mark.parametrize(("devices", "words"), [(3, "batch_size: 8 groups cannot be shared by 3 devices")])
 def test_devices_must_share_a_batch(tiny_scan, devices, words):
     with pytest.raises(PtychoError, match=words):

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
@@ -21,14 +22,26 @@ PROVENANCE = "provenance.json"
 
 LOCK = ".lock"
 
-OURS = (
-    PROVENANCE,
-    *("settings.json", "wts.h5.zip", "checkpoints", "metrics.csv", "tensorboard", "mlflow.db", "loss.png", "probe.png"),
-    "loss.csv",
-    *("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"),
-    *("run", "star", "lines", "star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
+PICTURE: Final = ("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png")
+RUN: Final = (
+    *("settings.json", "wts.h5.zip", "metrics.csv", "loss.png", "probe.png", "mlflow.db"),
+    *("checkpoints/*.ckpt", "tensorboard/events.out.tfevents.*", "tensorboard/hparams.yaml"),
 )
-"""What the commands write into their folders; nothing else is ever removed."""
+OURS: Final = {
+    "train": RUN,
+    "infer": PICTURE,
+    "baseline": (*PICTURE, "loss.csv", "loss.png", "probe.png"),
+    "compare": (
+        *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
+        *("reconstructions.npz", "reconstructions_aligned.npz"),
+    ),
+    "demo": (
+        *("star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
+        *(f"run/{name}" for name in RUN),
+        *(f"{kind}/{name}" for kind in ("star", "lines") for name in PICTURE),
+    ),
+}
+"""What each command writes into its folder; nothing else is ever removed."""
 
 
 def leads() -> bool:
@@ -37,13 +50,14 @@ def leads() -> bool:
 
 
 @contextmanager
-def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
+def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
     """Make an output folder, or empty one of ours, and hold it while the block writes into it.
 
     The lock ends with the process, however that ends.
 
     Args:
         folder: new or empty, or of ours with ``overwrite`` or ``keep``.
+        command: that writes; it replaces only what it wrote itself.
         overwrite: empty it first.
         keep: write beside what is there.
 
@@ -52,7 +66,7 @@ def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterat
         RunFailedError: when the file system refuses.
     """
     if not keep:
-        check_folder(folder, overwrite)
+        check_folder(folder, command, overwrite)
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +77,7 @@ def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterat
         raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
     try:
         if not keep:
-            check_folder(folder, overwrite)
+            check_folder(folder, command, overwrite)
             _empty(folder)
         yield
     finally:
@@ -72,8 +86,8 @@ def filling(folder: Path, overwrite: bool = False, keep: bool = False) -> Iterat
         lock.release()
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything, or with ``overwrite`` anything that is not ours.
+def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
+    """Refuse a folder that holds anything, or with ``overwrite`` anything that ``command`` did not write.
 
     Raises:
         PtychoError: naming what is there.
@@ -82,15 +96,23 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise PtychoError(f"{folder}: is a file; --out needs a folder.")
-    entries = [entry.name for entry in folder.iterdir() if not _is_left_over(entry.name)]
-    if not entries:
+    if all(_is_left_over(entry.name) for entry in folder.iterdir()):
         return
     if not overwrite:
         raise PtychoError(f"{folder}: is not empty; give another --out, or --overwrite to replace it.")
     if not (folder / PROVENANCE).is_file():
         raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
-    if foreign := sorted(set(entries) - set(OURS)):
-        raise PtychoError(f"{folder}: ptychopinn did not write {foreign[0]}; move it away, or give another --out.")
+    writer = read_provenance(folder).get("command")
+    if writer != command:
+        raise PtychoError(
+            f"{folder}: was written by '{writer}', and '{command}' does not replace it; give another --out."
+        )
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if name != PROVENANCE and not _is_left_over(path.name) and not any(fnmatch(name, own) for own in OURS[command]):
+            raise PtychoError(f"{folder}: ptychopinn did not write {name}; move it away, or give another --out.")
 
 
 def _empty(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 
-COMMANDS = ("simulate", "train", "infer", "baseline", "inspect", "config", "demo")
+COMMANDS = ("simulate", "train", "infer", "baseline", "compare", "inspect", "config", "demo")
 ONE_SCREEN = 50
 """Lines of a terminal 100 columns wide."""
 

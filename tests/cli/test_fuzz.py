@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ptychopinn import figures
+from ptychopinn import panels
 from ptychopinn.api import read_scan
 from ptychopinn.bundle import load_run
 from ptychopinn.config import Settings
@@ -47,7 +47,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_pictures() -> Iterator[None]:
     """What is drawn stays as it is, but with fewer pixels it is drawn faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 20)
+        patch.setattr(panels, "DPI", 20)
         yield
 
 

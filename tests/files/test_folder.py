@@ -13,7 +13,7 @@ from ptychopinn.files.folder import LOCK, PROVENANCE, file_hash, filling, leads,
 
 
 def make(folder: Path, overwrite: bool = False) -> None:
-    with filling(folder, overwrite):
+    with filling(folder, "train", overwrite):
         assert [entry.name for entry in folder.iterdir()] == [LOCK]
 
 
@@ -24,7 +24,7 @@ def ours(folder: Path) -> Path:
     outside = folder.parent / "outside"
     outside.mkdir()
     (outside / "precious.txt").write_text("data")
-    (folder / "tensorboard").symlink_to(outside)
+    (folder / "probe.png").symlink_to(outside)
     write_provenance(folder, "train", {"scan": "scan.npz"})
     return folder
 
@@ -124,6 +124,26 @@ def test_what_we_did_not_write_is_never_removed(tmp_path):
     assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
 
 
+@pytest.mark.parametrize("name", ["checkpoints/notes.txt", "patterns.png", "tensorboard/mine/events.txt", "a/b"])
+def test_that_holds_below_and_for_what_another_command_writes(tmp_path, name):
+    path = ours(tmp_path / "run") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(PtychoError, match=f"ptychopinn did not write {name}"):
+        make(tmp_path / "run", overwrite=True)
+    assert path.read_text() == "mine"
+
+
+def test_a_command_replaces_only_what_it_wrote_itself(tmp_path):
+    folder = ours(tmp_path / "run")
+    with (
+        pytest.raises(PtychoError, match="was written by 'train', and 'infer' does not replace it"),
+        filling(folder, "infer", overwrite=True),
+    ):
+        raise AssertionError("replaced")
+    assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
+
+
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path):
     for name in (LOCK, ".provenance.json.4711.part"):
         (tmp_path / name).write_text("")
@@ -133,19 +153,22 @@ def test_what_a_killed_process_left_is_no_obstacle(tmp_path):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_folder_is_held_by_one_writer(tmp_path, keep):
-    with filling(tmp_path / "run"):
-        with pytest.raises(PtychoError, match="another process writes here"), filling(tmp_path / "run", keep=keep):
+    with filling(tmp_path / "run", "train"):
+        with (
+            pytest.raises(PtychoError, match="another process writes here"),
+            filling(tmp_path / "run", "train", keep=keep),
+        ):
             raise AssertionError("two writers")
         assert (tmp_path / "run" / LOCK).exists()
     make(tmp_path / "run")
 
 
 def test_the_lock_ends_with_a_failure_and_what_was_written_stays(tmp_path):
-    with pytest.raises(ZeroDivisionError), filling(tmp_path):
+    with pytest.raises(ZeroDivisionError), filling(tmp_path, "train"):
         write_provenance(tmp_path, "train", {})
         raise ZeroDivisionError
     assert [entry.name for entry in tmp_path.iterdir()] == [PROVENANCE]
-    with filling(tmp_path, keep=True):
+    with filling(tmp_path, "train", keep=True):
         assert (tmp_path / PROVENANCE).exists()
     make(tmp_path, overwrite=True)
 

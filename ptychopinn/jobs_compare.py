@@ -1,0 +1,254 @@
+"""What ``compare`` does: make or load every image of one scan, compare them, and write tables and pictures."""
+
+import csv
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from ptychopinn import api, bundle, figures_compare, inference, training
+from ptychopinn.bundle import Run
+from ptychopinn.compare import Arm, Comparison, compare, flat
+from ptychopinn.config import Settings, read_settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.atomic import writing
+from ptychopinn.files.folder import check_folder, filling, write_json, write_provenance
+from ptychopinn.files.npz import read_object_and_probe
+from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.frc import half_bit
+from ptychopinn.inference import Reconstruction
+from ptychopinn.jobs import Report, reading_of
+from ptychopinn.model import Illumination
+from ptychopinn.scan import Scan
+
+T = TypeVar("T")
+
+TABLE = (
+    ("phase MAE (rad)", "phase_mae"),
+    ("amplitude MAE", "amplitude_mae"),
+    ("complex error", "complex_error"),
+    ("phase MS-SSIM", "phase_ms_ssim"),
+    ("FRC50 (1/px)", "frc50"),
+    ("deviance", "deviance_per_pixel"),
+    ("seconds", "seconds_total"),
+)
+"""Columns of the table on the screen: title and key."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to compare and how.
+
+    Attributes:
+        runs: trained networks by arm.
+        images: reconstruction files by arm.
+        truth: file that holds the object, if the scan does not.
+        trusts_object: take the scan's own object for the truth.
+        register: remove sub-pixel shifts.
+        scale: remove amplitude factors.
+        ramp: remove phase ramps.
+        sigma: pixels; smoothing before MS-SSIM.
+        save_npz: write the images too.
+    """
+
+    runs: Mapping[str, Path]
+    images: Mapping[str, Path]
+    truth: Path | None = None
+    trusts_object: bool = True
+    register: bool = True
+    scale: bool = False
+    ramp: bool = False
+    sigma: float = 0.0
+    save_npz: bool = True
+
+
+def compare_folder(
+    source: Path | None,
+    wanted: Wanted,
+    out: Path,
+    flags: Mapping[str, Any],
+    config: Path | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> str:
+    """Compare reconstructions and write ``comparison_metrics.csv`` and ``.json``, curves, images and a picture.
+
+    Args:
+        source: scan file; None when two files are compared without one.
+        wanted: what to compare.
+        out: new or empty folder, or an older comparison with ``overwrite``.
+        flags: settings by name; they win over ``config``, which wins over how the networks' scans were read.
+        config: JSON file of settings.
+        overwrite: replace an older comparison.
+        report: receives lines of progress.
+
+    Returns:
+        A table of the scores.
+    """
+    check_folder(out, "compare", overwrite)
+    runs = {name: bundle.load_run(path) for name, path in wanted.runs.items()}
+    settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
+    scan = None if source is None else api.open_scan(source, settings.data)
+    truth = _truth(wanted, scan)
+    if truth is not None and wanted.truth is None:
+        report(f"objectGuess of {source} is taken for the truth; --no-truth if it is an earlier reconstruction.")
+    arms = [_predicted(name, run, scan, settings, truth is None, report) for name, run in runs.items() if scan]
+    arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
+    result = compare(
+        arms,
+        truth,
+        None if scan is None else scan.scan_box,
+        register=wanted.register,
+        scale=wanted.scale,
+        ramp=wanted.ramp,
+        sigma=wanted.sigma,
+    )
+    rows = [_row(arm, result) for arm in arms]
+    inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
+    with filling(out, "compare", overwrite):
+        given = {name: str(path) for name, path in inputs.items() if path is not None}
+        frames = None if scan is None else scan.numbers.tolist()
+        write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
+        _write(out, rows, result, wanted.save_npz)
+        size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
+        figures_compare.draw_comparison(out / "comparison.png", result, size)
+    return _table(rows, result)
+
+
+def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """How the runs read their scans; they must agree where no flag decides."""
+    readings = {name: reading_of(run) for name, run in runs.items()}
+    first = next(iter(readings.items()), ("", {}))
+    for name, reading in readings.items():
+        for key in reading.keys() | first[1].keys():
+            if key not in flags and reading.get(key) != first[1].get(key):
+                raise PtychoError(
+                    f"{key}: {name} was trained with {reading.get(key)!r}, {first[0]} with {first[1].get(key)!r}; "
+                    f"give --{key.replace('_', '-')} to say how the frames are read."
+                )
+    return first[1]
+
+
+def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
+    """The known object as an image that covers all of it."""
+    image, origin = scan.object if scan is not None and wanted.trusts_object else None, (0, 0)
+    path = wanted.truth
+    if path is not None:
+        found: dict[str, Any] = read_object_and_probe(path) if path.suffix == ".npz" else {}
+        if "object" not in found:
+            arrays = read_reconstruction(path)
+            found, origin = arrays, (int(arrays["origin"][0]), int(arrays["origin"][1]))
+        image = found["object"].astype(np.complex64)
+    if image is None:
+        return None
+    return Reconstruction(image, origin, np.ones(image.shape, np.float32), np.empty((0, 2)))
+
+
+def _predicted(name: str, run: Run, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
+    """The image of a trained network; without a truth also those of the even and of the odd frames."""
+    chosen, device = settings.inference, training.device_of(settings)
+
+    def image(part: Scan) -> Reconstruction:
+        return inference.infer(run, part, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+
+    result, seconds, peak = _measured(lambda: image(scan))
+    times = {
+        "load": 0.0,
+        "infer": result.seconds["network"],
+        "stitch": result.seconds["phases"] + result.seconds["stitch"],
+        "total": seconds,
+    }
+    report(f"{name}: {len(scan)} frames in {seconds:.1f} s, deviance per pixel {result.deviance:.3g}")
+    parts = (image(scan.subset(slice(0, None, 2))), image(scan.subset(slice(1, None, 2)))) if halves else None
+    return Arm(name, result, parts, times, peak)
+
+
+def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
+    """An image from a file, its deviance on the frames that the other arms see."""
+    result, seconds, peak = _measured(lambda: inference.load_reconstruction(path))
+    if scan is not None:
+        if len(result.positions) != len(scan):
+            report(f"{name}: was made of {len(result.positions)} frames, the others of {len(scan)}.")
+        probe = read_reconstruction(path).get("probe")
+        light = Illumination.of(scan if probe is None else replace(scan, probe=probe.astype(np.complex64)))
+        image = torch.from_numpy(result.object)
+        result = replace(result, deviance=inference.deviance_per_pixel(image, result.origin, scan, light))
+    return Arm(name, result, None, {"load": seconds, "total": seconds}, peak)
+
+
+def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
+    """A result, the seconds it took, and the peak resident memory meanwhile in bytes."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: starts the peak anew
+    start = time.perf_counter()
+    result = make()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return result, seconds, peak
+
+
+def _row(arm: Arm, result: Comparison) -> dict[str, Any]:
+    """One arm as flat values; None where there is nothing to say."""
+    row: dict[str, Any] = {"arm": arm.name}
+    if arm.name in result.scores:
+        row |= flat(result.scores[arm.name])
+    removed = result.removed.get(arm.name)
+    if removed is not None:
+        row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}
+        row |= {"removed_phase": removed.phase, "removed_scale": removed.scale}
+        row |= {"removed_ramp_y": removed.ramp[0], "removed_ramp_x": removed.ramp[1]}
+    row["deviance_per_pixel"] = arm.result.deviance
+    row |= {f"seconds_{name}": value for name, value in arm.seconds.items()}
+    row["peak_memory_gib"] = None if arm.peak_bytes is None else arm.peak_bytes / 2**30
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
+
+
+def _write(out: Path, rows: list[dict[str, Any]], result: Comparison, save_npz: bool) -> None:
+    _write_csv(out / "comparison_metrics.csv", rows)
+    pairs = [{"pair": list(pair), **flat(values)} for pair, values in result.agreement.items()]
+    summary = {"reference": result.reference, "origin": result.origin, "pixels": int(result.mask.sum())}
+    write_json(out / "comparison_metrics.json", {**summary, "arms": rows, "agreement": pairs})
+    curves = [
+        {"curve": label, "cycles_per_px": q, "correlation": value, "half_bit": threshold}
+        for label, curve in result.curves.items()
+        for q, value, threshold in zip(curve.frequencies, curve.correlation, half_bit(curve), strict=True)
+    ]
+    _write_csv(out / "frc_curves.csv", curves or [{"curve": "", "cycles_per_px": "", "correlation": ""}])
+    if save_npz:
+        for name, images in (("reconstructions", result.images), ("reconstructions_aligned", result.aligned)):
+            with writing(out / f"{name}.npz") as temporary, temporary.open("wb") as stream:
+                arrays = {key: np.asarray(image, np.complex64) for key, image in images.items()}
+                np.savez_compressed(stream, **arrays, mask=result.mask, origin=np.array(result.origin))  # type: ignore[arg-type]
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with writing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _table(rows: list[dict[str, Any]], result: Comparison) -> str:
+    """Scores as a Markdown table; without a truth the agreement of pairs stands below it."""
+    columns = [(title, key) for title, key in TABLE if any(row.get(key) is not None for row in rows)]
+    lines = ["| arm | " + " | ".join(title for title, _ in columns) + " |", "|---|" + "---|" * len(columns)]
+    for row in rows:
+        cells = ["" if row.get(key) is None else f"{row[key]:.4g}" for _, key in columns]
+        lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
+    if not result.scores:
+        for (a, b), values in result.agreement.items():
+            lines.append(f"{a} and {b}: complex error {values.complex_error:.3g}, phase {values.phase.mae:.3g} rad")
+    return "\n".join(lines)

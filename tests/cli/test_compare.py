@@ -1,0 +1,141 @@
+"""``compare`` as a user calls it, on a small scan with two networks and an image."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.refusing import call
+
+FLAGS = "--nepochs 2 --stages 1 --n-filters-scale 0.25 --teacher-epochs 4 --accelerator cpu"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare")
+    for line in (
+        "simulate star.npz --N 32 --object-size 112 --probe-radius 7 --nphotons 1e5",
+        f"train star.npz --out run {FLAGS}",
+        f"train star.npz --out taught --model-type supervised {FLAGS}",
+        "infer run star.npz --out image --accelerator cpu",
+    ):
+        done = call(folder, line)
+        assert done.exit_code == 0, done.stderr
+    with np.load(folder / "star.npz") as file:
+        arrays = {key: file[key] for key in file.files if key != "objectGuess"}
+        np.savez(folder / "real.npz", **arrays)
+    return folder
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "comparison_metrics.csv").open() as stream:
+        return {row["arm"]: row for row in csv.DictReader(stream)}
+
+
+def test_three_arms_against_the_truth(workplace: Path) -> None:
+    line = "compare star.npz --pinn run --supervised taught --iterative image --out all --accelerator cpu"
+    done = call(workplace, line)
+    assert done.exit_code == 0, done.stderr
+    rows = rows_of(workplace / "all")
+    assert list(rows) == ["PINN", "supervised", "iterative"]
+    names = {path.name for path in (workplace / "all").iterdir()}
+    images = {"reconstructions.npz", "reconstructions_aligned.npz", "comparison.png"}
+    assert names == images | {"comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "provenance.json"}
+    # The file holds what the network of the first arm made of the same frames.
+    for key in ("phase_mae", "amplitude_mae", "complex_error", "deviance_per_pixel"):
+        assert float(rows["iterative"][key]) == pytest.approx(float(rows["PINN"][key]), rel=1e-3)
+    for name in ("PINN", "supervised"):
+        parts = [float(rows[name][f"seconds_{part}"]) for part in ("load", "infer", "stitch", "total")]
+        assert 0 < sum(parts[:3]) < parts[3] * 1.001
+        assert 0.05 < float(rows[name]["peak_memory_gib"]) < 20
+    summary = json.loads((workplace / "all/comparison_metrics.json").read_text())
+    assert summary["reference"] == "truth"
+    assert [row["arm"] for row in summary["arms"]] == list(rows)
+    with np.load(workplace / "all/reconstructions_aligned.npz") as file:
+        assert {"truth", "PINN", "supervised", "iterative", "mask", "origin"} == set(file.files)
+    assert "| PINN |" in done.stdout
+    assert "objectGuess of star.npz is taken for the truth" in done.stdout
+    assert len(done.stdout.splitlines()) < 24
+
+
+def test_the_same_frames_for_all(workplace: Path) -> None:
+    flags = "--n-subsample 150 --subsample-seed 4 --no-save-npz --out few --accelerator cpu"
+    done = call(workplace, f"compare star.npz --pinn run --supervised taught {flags}")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.count(": 150 frames in") == 2
+    assert not list((workplace / "few").glob("*.npz"))
+    frames = json.loads((workplace / "few/provenance.json").read_text())["frames"]
+    assert len(frames) == 150
+    assert frames != list(range(150))
+
+
+def test_a_real_scan_has_no_truth_but_halves(workplace: Path) -> None:
+    done = call(workplace, "compare real.npz --pinn run --iterative image --out real --accelerator cpu")
+    assert done.exit_code == 0, done.stderr
+    assert "PINN and iterative: complex error" in done.stdout
+    with (workplace / "real/frc_curves.csv").open() as stream:
+        assert {row["curve"] for row in csv.DictReader(stream)} == {"PINN, half-scans"}
+    done = call(workplace, "compare star.npz --no-truth --pinn run --iterative image --out unknown --accelerator cpu")
+    assert done.exit_code == 0, done.stderr
+    assert "taken for the truth" not in done.stdout
+    assert "phase_mae" not in rows_of(workplace / "unknown")["PINN"]
+    done = call(workplace, "compare real.npz --pinn run --truth star.npz --out told --accelerator cpu")
+    assert done.exit_code == 0, done.stderr
+    assert float(rows_of(workplace / "told")["PINN"]["phase_mae"]) > 0
+
+
+def test_two_images_without_a_scan(workplace: Path) -> None:
+    shutil.copytree(workplace / "image", workplace / "other", dirs_exist_ok=True)
+    done = call(workplace, "compare image other/reconstruction.npz --out pair")
+    assert done.exit_code == 0, done.stderr
+    assert list(rows_of(workplace / "pair")) == ["A (image)", "B (other)"]
+    assert "complex error 0" in done.stdout or "e-" in done.stdout
+
+
+def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
+    for size in (8, 32):
+        line = f"compare star.npz --pinn run --stitch-crop-size {size} --out crop{size} --accelerator cpu"
+        assert call(workplace, line).exit_code == 0
+    small, large = (rows_of(workplace / f"crop{size}")["PINN"] for size in (8, 32))
+    assert small["complex_error"] != large["complex_error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("star.npz", "nothing to compare"),
+        ("absent.npz --pinn run", "absent.npz: no such file"),
+        ("star.npz --pinn absent", "absent"),
+        ("star.npz --pinn star.npz", "star.npz"),
+        ("star.npz --iterative absent", "absent: no such file"),
+        ("star.npz --iterative star.npz", "star.npz: holds no object"),
+        ("star.npz --iterative run", "run: holds no reconstruction"),
+        ("image image image", "3 files given"),
+        ("image star.npz", "star.npz: holds no object"),
+        ("image other --pinn run", "2 files given"),
+        ("star.npz --pinn run --truth absent.npz", "absent.npz: no such file"),
+        ("star.npz --pinn run --truth real.npz", "real.npz: holds no object"),
+        ("star.npz --pinn run --truth star.npz --no-truth", "--no-truth: given together with --truth"),
+        ("star.npz --pinn run --stitch-crop-size 0", "middle_trim: 0 given"),
+        ("star.npz --pinn run --stitch-crop-size 33", "middle_trim: 33 given"),
+        ("star.npz --pinn run --n-subsample 100000", "n_subsample: 100000 frames asked"),
+        ("star.npz --pinn run --sigma -1", "--sigma"),
+        ("star.npz --pinn run --crop 31", "crop: 31 given"),
+        ("star.npz --pinn run --set sigma=2", "sigma: not a setting"),
+    ],
+)
+def test_a_wrong_call_is_one_line(workplace: Path, arguments: str, words: str) -> None:
+    done = call(workplace, f"compare {arguments} --out wrong")
+    assert done.exit_code == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert words in done.stderr
+    assert not (workplace / "wrong").exists()
+
+
+def test_a_folder_in_use_is_refused_before_the_work(workplace: Path) -> None:
+    done = call(workplace, "compare star.npz --pinn run --out image")
+    assert done.exit_code == 2
+    assert "image: is not empty" in done.stderr
