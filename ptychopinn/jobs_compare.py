@@ -179,7 +179,7 @@ def _predicted(name: str, run: Run, scan: Scan, settings: Settings, halves: bool
 
 
 def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
-    """An image from a file, with the seconds that its folder notes, and its deviance on the frames of the other arms."""
+    """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
     result, seconds, peak = _measured(lambda: inference.load_reconstruction(path))
     if scan is not None:
         if len(result.positions) != len(scan):
