@@ -75,7 +75,7 @@ def test_the_likelihood_alone_also_learns(tiny_scan):
     assert all(row["train_loss"] == row["train_nll"] for row in run.history)
 
 
-def test_the_trained_run_of_the_session_has_learnt(tiny_run):
+def test_the_shared_run_has_learnt(tiny_run):
     assert tiny_run.history[-1]["val_loss"] < 0.5 * tiny_run.history[0]["train_loss"]
 
 
