@@ -273,8 +273,7 @@ def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) ->
 
 def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
     options = api.DMOptions()
-    options.reconstructor_options.exit_wave_update_relaxation = 0.8
-    options.object_options.inertia = 0.5
+    options.reconstructor_options.exit_wave_update_relaxation = 0.3
     return options
 
 
