@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
 from ptychopinn.training_plan import check_training, derived
+from ptychopinn.training_watch import Report
 
 DEFAULT_PHOTONS = 1e6
 
@@ -98,14 +100,38 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
     if out is None:
         return training.train(scan, chosen)
     check_training(scan, chosen)
-    folder = Path(out)
-    with filling(folder, "train"):
-        full = chosen.flat() | derived(scan, chosen)
-        provenance = write_provenance(folder, "train", {"frames": len(scan), "settings": full})
-        write_json(folder / "settings.json", chosen.flat())
-        run = training.train(scan, chosen, folder)
-        run.provenance.update(provenance)
-        bundle.save_run(folder, run)
+    with filling(Path(out), "train"):
+        return fill_run(Path(out), scan, chosen)
+
+
+def fill_run(
+    folder: Path,
+    scan: Scan,
+    settings: Settings,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+    report: Report = lambda line: None,
+    progress_bar: bool = False,
+    resume: bool = False,
+) -> Run:
+    """Train into a folder that is held: settings, provenance, checkpoints and the bundle.
+
+    Args:
+        folder: to write to.
+        scan: to train on.
+        settings: as given; ``settings.json`` keeps them, the provenance has what the data made of them.
+        origin: for the provenance: the scan file, and the ``sources`` of the settings.
+        report: receives lines of progress.
+        progress_bar: draw one.
+        resume: go on from the last checkpoint.
+    """
+    found = derived(scan, settings)
+    sources = {**origin.get("sources", {}), **dict.fromkeys(found, "data")}
+    values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | found}
+    provenance = write_provenance(folder, "train", values)
+    write_json(folder / "settings.json", settings.flat())
+    run = training.train(scan, settings, folder, report, progress_bar, resume)
+    run.provenance.update(provenance)
+    bundle.save_run(folder, run)
     return run
 
 

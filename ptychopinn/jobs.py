@@ -20,7 +20,6 @@ from ptychopinn.files.folder import (
     filling,
     leads,
     read_provenance,
-    write_json,
     write_provenance,
     write_table,
 )
@@ -29,7 +28,7 @@ from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan import Scan
-from ptychopinn.training_plan import check_training, derived
+from ptychopinn.training_plan import check_training
 
 Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
@@ -72,7 +71,7 @@ def train_folder(
     for note in scan.notes:
         report(note)
     check_training(scan, settings)
-    origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
+    origin = {"scan": str(source), "sha256": file_hash(source)}
     if resume and not settings.execution.enable_checkpointing:
         raise PtychoError(
             f"--resume: {out} was trained with enable_checkpointing false; there is nothing to go on from."
@@ -80,13 +79,7 @@ def train_folder(
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
     with filling(out, "train", overwrite, keep=resume):
-        found = derived(scan, settings)
-        origin |= {"sources": sources | dict.fromkeys(found, "data"), "settings": settings.flat() | found}
-        provenance = write_provenance(out, "train", {**origin, "frames": len(scan)})
-        write_json(out / "settings.json", settings.flat())
-        run = training.train(scan, settings, out, report, progress_bar, resume)
-        run.provenance.update(provenance)
-        bundle.save_run(out, run)
+        run = api.fill_run(out, scan, settings, {**origin, "sources": sources}, report, progress_bar, resume)
         figures.draw_probe(out / "probe.png", run.light.probe.numpy())
         figures.draw_history(out / "loss.png", _loss_columns(run))
     return run

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,13 +102,17 @@ def compare_folder(
         A table of the scores.
     """
     check_folder(out, "compare", overwrite)
-    runs = {name: bundle.load_run(path) for name, path in wanted.runs.items()}
+    loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
+    runs = {name: run for name, (run, _, _) in loaded.items()}
     settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
     scan = None if source is None else api.open_scan(source, settings.data)
     truth = _truth(wanted, scan)
     if truth is not None and wanted.truth is None:
         report(f"objectGuess of {source} is taken for the truth; --no-truth if it is an earlier reconstruction.")
-    arms = [_predicted(name, run, scan, settings, truth is None, report) for name, run in runs.items() if scan]
+    arms = []
+    if scan is not None:
+        for name, (run, seconds, _) in loaded.items():
+            arms.append(_predicted(name, run, seconds, scan, settings, truth is None, report))
     arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
     result = compare(
         arms,
@@ -159,8 +164,8 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
     return Reconstruction(image, origin, np.ones(image.shape, np.float32), np.empty((0, 2)))
 
 
-def _predicted(name: str, run: Run, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
-    """The image of a trained network; without a truth also those of the even and of the odd frames."""
+def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
+    """The image of a trained network that took ``load`` seconds to read; with those of the even and odd frames."""
     chosen, device = settings.inference, training.device_of(settings)
 
     def image(part: Scan) -> Reconstruction:
@@ -168,10 +173,10 @@ def _predicted(name: str, run: Run, scan: Scan, settings: Settings, halves: bool
 
     result, seconds, peak = _measured(lambda: image(scan))
     times = {
-        "load": 0.0,
+        "load": load,
         "infer": result.seconds["network"],
         "stitch": result.seconds["phases"] + result.seconds["stitch"],
-        "total": seconds,
+        "total": load + seconds,
     }
     report(f"{name}: {len(scan)} frames in {seconds:.1f} s, deviance per pixel {result.deviance:.3g}")
     parts = (image(scan.subset(slice(0, None, 2))), image(scan.subset(slice(1, None, 2)))) if halves else None

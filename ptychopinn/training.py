@@ -85,8 +85,8 @@ def train(
             reason = error.strerror or error
             raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
         _keep_the_better(trainer, module, data, watch)
-    light = module.cpu().light
-    trained = light._replace(probe=light.probe.detach(), good_pixels=Illumination.of(scan).good_pixels)
+    light = module.cpu().light.to("cpu")  # no part of the module's state, so it does not move along
+    trained = light._replace(probe=light.probe.detach())
     held_out = scan.numbers[data.held_out]
     return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
 

@@ -107,13 +107,14 @@ class Watch(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop between two steps, never inside one; the first process decides for all."""
         self._tick(trainer)
-        if self.asked_to_stop and not trainer.is_last_batch:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if self.asked_to_stop and not trainer.is_last_batch and batches % trainer.accumulate_grad_batches == 0:
             # Out of the epoch at once: what Lightning does at its end would take it for finished.
             if self.checkpoint is not None:
-                self.goes_on_at = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+                self.goes_on_at = trainer.current_epoch, batches
                 trainer.save_checkpoint(self.checkpoint)
             raise self.stopped(trainer)
-        if self.asked_to_stop or self.clock.is_over():
+        if self.clock.is_over() or (self.asked_to_stop and trainer.is_last_batch):
             trainer.should_stop = True
 
     def stopped(self, trainer: lightning.Trainer) -> RunFailedError:

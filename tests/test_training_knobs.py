@@ -4,6 +4,7 @@ import csv
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 from ptychopinn import api
 from ptychopinn.bundle import Run, load_run, save_run
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.npz import write_npz
 from ptychopinn.inference import infer
 from ptychopinn.physics.probe import circular_mask, curved_disc
@@ -82,6 +83,25 @@ def test_accumulated_batches_equal_the_larger_batch(tiny_scan):
     assert torch.allclose(weights_of(whole), weights_of(parts), atol=2e-4)
     other = fit(tiny_scan, batch_size=8, **same)
     assert not torch.allclose(weights_of(whole), weights_of(other), atol=2e-4)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_stop_within_an_epoch_changes_no_weight(tiny_scan, tmp_path, accumulate):
+    values = SMALL | {"nepochs": 3, "synthetic_fraction": 0.5, "accumulate_grad_batches": accumulate}
+
+    def interrupt(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = Settings.of(values)
+    with pytest.raises(RunFailedError, match="stopped by SIGTERM after step .*--resume"):
+        train(tiny_scan, settings, tmp_path, interrupt)
+    stopped = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert stopped["epoch"] == 1
+    resumed = train(tiny_scan, settings, tmp_path, resume=True)
+    whole = fit(tiny_scan, **values)
+    assert torch.equal(weights_of(resumed), weights_of(whole))
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
 
 
 def test_gradient_clipping_shortens_the_first_step(tiny_scan):

@@ -51,7 +51,8 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
     assert float(rows["iterative"]["seconds_total"]) > float(rows["iterative"]["seconds_load"])
     for name in ("PINN", "supervised"):
         parts = [float(rows[name][f"seconds_{part}"]) for part in ("load", "infer", "stitch", "total")]
-        assert 0 < sum(parts[:3]) < parts[3] * 1.001
+        assert min(parts) > 0
+        assert sum(parts[:3]) < parts[3] * 1.001
         assert 0.05 < float(rows[name]["peak_memory_gib"]) < 20
     summary = json.loads((workplace / "all/comparison_metrics.json").read_text())
     assert summary["reference"] == "truth"
