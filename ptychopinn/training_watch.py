@@ -90,6 +90,7 @@ class Watch(Callback):
         self.checkpoint = folder / LAST if folder is not None and settings.enable_checkpointing else None
         self.goes_on_at = (0, 0)
         self.history: list[dict[str, float]] = []
+        self.signal: str | None = None
         self.asked_to_stop: str | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -101,7 +102,7 @@ class Watch(Callback):
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """End after this step; a second Ctrl-C interrupts at once."""
-        self.asked_to_stop = signal.Signals(number).name
+        self.signal = signal.Signals(number).name
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
@@ -124,7 +125,8 @@ class Watch(Callback):
         return RunFailedError(f"{step}; {way}.")
 
     def _tick(self, trainer: lightning.Trainer) -> None:
-        now = self.clock.seconds(), self.asked_to_stop
+        # A signal that comes while the processes talk counts in the next round: two names, so that it is not lost.
+        now = self.clock.seconds(), self.signal
         seconds, self.asked_to_stop = now if trainer.world_size == 1 else trainer.strategy.broadcast(now)
         self.clock.tick(seconds)
 

@@ -72,9 +72,9 @@ def uninterrupted(tmp_path_factory, tiny_scan) -> dict[str, float]:
     return load_run(folder / "run").history[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterrupted, number):
-    process = command(folder, "--out", "run", *FLAGS)
+@pytest.mark.parametrize(("number", "devices"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterrupted, number, devices):
+    process = command(folder, "--out", "run", *FLAGS, "--set", f"devices={devices}")
     wait_for(folder / "run/checkpoints/last.ckpt", process)
     process.send_signal(number)
     code, _, err = finish(process)
