@@ -13,10 +13,11 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe
+from ptychopinn.physics.views import look
 from ptychopinn.scan import MAX_COUNTS, Scan, check_memory
 
 Complex = NDArray[np.complex64]
-Interpolation = Literal["bilinear", "cubic"]
+Interpolation = Literal["bilinear", "cubic", "fourier"]
 CHUNK = 256
 
 FRAME_BYTES = 12
@@ -42,7 +43,7 @@ def simulate(
         positions: (n, 2) pixels (y, x), every patch inside the object.
         nphotons: power of the probe, that is photons per frame through vacuum.
         seed: of the photon noise.
-        interpolation: how the object is read between pixels.
+        interpolation: how the object is read between pixels; with "fourier" the probe moves, not the object.
 
     Returns:
         A scan that carries ``image`` as its truth.
@@ -67,8 +68,9 @@ def simulate(
     generator = torch.Generator().manual_seed(seed)
     counts = []
     for places in np.array_split(positions, math.ceil(len(positions) / CHUNK)):
-        patches = _read(image, places, size, interpolation)
-        counts.append(draw_counts(diffract(light, patches), generator))
+        views = look(light, torch.from_numpy(places), "fourier" if interpolation == "fourier" else "bilinear")
+        patches = _read(image, views.places.double().numpy(), size, interpolation)
+        counts.append(draw_counts(diffract(views.probes, patches), generator))
     return Scan(
         counts=torch.cat(counts).numpy(),
         positions=np.asarray(positions, dtype=np.float64),
@@ -156,7 +158,7 @@ def random_object(edge: int, rng: np.random.Generator, max_phase: float = 1.5) -
 
 def _read(image: Complex, positions: NDArray[np.float64], size: int, interpolation: Interpolation) -> torch.Tensor:
     """Patches (n, size, size) of the object at sub-pixel positions."""
-    if interpolation == "bilinear":
+    if interpolation != "cubic":
         return extract_patches(torch.from_numpy(image), torch.from_numpy(positions), size)
     offset = np.arange(size) - size // 2
     patches = np.empty((len(positions), size, size), dtype=np.complex64)

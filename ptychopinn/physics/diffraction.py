@@ -12,7 +12,7 @@ def exit_waves(probe: Tensor, patches: Tensor) -> Tensor:
     """Multiply every patch with every incoherent probe mode.
 
     Args:
-        probe: (m, N, N) complex, sqrt(photons).
+        probe: (m, N, N) complex, sqrt(photons); or (..., m, N, N), a probe for each patch.
         patches: (..., N, N) complex transmission.
 
     Returns:
@@ -25,7 +25,7 @@ def diffract(probe: Tensor, patches: Tensor) -> Tensor:
     """Expected counts: ``sum over modes of |to_detector(probe_m * patch)|^2``.
 
     Args:
-        probe: (m, N, N) complex, sqrt(photons).
+        probe: (m, N, N) complex, sqrt(photons); or (..., m, N, N), a probe for each patch.
         patches: (..., N, N) complex transmission.
 
     Returns:
@@ -35,25 +35,30 @@ def diffract(probe: Tensor, patches: Tensor) -> Tensor:
     return (field.real.square() + field.imag.square()).sum(dim=-3)
 
 
-def project_to_counts(probe: Tensor, patches: Tensor, counts: Tensor, mask: Tensor | None = None) -> Tensor:
+def project_to_counts(
+    probe: Tensor, patches: Tensor, counts: Tensor, mask: Tensor | None = None, offset: float = 0.0
+) -> Tensor:
     """One projection step: how the exit waves must change to give the measured counts.
 
     The detector field keeps its phase and takes the measured modulus,
-    ``F^-1[sqrt(k) * F psi / |F psi|] - psi``, the modes sharing the modulus in proportion. For the amplitude
-    likelihood this is the full Newton step in psi (Maiden & Rodenburg, Ultramicroscopy 109, 2009).
+    ``F^-1[sqrt((k + c) / (|F psi|^2 + c)) F psi] - psi``, the modes sharing the modulus in proportion. For the
+    amplitude likelihood (c = 0) this is the full Newton step in psi (Maiden & Rodenburg, Ultramicroscopy 109, 2009).
+    With c = 3/8 the roots have the same variance at every rate and hardly a bias (Anscombe, Biometrika 35, 1948), which
+    a bare root has where fewer than about 3 photons are expected.
 
     Args:
-        probe: (m, N, N) complex, sqrt(photons).
+        probe: (m, N, N) complex, sqrt(photons); or (..., m, N, N), a probe for each patch.
         patches: (..., N, N) complex transmission.
         counts: (..., N, N) photons.
         mask: (N, N) bool, True where the detector pixel counts; the others keep what the model says.
+        offset: c, photons.
 
     Returns:
         (..., m, N, N) complex change of the exit waves.
     """
     field = to_detector(exit_waves(probe, patches))
     power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True)
-    ratio = counts.unsqueeze(-3).sqrt() * power.clamp_min(POWER_FLOOR).rsqrt() - 1
+    ratio = (counts.unsqueeze(-3) + offset).sqrt() * (power + offset).clamp_min(POWER_FLOOR).rsqrt() - 1
     if mask is not None:
         ratio = ratio * mask
     return from_detector(ratio * field)

@@ -80,6 +80,16 @@ def normalise_probe(probe: Tensor, photons: float) -> Tensor:
     return probe * math.sqrt(photons / float(probe_power(probe).sum()))
 
 
+def orthogonal_modes(probe: Tensor) -> Tensor:
+    """Incoherent modes that are orthogonal, the strongest first, and give the same intensity behind every object.
+
+    The rows of ``S V^H`` of the singular value decomposition ``U S V^H`` of the (m, N^2) matrix of modes (Thibault &
+    Menzel, Nature 494, 2013).
+    """
+    _, strength, modes = torch.linalg.svd(probe.flatten(1), full_matrices=False)
+    return (strength[:, None] * modes).reshape(probe.shape)
+
+
 def probe_width(probe: Tensor, level: float = 0.5) -> float:
     """Diameter in pixels of the disc that has the area where the intensity exceeds ``level`` of its robust peak.
 

@@ -1,0 +1,83 @@
+"""Where frames lie: small moves by least squares, and a search for frames that lie far off."""
+
+import torch
+from torch import Tensor
+
+from ptychopinn.losses import poisson_deviance
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.views import SubPixel, Views, look, waves_per_pixel
+from ptychopinn.scan import Scan
+
+LONGEST_MOVE = 0.5
+"""Pixels that a position may move in one step."""
+
+REACH = 4
+"""Pixels along each axis that a search goes out."""
+
+SUSPECT = 0.25
+"""Share of the frames that are searched for: those that fit worst."""
+
+CHUNK = 128
+"""Frames handled together."""
+
+
+def moves(views: Views, patches: Tensor, change: Tensor) -> Tensor:
+    """Where frames had better lie: the least-squares fit of their slopes to the change asked of their waves.
+
+    Args:
+        views: of n frames.
+        patches: (n, N, N) complex, the object at ``views.places``.
+        change: (n, m, N, N) complex change of the exit waves.
+
+    Returns:
+        (n, 2) float64 pixels (y, x), at most ``LONGEST_MOVE`` along each axis.
+    """
+    slopes = waves_per_pixel(views, patches).flatten(2)
+    wanted = change.flatten(1).unsqueeze(1)
+    normal = torch.einsum("nai,nbi->nab", slopes.conj(), slopes).real.double()
+    right = (slopes.conj() * wanted).real.sum(dim=-1).double()
+    ridge = 1e-3 * normal.diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(1e-12)
+    normal = normal + torch.diag_embed(ridge[:, None].expand(-1, 2))
+    return torch.linalg.solve(normal, right).clamp(-LONGEST_MOVE, LONGEST_MOVE)
+
+
+def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, subpixel: SubPixel) -> Tensor:
+    """Look for better places of the frames that fit worst, a whole number of pixels away.
+
+    Small moves end in the next minimum; a frame that lies pixels off needs a look around (Maiden et al.,
+    Ultramicroscopy 120, 2012, do it at random).
+
+    Args:
+        scan: counts and mask.
+        image: (H, W) complex on the canvas of the scan.
+        probe: (m, N, N) complex.
+        positions: (n, 2) float64 on that canvas.
+        subpixel: model between pixels.
+
+    Returns:
+        (n, 2) float64, each the best of ``(2 REACH + 1)^2`` places.
+    """
+    every = torch.arange(len(scan), device=positions.device)
+    here = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(CHUNK)])
+    suspects = here.argsort(descending=True)[: max(1, round(SUSPECT * len(scan)))]
+    found = positions.clone()
+    steps = torch.arange(-REACH, REACH + 1, dtype=torch.float64, device=positions.device)
+    for rows in suspects.split(CHUNK):
+        best = here[rows]
+        for offset in torch.cartesian_prod(steps, steps):
+            there = _misfit(scan, image, probe, positions[rows] + offset, rows, subpixel)
+            better = there < best
+            best = torch.where(better, there, best)
+            found[rows[better]] = positions[rows[better]] + offset
+    return found
+
+
+def _misfit(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, rows: Tensor, subpixel: SubPixel) -> Tensor:
+    """Mean Poisson deviance of some frames at some positions: (n,)."""
+    views = look(probe, positions, subpixel)
+    rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
+    counts = scan.frames(rows.cpu().numpy()).to(image.device)
+    if scan.good_pixels is not None:
+        rate = rate * torch.from_numpy(scan.good_pixels).to(image.device)
+    return poisson_deviance(rate, counts).mean(dim=(1, 2))
