@@ -350,8 +350,9 @@ def _on_canvas(
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
-        deviance=deviance_per_pixel(found, scan.canvas_origin, scan, light),
+        deviance=deviance_per_pixel(found, scan.canvas_origin, scan, light, "fourier"),
         seconds=seconds,
+        subpixel="fourier",
     )
 
 

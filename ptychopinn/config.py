@@ -134,12 +134,15 @@ class InferenceConfig(Section):
     inference_batch_size: int = Field(32, ge=1, description="groups per network call")
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
+    refine: bool = Field(False, description="then refine the image on the counts, to the noise limit")
 
 
 class BaselineConfig(Section):
     """An iterative reconstruction to compare with."""
 
-    engine: Literal["lsqml", "rpie", "epie", "dm", "autodiff"] = Field("lsqml", description="of pty-chi")
+    engine: Literal["lsqml", "rpie", "epie", "dm", "autodiff", "native"] = Field(
+        "lsqml", description="of pty-chi, or the native one of 'refine'"
+    )
     epochs: int = Field(100, ge=1, description="passes of the engine over the scan")
     refine_probe: bool = Field(False, description="refine the probe too, its power kept")
     refine_positions: bool = Field(False, description="refine the positions too, their mean kept")
@@ -147,6 +150,17 @@ class BaselineConfig(Section):
     baseline_batch_size: int | None = Field(
         None, ge=1, description="frames per update; None: a tenth of the scan, at most 100"
     )
+
+
+class RefinementConfig(Section):
+    """The native engine, and error bars."""
+
+    subpixel: Literal["bilinear", "fourier"] = Field(
+        "fourier", description="between pixels: mix those of the object, or move the probe exactly"
+    )
+    tolerance: float = Field(5e-6, ge=0, lt=1, description="end when the deviance falls by less than this share")
+    refine_seconds: float | None = Field(None, gt=0, description="wall-clock limit of a refinement, s; None: no limit")
+    error_draws: int = Field(6, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
 
 
 class SimulationConfig(Section):
@@ -159,7 +173,9 @@ class SimulationConfig(Section):
     jitter: float = Field(0.2, ge=0, le=0.5, description="largest random move of a position, in steps")
     probe_radius: float = Field(12.0, gt=0, description="radius of the disc probe, px")
     probe_curvature: float = Field(2.5, description="phase of the probe at its edge, rad")
-    interpolation: Literal["bilinear", "cubic"] = Field("bilinear", description="of the object between pixels")
+    interpolation: Literal["bilinear", "cubic", "fourier"] = Field(
+        "bilinear", description="of the object between pixels; fourier moves the probe instead"
+    )
 
 
 class Settings(Section):
@@ -171,6 +187,7 @@ class Settings(Section):
     execution: ExecutionConfig = ExecutionConfig()
     inference: InferenceConfig = InferenceConfig()
     baseline: BaselineConfig = BaselineConfig()
+    refinement: RefinementConfig = RefinementConfig()
     simulation: SimulationConfig = SimulationConfig()
 
     def flat(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.panels import (
     AMPLITUDE_MAP,
+    BAR_MAP,
     COUNTS_MAP,
     ERROR_MAP,
     PHASE_MAP,
@@ -48,6 +49,7 @@ def draw_reconstruction(
     title: str = "",
     pixel_size_m: float | None = None,
     truth: Complex | None = None,
+    bars: tuple[Real, Real] | None = None,
 ) -> None:
     """Draw amplitude and phase of an object, cropped to the well covered area.
 
@@ -61,11 +63,12 @@ def draw_reconstruction(
         title: of the figure.
         pixel_size_m: edge of an object pixel in metres; gives a scale bar.
         truth: (H, W) complex transmission.
+        bars: standard deviations of amplitude and phase, (H, W) each, drawn below.
 
     Raises:
         PtychoError: when nothing is covered or the shapes differ.
     """
-    save(_reconstruction_figure(image, coverage, title, pixel_size_m, truth), path)
+    save(_reconstruction_figure(image, coverage, title, pixel_size_m, truth, bars), path)
 
 
 def draw_scan(path: Path, scan: Scan) -> None:
@@ -123,7 +126,12 @@ def _align(image: Complex, truth: Complex, mask: Mask) -> tuple[complex, float]:
 
 
 def _reconstruction_figure(
-    image: Complex, coverage: Real, title: str, pixel_size_m: float | None, truth: Complex | None
+    image: Complex,
+    coverage: Real,
+    title: str,
+    pixel_size_m: float | None,
+    truth: Complex | None,
+    bars: tuple[Real, Real] | None = None,
 ) -> Figure:
     if truth is not None and truth.shape != image.shape:
         raise PtychoError(f"truth: shape {truth.shape}, but the image is {image.shape}; equal shapes are needed.")
@@ -139,8 +147,9 @@ def _reconstruction_figure(
     height, width = (part.stop - part.start for part in view.window)
     side = 4.4 if truth is None else 3.9
     tall = 0.93 * side * min(max(height / width, 0.25), 2.0)
-    figure = new_figure(columns * (side + 1.2), len(images) * (tall + 0.6) + (0.7 if title else 0.4))
-    grid = figure.subplots(len(images), columns, squeeze=False, sharex=True, sharey=True)
+    rows = len(images) + (bars is not None)
+    figure = new_figure(columns * (side + 1.2), rows * (tall + 0.6) + (0.7 if title else 0.4))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     amplitudes, phases = amplitude_norm(abs(images[-1])[view.mask]), phase_norm(np.angle(images[-1])[view.mask])
     names = ("", "") if truth is None else ("Reconstructed ", "True ")
     for row, shown, name in zip(grid, images, names, strict=False):
@@ -150,7 +159,9 @@ def _reconstruction_figure(
         row[1].set_title(f"{name}phase".capitalize())
     if truth is not None:
         grid[0, 0].set_title(f"Reconstructed amplitude × {readable(factor, 4)}")
-        _draw_errors(grid[:, 2], images[0], images[1], view)
+        _draw_errors(grid[:2, 2], images[0], images[1], view)
+    if bars is not None:
+        _draw_bars(grid[-1], bars, view, factor)
     for axes in grid.flat:
         axes.set(xlabel="x (px)", ylabel="y (px)")
         axes.label_outer()
@@ -169,6 +180,21 @@ def _draw_errors(cells: NDArray[np.object_], image: Complex, truth: Complex, vie
         label = f"{name.lower()} error" + (" (rad)" if unit else "")
         panel(axes, view.cut(error), label, error_norm(values, 1e-3), ERROR_MAP, view.extent)
         axes.set_title(f"{name} error: RMS {readable(float(np.sqrt(np.square(values).mean())), 2)}{unit}")
+
+
+def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, factor: float) -> None:
+    """Standard deviations, one panel each, with the median in the title; what is left of the row stays empty."""
+    scaled = (factor * np.asarray(bars[0]), np.asarray(bars[1]))
+    for axes, bar, name, unit in zip(cells, scaled, ("Amplitude", "Phase"), ("", " rad"), strict=False):
+        values = bar[view.mask]
+        values = values[np.isfinite(values)]
+        most = float(np.percentile(values, 99)) if values.size else 1.0
+        label = f"{name.lower()} standard deviation" + (" (rad)" if unit else "")
+        panel(axes, view.cut(bar), label, Normalize(0, max(most, 1e-9)), BAR_MAP, view.extent)
+        middle = readable(float(np.median(values)), 2) if values.size else "unknown"
+        axes.set_title(f"{name} error bar: median {middle}{unit}")
+    for axes in cells[2:]:
+        axes.set_visible(False)
 
 
 def _power(probe: Complex) -> NDArray[np.float64]:

@@ -19,7 +19,8 @@ from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.reassembly import central_mask, group_phases, stitch
+from ptychopinn.physics.views import SubPixel, look
+from ptychopinn.reassembly import central_mask, group_phases, spread, stitch
 from ptychopinn.scan import Scan, check_canvas, reframe
 
 
@@ -37,6 +38,9 @@ class Reconstruction:
         seconds: wall time of the steps.
         probe: (m, N, N) complex64 in sqrt(photons), when it was refined with the object; None: the scan's own.
         loss: of every epoch, where an iterative engine made the image.
+        subpixel: model between pixels that made the image, and under which its deviance is taken.
+        amplitude_std: (H, W) float32 standard deviation of the amplitude, where it is known.
+        phase_std: (H, W) float32, rad, the same of the phase.
     """
 
     object: NDArray[np.complex64]
@@ -48,6 +52,9 @@ class Reconstruction:
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
     loss: tuple[float, ...] = ()
+    subpixel: SubPixel = "bilinear"
+    amplitude_std: NDArray[np.float32] | None = None
+    phase_std: NDArray[np.float32] | None = None
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
@@ -71,6 +78,9 @@ def load_reconstruction(path: Path) -> Reconstruction:
         pixel_size_m=None if size is None else float(size),
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
         probe=arrays["probe"].astype(np.complex64) if "probe" in arrays else None,
+        subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
+        amplitude_std=arrays["amplitude_std"].astype(np.float32) if "amplitude_std" in arrays else None,
+        phase_std=arrays["phase_std"].astype(np.float32) if "phase_std" in arrays else None,
     )
 
 
@@ -103,7 +113,7 @@ def infer(
     if middle_trim is not None and middle_trim > scan.N:
         raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
     marks = [time.perf_counter()]
-    scan = _with_trained_probe(run, scan)
+    scan = with_trained_probe(run, scan)
     model = run.model.to(device)
     light = Illumination.of(scan).to(device)
     dataset = GroupDataset(scan, _groups(run, scan))
@@ -115,6 +125,7 @@ def infer(
     marks.append(time.perf_counter())
     kept = weight if middle_trim is None else weight * central_mask(scan.N, middle_trim).to(weight.device)
     image, coverage = stitch(patches, places, scan.canvas_shape, kept, phases)
+    spreads = spread(patches, places, image, kept, phases)
     if run.settings.model.gridsize > 1:
         coverage = light_on_canvas(scan, kept)
     image = common_phase(image, coverage)
@@ -130,11 +141,18 @@ def infer(
         pixel_size_m=scan.pixel_size_m,
         deviance=deviance,
         seconds={name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)},
+        amplitude_std=spreads[0].cpu().numpy(),
+        phase_std=spreads[1].cpu().numpy(),
     )
 
 
 def deviance_per_pixel(
-    image: Tensor, origin: tuple[int, int], scan: Scan, light: Illumination, chunk: int = 64
+    image: Tensor,
+    origin: tuple[int, int],
+    scan: Scan,
+    light: Illumination,
+    subpixel: SubPixel = "bilinear",
+    chunk: int = 64,
 ) -> float:
     """Mean Poisson deviance per good detector pixel of a scan under an image.
 
@@ -143,20 +161,22 @@ def deviance_per_pixel(
         origin: object-frame (y, x) of its pixel [0, 0].
         scan: measured counts and positions.
         light: probe and mask on the device of ``image``.
+        subpixel: model between pixels.
         chunk: frames at once.
     """
     positions = torch.from_numpy(scan.positions - np.array(origin))
     total = 0.0
     for rows in torch.arange(len(scan)).split(chunk):
-        places = positions[rows].to(image.device, torch.float32)
-        rate = diffract(light.probe, extract_patches(image, places, scan.N))
+        views = look(light.probe, positions[rows].to(image.device), subpixel)
+        rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
         deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
         kept = deviance if light.good_pixels is None else deviance[:, light.good_pixels]
         total += float(kept.mean(dim=tuple(range(1, kept.ndim))).sum())
     return total / len(scan)
 
 
-def _with_trained_probe(run: Run, scan: Scan) -> Scan:
+def with_trained_probe(run: Run, scan: Scan) -> Scan:
+    """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:
         return scan
     probe = run.light.probe.numpy()

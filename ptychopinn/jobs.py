@@ -1,7 +1,8 @@
 """What a command leaves on disk: one function per command that fills a folder."""
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn import api, baseline, bundle, figures, inference, metrics, training
+from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
@@ -27,8 +28,10 @@ from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.views import look
 from ptychopinn.scan import Scan
 from ptychopinn.training_plan import check_training
+from ptychopinn.uncertainty import with_error_bars
 
 Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
@@ -140,6 +143,9 @@ def infer_folder(
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+    if chosen.refine:
+        report(f"network: deviance per pixel {result.deviance:.3g}")
+        result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)
     inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
     with filling(out, "infer", overwrite):
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
@@ -153,6 +159,27 @@ def infer_folder(
     return result
 
 
+def refined(
+    scan: Scan,
+    settings: Settings,
+    device: str,
+    start: Reconstruction | None = None,
+    report: Report = lambda line: None,
+) -> Reconstruction:
+    """An image by the native engine, with error bars; the seconds of ``start`` count too."""
+    seed = settings.training.seed
+    result = native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, report)
+    spent = result.seconds if start is None else start.seconds | result.seconds
+    return barred(replace(result, seconds=spent), scan, settings, device)
+
+
+def barred(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
+    """A reconstruction with the error bars of the counts, and the seconds that they took."""
+    began = time.perf_counter()
+    result = with_error_bars(result, scan, settings.refinement.error_draws, settings.training.seed, device)
+    return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
+
+
 def baseline_folder(
     source: Path,
     out: Path,
@@ -161,6 +188,7 @@ def baseline_folder(
     init: Path | None = None,
     overwrite: bool = False,
     report: Report = lambda line: None,
+    command: str = "baseline",
 ) -> Reconstruction:
     """Reconstruct a scan file with an iterative engine; write what ``infer`` writes, the losses and the probe.
 
@@ -172,23 +200,34 @@ def baseline_folder(
         init: reconstruction to start from; vacuum when None.
         overwrite: replace an older result.
         report: receives lines of progress.
+        command: that writes: ``baseline`` or ``refine``.
     """
-    check_folder(out, "baseline", overwrite)
+    check_folder(out, command, overwrite)
     start = None if init is None else inference.load_reconstruction(init)
     scan = api.open_scan(source, settings.data)
     for note in scan.notes:
         report(note)
-    chosen, seed = settings.baseline, settings.training.seed
-    result = baseline.reconstruct(scan, chosen, seed, training.device_of(settings), start, report)
-    size = chosen.baseline_batch_size or baseline.usual_batch_size(len(scan), chosen.engine)
-    used = settings.data.model_dump() | chosen.model_dump() | {"baseline_batch_size": size, "seed": seed}
+    chosen, seed, device = settings.baseline, settings.training.seed, training.device_of(settings)
+    if chosen.engine == "native":
+        if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
+            report("noise_model and batch size: the native engine is Poisson and chooses its batches.")
+        result = refined(scan, settings, device, start, report)
+    else:
+        result = barred(baseline.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
+    used = settings.data.model_dump() | chosen.model_dump() | settings.refinement.model_dump() | {"seed": seed}
+    origins = {name: sources[name] for name in used}
+    if chosen.engine != "native" and chosen.baseline_batch_size is None:
+        used["baseline_batch_size"] = baseline.usual_batch_size(len(scan), chosen.engine)
+        origins["baseline_batch_size"] = "data"
     inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
-    found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance}
-    origins = {name: sources[name] for name in used} | (
-        {} if chosen.baseline_batch_size else {"baseline_batch_size": "data"}
-    )
-    with filling(out, "baseline", overwrite):
-        write_provenance(out, "baseline", {**inputs, "sources": origins, "ptychi": version("ptychi"), **found})
+    found: dict[str, Any] = {"seconds": result.seconds, "deviance_per_pixel": result.deviance}
+    if result.probe is not None:
+        shares = native.power_of_modes(result.probe)
+        found["power_of_modes"] = shares
+        report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
+    with filling(out, command, overwrite):
+        library = {} if chosen.engine == "native" else {"ptychi": version("ptychi")}
+        write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
         save_reconstruction(out, result, scan)
         epochs = range(1, len(result.loss) + 1)
         write_table(
@@ -197,8 +236,9 @@ def baseline_folder(
         figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
     report(
-        f"{len(scan)} frames, {chosen.epochs} epochs of {chosen.engine} in {sum(result.seconds.values()):.1f} s; "
-        f"deviance per pixel {result.deviance:.3g}"
+        f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ("
+        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+        + f"); deviance per pixel {result.deviance:.3g}"
     )
     return result
 
@@ -211,21 +251,30 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
         "coverage": result.coverage,
         "positions": result.positions,
     }
-    if result.probe is not None:
-        arrays["probe"] = result.probe
-    attributes: dict[str, float | str] = {"deviance_per_pixel": result.deviance}
+    optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
+    arrays |= {name: values for name, values in optional.items() if values is not None}
+    attributes: dict[str, float | str] = {"deviance_per_pixel": result.deviance, "subpixel": result.subpixel}
     if result.pixel_size_m is not None:
         attributes["pixel_size_m"] = result.pixel_size_m
     write_reconstruction(out, arrays, attributes)
     beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
+    bars = None
+    if result.amplitude_std is not None and result.phase_std is not None:
+        bars = (result.amplitude_std, result.phase_std)
     figures.draw_reconstruction(
-        out / "reconstruction.png", result.object, result.coverage, pixel_size_m=result.pixel_size_m, truth=beside
+        out / "reconstruction.png",
+        result.object,
+        result.coverage,
+        pixel_size_m=result.pixel_size_m,
+        truth=beside,
+        bars=bars,
     )
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
-    places = torch.from_numpy(result.positions[shown] - np.array(result.origin)).to(torch.float32)
-    patches = extract_patches(torch.from_numpy(result.object), places, scan.N)
+    places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
     probe = scan.probe if result.probe is None else result.probe
-    predicted = diffract(torch.from_numpy(probe), patches).numpy()
+    views = look(torch.from_numpy(probe), places, result.subpixel)
+    patches = extract_patches(torch.from_numpy(result.object), views.places, scan.N)
+    predicted = diffract(views.probes, patches).numpy()
     measured = scan.frames(shown).numpy()
     if scan.good_pixels is not None:
         measured[:, ~scan.good_pixels] = np.nan

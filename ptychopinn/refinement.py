@@ -1,36 +1,59 @@
-"""An object from the counts themselves: batched, preconditioned projection steps on the stitched canvas."""
+"""An object from the counts themselves: quick projection steps first, then Fisher scoring to the noise limit."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass, replace
+from typing import Self
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from ptychopinn.physics.diffraction import project_to_counts
-from ptychopinn.physics.patches import extract_patches, place_patches
-from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.fisher import CHUNK, Linearised, Step, solve
+from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
+from ptychopinn.physics.views import SubPixel, light_of_views, look
+from ptychopinn.positions import search
+from ptychopinn.projections import Estimate, Projections, Unknown
 from ptychopinn.scan import Scan
 
 BATCH = 64
-"""Frames per step: small batches converge in fewer epochs, large ones cost less per frame."""
+"""Frames per projection step of the teacher: small batches converge in fewer epochs, large ones cost less per frame."""
 
-MOMENTUM = 0.5
-DAMPING = 0.05
-"""Share of the largest coverage added to the preconditioner."""
+FROM_VACUUM = ((1, 6), (4, 1), (16, 2))
+FROM_IMAGE = ((1, 2), (4, 1), (16, 1))
+"""Stages of projection steps: frames of a batch that light a pixel, and epochs.
+
+One frame at a time is what moves the lowest frequencies, which the likelihood hardly sees; then larger batches average
+the noise that it leaves."""
+
+DIMMEST = 3.0
+"""Photons per lit pixel that a batch should bring; of dim frames it takes several, and an epoch has fewer steps."""
+
+LONGER, BLANK = 4, 2
+"""Times as many epochs where more than the object is unknown, or frames are dim; first ones for the object alone."""
+
+SEARCHES = (1, 3, 5, 7)
+"""Scoring steps before which frames that fit badly are searched for farther away, when positions are unknown."""
+
+ROOM = 8
+"""Pixels around the canvas into which positions may move."""
+
+LOW_DOSE = 1.0
+"""Photons per detector pixel below which pixels are held out to end the fit before it follows the noise."""
+
+SEARCH = 8
+"""Conjugate-gradient steps of the first scoring step, twice as many of the second ...; each costs about an epoch."""
 
 
 def reconstruct(
     scan: Scan,
     epochs: int,
     seed: int = 0,
-    start: torch.Tensor | None = None,
+    start: Tensor | None = None,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[int], None] | None = None,
-) -> torch.Tensor:
-    """Descend the amplitude likelihood ``sum (sqrt(I) - sqrt(k))^2`` over the object, the probe held fixed.
-
-    Each step takes a random batch of frames, asks every exit wave for its projection on the counts and adds
-    ``place(P^* dpsi) / (place(|P|^2) + damping)`` with momentum: a scaled gradient step, the curvature being the
-    light that a pixel receives.
+) -> Tensor:
+    """A quick image for a teacher: projection steps alone, the probe held fixed, bilinear like the network's model.
 
     Args:
         scan: counts, positions and probe.
@@ -44,25 +67,221 @@ def reconstruct(
         (H, W) complex64 object on the scan's canvas (``canvas_origin``, ``canvas_shape``), on ``device``; pixels that
         no frame lights keep the start.
     """
-    shape = scan.canvas_shape
-    image = torch.ones(shape, dtype=torch.complex64, device=device) if start is None else start.to(device).clone()
-    probe = torch.from_numpy(scan.probe).to(device)
-    mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(device)
-    intensity = probe_intensity(probe)
-    positions = scan.canvas_positions
-    velocity = torch.zeros_like(image)
-    rng = np.random.default_rng(seed)
-    batches = max(1, round(len(scan) / min(BATCH, max(1, len(scan) // 8))))
+    estimate = Estimate.of(scan, device, start)
+    steps = Projections(scan, estimate, seed=seed)
     for epoch in range(epochs):
-        for index in np.array_split(rng.permutation(len(scan)), batches):
-            places = positions[torch.from_numpy(index)].to(device, torch.float32)
-            counts = scan.frames(index).to(device)
-            patches = extract_patches(image, places, scan.N)
-            change = (probe.conj() * project_to_counts(probe, patches, counts, mask)).sum(dim=1)
-            light = place_patches(intensity.expand(len(index), -1, -1), places, shape)
-            step = place_patches(change, places, shape) / (light + DAMPING * light.max())
-            velocity = MOMENTUM * velocity + step
-            image += velocity
+        steps.epoch(min(BATCH, max(1, len(scan) // 8)))
         if on_epoch is not None:
             on_epoch(epoch + 1)
-    return image
+    return estimate.image
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What a refinement found.
+
+    Attributes:
+        estimate: image on the scan's canvas with a margin, probe and positions on that image.
+        margin: pixels around the canvas.
+        deviance: per detector pixel, of every scoring step; the first one is that of the projections.
+        epochs: passes over the frames that were spent.
+        reason: why it ended.
+    """
+
+    estimate: Estimate
+    margin: int
+    deviance: tuple[float, ...]
+    epochs: int
+    reason: str
+
+
+class _Budget:
+    """Epochs and seconds that are left."""
+
+    def __init__(self, epochs: int, seconds: float | None) -> None:
+        self.epochs, self.spent = epochs, 0
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+
+    def spend(self, epochs: int = 1) -> Self:
+        self.spent += epochs
+        return self
+
+    @property
+    def left(self) -> int:
+        return self.epochs - self.spent
+
+    @property
+    def over(self) -> str | None:
+        """Why nothing more can be done; None while something can."""
+        if self.left < 1:
+            return f"{self.epochs} epochs"
+        return "time" if time.monotonic() > self._end else None
+
+
+def refine(
+    scan: Scan,
+    start: Tensor | None = None,
+    *,
+    epochs: int = 100,
+    seconds: float | None = None,
+    tolerance: float = 5e-6,
+    subpixel: SubPixel = "fourier",
+    refine_probe: bool = False,
+    refine_positions: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> Refined:
+    """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
+
+    Projection steps in small batches come near; then each scoring step linearises the model at the image
+    (:mod:`ptychopinn.fisher`) and takes ``J dx = -gradient`` by a few conjugate-gradient steps, halved while the
+    likelihood does not improve. It ends when a step improves the deviance by less than ``tolerance``, when that of the
+    detector pixels held out gets worse (the fit would follow the noise), or with its epochs or seconds.
+
+    Args:
+        scan: counts, positions and probe.
+        start: (H, W) complex64 on the scan's canvas; vacuum when None.
+        epochs: passes over all frames; a conjugate-gradient step is one, too.
+        seconds: wall-clock limit, looked at between steps.
+        tolerance: relative.
+        subpixel: model between pixels.
+        refine_probe: improve the probe too, its power kept, its modes made orthogonal at the end.
+        refine_positions: improve the positions too, their mean kept.
+        seed: of the order of the frames.
+        device: where to compute.
+        report: receives lines of progress.
+
+    Returns:
+        Image, probe, positions and how the deviance fell.
+    """
+    extra = {"probe": refine_probe, "positions": refine_positions}
+    unknowns: Set[Unknown] = {"object", *(name for name, wanted in extra.items() if wanted)}  # type: ignore[arg-type]
+    budget = _Budget(epochs, seconds)
+    margin = ROOM if refine_positions else 0
+    estimate = Estimate.of(scan, device, start, margin)
+    _project(scan, estimate, subpixel, unknowns, seed, budget, start is None, report)
+    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
+    if refine_probe:
+        found = replace(found, probe=orthogonal_modes(found.probe))
+    return Refined(found, margin, deviance, budget.spent, reason)
+
+
+def _project(
+    scan: Scan,
+    estimate: Estimate,
+    subpixel: SubPixel,
+    unknowns: Set[Unknown],
+    seed: int,
+    budget: _Budget,
+    from_vacuum: bool,
+    report: Callable[[str], None],
+) -> None:
+    """Projection steps in growing batches; more of them where the probe or the positions are unknown."""
+    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
+    dim = max(1.0, DIMMEST / photons_per_pixel(scan, estimate.probe))
+    alone = dim * len(scan) / crowding(scan, estimate.probe)
+    for lighting, count in FROM_VACUUM if from_vacuum else FROM_IMAGE:
+        batch = min(len(scan), math.ceil(lighting * alone))
+        longer = LONGER if len(unknowns) > 1 else min(LONGER, round(dim)) if lighting == 1 else 1
+        for _ in range(longer * count):
+            # A blank image says nothing of probe and positions yet.
+            steps.unknowns = {"object"} if from_vacuum and budget.spent < BLANK else unknowns
+            left = steps.epoch(batch)
+            report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
+            if budget.over:
+                return
+
+
+def _score(
+    scan: Scan,
+    estimate: Estimate,
+    subpixel: SubPixel,
+    unknowns: Set[Unknown],
+    tolerance: float,
+    budget: _Budget,
+    report: Callable[[str], None],
+) -> tuple[Estimate, tuple[float, ...], str]:
+    """Fisher scoring until nothing is gained: estimate, deviances, and why it ended."""
+    hold_out = holds_out(scan)
+    now = Linearised(scan, estimate, subpixel, unknowns, hold_out)
+    budget.spend()
+    deviance = [now.deviance]
+    searches = SEARCHES if "positions" in unknowns else ()
+    reason = budget.over
+    while reason is None:
+        if len(deviance) in searches:
+            here = now.estimate
+            places = search(scan, here.image, here.probe, here.positions, subpixel)
+            now = Linearised(scan, replace(here, positions=places), subpixel, unknowns, hold_out)
+            budget.spend(SEARCH)
+        steps = min(SEARCH * len(deviance), budget.left)
+        step = solve(now, _negative(now.gradient), steps)
+        budget.spend(steps)
+        then = _taken(now, step, budget)
+        if then is None:
+            reason = "no step improves the likelihood"
+            break
+        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}, of pixels held out {then.held_out:.5g}")
+        gain = (now.deviance - then.deviance) / now.deviance
+        if then.held_out > now.held_out:
+            reason = "the pixels held out get worse"
+            break
+        now = then
+        deviance.append(now.deviance)
+        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over
+    return now.estimate, tuple(deviance), reason
+
+
+def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
+    """The model after a step, halved until the likelihood improves; None when it never does."""
+    for _ in range(5):
+        then = Linearised(now.scan, _moved(now.estimate, step), now.subpixel, now.unknowns, now.hold_out)
+        budget.spend()
+        if then.deviance < now.deviance:
+            return then
+        step = {name: value / 2 for name, value in step.items()}
+    return None
+
+
+def _moved(estimate: Estimate, step: Step) -> Estimate:
+    """An estimate after a step; the probe keeps its power and the positions their mean."""
+    image, probe, positions = estimate.image + step["object"], estimate.probe, estimate.positions
+    if "probe" in step:
+        power = float(probe_power(probe).sum())
+        raw = probe + step["probe"]
+        probe = normalise_probe(raw, power)
+        image = image * math.sqrt(float(probe_power(raw).sum()) / power)
+    if "positions" in step:
+        move = step["positions"].double()
+        positions = positions + move - move.mean(dim=0)
+    return Estimate(image, probe, positions)
+
+
+def _negative(step: Step) -> Step:
+    return {name: -value for name, value in step.items()}
+
+
+def holds_out(scan: Scan) -> bool:
+    """Whether a scan is so dim that some of its pixels are held out."""
+    return scan.photons < LOW_DOSE * scan.N**2
+
+
+def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
+    """Photons that a frame brings to a typical lit pixel, ``sum I^2 / sum I``."""
+    intensity = probe_intensity(probe).double()
+    return float(intensity.square().sum() / intensity.sum())
+
+
+def crowding(scan: Scan, probe: Tensor) -> float:
+    """How many frames of a scan light a pixel of its object.
+
+    Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
+    """
+    intensity = probe_intensity(probe)
+    area = float(intensity.sum() ** 2 / intensity.square().sum())
+    light = torch.zeros(scan.canvas_shape, device=probe.device)
+    for places in scan.canvas_positions.to(probe.device).split(CHUNK):
+        light += light_of_views(look(probe, places, "bilinear"), scan.canvas_shape)
+    light = light.double()
+    return len(scan) * area / float(light.sum() ** 2 / light.square().sum())

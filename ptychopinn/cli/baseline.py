@@ -39,7 +39,7 @@ def baseline(
     overwrite: common.Overwrite = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Reconstruct a scan with an iterative engine of pty-chi, to compare with.
+    """Reconstruct a scan with an iterative engine of pty-chi, to compare with, or with the native one.
 
     The image lies in the same frame as that of 'infer'. The probe of the file is taken as it is unless refined.
     """

@@ -28,13 +28,15 @@ def infer(
     nphotons: common.Photons = None,
     inference_batch_size: Annotated[int | None, setting("inference_batch_size")] = None,
     synchronise: Annotated[bool | None, setting("synchronise")] = None,
+    refine: Annotated[bool | None, setting("refine", "--refine")] = None,
+    epochs: Annotated[int | None, setting("epochs")] = None,
     accelerator: common.Accelerator = None,
     assigned: common.Set = None,
     config: common.Config = None,
     overwrite: common.Overwrite = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Reconstruct a scan with a trained network, in one pass.
+    """Reconstruct a scan with a trained network, in one pass; with --refine its image is then fitted to the counts.
 
     The scan is read as the training scan was (crop, flips) unless a flag says otherwise.
     """

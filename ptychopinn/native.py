@@ -1,0 +1,119 @@
+"""The package's own iterative engine, from a scan and a start to a reconstruction with error bars."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ptychopinn.config import BaselineConfig, RefinementConfig
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.inference import Reconstruction, common_phase, deviance_per_pixel, light_on_canvas
+from ptychopinn.model import Illumination
+from ptychopinn.physics.probe import probe_intensity, probe_power
+from ptychopinn.refinement import Refined, refine
+from ptychopinn.scan import Scan, check_canvas, reframe
+
+Report = Callable[[str], None]
+
+
+def reconstruct(
+    scan: Scan,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seed: int = 0,
+    device: str = "cpu",
+    start: Reconstruction | None = None,
+    report: Report = lambda line: None,
+) -> Reconstruction:
+    """Maximise the Poisson likelihood (:func:`ptychopinn.refinement.refine`), in the object frame of the scan.
+
+    Args:
+        scan: to reconstruct; pixels that are not good are left out.
+        config: epochs and what else to refine.
+        refinement: sub-pixel model, and when to stop.
+        seed: of the order of the frames.
+        device: torch device.
+        start: object to start from, and its probe and positions where it brought refined ones; vacuum when None.
+        report: receives lines of progress.
+
+    Returns:
+        The image; with ``probe`` and ``positions`` as refined, the deviance of every scoring step as ``loss``.
+
+    Raises:
+        PtychoError: for a scan or a start that cannot be used.
+        RunFailedError: when what comes out is no number.
+    """
+    check_canvas(scan)
+    if len(np.unique(scan.positions, axis=0)) < 2:
+        raise PtychoError(
+            f"scan: {len(scan)} frames at one position; overlapping frames at several positions are needed."
+        )
+    if not scan.photons > 0:
+        raise PtychoError("diffraction: zero everywhere; frames with photons are needed.")
+    began = time.perf_counter()
+    found = refine(
+        scan,
+        None if start is None else _on_canvas(scan, start),
+        epochs=config.epochs,
+        seconds=refinement.refine_seconds,
+        tolerance=refinement.tolerance,
+        subpixel=refinement.subpixel,
+        refine_probe=config.refine_probe,
+        refine_positions=config.refine_positions,
+        seed=seed,
+        device=device,
+        report=report,
+    )
+    report(f"ended after {found.epochs} epochs: {found.reason}")
+    seconds = {"native": time.perf_counter() - began}
+    return _result(scan, found, config, refinement, seconds)
+
+
+def _on_canvas(scan: Scan, start: Reconstruction) -> torch.Tensor:
+    """An earlier image on the canvas of the scan, vacuum where it does not reach."""
+    found = reframe(start.object, start.origin, scan.canvas_origin, scan.canvas_shape)
+    if not found.any():
+        raise PtychoError(
+            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
+            f"{scan.canvas_origin}; an image of this scan is needed."
+        )
+    return torch.from_numpy(np.where(found == 0, np.complex64(1), found))
+
+
+def _result(
+    scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
+) -> Reconstruction:
+    """The estimate on the canvas of its positions, its free phase removed, zero where no frame lies."""
+    estimate, origin = found.estimate, tuple(int(edge) - found.margin for edge in scan.canvas_origin)
+    image = estimate.image.cpu().numpy()
+    if not np.isfinite(image).all():
+        raise RunFailedError("native: NaN or infinity in the image; the probe or the positions may be far off.")
+    if config.refine_positions:
+        scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
+    if config.refine_probe:
+        scan = replace(scan, probe=estimate.probe.cpu().numpy())
+    device = estimate.image.device
+    light = Illumination.of(scan).to(device)
+    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape)).to(device)
+    coverage = light_on_canvas(scan, probe_intensity(light.probe))
+    moved = common_phase(torch.where(coverage > 0, moved, 0), coverage)
+    return Reconstruction(
+        object=moved.cpu().numpy(),
+        origin=scan.canvas_origin,
+        coverage=coverage.cpu().numpy(),
+        positions=scan.positions,
+        pixel_size_m=scan.pixel_size_m,
+        deviance=deviance_per_pixel(moved, scan.canvas_origin, scan, light, refinement.subpixel),
+        seconds=seconds,
+        probe=scan.probe if config.refine_probe else None,
+        loss=found.deviance,
+        subpixel=refinement.subpixel,
+    )
+
+
+def power_of_modes(probe: np.ndarray) -> list[float]:
+    """Share of the power in each incoherent mode of a probe (m, N, N)."""
+    power = probe_power(torch.from_numpy(probe)).double()
+    return [float(share) for share in power / power.sum()]
