@@ -9,11 +9,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ptychopinn.fisher import CHUNK, Linearised, Step, solve
+from ptychopinn.fisher import Linearised, Step, solve
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
-from ptychopinn.physics.views import SubPixel, light_of_views, look
+from ptychopinn.physics.views import SubPixel
 from ptychopinn.positions import search
 from ptychopinn.projections import Estimate, Projections, Unknown
+from ptychopinn.reassembly import crowding
 from ptychopinn.scan import Scan
 
 BATCH = 64
@@ -296,17 +297,3 @@ def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
     """Photons that a frame brings to a typical lit pixel, ``sum I^2 / sum I``."""
     intensity = probe_intensity(probe).double()
     return float(intensity.square().sum() / intensity.sum())
-
-
-def crowding(scan: Scan, probe: Tensor) -> float:
-    """How many frames of a scan light a pixel of its object.
-
-    Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
-    """
-    intensity = probe_intensity(probe)
-    area = float(intensity.sum() ** 2 / intensity.square().sum())
-    light = torch.zeros(scan.canvas_shape, device=probe.device)
-    for places in scan.canvas_positions.to(probe.device).split(CHUNK):
-        light += light_of_views(look(probe, places, "bilinear"), scan.canvas_shape)
-    light = light.double()
-    return len(scan) * area / float(light.sum() ** 2 / light.square().sum())
