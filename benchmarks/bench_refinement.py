@@ -106,6 +106,7 @@ def test_time_to_the_same_error(benchmark, scans, subpixel) -> None:
     spent, (theirs, amplitude) = benchmark.stats.stats.median, errors(scan, image, origin)
     more = "" if theirs <= WANTED else f", not yet {WANTED}"
     print(
-        f"{subpixel}: LSQML: {theirs:.4f} rad, amplitude {amplitude:.4f}, in {spent:.1f} s{more}; refine took {seconds / spent:.3f} of that"
+        f"{subpixel}: LSQML: {theirs:.4f} rad, amplitude {amplitude:.4f}, in {spent:.1f} s{more}; "
+        f"refine took {seconds / spent:.3f} of that"
     )
     assert theirs < 0.05
