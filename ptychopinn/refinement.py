@@ -114,12 +114,11 @@ class _Budget:
     def left(self) -> int:
         return self.epochs - self.spent
 
-    @property
-    def over(self) -> str | None:
-        """Why nothing more can be done; None while something can."""
-        if self.left < 1:
-            return f"{self.epochs} epochs"
-        return "time" if time.monotonic() > self._end else None
+    def over(self, need: int = 1) -> str | None:
+        """Why nothing that takes so many epochs can be done; None while it can."""
+        if self.left < need:
+            return f"no more than {self.epochs} were asked for"
+        return "the time is over" if time.monotonic() > self._end else None
 
 
 def refine(
@@ -196,7 +195,7 @@ def _project(
             report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
             if best is not None and best.worse(estimate):
                 break
-            if budget.over:
+            if budget.over():
                 return estimate if best is None else best.estimate
     return estimate if best is None else best.estimate
 
@@ -233,7 +232,7 @@ def _score(
     budget.spend()
     deviance = [now.deviance]
     searches = SEARCHES if "positions" in unknowns else ()
-    reason = budget.over
+    reason = budget.over(2)
     while reason is None:
         if len(deviance) in searches:
             here = now.estimate
@@ -241,21 +240,22 @@ def _score(
             places += (here.positions - places).mean(dim=0)
             now = Linearised(scan, replace(here, positions=places), subpixel, unknowns, hold_out)
             budget.spend(SEARCH)
-        steps = min(SEARCH * len(deviance), budget.left)
+        steps = min(SEARCH * len(deviance), budget.left - 1)
         step = solve(now, _negative(now.gradient), steps)
         budget.spend(steps)
         then = _taken(now, step, budget)
         if then is None:
             reason = "no step improves the likelihood"
             break
-        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}, of pixels held out {then.held_out:.5g}")
+        aside = f", of pixels held out {then.held_out:.5g}" if hold_out else ""
+        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
         gain = (now.deviance - then.deviance) / now.deviance
         if then.held_out > now.held_out:
             reason = "the pixels held out get worse"
             break
         now = then
         deviance.append(now.deviance)
-        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over
+        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over(2)
     return now.estimate, tuple(deviance), reason
 
 

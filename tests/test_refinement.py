@@ -143,14 +143,14 @@ def test_a_good_start_needs_fewer_epochs(tiny_scan, tiny_truth):
 def test_epochs_are_a_limit(tiny_scan, epochs):
     found = refine(tiny_scan, epochs=epochs)
     # A last step may be halved before it is taken.
-    assert found.epochs <= epochs + 5
-    assert found.reason == f"{epochs} epochs"
+    assert found.epochs <= max(epochs, 2) + 5
+    assert found.reason == f"no more than {epochs} were asked for"
     assert found.estimate.image.isfinite().all()
 
 
 def test_seconds_are_a_limit(tiny_scan):
     found = refine(tiny_scan, epochs=10_000, seconds=1e-6, tolerance=0)
-    assert found.reason == "time"
+    assert found.reason == "the time is over"
     assert found.epochs <= 2
 
 

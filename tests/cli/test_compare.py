@@ -152,7 +152,7 @@ def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
         ("star.npz --pinn run --crop 31", "crop: 31 given"),
         ("star.npz --pinn run --set sigma=2", "sigma: not a setting"),
         ("star.npz --iterative image --refine", "--refine: given without --pinn"),
-        ("image other --refine", "--refine: given with two reconstructions"),
+        ("image other --refine", "--refine: given without --pinn"),
     ],
 )
 def test_a_wrong_call_is_one_line(workplace: Path, arguments: str, words: str) -> None:
