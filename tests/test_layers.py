@@ -48,6 +48,7 @@ LAYERS = (
     "figures_compare",
     "jobs",
     "jobs_compare",
+    "jobs_simulate",
     "demo",
     "integrations/*",
     "study/*",

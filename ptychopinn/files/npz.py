@@ -5,6 +5,8 @@ import json
 import struct
 import warnings
 import zipfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,24 +76,39 @@ def read_object_and_probe(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write_npz(path: Path, scan: Scan) -> None:
-    """Write a scan as counts; whole numbers are stored as integers, and the file says what it holds."""
+    """Write a scan as counts; whole numbers are stored as integers, and the file says what it holds.
+
+    Of a part of a scan, ``frame_numbers`` says which frames of the whole one it has.
+    """
+    write_npz_files({path: scan})
+
+
+def write_npz_files(scans: Mapping[Path, Scan]) -> None:
+    """:func:`write_npz` for several files: none gets its final name before all are written."""
+    with ExitStack() as stack:
+        for path, scan in scans.items():
+            with stack.enter_context(writing(path)).open("wb") as stream:
+                np.savez_compressed(stream, **_arrays(scan))  # type: ignore[arg-type]
+
+
+def _arrays(scan: Scan) -> dict[str, NDArray[Any]]:
     counts = scan.counts
     if counts.dtype.kind == "f" and float(counts.max()) < 2**32 and bool((counts == np.rint(counts)).all()):
         counts = counts.astype(np.uint16 if counts.max() < 2**16 else np.uint32)
     metadata = {"measurement": "counts", "pixel_size_m": scan.pixel_size_m}
-    arrays = {
+    optional = {
+        "objectGuess": scan.object,
+        "bad_pixels": None if scan.good_pixels is None else ~scan.good_pixels,
+        "frame_numbers": scan.frame_numbers,
+    }
+    return {
         "diffraction": counts,
         "ycoords": scan.positions[:, 0],
         "xcoords": scan.positions[:, 1],
         "probeGuess": scan.probe,
         "_metadata": np.array(json.dumps({key: value for key, value in metadata.items() if value is not None})),
+        **{key: array for key, array in optional.items() if array is not None},
     }
-    if scan.object is not None:
-        arrays["objectGuess"] = scan.object
-    if scan.good_pixels is not None:
-        arrays["bad_pixels"] = ~scan.good_pixels
-    with writing(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:

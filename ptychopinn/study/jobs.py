@@ -163,7 +163,7 @@ def _network(dose: float, view: str, gridsize: int, model: str) -> tuple[str, st
 
 def _simulate(design: StudyDesign, dose: float) -> Job:
     name = job_name("simulate", dose)
-    arguments = [_out(name, "scan.npz"), "--nphotons", f"{dose:g}", "--seed", str(design.simulation_seed)]
+    arguments = [_out(name, "scan.npz"), "--nphotons", f"{dose:.10g}", "--seed", str(design.simulation_seed)]
     if design.base in EMBEDDED:
         arguments += ["--object", design.base, "--object-size", str(design.object_size), "--N", str(design.N)]
         arguments += ["--probe-radius", f"{design.radius:g}", "--probe-curvature", f"{design.probe_curvature:g}"]
@@ -233,4 +233,5 @@ def _compare(design: StudyDesign, dose: float, view: str, split: str, gridsize: 
 
 def _assigned(settings: Mapping[str, Any]) -> list[str]:
     """Settings as the command line takes them."""
-    return [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+    return [part for name, text in texts.items() for part in ("--set", f"{name}={text}")]
