@@ -81,7 +81,7 @@ class StudyDesign(Section):
     )
     split_axis: Literal["y", "x"] = Field("y", description="along which train and test lie side by side")
     split_gap: float | None = Field(None, gt=0, description="px between them; None: the lit width of the probe")
-    n_images: int | None = Field(None, ge=1, description="frames drawn from a view; None: all")
+    n_subsample: int | None = Field(None, ge=1, description="frames drawn from a view; None: all")
     simulation_seed: int = Field(42, ge=0, le=2**31 - 1, description="of object, positions and noise")
     grouping_seed: int = Field(123, ge=0, le=2**31 - 1, description="of groups, weights and batches")
     subsampling_seed: int = Field(456, ge=0, le=2**31 - 1, description="of the frames drawn from a view")

@@ -1,6 +1,7 @@
 """The jobs of a study: one command each, with the files it reads and writes and the jobs it waits for."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -139,6 +140,12 @@ def select(
     return tuple(job for job in jobs if job.name in chosen)
 
 
+def summary(jobs: Sequence[Job]) -> str:
+    """``51 jobs: 3 simulate, 6 overlap, ...``."""
+    counts = Counter(job.stage for job in jobs)
+    return f"{len(jobs)} jobs: " + ", ".join(f"{counts[stage]} {stage}" for stage in STAGES if counts[stage])
+
+
 def job_name(stage: str, dose: float, *parts: str) -> str:
     """``train-1e3-dense-gs2``."""
     return "-".join((stage, dose_name(dose), *parts))
@@ -183,10 +190,10 @@ def _overlap(design: StudyDesign, dose: float, view: str) -> Job:
     name = job_name("overlap", dose, view)
     maker = job_name("simulate", dose)
     scans = tuple(_out(maker, f"scan_{split}.npz") for split in SPLITS)
-    settings: dict[str, Any] = {"overlap": design.views[view], "subsample_seed": design.subsampling_seed}
-    settings["neighbor_count"] = design.neighbor_count
-    if design.n_images is not None:
-        settings["s_img"] = design.n_images
+    settings: dict[str, Any] = {"overlap": design.views[view], "gridsize": design.gridsizes_of(view)[-1]}
+    settings |= {"neighbor_count": design.neighbor_count, "seed": design.grouping_seed}
+    if design.n_subsample is not None:
+        settings |= {"n_subsample": design.n_subsample, "subsample_seed": design.subsampling_seed}
     arguments = (*scans, "--out", _out(name), *_assigned(settings))
     outputs = (*(_out(name, f"scan_{split}.npz") for split in SPLITS), _out(name, "metrics_bundle.json"))
     return Job(name, "overlap", dose, view, None, None, None, arguments, scans, outputs, (maker,))

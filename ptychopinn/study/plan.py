@@ -1,7 +1,6 @@
 """The folder of a study, and what is to be done in it, as a table."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import check_folder, write_json, write_provenance
 from ptychopinn.study.design import EMBEDDED, PRESETS, StudyDesign, combined, read_design
-from ptychopinn.study.jobs import STAGES, Job
+from ptychopinn.study.jobs import Job
 
 DESIGN = "design.json"
 
@@ -93,12 +92,6 @@ def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-
-
-def summary(jobs: Sequence[Job]) -> str:
-    """``51 jobs: 3 simulate, 6 overlap, ...``."""
-    counts = Counter(job.stage for job in jobs)
-    return f"{len(jobs)} jobs: " + ", ".join(f"{counts[stage]} {stage}" for stage in STAGES if counts[stage])
 
 
 def _text(design: StudyDesign, name: str) -> str:
