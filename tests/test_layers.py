@@ -47,6 +47,7 @@ LAYERS = (
     "figures",
     "figures_compare",
     "jobs",
+    "jobs_simulate",
     "jobs_compare",
     "jobs_simulate",
     "demo",

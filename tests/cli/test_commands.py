@@ -127,6 +127,17 @@ def test_debug_shows_the_traceback(workplace: Path) -> None:
     assert done.returncode != 0
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    runs = [[sys.executable, "-m", name, "--help"] for name in ("ptychopinn", "ptychopinn.cli.app")]
+    package, app_file = (subprocess.run(run, capture_output=True, text=True, timeout=120) for run in runs)
+    assert (package.returncode, package.stderr) == (0, "")
+    assert package.stdout == app_file.stdout
+    assert package.stdout.startswith("Usage: ptychopinn ")
+    wrong = subprocess.run([*runs[0][:-1], "trian"], capture_output=True, text=True, timeout=120)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "ptychopinn: trian: no such command. Did you mean 'train'?\n"
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS, "config init", "config validate", "config schema"])
 def test_help_fits_one_screen_and_ends_with_an_example(command: str) -> None:
     line = [sys.executable, "-m", "ptychopinn.cli.app", *command.split(), "--help"]
