@@ -109,6 +109,15 @@ def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> N
         )
 
 
+def check_neighbor_count(neighbor_count: int, channels: int) -> None:
+    """Refuse fewer neighbours to choose from than a group of C ``channels`` has beside its seed."""
+    if neighbor_count < channels - 1:
+        raise PtychoError(
+            f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
+            f"{channels - 1} neighbours of its seed."
+        )
+
+
 def choose_frames(count: int, n_subsample: int, seed: int = 0, sequential: bool = False) -> Indices:
     """Draw frames of a scan to use, in ascending order.
 
@@ -163,11 +172,7 @@ def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups:
             f"n_groups: {n_groups} groups asked of {seeds} frames need a choice of neighbours, but neighbor_count "
             f"{neighbor_count} allows one group per frame; ask for at most {seeds}, or for neighbor_count {channels}."
         )
-    if neighbor_count < channels - 1:
-        raise PtychoError(
-            f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
-            f"{channels - 1} neighbours of its seed."
-        )
+    check_neighbor_count(neighbor_count, channels)
     if count <= neighbor_count:
         raise PtychoError(
             f"neighbor_count: {neighbor_count} neighbours asked of a scan of {count} frames; "

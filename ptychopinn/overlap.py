@@ -4,7 +4,7 @@ The probe is taken for a disc of diameter D. Two discs at a distance d share the
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.grouping import draw_groups, nearest, usual_neighbor_count
+from ptychopinn.grouping import draw_groups, nearest
 
 Positions = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -139,7 +139,7 @@ def measure(
     diameter: float,
     neighbors: int = 6,
     gridsize: int = 1,
-    neighbor_count: int | None = None,
+    neighbor_count: int = 7,
     n_groups: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -150,49 +150,39 @@ def measure(
         diameter: D, pixels.
         neighbors: K of the metrics between images and between groups.
         gridsize: groups of gridsize^2 frames are drawn as a training draws them; with 1 there are none.
-        neighbor_count: frames a group may choose from; within a quarter of D when None.
+        neighbor_count: frames a group may choose from.
         n_groups: how many; one per frame when None.
         seed: of the draw.
 
     Returns:
-        ``n_frames``, ``n_positions``, the three metrics (None where there is nothing to measure), ``neighbor_count``
-        and ``n_groups`` of the groups, and ``notes`` that say why something is None.
-
-    Raises:
-        PtychoError: when groups of this gridsize need more neighbours, whatever the scan.
+        ``n_frames``, ``n_positions``, the three metrics, each None where there is nothing to measure, the
+        ``neighbor_count`` and ``n_groups`` of the groups, and ``notes`` that say why something is None.
     """
-    if neighbor_count is not None and neighbor_count < gridsize**2 - 1:
-        raise PtychoError(
-            f"neighbor_count: {neighbor_count} given, but a group of {gridsize**2} frames needs at least "
-            f"{gridsize**2 - 1} neighbours of its seed."
-        )
-    images = image_overlap(positions, diameter, neighbors)
-    found: dict[str, Any] = {
-        "n_frames": len(positions),
-        "n_positions": len(np.unique(positions, axis=0)),
-        "metric_1_group": None,
-        "metric_2_image": None if images is None else vars(images),
-        "metric_3_group_to_group": None,
-        "neighbor_count": None,
-        "n_groups": None,
-        "notes": [] if images is not None else ["one position has no neighbours"],
-    }
+    notes: list[str] = []
+    different = len(np.unique(positions, axis=0))
+    images, within, between, groups = image_overlap(positions, diameter, neighbors), None, None, None
+    if images is None:
+        notes.append(f"{len(positions)} frames at one position have no neighbours")
     if gridsize == 1:
-        found["notes"].append("gridsize 1 has no groups")
-        return found
-    wanted = usual_neighbor_count(positions, gridsize, diameter) if neighbor_count is None else neighbor_count
-    try:
-        groups = draw_groups(positions, gridsize, wanted, n_groups, seed)
-    except PtychoError as error:
-        found["notes"].append(str(error))
-        return found
-    between = group_to_group_overlap(positions, groups, diameter, neighbors)
-    return found | {
-        "metric_1_group": vars(group_overlap(positions, groups, diameter)),
-        "metric_3_group_to_group": None if between is None else vars(between),
-        "neighbor_count": wanted,
-        "n_groups": len(groups),
-        "notes": found["notes"] + (["one group has no neighbours"] if between is None else []),
+        notes.append("gridsize 1 has no groups")
+    else:
+        try:
+            groups = draw_groups(positions, gridsize, neighbor_count, n_groups, seed)
+        except PtychoError as error:
+            notes.append(str(error))
+    if groups is not None:
+        within = group_overlap(positions, groups, diameter)
+        between = group_to_group_overlap(positions, groups, diameter, neighbors)
+        if between is None:
+            notes.append("one group has no neighbours")
+    metrics = {"metric_1_group": within, "metric_2_image": images, "metric_3_group_to_group": between}
+    return {
+        "n_frames": len(positions),
+        "n_positions": different,
+        **{name: None if found is None else asdict(found) for name, found in metrics.items()},
+        "neighbor_count": None if groups is None else neighbor_count,
+        "n_groups": None if groups is None else len(groups),
+        "notes": notes,
     }
 
 

@@ -1,7 +1,7 @@
 """``ptychopinn study``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,8 @@ Folder = Annotated[Path, typer.Argument(help="folder of a study")]
 Preset = Annotated[str | None, typer.Option(help="reference, or quick: 12 minutes on 2 cores [default: reference]")]
 Design = Annotated[Path | None, typer.Option("--design", help="JSON file of a design")]
 Assigned = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a field of the design, such as train.nepochs=20")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="a field of the design, such as train.nepochs=20"),
 ]
 Dose = Annotated[list[float] | None, typer.Option(help="only this dose, and what it needs; may be repeated")]
 View = Annotated[list[str] | None, typer.Option(help="only this view: baseline, dense, sparse; may be repeated")]
@@ -109,5 +110,5 @@ def report(folder: Folder) -> None:
     typer.echo(commands.report(folder))
 
 
-def _filters(*values: list[Any] | None) -> dict[Literal["doses", "views", "splits", "stages", "gridsizes"], list[Any]]:
+def _filters(*values: list[Any] | None) -> dict[str, list[Any]]:
     return dict(zip(("doses", "views", "splits", "stages", "gridsizes"), (each or [] for each in values), strict=True))

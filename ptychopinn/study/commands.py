@@ -14,7 +14,7 @@ from ptychopinn.study.plan import begin, chosen_design, known_design, stored_des
 from ptychopinn.study.positions import counts_line, impossible_jobs, places_of
 from ptychopinn.study.records import state_of
 from ptychopinn.study.report import write_report
-from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest
+from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
 from ptychopinn.study.snakefile import write_snakefile
 
 
@@ -64,8 +64,10 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
             begin(folder, work.design)
             write_snakefile(folder, work.design, possible)
             if asked.allow_missing:
-                skipped = [Outcome(job, "skipped", work.impossible[job.name]) for job in work.jobs if job not in possible]
-                write_manifest(folder, skipped, allow_missing=True)
+                skipped = [
+                    Outcome(job, "skipped", work.impossible[job.name]) for job in work.jobs if job not in possible
+                ]
+                write_skips(folder, skipped)
     return "\n".join(lines + [f"{name}: {reason}" for name, reason in work.impossible.items()])
 
 
@@ -85,7 +87,9 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
         begin(folder, work.design)
         report(f"{summary(possible)}; {work.frames}")
         outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
-        manifest = write_manifest(folder, outcomes, asked.allow_missing)
+        manifest = write_manifest(folder, outcomes)
+        if asked.allow_missing:
+            write_skips(folder, outcomes)
         counts = f"{manifest['n_success']} done, {manifest['n_failed']} failed, {manifest['n_skipped']} skipped"
         page = write_report(folder, work.design)
     if manifest["n_failed"]:
@@ -136,7 +140,9 @@ def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:
     """The jobs that can be; all must be unless what is missing may be left out."""
     if work.impossible and not allow_missing:
         name, reason = next(iter(work.impossible.items()))
-        raise PtychoError(f"{name}: {reason.rstrip('.')}; change the design, or --allow-missing to leave such jobs out.")
+        raise PtychoError(
+            f"{name}: {reason.rstrip('.')}; change the design, or --allow-missing to leave such jobs out."
+        )
     return tuple(job for job in work.jobs if job.name not in work.impossible)
 
 

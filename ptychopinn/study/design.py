@@ -23,7 +23,7 @@ EMBEDDED: Final = ("lines", "siemens")
 """Objects that need no file."""
 
 PROBE_RADIUS: Final = 0.3
-"""Radius of the embedded probe, in frame edges: the widest whose frames still outnumber the unknowns under it by 1.7."""
+"""Radius of the embedded probe, in frame edges: a frame then has 1.8 numbers per unknown under the probe."""
 
 OWN: Final = MappingProxyType(
     {

@@ -150,8 +150,8 @@ def _stop_left_over(folder: Path, job: Job, descriptor: int) -> None:
     """End the command of a study that died; its lock proves that it is still the process that was noted."""
     record = read_record(folder, job)
     study, command = record.get("study_pid"), record.get("pid")
-    orphan = record.get("host") == platform.node() and isinstance(command, int) and not _is_alive(study)
-    if orphan:
+    orphan = record.get("host") == platform.node() and not _is_alive(study)
+    if orphan and isinstance(command, int):
         with suppress(ProcessLookupError):
             os.killpg(command, signal.SIGKILL)
     # Without one, somebody may only be looking.

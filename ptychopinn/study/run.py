@@ -107,7 +107,9 @@ def run_jobs(
     study = _Study(folder, threads_per_job(parallel))
     by_name = {job.name: job for job in jobs}
     outcomes: dict[str, Outcome] = {
-        name: Outcome(by_name[name], "skipped", reason) for name, reason in (impossible or {}).items() if name in by_name
+        name: Outcome(by_name[name], "skipped", reason)
+        for name, reason in (impossible or {}).items()
+        if name in by_name
     }
     sorter = TopologicalSorter({job.name: [name for name in job.needs if name in by_name] for job in jobs})
     sorter.prepare()
@@ -139,12 +141,11 @@ def run_one(folder: Path, job: Job) -> Outcome:
     return outcome
 
 
-def write_manifest(folder: Path, outcomes: Sequence[Outcome], allow_missing: bool = False) -> dict[str, Any]:
-    """Write ``manifest.json``, and with ``allow_missing`` ``skip_summary.json``; returns the manifest."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+def write_manifest(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Write ``manifest.json``: how the jobs of a run ended; returns what was written."""
     counts = {status: sum(each.status == status for each in outcomes) for status in ("done", "failed", "skipped")}
     manifest = {
-        "timestamp": now,
+        "timestamp": _now(),
         "n_success": counts["done"],
         "n_failed": counts["failed"],
         "n_skipped": counts["skipped"],
@@ -155,20 +156,27 @@ def write_manifest(folder: Path, outcomes: Sequence[Outcome], allow_missing: boo
         ],
     }
     write_json(folder / MANIFEST, manifest)
-    if allow_missing:
-        skipped = [
-            {
-                "job": each.job.name,
-                "dose": each.job.dose,
-                "view": each.job.view,
-                "split": each.job.split,
-                "reason": each.reason,
-            }
-            for each in outcomes
-            if each.status == "skipped"
-        ]
-        write_json(folder / SKIPPED, {"timestamp": now, "skipped": skipped, "count": len(skipped)})
     return manifest
+
+
+def write_skips(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write ``skip_summary.json``: the jobs that were left out, and why."""
+    skipped = [
+        {
+            "job": each.job.name,
+            "dose": each.job.dose,
+            "view": each.job.view,
+            "split": each.job.split,
+            "reason": each.reason,
+        }
+        for each in outcomes
+        if each.status == "skipped"
+    ]
+    write_json(folder / SKIPPED, {"timestamp": _now(), "skipped": skipped, "count": len(skipped)})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
@@ -200,7 +208,7 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
     clear_results(folder, job)
     about: dict[str, Any] = {
         "inputs": inputs,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": _now(),
         "host": platform.node(),
         "study_pid": os.getpid(),
         "threads": study.threads,

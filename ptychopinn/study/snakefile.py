@@ -26,7 +26,7 @@ def write_snakefile(folder: Path, design: StudyDesign, jobs: Sequence[Job]) -> P
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptychopinn.study", "."),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
