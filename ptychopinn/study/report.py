@@ -188,6 +188,7 @@ def _timings(results: Results) -> list[dict[str, Any]]:
         records = [results.records[job.name] for job in results.jobs if job.stage == stage]
         seconds = [float(record["seconds"]) for record in records if "seconds" in record]
         if seconds:
+            cpu = sum(float(record.get("cpu_seconds", 0)) for record in records)
             peak = max(float(record.get("peak_memory_gib", 0)) for record in records)
             lines.append(
                 {
@@ -196,6 +197,7 @@ def _timings(results: Results) -> list[dict[str, Any]]:
                     "total": f"{sum(seconds):.0f}",
                     "mean": f"{sum(seconds) / len(seconds):.1f}",
                     "longest": f"{max(seconds):.1f}",
+                    "cpu": f"{cpu:.0f}",
                     "memory": f"{peak:.2f}",
                 }
             )

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -228,10 +229,12 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
             start_new_session=True,
         )
         write_record(folder, job, {**about, "status": "running", "pid": process.pid})
-        code, peak = _watch(process, study.stop)
+        code, usage = _watch(process, study.stop)
     seconds = time.monotonic() - began
     del about["host"], about["study_pid"]
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     about |= {"exit_code": code, "seconds": seconds, "peak_memory_gib": peak / 2**30}
+    about["cpu_seconds"] = usage.ru_utime + usage.ru_stime
     if study.stop.is_set() and code:
         write_record(folder, job, {**about, "status": "interrupted"})
         return Outcome(job, "interrupted", seconds=seconds)
@@ -243,14 +246,14 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
     return Outcome(job, "done", seconds=seconds)
 
 
-def _watch(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, int]:
-    """Exit code and peak resident bytes of a process; it is told to end once ``stop`` is set."""
+def _watch(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, resource.struct_rusage]:
+    """Exit code of a process and what it used; it is told to end once ``stop`` is set."""
     told, limit = False, 0.0
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            return process.returncode, usage
         if stop.wait(GLANCE) and not told:
             told, limit = True, time.monotonic() + PATIENCE
             _signal_group(process.pid, signal.SIGTERM)
