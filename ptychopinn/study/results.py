@@ -90,10 +90,10 @@ def images_of(folder: Path, job: Job, design: StudyDesign) -> tuple[dict[str, An
 
 
 def best_arms(rows: Sequence[Row], metric: str) -> set[str]:
-    """The arms with the best value of a metric; none where no direction is better."""
+    """The arms with the best value of a metric; none where no direction is better, or all are equal."""
     low, high = metric.endswith(LOW), metric.endswith(HIGH)
     values = {row.arm: float(value) for row in rows if isinstance(value := row.values.get(metric), float)}
-    if len(values) < 2 or not (low or high):
+    if len(set(values.values())) < 2 or not (low or high):
         return set()
     best = min(values.values()) if low else max(values.values())
     return {arm for arm, value in values.items() if value == best}
