@@ -48,7 +48,9 @@ def test_a_shift_moves_a_smooth_probe_by_as_much(size):
     grid = torch.arange(wide, dtype=torch.float64) - wide // 2
 
     def gaussian(y, x):
-        return torch.exp(-(((grid - y)[:, None] ** 2 + (grid - x)[None, :] ** 2) / (size / 2) ** 2)).to(torch.complex128)
+        return torch.exp(-(((grid - y)[:, None] ** 2 + (grid - x)[None, :] ** 2) / (size / 2) ** 2)).to(
+            torch.complex128
+        )
 
     moved = shift_probe(gaussian(0, 0)[None], torch.tensor([[0.6, -0.35]], dtype=torch.float64))
     torch.testing.assert_close(moved[0, 0], gaussian(0.6, -0.35), rtol=0, atol=1e-6)
