@@ -118,15 +118,6 @@ def check_neighbor_count(neighbor_count: int, channels: int) -> None:
         )
 
 
-def check_neighbor_count(neighbor_count: int, channels: int) -> None:
-    """Refuse fewer neighbours to choose from than a group of C ``channels`` has beside its seed."""
-    if neighbor_count < channels - 1:
-        raise PtychoError(
-            f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
-            f"{channels - 1} neighbours of its seed."
-        )
-
-
 def choose_frames(count: int, n_subsample: int, seed: int = 0, sequential: bool = False) -> Indices:
     """Draw frames of a scan to use, in ascending order.
 
