@@ -79,13 +79,14 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the table and stop")] = False,
     allow_missing: AllowMissing = False,
     update: Update = False,
+    redo: Annotated[bool, typer.Option("--redo", help="again, though finished: the jobs the filters ask for")] = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Run a study, or go on with it: jobs that are finished and whose inputs did not change are kept."""
     from ptychopinn.study import commands
 
     filters = _filters(dose, view, split, stage, gridsize)
-    asked = commands.Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update)
+    asked = commands.Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update, redo)
     if job is not None:
         typer.echo(commands.run_named(out, job))
     elif dry_run:

@@ -9,10 +9,10 @@ from typing import Any
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.folder import filling
 from ptychopinn.study.design import StudyDesign
-from ptychopinn.study.jobs import Job, find, jobs_of, select, summary
+from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
 from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
 from ptychopinn.study.positions import counts_line, impossible_jobs, places_of
-from ptychopinn.study.records import state_of
+from ptychopinn.study.records import forget, state_of
 from ptychopinn.study.report import write_report
 from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
 from ptychopinn.study.snakefile import write_snakefile
@@ -26,9 +26,10 @@ class Asked:
         preset: name of a design.
         design: file of one.
         assigned: fields of the design by name, ``train.nepochs`` inside ``train``.
-        filters: arguments of :func:`ptychopinn.study.jobs.select`.
+        filters: arguments of :func:`ptychopinn.study.jobs.matching`.
         allow_missing: leave out what cannot be.
         update: let the design replace that of the folder.
+        redo: run the jobs that the filters ask for again, also those that are finished.
     """
 
     preset: str | None = None
@@ -37,13 +38,15 @@ class Asked:
     filters: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     allow_missing: bool = False
     update: bool = False
+    redo: bool = False
 
 
 @dataclass(frozen=True)
 class _Work:
-    """A checked call: the design, the jobs it asks for, those that cannot be, and the frames of the views."""
+    """A checked call: the design, the jobs it asks for, with what these need, what cannot be, frames of the views."""
 
     design: StudyDesign
+    asked: tuple[Job, ...]
     jobs: tuple[Job, ...]
     impossible: Mapping[str, str]
     frames: str
@@ -86,6 +89,8 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
     with filling(folder, "study", keep=True):
         begin(folder, work.design)
         report(f"{summary(possible)}; {work.frames}")
+        for job in work.asked if asked.redo else ():
+            forget(folder, job)
         outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
         manifest = write_manifest(folder, outcomes)
         if asked.allow_missing:
@@ -128,12 +133,12 @@ def _work(folder: Path | None, asked: Asked) -> _Work:
     given = chosen_design(asked.preset, asked.design, asked.assigned)
     design = known_design(folder, given, asked.update)
     everything = jobs_of(design)
-    jobs = select(everything, design, **asked.filters)
+    chosen = matching(everything, design, **asked.filters)
+    jobs = with_needs(everything, chosen)
     places = places_of(design)
     reasons = impossible_jobs(design, everything, places)
-    return _Work(
-        design, jobs, {job.name: reasons[job.name] for job in jobs if job.name in reasons}, counts_line(places)
-    )
+    impossible = {job.name: reasons[job.name] for job in jobs if job.name in reasons}
+    return _Work(design, chosen, jobs, impossible, counts_line(places))
 
 
 def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:

@@ -92,7 +92,7 @@ def find(jobs: Sequence[Job], name: str) -> Job:
     return found
 
 
-def select(
+def matching(
     jobs: Sequence[Job],
     design: StudyDesign,
     doses: Sequence[float] = (),
@@ -101,7 +101,7 @@ def select(
     stages: Sequence[str] = (),
     gridsizes: Sequence[int] = (),
 ) -> tuple[Job, ...]:
-    """The jobs that every given filter asks for, and those that they need, in order.
+    """The jobs that every given filter asks for, in order.
 
     Args:
         jobs: to choose from.
@@ -127,17 +127,21 @@ def select(
             if value not in there:
                 listed = ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in there)
                 raise PtychoError(f"--{name} {shortened(str(value))}: not in the design; {listed} are.")
-    chosen = {
-        job.name
-        for job in jobs
-        if all(not wanted or getattr(job, name) in wanted for name, (wanted, _) in asked.items())
-    }
-    if not chosen:
+    found = tuple(
+        job for job in jobs if all(not wanted or getattr(job, name) in wanted for name, (wanted, _) in asked.items())
+    )
+    if not found:
         raise PtychoError("study: no job has all of the asked properties; give fewer filters.")
+    return found
+
+
+def with_needs(jobs: Sequence[Job], chosen: Sequence[Job]) -> tuple[Job, ...]:
+    """Some of the jobs, and those that they need, in order."""
+    names = {job.name for job in chosen}
     for job in reversed(jobs):
-        if job.name in chosen:
-            chosen.update(job.needs)
-    return tuple(job for job in jobs if job.name in chosen)
+        if job.name in names:
+            names.update(job.needs)
+    return tuple(job for job in jobs if job.name in names)
 
 
 def summary(jobs: Sequence[Job]) -> str:

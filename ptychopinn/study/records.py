@@ -173,6 +173,11 @@ def _is_alive(pid: Any) -> bool:
     return True
 
 
+def forget(folder: Path, job: Job) -> None:
+    """Let a job count as not begun."""
+    (folder / job.folder / RECORD).unlink(missing_ok=True)
+
+
 def clear_results(folder: Path, job: Job) -> None:
     """Remove what an earlier try of a job left; nothing outside its own folder."""
     shutil.rmtree(folder / job.out, ignore_errors=True)

@@ -117,6 +117,9 @@ def test_a_failed_job_does_not_stop_the_others_and_makes_the_exit_code_1(tmp_pat
     assert "simulate-1e30" in (tmp_path / "study/report.html").read_text()
     done = call(tmp_path, "study run --out study --job simulate-1e4")
     assert (done.exit_code, done.stdout) == (0, "simulate-1e4: kept\n")
+    done = call(tmp_path, "study run --out study --dose 1e4 --stage simulate --redo")
+    assert done.exit_code == 0
+    assert "simulate-1e4: done in" in done.stdout
     done = call(tmp_path, "study run --out study --job simulate-1e30")
     assert done.exit_code == 1
     assert "simulate-1e30: " in done.stderr

@@ -8,7 +8,7 @@ from typer.main import get_command
 from ptychopinn.cli.app import app
 from ptychopinn.errors import PtychoError
 from ptychopinn.study.design import StudyDesign
-from ptychopinn.study.jobs import STAGES, Job, find, jobs_of, select, summary
+from ptychopinn.study.jobs import STAGES, Job, find, jobs_of, matching, summary, with_needs
 
 DOSES = (1e3, 1e4, 1e5)
 REFERENCE = StudyDesign()
@@ -97,11 +97,15 @@ def test_every_gridsize_above_the_smallest_has_networks_and_comparisons():
 
 
 def names(**filters) -> list[str]:
-    return [job.name for job in select(JOBS, REFERENCE, **filters)]
+    return [job.name for job in with_needs(JOBS, matching(JOBS, REFERENCE, **filters))]
 
 
 def test_no_filter_is_everything():
     assert len(names()) == 51
+
+
+def test_only_what_is_asked_matches():
+    assert len(matching(JOBS, REFERENCE, stages=["compare"], doses=[1e3])) == 4
 
 
 def test_filters_bring_what_the_jobs_need():
@@ -126,7 +130,7 @@ def test_filters_bring_what_the_jobs_need():
     ],
 )
 def test_filters(filters, counts):
-    assert Counter(job.stage for job in select(JOBS, REFERENCE, **filters)) == counts
+    assert Counter(name.partition("-")[0] for name in names(**filters)) == counts
 
 
 @pytest.mark.parametrize(
