@@ -125,11 +125,16 @@ def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
     """Titles and data addresses of all pictures, as fine as the limit allows."""
     if not results.rows:
         return []
-    pictures: list[tuple[str, bytes]] = []
+    pictures, finest = [], float(DPI[0])
     for dpi in DPI:
+        if dpi > finest:
+            continue
         pictures = [*_curves(results, dpi), *_images(folder, results, dpi)]
-        if sum(len(data) for _, data in pictures) * 4 / 3 <= LARGEST:
+        size = sum(len(data) for _, data in pictures) * 4 / 3
+        if size <= LARGEST:
             break
+        # Bytes grow with the pixels, a little slower.
+        finest = dpi * math.sqrt(LARGEST / size) * 1.05
     return [(title, "data:image/png;base64," + base64.b64encode(data).decode()) for title, data in pictures]
 
 
