@@ -12,7 +12,10 @@ from ptychopinn.cli.common import CONTEXT
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import leads
 
-COMMANDS = ("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "inspect", "config", "demo")
+COMMANDS = (
+    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
+    *("inspect", "config", "demo"),
+)
 
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.
 WrongCall: Any = typer.BadParameter.__mro__[1]
