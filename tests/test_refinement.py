@@ -139,6 +139,15 @@ def test_a_good_start_needs_fewer_epochs(tiny_scan, tiny_truth):
     assert ends[0] < ends[1]
 
 
+def test_a_start_that_is_far_off_is_treated_like_vacuum(tiny_scan, tiny_truth):
+    phase = 3 * torch.randn(tiny_truth.shape, generator=torch.Generator().manual_seed(0))
+    told: dict[str, list[str]] = {"near": [], "far": []}
+    for name, start in (("near", tiny_truth), ("far", tiny_truth * torch.polar(torch.ones_like(phase), phase))):
+        refine(tiny_scan, start, subpixel="bilinear", epochs=12, report=told[name].append)
+    near, far = (sum(line.startswith("projections") for line in lines) for lines in told.values())
+    assert near < far
+
+
 @pytest.mark.parametrize("epochs", [1, 5, 9, 25])
 def test_epochs_are_a_limit(tiny_scan, epochs):
     found = refine(tiny_scan, epochs=epochs)
