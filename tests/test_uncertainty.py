@@ -120,7 +120,7 @@ def test_nominal_intervals_hold_the_truth(nphotons):
     """50 noise draws of one scan: how often the 90 % interval of a pixel holds its true amplitude and phase."""
     positions = raster((64, 64), 32, step=3.0)
     image = random_object(64, np.random.default_rng(0))
-    scan = simulate(image, curved_disc(32, 7.0, 3.0).numpy(), positions, nphotons, interpolation="fourier")
+    scan = simulate(image, curved_disc(32, 8.0, 9.0).numpy(), positions, nphotons, interpolation="fourier")
     truth = Estimate.of(scan, image=torch.from_numpy(scan.on_canvas(image, outside=1)))
     light = Linearised(scan, truth, "fourier").light.numpy()
     lit = ndimage.binary_erosion(light > 0.3 * light.max(), iterations=2)
