@@ -72,7 +72,7 @@ def test_a_comparison_has_all_arms_of_its_cell():
     call = " ".join(job.command)
     assert "overlap-1e4-sparse/out/scan_test.npz --pinn jobs/train-1e4-sparse-gs2/" in call
     assert "--supervised jobs/train-1e4-baseline-gs1-supervised/" in call
-    assert "--iterative jobs/baseline-1e4-sparse-test/out --refine --sigma 1 " in call
+    assert "--iterative jobs/baseline-1e4-sparse-test/out --refine --skip-registration --sigma 1 " in call
 
 
 def test_networks_are_trained_on_the_train_part_alone():
