@@ -24,6 +24,7 @@ LAYERS = (
     "errors",
     "physics/*",
     "config",
+    "frames",
     "scan",
     "grouping",
     "files/*",
