@@ -117,6 +117,21 @@ def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + size, shape[0]))
 
 
+def stored_dtype(counts: Counts) -> np.dtype[np.generic]:
+    """The smallest integers that hold float frames of whole numbers; otherwise what the frames are."""
+    if counts.dtype.kind != "f":
+        return counts.dtype
+    largest = 0.0
+    for block in blocks(counts.shape):
+        part = counts[block]
+        if not (part == np.rint(part)).all():
+            return counts.dtype
+        largest = max(largest, float(part.max(initial=0)))
+    if largest >= 2**32:
+        return counts.dtype
+    return np.dtype(np.uint16 if largest < 2**16 else np.uint32)
+
+
 def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None:
     """Refuse frames that are no counts; ``numbers`` says which they are.
 

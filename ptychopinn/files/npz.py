@@ -26,7 +26,7 @@ from ptychopinn.files.record import (
     scan_of,
     start_of,
 )
-from ptychopinn.frames import Counts, blocks
+from ptychopinn.frames import Counts, blocks, stored_dtype
 from ptychopinn.scan import Scan
 
 FRAME_KEYS = ("diffraction", "diff3d")
@@ -139,21 +139,6 @@ def _write_frames(archive: zipfile.ZipFile, counts: Counts) -> None:
         np.lib.format.write_array_header_2_0(stream, header)
         for block in blocks(counts.shape):
             stream.write(np.ascontiguousarray(counts[block], dtype=dtype).data)
-
-
-def stored_dtype(counts: Counts) -> np.dtype[Any]:
-    """The smallest integers that hold float frames of whole numbers; otherwise what the frames are."""
-    if counts.dtype.kind != "f":
-        return counts.dtype
-    largest = 0.0
-    for block in blocks(counts.shape):
-        part = counts[block]
-        if not (part == np.rint(part)).all():
-            return counts.dtype
-        largest = max(largest, float(part.max(initial=0)))
-    if largest >= 2**32:
-        return counts.dtype
-    return np.dtype(np.uint16 if largest < 2**16 else np.uint32)
 
 
 def _metadata_of(record: Record) -> dict[str, Any]:
