@@ -21,8 +21,15 @@ Index = slice | NDArray[np.int64] | NDArray[np.bool_]
 class Source(Protocol):
     """A stack of frames in a file."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, N, N)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the values."""
+        ...
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """Frames by number, (k,) ascending without repeats: (k, N, N)."""
@@ -84,7 +91,7 @@ class Frames:
         check_counts(block, numbers)
         return block if np.array_equal(back, np.arange(len(back))) else block[back]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[np.generic]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
         return self[slice(None)].astype(dtype or self.dtype, copy=False)
 
     def select(self, index: Index) -> Self:
@@ -93,7 +100,8 @@ class Frames:
 
     def window(self, keep: slice) -> Self:
         """The same rows and columns of every frame, not read."""
-        return replace(self, keep=tuple(slice(part.start + keep.start, part.start + keep.stop) for part in self.keep))
+        rows, columns = (slice(part.start + keep.start, part.start + keep.stop) for part in self.keep)
+        return replace(self, keep=(rows, columns))
 
 
 Counts = NDArray[np.generic] | Frames

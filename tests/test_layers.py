@@ -48,6 +48,7 @@ LAYERS = (
     "figures",
     "figures_compare",
     "jobs",
+    "jobs_files",
     "jobs_compare",
     "demo",
     "integrations/*",

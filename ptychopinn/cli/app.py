@@ -12,7 +12,19 @@ from ptychopinn.cli.common import CONTEXT
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import leads
 
-COMMANDS = ("simulate", "train", "infer", "refine", "baseline", "compare", "inspect", "config", "demo")
+COMMANDS = (
+    "simulate",
+    "train",
+    "infer",
+    "refine",
+    "baseline",
+    "compare",
+    "inspect",
+    "convert",
+    "subset",
+    "config",
+    "demo",
+)
 
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.
 WrongCall: Any = typer.BadParameter.__mro__[1]

@@ -79,6 +79,7 @@ def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int) 
     if frames is not None and positions is not None and len(positions) != frames.shape[0]:
         raise PtychoError(f"translation: {len(positions)} entries for {frames.shape[0]} frames; as many are needed.")
     probe, more = _probe(probes)
+    made_up = _text(file, f"{OWN}/made_up_geometry") or ""
     mask = file.get(f"{DETECTOR}/mask")
     return Record(
         "cxi",
@@ -89,14 +90,14 @@ def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int) 
         good_pixels=None if mask is None else _mask(hdf5.array(mask)),
         pixel_m=pixel,
         origin_m=origin,
-        energy_eV=energy,
-        distance_m=distance,
-        detector_pixel_m=detector_pixel,
-        made_up=f"{OWN}/made_up_geometry" in file,
-        metric=positions is not None and f"{OWN}/made_up_geometry" not in file,
+        energy_eV=None if "energy" in made_up else energy,
+        distance_m=None if "distance" in made_up else distance,
+        detector_pixel_m=None if made_up else detector_pixel,
+        made_up="pixel" in made_up,
+        metric=positions is not None and "pixel" not in made_up,
         near_field=_text(file, f"{OWN}/near_field"),
-        extra=extra | more | ({} if layers is None or layers.ndim == 2 or len(layers) == 1 else {"object_layers": layers}),
-        notes=notes,
+        extra=extra | more | ({"object_layers": layers} if layers is not None and _is_stack(layers) else {}),
+        notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
         absent={
             "counts": f"{ENTRY}/data_1/data: not there; frames are needed.",
             "probe": "the file holds no probe; give one by --probe FILE.",
@@ -104,6 +105,10 @@ def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int) 
         },
         frames_key=f"{ENTRY}/data_1/data",
     )
+
+
+def _is_stack(layers: Array) -> bool:
+    return layers.ndim == 3 and len(layers) > 1
 
 
 def _first(file: h5py.File, *names: str) -> h5py.Dataset | None:
@@ -143,10 +148,16 @@ def _axes(file: h5py.File) -> tuple[tuple[float, float] | None, NDArray[np.float
     pixel = (sizes[0], sizes[1]) if sizes[0] is not None and sizes[1] is not None else None
     vectors = file.get(f"{DETECTOR}/basis_vectors")
     if vectors is None:
-        return pixel, np.array(USUAL_AXES), ("No basis_vectors: rows along -y, columns along -x; position = translation.",)
+        return (
+            pixel,
+            np.array(USUAL_AXES),
+            ("No basis_vectors: rows along -y, columns along -x; position = translation.",),
+        )
     values = hdf5.array(vectors).astype(np.float64)
     if values.shape != (3, 2) or not np.isfinite(values).all() or not (np.linalg.norm(values, axis=0) > 0).all():
-        raise PtychoError(f"{DETECTOR}/basis_vectors: shape {values.shape}; two vectors (x, y, z) as columns are needed.")
+        raise PtychoError(
+            f"{DETECTOR}/basis_vectors: shape {values.shape}; two vectors (x, y, z) as columns are needed."
+        )
     lengths = np.linalg.norm(values, axis=0)
     units = (values / lengths).T
     named = ", ".join(f"{name} along {_direction(axis)}" for name, axis in zip(("rows", "columns"), units, strict=True))
@@ -197,7 +208,7 @@ def _positions(
     if pixel is None:
         raise PtychoError(
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
-            "give --pixel-size."
+            "give --set pixel_size=METRES."
         )
     places = -translation @ axes[:, : translation.shape[1]].T
     center = [_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"]
@@ -301,8 +312,8 @@ def _write_sample(file: h5py.File, record: Record) -> None:
     for axis, name in enumerate(("height", "width")):
         file[f"{PTYCHODUS}/object_pixel_{name}_m"] = record.pixel_m[axis]
         file[f"{PTYCHODUS}/probe_pixel_{name}_m"] = record.pixel_m[axis]
-    if record.made_up:
-        file[f"{OWN}/made_up_geometry"] = 1
+    if "made_up_geometry" in record.extra:
+        file[f"{OWN}/made_up_geometry"] = str(record.extra["made_up_geometry"])
     if record.near_field is not None:
         file[f"{OWN}/near_field"] = record.near_field
 

@@ -167,9 +167,7 @@ def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset
     return found
 
 
-def stack(
-    path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False
-) -> Stack:
+def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
     """The frames of a dataset, not read.
 
     Raises:
@@ -242,9 +240,7 @@ def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
 
 def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
     """Write frames block by block, one chunk each; whole numbers as integers."""
-    dataset = group.create_dataset(
-        name, counts.shape, stored_dtype(counts), chunks=(1, *counts.shape[1:]), **OPTIONS
-    )
+    dataset = group.create_dataset(name, counts.shape, stored_dtype(counts), chunks=(1, *counts.shape[1:]), **OPTIONS)
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
     return dataset

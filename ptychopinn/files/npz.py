@@ -32,8 +32,8 @@ from ptychopinn.scan import Scan
 FRAME_KEYS = ("diffraction", "diff3d")
 
 EXPORT_KEYS = frozenset(
-    "xcoords ycoords xcoords_start ycoords_start diff3d bad_pixels probeGuess objectGuess scan_index".split()
-)
+    ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "bad_pixels", "probeGuess", "objectGuess")
+) | {"scan_index"}
 """What ptychodus 1.7 writes for training, no more and no less."""
 
 KEPT_ARRAYS = (
@@ -128,13 +128,20 @@ def write_record(path: Path, record: Record) -> None:
         if record.counts is not None:
             _write_frames(archive, record.counts)
         for key, value in arrays.items():
-            with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
+            with archive.open(_member(key), "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(value), allow_pickle=False)
+
+
+def _member(key: str) -> zipfile.ZipInfo:
+    """An entry of an archive without the time of day: equal content makes equal files."""
+    entry = zipfile.ZipInfo(f"{key}.npy")
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
 
 
 def _write_frames(archive: zipfile.ZipFile, counts: Counts) -> None:
     dtype = stored_dtype(counts)
-    with archive.open("diffraction.npy", "w", force_zip64=True) as stream:
+    with archive.open(_member("diffraction"), "w", force_zip64=True) as stream:
         header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(counts.shape)}
         np.lib.format.write_array_header_2_0(stream, header)
         for block in blocks(counts.shape):
@@ -154,7 +161,7 @@ def _metadata_of(record: Record) -> dict[str, Any]:
             "origin_m": record.origin_m,
         }
     known["near_field"] = record.near_field
-    known["extra"] = {key: value for key, value in record.extra.items() if isinstance(value, str | float | int)} or None
+    known["extra"] = _plain({key: value for key, value in record.extra.items() if key != "made_up_geometry"}) or None
     return {key: value for key, value in known.items() if value is not None}
 
 
@@ -213,7 +220,6 @@ def _record(arrays: dict[str, Array]) -> Record:
     size = metadata.get("pixel_size_m")
     pixel = None if size is None else checked_pixel("_metadata: pixel_size_m", size)
     missing = (name for name in ("ycoords", "xcoords") if name not in arrays)
-    extra = metadata.get("extra")
     return Record(
         "npz",
         counts=frames,
@@ -230,7 +236,7 @@ def _record(arrays: dict[str, Array]) -> Record:
         detector_pixel_m=_pair(metadata, "detector_pixel_m"),
         near_field=_text(metadata, "near_field"),
         partial=False,
-        extra={name: arrays[name] for name in KEPT_ARRAYS if name in arrays} | (extra if _is_plain(extra) else {}),
+        extra={name: arrays[name] for name in KEPT_ARRAYS if name in arrays} | _plain(metadata.get("extra")),
         notes=tuple(notes),
         absent={
             "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}.",
@@ -273,8 +279,11 @@ def _text(metadata: Mapping[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _is_plain(extra: Any) -> bool:
-    return isinstance(extra, dict) and all(isinstance(value, str | float | int) for value in extra.values())
+def _plain(extra: Any) -> dict[str, Any]:
+    """What other formats know, as far as it is text and numbers."""
+    if not isinstance(extra, dict):
+        return {}
+    return {key: value for key, value in extra.items() if isinstance(value, str | float | int)}
 
 
 def _frames(frames: Array, key: str, positions: NDArray[np.float64] | None) -> tuple[Array, list[str]]:

@@ -74,7 +74,7 @@ def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
     extra = _extra(file, layers, probes)
     if counts is not None and numbers is not None:
         extra["probe_position_indexes"], positions, counts = _paired(extra, positions, counts, numbers)
-    made_up = bool(file.attrs.get("made_up_geometry", False))
+    made_up = str(file.attrs.get("made_up_geometry", ""))
     return Record(
         "ptychodus-product",
         counts=counts,
@@ -84,14 +84,14 @@ def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
         good_pixels=good,
         pixel_m=pixel,
         origin_m=origin,
-        energy_eV=_number(file, "photon_energy_eV"),
-        distance_m=_number(file, "detector_object_distance_m"),
-        detector_pixel_m=_detector_pixel(file),
-        made_up=made_up,
-        metric=not made_up,
+        energy_eV=None if "energy" in made_up else _number(file, "photon_energy_eV"),
+        distance_m=None if "distance" in made_up else _number(file, "detector_object_distance_m"),
+        detector_pixel_m=None if made_up else _detector_pixel(file),
+        made_up="pixel" in made_up,
+        metric="pixel" not in made_up,
         near_field=None if file.attrs.get("far_field", True) else "far_field is false",
         extra=extra,
-        notes=(*notes, *(("Pixel size, energy and distance are placeholders, as its comments say.",) * made_up)),
+        notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
         absent={"counts": f"{RAW}/patterns: not there; the product holds no frames: give them by --frames FILE."},
         frames_key=f"{RAW}/patterns",
     )
@@ -105,7 +105,7 @@ def _attribute(item: Any, name: str) -> float:
 
 def _number(file: h5py.File, name: str) -> float:
     """A number of the file under its name of today or its older one."""
-    older = OLDER.get(name)
+    older = OLDER.get(name, name)
     value = _attribute(file, older if name not in file.attrs and older in file.attrs else name)
     if value < 0:
         raise PtychoError(f"{name}: {value:g} given; no negative number has a meaning here.")
@@ -130,7 +130,8 @@ def _places(file: h5py.File) -> NDArray[np.float64]:
     """Positions (n, 2) in metres (y, x)."""
     names = ("probe_position_y_m", "probe_position_x_m")
     found = [hdf5.find(file, name, "positions are needed") for name in names]
-    y, x = (as_column(hdf5.array(item), name) * hdf5.unit_of(item, "m", "length") for item, name in zip(found, names, strict=True))
+    columns = [as_column(hdf5.array(item), name) for item, name in zip(found, names, strict=True)]
+    y, x = (column * hdf5.unit_of(item, "m", "length") for column, item in zip(columns, found, strict=True))
     if len(y) != len(x):
         raise PtychoError(f"probe_position_x_m, probe_position_y_m: {len(x)} and {len(y)} entries; as many are needed.")
     index = hdf5.array(hdf5.find(file, "probe_position_indexes", "frame numbers are needed"))
@@ -255,8 +256,8 @@ def _write_attributes(file: h5py.File, record: Record) -> None:
             file.attrs[OLDER[name]] = value
     if "polarization" in extra:
         file.attrs["polarization"] = str(extra["polarization"])
-    if record.made_up:
-        file.attrs["made_up_geometry"] = True
+    if "made_up_geometry" in extra:
+        file.attrs["made_up_geometry"] = str(extra["made_up_geometry"])
 
 
 def _write_arrays(file: h5py.File, record: Record) -> None:

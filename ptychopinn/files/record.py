@@ -98,9 +98,11 @@ def scan_of(
         if record.positions is None:
             raise record.missing("positions", "one per frame is")
         if reason := near_field(record):
-            raise PtychoError(reason)
-        frames = _cleared(record.counts, record.good_pixels)
-        counts, notes = _counts(frames, record, measurement, nphotons)
+            raise PtychoError(
+                f"near-field data ({reason}); only far-field data can be reconstructed; should they be far-field data, "
+                "check distance, energy, detector pixel and the unit of the positions."
+            )
+        counts, notes = counts_of(record, measurement, nphotons)
         if record.probe is None:
             raise record.missing("probe", "the illumination is")
         scan = Scan(
@@ -115,16 +117,28 @@ def scan_of(
         return _one_scan(scan, record.scan_index, scan_index)
 
 
+def counts_of(
+    record: Record, measurement: str | None = None, nphotons: float | None = None
+) -> tuple[Counts, list[str]]:
+    """The frames as counts, 0 where the detector is bad, and what was assumed; see :func:`scan_of`."""
+    assert record.counts is not None
+    with np.errstate(over="ignore", invalid="ignore"):  # checked where the counts are used
+        return _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+
+
 def start_of(record: Record) -> dict[str, Array]:
     """What a simulation starts from: any of ``object``, ``probe``, ``positions``; the frames are not looked at."""
-    checks = {"object": check_object, "probe": check_probe, "positions": check_positions}
     found: dict[str, Array] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse what is not finite
-        for name, check in checks.items():
-            value = getattr(record, name)
-            if value is not None:
-                found[name] = value if name == "positions" else value.astype(np.complex64)
-                check(found[name])
+        if record.object is not None:
+            found["object"] = record.object.astype(np.complex64)
+            check_object(found["object"])
+        if record.probe is not None:
+            found["probe"] = record.probe.astype(np.complex64)
+            check_probe(found["probe"])
+        if record.positions is not None:
+            found["positions"] = record.positions
+            check_positions(record.positions)
     return found
 
 
@@ -148,7 +162,7 @@ def checked_pixel(name: str, value: Any) -> float:
 
 
 def object_pixel(
-    energy_eV: float,  # noqa: N803 - eV is the unit
+    energy_eV: float,
     distance_m: float,
     detector_pixel_m: tuple[float, float],
     shape: tuple[int, ...],
@@ -165,7 +179,7 @@ def near_field(record: Record) -> str | None:
     Frames farther apart than that cannot overlap.
     """
     if record.near_field is not None:
-        return f"near-field data ({record.near_field}); only far-field data can be reconstructed."
+        return record.near_field
     if not record.metric or record.counts is None or record.positions is None or len(record.positions) < 2:
         return None
     step = float(np.median(cKDTree(record.positions).query(record.positions, k=2)[0][:, 1]))
@@ -173,9 +187,8 @@ def near_field(record: Record) -> str | None:
     if step <= size / 2:
         return None
     return (
-        f"near-field data, or a wrong unit: neighbouring positions are {step:.3g} object pixels apart, but with this "
-        f"distance, energy and detector pixel far-field frames of {size} pixels overlap only below {size / 2:g}; "
-        "only far-field data can be reconstructed."
+        f"neighbouring positions are {step:.3g} object pixels apart, but far-field frames of {size} pixels overlap "
+        f"only below {size / 2:g}"
     )
 
 
