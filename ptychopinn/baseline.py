@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.inference import Reconstruction, common_phase, deviance_per_pixel, light_on_canvas
+from ptychopinn.inference import Reconstruction, common_phase, deviance_per_pixel
 from ptychopinn.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.reassembly import crowding, light_on_canvas
 from ptychopinn.scan import Scan, check_canvas, check_memory, reframe
 
 Report = Callable[[str], None]
@@ -49,6 +50,9 @@ BATCHES, LARGEST_BATCH = 10, 100
 
 LINES = 10
 """Lines of progress."""
+
+RESTART = 10
+"""Epochs after which the difference map begins anew from its image: older exit waves wander on noise."""
 
 POISSON = ("lsqml", "autodiff")
 """Engines that know a Poisson likelihood."""
@@ -109,16 +113,6 @@ def reconstruct(
 def usual_batch_size(frames: int, engine: str = "lsqml") -> int:
     """Frames per update: ten updates per epoch, and at most 100 frames in each; dm takes so many at once."""
     return LARGEST_BATCH if engine == "dm" else min(LARGEST_BATCH, math.ceil(frames / BATCHES))
-
-
-def crowding(scan: Scan, frames: int) -> float:
-    """How many of so many frames, drawn at random, light a pixel of the object; their updates add up there.
-
-    Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
-    """
-    intensity = probe_intensity(torch.from_numpy(scan.probe)).double()
-    probe, light = (float(i.sum() ** 2 / (i**2).sum()) for i in (intensity, light_on_canvas(scan, intensity.float())))
-    return frames * probe / light
 
 
 def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
@@ -235,7 +229,8 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
         "autodiff": _autodiff,
     }
     size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
-    options = makers[config.engine](api, config, probe, min(1.0, 1 / crowding(scan, size)))
+    crowded = size / len(scan) * crowding(scan, torch.from_numpy(scan.probe))
+    options = makers[config.engine](api, config, probe, min(1.0, 1 / crowded))
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs
     if config.engine == "dm":
@@ -272,9 +267,7 @@ def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) ->
 
 
 def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.DMOptions()
-    options.reconstructor_options.exit_wave_update_relaxation = 0.3
-    return options
+    return api.DMOptions()
 
 
 def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
@@ -300,6 +293,9 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
     loss: list[float] = []
     middle = task.probe_positions.data.detach().mean(dim=0)
     for epoch in range(1, config.epochs + 1):
+        if config.engine == "dm" and epoch % RESTART == 1:
+            # It makes the exit waves from probe and object when it counts epoch 0, and never again.
+            task.reconstructor.current_epoch = 0
         try:
             task.run(1)
             if config.refine_positions:

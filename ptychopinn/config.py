@@ -168,6 +168,18 @@ class RefinementConfig(Section):
     error_draws: int = Field(6, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
 
 
+class OverlapConfig(Section):
+    """How overlap is measured, and which frames a view of a scan keeps."""
+
+    overlap: float | None = Field(
+        None, ge=0, lt=1, description="f; a view keeps frames (1 - f) N px apart; None: any distance"
+    )
+    overlap_neighbors: int = Field(6, ge=1, description="nearest neighbours whose overlap is averaged")
+    probe_diameter_px: float | None = Field(
+        None, gt=0, description="of the discs that stand for the probe, px; None: its FWHM"
+    )
+
+
 class SimulationConfig(Section):
     """What a simulated scan looks like when no file gives object, probe or positions."""
 
@@ -193,6 +205,7 @@ class Settings(Section):
     inference: InferenceConfig = InferenceConfig()
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
+    overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
 
     def flat(self) -> dict[str, Any]:

@@ -38,6 +38,9 @@ CHUNK = 128
 KEPT_BYTES = 2**30
 """Memory up to which the fields of all frames are kept, not made anew for every product."""
 
+PRECISION = 1e-12
+"""Squared residual, relative to the first, at which a system counts as solved; float32 keeps about so much."""
+
 
 class _Chunk(NamedTuple):
     """Some frames at the image: views, patches (n, N, N), unit fields u (n, m, N, N) and fitted pixels or None."""
@@ -206,8 +209,11 @@ def solve(linear: Linearised, right: Step, iterations: int, scales: Step | None 
     found = {name: torch.zeros_like(value) for name, value in right.items()}
     rest = {name: value.clone() for name, value in right.items()}
     towards = {name: scales[name] * value for name, value in rest.items()}
-    product = dot(rest, towards)
+    product = first = dot(rest, towards)
     for _ in range(iterations):
+        # Beyond the precision of the numbers the steps would only add up what is rounded.
+        if not product > PRECISION * first:
+            break
         bent = linear.information(towards)
         curvature = dot(towards, bent)
         if not curvature > 0:

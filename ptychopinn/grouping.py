@@ -41,6 +41,20 @@ def form_groups(
         PtychoError: when K < C - 1, when there are not more than K frames, or when more groups than seeds are
             asked for and single frames, or K < C, give nothing new.
     """
+    drawn = draw_groups(positions, gridsize, neighbor_count, n_groups, seed, seeds, sequential)
+    return drawn if gridsize == 1 else _row_major(drawn, positions, gridsize)
+
+
+def draw_groups(
+    positions: NDArray[np.float64],
+    gridsize: int,
+    neighbor_count: int,
+    n_groups: int | None = None,
+    seed: int = 0,
+    seeds: Indices | None = None,
+    sequential: bool = False,
+) -> Indices:
+    """The groups of :func:`form_groups` with the seed frame first and its neighbours as they were drawn."""
     seeds = np.arange(len(positions)) if seeds is None else seeds
     channels = gridsize**2
     n_groups = len(seeds) if n_groups is None else n_groups
@@ -53,7 +67,7 @@ def form_groups(
     neighbours = nearest(positions, neighbor_count)
     order = rng.random((n_groups, neighbor_count)).argsort(axis=1)[:, : channels - 1]
     chosen = np.take_along_axis(neighbours[drawn], order, axis=1)
-    return _row_major(np.column_stack([drawn, chosen]).astype(np.int64), positions, gridsize)
+    return np.column_stack([drawn, chosen]).astype(np.int64)
 
 
 def usual_neighbor_count(positions: NDArray[np.float64], gridsize: int, diameter: float) -> int:
@@ -89,6 +103,15 @@ def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> N
         raise PtychoError(
             f"positions: a frame lies {found} pixels from the centre of its group, too far for patches of {size} "
             "pixels to overlap; use gridsize 1, a smaller neighbor_count, or check the unit of xcoords and ycoords."
+        )
+
+
+def check_neighbor_count(neighbor_count: int, channels: int) -> None:
+    """Refuse fewer neighbours to choose from than a group of C ``channels`` has beside its seed."""
+    if neighbor_count < channels - 1:
+        raise PtychoError(
+            f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
+            f"{channels - 1} neighbours of its seed."
         )
 
 
@@ -146,11 +169,7 @@ def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups:
             f"n_groups: {n_groups} groups asked of {seeds} frames need a choice of neighbours, but neighbor_count "
             f"{neighbor_count} allows one group per frame; ask for at most {seeds}, or for neighbor_count {channels}."
         )
-    if neighbor_count < channels - 1:
-        raise PtychoError(
-            f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
-            f"{channels - 1} neighbours of its seed."
-        )
+    check_neighbor_count(neighbor_count, channels)
     if count <= neighbor_count:
         raise PtychoError(
             f"neighbor_count: {neighbor_count} neighbours asked of a scan of {count} frames; "

@@ -17,10 +17,10 @@ from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.views import SubPixel, look
-from ptychopinn.reassembly import central_mask, group_phases, spread, stitch
+from ptychopinn.reassembly import central_mask, group_phases, light_on_canvas, spread, stitch
 from ptychopinn.scan import Scan, check_canvas, reframe
 
 
@@ -208,14 +208,6 @@ def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: i
             found = run.model(batch.counts.to(device), batch.offsets.to(device), light, batch.reach)[-1]
             patches[rows] = found.cpu()
     return patches
-
-
-def light_on_canvas(scan: Scan, weight: Tensor, chunk: int = 256) -> Tensor:
-    """Photons per pixel that the whole scan lays on its canvas, every frame counted once."""
-    total = torch.zeros(scan.canvas_shape, device=weight.device)
-    for places in scan.canvas_positions.to(weight.device, torch.float32).split(chunk):
-        total += place_patches(weight.expand(len(places), -1, -1), places, scan.canvas_shape)
-    return total
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

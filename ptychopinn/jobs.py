@@ -230,9 +230,8 @@ def baseline_folder(
         write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
         save_reconstruction(out, result, scan)
         epochs = range(1, len(result.loss) + 1)
-        write_table(
-            out / "loss.csv", [{"epoch": epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
-        )
+        rows = [{"epoch": epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
+        write_table(out / "loss.csv", rows)
         figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
     report(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ptychopinn import api, bundle, figures_compare, inference, training
+from ptychopinn import api, bundle, figures_compare, inference, native, training
 from ptychopinn.bundle import Run
 from ptychopinn.compare import Arm, Comparison, compare, flat
 from ptychopinn.config import Settings, read_settings
@@ -35,7 +35,9 @@ from ptychopinn.frc import half_bit
 from ptychopinn.inference import Reconstruction
 from ptychopinn.jobs import Report, reading_of
 from ptychopinn.model import Illumination
-from ptychopinn.scan import Scan
+from ptychopinn.projections import Estimate
+from ptychopinn.scan import Scan, reframe
+from ptychopinn.uncertainty import noise_bound
 
 T = TypeVar("T")
 
@@ -45,6 +47,7 @@ TABLE = (
     ("complex error", "complex_error"),
     ("phase MS-SSIM", "phase_ms_ssim"),
     ("FRC50 (1/px)", "frc50"),
+    ("efficiency", "efficiency"),
     ("deviance", "deviance_per_pixel"),
     ("seconds", "seconds_total"),
 )
@@ -57,6 +60,7 @@ class Wanted:
 
     Attributes:
         runs: trained networks by arm.
+        refine: add the image of the first network after refinement on the counts.
         images: reconstruction files by arm.
         truth: file that holds the object, if the scan does not.
         trusts_object: take the scan's own object for the truth.
@@ -69,6 +73,7 @@ class Wanted:
 
     runs: Mapping[str, Path]
     images: Mapping[str, Path]
+    refine: bool = False
     truth: Path | None = None
     trusts_object: bool = True
     register: bool = True
@@ -113,6 +118,8 @@ def compare_folder(
     if scan is not None:
         for name, (run, seconds, _) in loaded.items():
             arms.append(_predicted(name, run, seconds, scan, settings, truth is None, report))
+        if wanted.refine and arms:
+            arms.insert(1, _refined(arms[0], runs[arms[0].name], scan, settings, report))
     arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
     result = compare(
         arms,
@@ -123,7 +130,8 @@ def compare_folder(
         ramp=wanted.ramp,
         sigma=wanted.sigma,
     )
-    rows = [_row(arm, result) for arm in arms]
+    bound = None if scan is None or truth is None else _bound(scan, truth, result)
+    rows = [_row(arm, result, bound) for arm in arms]
     inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
     with filling(out, "compare", overwrite):
         given = {name: str(path) for name, path in inputs.items() if path is not None}
@@ -183,6 +191,32 @@ def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings,
     return Arm(name, result, parts, times, peak)
 
 
+def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
+    """An arm refined on the counts; its seconds and those of the refinement."""
+    seed, device = settings.training.seed, training.device_of(settings)
+    scan = inference.with_trained_probe(run, scan)
+
+    def image(part: Scan, start: Reconstruction) -> Reconstruction:
+        return native.reconstruct(part, settings.baseline, settings.refinement, seed, device, start)
+
+    result, seconds, peak = _measured(lambda: image(scan, arm.result))
+    report(f"{arm.name} refined: {seconds:.1f} s more, deviance per pixel {result.deviance:.3g}")
+    halves = None
+    if arm.halves is not None:
+        even, odd = (scan.subset(slice(first, None, 2)) for first in (0, 1))
+        halves = (image(even, arm.halves[0]), image(odd, arm.halves[1]))
+    times = {**arm.seconds, "refine": seconds, "total": arm.seconds["total"] + seconds}
+    return Arm(f"{arm.name} refined", result, halves, times, peak)
+
+
+def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
+    """Smallest squared error that photon noise allows an unbiased image of the scan, summed where arms are scored."""
+    image = reframe(truth.object, truth.origin, scan.canvas_origin, scan.canvas_shape)
+    mask = reframe(result.mask.astype(np.complex64), result.origin, scan.canvas_origin, scan.canvas_shape).real > 0
+    known = Estimate.of(scan, image=torch.from_numpy(np.where(image == 0, np.complex64(1), image)))
+    return noise_bound(scan, known, "fourier", mask)
+
+
 def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
     """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
     result, seconds, peak = _measured(lambda: inference.load_reconstruction(path))
@@ -192,7 +226,8 @@ def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
         probe = read_reconstruction(path).get("probe")
         light = Illumination.of(scan if probe is None else replace(scan, probe=probe.astype(np.complex64)))
         image = torch.from_numpy(result.object)
-        result = replace(result, deviance=inference.deviance_per_pixel(image, result.origin, scan, light))
+        deviance = inference.deviance_per_pixel(image, result.origin, scan, light, result.subpixel)
+        result = replace(result, deviance=deviance)
     folder = path if path.is_dir() else path.parent
     made = read_provenance(folder).get("seconds", {}) if (folder / PROVENANCE).is_file() else {}
     spent = sum(float(value) for value in made.values())
@@ -213,11 +248,15 @@ def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
     return result, seconds, peak
 
 
-def _row(arm: Arm, result: Comparison) -> dict[str, Any]:
+def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
     """One arm as flat values; None where there is nothing to say."""
     row: dict[str, Any] = {"arm": arm.name}
     if arm.name in result.scores:
         row |= flat(result.scores[arm.name])
+    if bound is not None:
+        error = result.aligned[arm.name][result.mask] - result.aligned["truth"][result.mask]
+        squared = float(np.square(abs(error.astype(np.complex128))).sum())
+        row |= {"squared_error": squared, "noise_bound": bound, "efficiency": bound / squared if squared else None}
     removed = result.removed.get(arm.name)
     if removed is not None:
         row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}

@@ -9,9 +9,10 @@ import torch
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.inference import Reconstruction, common_phase, deviance_per_pixel, light_on_canvas
+from ptychopinn.inference import Reconstruction, common_phase, deviance_per_pixel
 from ptychopinn.model import Illumination
 from ptychopinn.physics.probe import probe_intensity, probe_power
+from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.refinement import Refined, refine
 from ptychopinn.scan import Scan, check_canvas, reframe
 

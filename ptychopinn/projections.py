@@ -90,6 +90,7 @@ class Projections:
         self._velocity = torch.zeros_like(estimate.image)
         self._mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
         self._photons = float(probe_power(estimate.probe).sum())
+        self._middle = estimate.positions.mean(dim=0)
 
     def epoch(self, batch: int) -> float:
         """Pass once over all frames, ``batch`` at a time.
@@ -101,6 +102,9 @@ class Projections:
         moved = 0.0
         for index in np.array_split(self._rng.permutation(len(self.scan)), batches):
             moved += self._step(index)
+        if "positions" in self.unknowns:
+            # A common move is one of the image, too.
+            self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
         return moved / (len(self.scan) * self.scan.N**2)
 
     def _step(self, index: np.ndarray) -> float:

@@ -9,6 +9,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.scan import Scan
 
 LINKS = 16
 """Overlapping partners that each group is compared with."""
@@ -54,6 +56,39 @@ def normalise(total: Tensor, coverage: Tensor) -> Tensor:
     """Divide a weighted sum by its weights; 0 where the weights vanish."""
     floor = torch.finfo(coverage.dtype).tiny
     return torch.where(coverage > floor, total / coverage.clamp_min(floor), torch.zeros_like(total))
+
+
+def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
+    """Photons per pixel that the whole scan lays on its canvas, every frame counted once.
+
+    Args:
+        scan: its positions.
+        weight: (N, N) real, photons of one frame.
+
+    Returns:
+        (H, W) on the device of ``weight``.
+    """
+    total = torch.zeros(scan.canvas_shape, device=weight.device)
+    for places in scan.canvas_positions.to(weight.device, torch.float32).split(CHUNK):
+        total += place_patches(weight.expand(len(places), -1, -1), places, scan.canvas_shape)
+    return total
+
+
+def crowding(scan: Scan, probe: Tensor) -> float:
+    """How many frames of a scan light a pixel of its object; of k frames drawn at random it is the share k / n.
+
+    Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
+
+    Args:
+        scan: its positions.
+        probe: (m, N, N) complex, on any scale.
+    """
+    intensity = probe_intensity(probe)
+    alone, together = (
+        float(light.sum() ** 2 / light.square().sum())
+        for light in (intensity.double(), light_on_canvas(scan, intensity).double())
+    )
+    return len(scan) * alone / together
 
 
 def stitch(

@@ -9,11 +9,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ptychopinn.fisher import CHUNK, Linearised, Step, solve
+from ptychopinn.fisher import Linearised, Step, solve
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
-from ptychopinn.physics.views import SubPixel, light_of_views, look
+from ptychopinn.physics.views import SubPixel
 from ptychopinn.positions import search
 from ptychopinn.projections import Estimate, Projections, Unknown
+from ptychopinn.reassembly import crowding
 from ptychopinn.scan import Scan
 
 BATCH = 64
@@ -40,6 +41,9 @@ ROOM = 8
 
 LOW_DOSE = 1.0
 """Photons per detector pixel below which pixels are held out to end the fit before it follows the noise."""
+
+PATIENCE = 3
+"""Epochs in a row that explain pixels held out no better, after which a stage of projections ends."""
 
 SEARCH = 8
 """Conjugate-gradient steps of the first scoring step, twice as many of the second ...; each costs about an epoch."""
@@ -160,7 +164,7 @@ def refine(
     budget = _Budget(epochs, seconds)
     margin = ROOM if refine_positions else 0
     estimate = Estimate.of(scan, device, start, margin)
-    _project(scan, estimate, subpixel, unknowns, seed, budget, start is None, report)
+    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, start is None, report)
     found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
     if refine_probe:
         found = replace(found, probe=orthogonal_modes(found.probe))
@@ -176,9 +180,10 @@ def _project(
     budget: _Budget,
     from_vacuum: bool,
     report: Callable[[str], None],
-) -> None:
+) -> Estimate:
     """Projection steps in growing batches; more of them where the probe or the positions are unknown."""
     steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
+    best = _Best(scan, subpixel, estimate) if holds_out(scan) else None
     dim = max(1.0, DIMMEST / photons_per_pixel(scan, estimate.probe))
     alone = dim * len(scan) / crowding(scan, estimate.probe)
     for lighting, count in FROM_VACUUM if from_vacuum else FROM_IMAGE:
@@ -189,8 +194,28 @@ def _project(
             steps.unknowns = {"object"} if from_vacuum and budget.spent < BLANK else unknowns
             left = steps.epoch(batch)
             report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
+            if best is not None and best.worse(estimate):
+                break
             if budget.over:
-                return
+                return estimate if best is None else best.estimate
+    return estimate if best is None else best.estimate
+
+
+class _Best:
+    """The estimate that explained the pixels held out best."""
+
+    def __init__(self, scan: Scan, subpixel: SubPixel, start: Estimate) -> None:
+        self._scan, self._subpixel, self._held_out, self._since = scan, subpixel, math.inf, 0
+        self.worse(start)
+
+    def worse(self, now: Estimate) -> bool:
+        """Look at an estimate; whether ``PATIENCE`` of them in a row were no better than one before."""
+        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True).held_out
+        self._since += 1
+        if held_out < self._held_out:
+            self._held_out, self._since = held_out, 0
+            self.estimate = Estimate(now.image.clone(), now.probe.clone(), now.positions.clone())
+        return self._since >= PATIENCE
 
 
 def _score(
@@ -213,6 +238,7 @@ def _score(
         if len(deviance) in searches:
             here = now.estimate
             places = search(scan, here.image, here.probe, here.positions, subpixel)
+            places += (here.positions - places).mean(dim=0)
             now = Linearised(scan, replace(here, positions=places), subpixel, unknowns, hold_out)
             budget.spend(SEARCH)
         steps = min(SEARCH * len(deviance), budget.left)
@@ -271,17 +297,3 @@ def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
     """Photons that a frame brings to a typical lit pixel, ``sum I^2 / sum I``."""
     intensity = probe_intensity(probe).double()
     return float(intensity.square().sum() / intensity.sum())
-
-
-def crowding(scan: Scan, probe: Tensor) -> float:
-    """How many frames of a scan light a pixel of its object.
-
-    Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
-    """
-    intensity = probe_intensity(probe)
-    area = float(intensity.sum() ** 2 / intensity.square().sum())
-    light = torch.zeros(scan.canvas_shape, device=probe.device)
-    for places in scan.canvas_positions.to(probe.device).split(CHUNK):
-        light += light_of_views(look(probe, places, "bilinear"), scan.canvas_shape)
-    light = light.double()
-    return len(scan) * area / float(light.sum() ** 2 / light.square().sum())

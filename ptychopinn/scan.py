@@ -127,15 +127,35 @@ class Scan:
         counts, positions = select(self.counts, index), self.positions[index]
         return replace(self, counts=counts, positions=positions, frame_numbers=self.numbers[index])
 
-    def split(self, axis: str = "y", fraction: float = 0.5) -> tuple[Self, Self]:
-        """Cut the scan in two along ``"y"`` or ``"x"``; ``fraction`` of the frames, the lower ones, come first."""
+    def split(self, axis: str = "y", fraction: float = 0.5, gap: float = 0.0) -> tuple[Self, Self]:
+        """Cut the scan in two along ``"y"`` or ``"x"``.
+
+        Args:
+            axis: along which the parts lie side by side.
+            fraction: of the frames, the lower ones, on the first side of the cut.
+            gap: pixels around the cut, half on either side, whose frames are in neither part; the positions of the
+                parts are at least so far apart along the axis.
+
+        Raises:
+            PtychoError: for a wrong axis or fraction, or a part without frames.
+        """
         if axis not in ("y", "x") or not 0 < fraction < 1:
             raise PtychoError(
                 f"split: axis {axis!r}, fraction {fraction}; axis y or x and 0 < fraction < 1 are needed."
             )
-        order = np.argsort(self.positions[:, "yx".index(axis)], kind="stable")
-        cut = round(fraction * len(self))
-        return self.subset(np.sort(order[:cut])), self.subset(np.sort(order[cut:]))
+        along = self.positions[:, "yx".index(axis)]
+        order = np.argsort(along, kind="stable")
+        first, second = np.split(order, [round(fraction * len(self))])
+        if len(first) and len(second):
+            cut = (along[first[-1]] + along[second[0]]) / 2
+            first, second = first[cut - along[first] >= gap / 2], second[along[second] - cut >= gap / 2]
+        if not len(first) or not len(second):
+            raise PtychoError(
+                f"split: {len(first)} and {len(second)} of {len(self)} frames would be left on the two sides of a gap "
+                f"of {gap:g} px along {axis}, where positions reach over {np.ptp(along):.1f} px; a smaller gap or a "
+                "larger scan is needed."
+            )
+        return self.subset(np.sort(first)), self.subset(np.sort(second))
 
     def move(self, *, swap_xy: bool = False, flip_x: bool = False, flip_y: bool = False) -> Self:
         """Change the position convention: swap the axes, then mirror within the scanned range.
@@ -191,6 +211,15 @@ class Scan:
             if intensity[keep, keep].sum() >= 0.998 * intensity.sum():
                 return size
         return self.N
+
+    @property
+    def clear_distance(self) -> float:
+        """Pixels between two positions along an axis from which on no object pixel is lit by both frames.
+
+        Lit is the central square that holds 99.8 % of the probe's power (:attr:`support`), and one pixel more,
+        because a position between pixels reads both.
+        """
+        return self.support + 1.0
 
 
 def reframe(

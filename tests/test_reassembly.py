@@ -1,5 +1,7 @@
 """Reassembly: exact where patches agree, zero where none lies, one canvas per group, phases that groups agree on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from ptychopinn import reassembly
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.reassembly import central_mask, group_phases, reassemble, stitch
+from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble, stitch
 from ptychopinn.simulation import smooth_lines
 from tests.helpers import random_positions, random_tensor
 
@@ -214,3 +216,14 @@ def test_synchronised_groups_stitch_to_the_object():
 
     assert error(group_phases(patches, positions, LIGHT, REACH)) < 1e-3
     assert error(None) > 0.3
+
+
+def test_crowding_counts_the_frames_that_light_a_pixel(tiny_scan):
+    probe = torch.from_numpy(tiny_scan.probe)
+    four = tiny_scan.subset(slice(0, 4))
+    apart = replace(four, positions=np.array([[0.0, 0], [0, 60], [60, 0], [60, 60]]))
+    assert crowding(replace(four, positions=np.zeros((4, 2))), probe) == pytest.approx(4)
+    assert crowding(apart, probe) == pytest.approx(1)
+    assert 2 < crowding(tiny_scan, probe) < 8
+    assert crowding(tiny_scan.subset(np.r_[0:64, 0:64]), probe) == pytest.approx(2 * crowding(tiny_scan, probe))
+    assert crowding(tiny_scan, 1e-3 * probe) == pytest.approx(crowding(tiny_scan, probe))

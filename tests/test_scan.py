@@ -12,8 +12,8 @@ from scipy import ndimage
 from ptychopinn.errors import PtychoError
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import curved_disc, probe_power
+from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.probe import curved_disc, probe_intensity, probe_power
 from ptychopinn.scan import Scan
 from ptychopinn.simulation import simulate
 
@@ -138,6 +138,46 @@ def test_split_cuts_between_positions(axis, fraction):
 def test_split_refuses_what_cuts_nothing(axis, fraction):
     with pytest.raises(PtychoError, match="axis y or x and 0 < fraction < 1 are needed"):
         scan().split(axis, fraction)
+
+
+@pytest.mark.parametrize("axis", ["y", "x"])
+@pytest.mark.parametrize("gap", [0.0, 3.0, 11.0])
+def test_split_keeps_parts_apart_and_leaves_out_what_is_closer_to_the_cut(axis, gap):
+    whole = scan()
+    low, high = whole.split(axis, gap=gap)
+    along = whole.positions[:, "yx".index(axis)]
+    cut = np.median(along)  # of an even number of frames: midway between the two in the middle
+    assert list(low.numbers) == list(np.flatnonzero(along <= cut - gap / 2))
+    assert list(high.numbers) == list(np.flatnonzero(along >= cut + gap / 2))
+    between = high.positions[:, "yx".index(axis)].min() - low.positions[:, "yx".index(axis)].max()
+    assert between >= gap - 1e-9
+    assert len(low) + len(high) == COUNT - (abs(along - cut) < gap / 2).sum()
+
+
+@pytest.mark.parametrize("gap", [1e3, np.inf, np.nan])
+def test_split_refuses_a_part_without_frames(gap):
+    with pytest.raises(PtychoError, match=r"0 and 0 of 12 frames would be left .* smaller gap"):
+        scan().split("y", gap=gap)
+    with pytest.raises(PtychoError, match="0 and 1 of 1 frames would be left"):
+        scan().subset(slice(0, 1)).split("y")
+
+
+@pytest.mark.parametrize(("size", "radius"), [(SIZE, 4.0), (SIZE, 1.0), (32, 6.0)])
+@pytest.mark.parametrize("low", [20.0, 20.3, 20.5, 20.999])
+def test_frames_a_clear_distance_apart_light_no_pixel_in_common(size, radius, low):
+    found = scan(counts=np.ones((COUNT, size, size)), probe=curved_disc(size, radius, 2.0, softness=0.2).numpy())
+    assert 2 * radius < found.clear_distance <= size + 1
+    lit = torch.zeros(1, size, size)
+    inner = slice(size // 2 - found.support // 2, size // 2 + found.support // 2)
+    lit[:, inner, inner] = 1
+    intensity = probe_intensity(torch.from_numpy(found.probe))
+    assert intensity[inner, inner].sum() >= 0.998 * intensity.sum()
+    pixels = [
+        place_patches(lit, torch.tensor([[y, 30.25]], dtype=torch.float64), (90, 60)) > 0
+        for y in (low, low + found.clear_distance)
+    ]
+    assert pixels[0].any() and pixels[1].any()
+    assert not (pixels[0] & pixels[1]).any()
 
 
 @pytest.mark.parametrize(("swap_xy", "flip_x", "flip_y"), list(itertools.product([False, True], repeat=3)))

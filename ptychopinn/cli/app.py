@@ -13,17 +13,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import leads
 
 COMMANDS = (
-    "simulate",
-    "train",
-    "infer",
-    "refine",
-    "baseline",
-    "compare",
-    "inspect",
-    "convert",
-    "subset",
-    "config",
-    "demo",
+    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare"),
+    *("inspect", "convert", "subset", "config", "demo"),
 )
 
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.

@@ -23,6 +23,7 @@ def compare(
     pinn: Annotated[Path | None, typer.Option(help="run trained on the counts")] = None,
     supervised: Annotated[Path | None, typer.Option(help="run trained on true patches")] = None,
     iterative: Annotated[Path | None, typer.Option(help=ITERATIVE)] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="also the PINN image refined on the counts")] = False,
     truth: Annotated[Path | None, typer.Option(help="file that holds the true object, if the scan does not")] = None,
     no_truth: Annotated[bool, typer.Option("--no-truth", help="the scan's objectGuess is no truth")] = False,
     skip_registration: Annotated[bool, typer.Option("--skip-registration", help="remove no shift")] = False,
@@ -54,18 +55,24 @@ def compare(
             "reconstructions without them."
         )
     if len(inputs) == 2:
+        if refine:
+            raise PtychoError("--refine: given with two reconstructions; it needs a scan and --pinn.")
         images = {_name(path, number): path for number, path in enumerate(inputs)}
     elif truth is not None and no_truth:
         raise PtychoError("--no-truth: given together with --truth; give one of them.")
     elif not runs and not images:
         raise PtychoError("compare: nothing to compare; give --pinn, --supervised or --iterative, or two images.")
+    elif refine and pinn is None:
+        raise PtychoError("--refine: given without --pinn; give the network whose image is to be refined.")
     flags = common.given(ctx)
     if stitch_crop_size is not None:
         flags["middle_trim"] = stitch_crop_size
 
     from ptychopinn import jobs_compare
 
-    wanted = jobs_compare.Wanted(runs, images, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz)
+    wanted = jobs_compare.Wanted(
+        runs, images, refine, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz
+    )
     source = inputs[0] if len(inputs) == 1 else None
     table = jobs_compare.compare_folder(source, wanted, out, flags, config, overwrite, common.speaker(quiet))
     typer.echo(table)

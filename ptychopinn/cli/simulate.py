@@ -7,7 +7,6 @@ import typer
 
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
-from ptychopinn.errors import PtychoError
 
 app = common.new_app()
 
@@ -31,18 +30,17 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="of object, positions and noise [default: 0]")] = None,
     assigned: common.Set = None,
     config: common.Config = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="y|x", help="cut the scan in two along this axis: OUT_train.npz, OUT_test.npz")
+    ] = None,
+    split_gap: Annotated[
+        float | None, typer.Option(min=0, help="px; between the positions of the two [default: lit width of the probe]")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
 ) -> None:
     """Simulate a scan of an embedded object, or of any object, probe and positions."""
     settings, _ = common.resolved(ctx)
-    if out.suffix != ".npz":
-        raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
-    if out.exists() and not overwrite:
-        raise PtychoError(f"{out}: exists already; give another name, or --overwrite to replace it.")
 
-    from ptychopinn import api
-    from ptychopinn.files.npz import write_npz
+    from ptychopinn import jobs_simulate
 
-    scan = api.make_scan(settings, source)
-    write_npz(out, scan)
-    typer.echo(f"{out}: {len(scan)} frames of {scan.N} x {scan.N} pixels, {scan.photons:.3g} photons per frame")
+    jobs_simulate.simulate_files(out, settings, source, split, split_gap, overwrite, typer.echo)

@@ -36,13 +36,14 @@ OURS: Final = {
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *("reconstructions.npz", "reconstructions_aligned.npz"),
     ),
+    "overlap": ("metrics_bundle.json",),
     "demo": (
         *("star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
         *(f"run/{name}" for name in RUN),
         *(f"{kind}/{name}" for kind in ("star", "lines") for name in PICTURE),
     ),
 }
-"""What each command writes into its folder; nothing else is ever removed."""
+"""What each command writes into its folder, beside ``files`` of its provenance; nothing else is ever removed."""
 
 
 def leads() -> bool:
@@ -103,16 +104,19 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
         raise PtychoError(f"{folder}: is not empty; give another --out, or --overwrite to replace it.")
     if not (folder / PROVENANCE).is_file():
         raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
-    writer = read_provenance(folder).get("command")
+    record = read_provenance(folder)
+    writer = record.get("command")
     if writer != command:
         raise PtychoError(
             f"{folder}: was written by '{writer}', and '{command}' does not replace it; give another --out."
         )
+    listed = record.get("files")
+    own = (PROVENANCE, *(listed if isinstance(listed, list) else ()))
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
-        if name != PROVENANCE and not _is_left_over(path.name) and not any(fnmatch(name, own) for own in OURS[command]):
+        if name not in own and not _is_left_over(path.name) and not any(fnmatch(name, mine) for mine in OURS[command]):
             raise PtychoError(f"{folder}: ptychopinn did not write {name}; move it away, or give another --out.")
 
 

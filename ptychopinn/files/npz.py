@@ -6,6 +6,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +39,7 @@ EXPORT_KEYS = frozenset(
 
 KEPT_ARRAYS = (
     *("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m"),
-    *("probe_photon_counts", "probe_position_indexes"),
+    *("probe_photon_counts", "probe_position_indexes", "frame_numbers"),
 )
 """Arrays of other formats that are kept as they are."""
 
@@ -98,23 +99,41 @@ def read_record(path: Path) -> Record:
 
 
 def write_npz(path: Path, scan: Scan) -> None:
-    """Write a scan as counts; whole numbers are stored as integers, and the file says what it holds."""
-    write_record(
-        path,
-        Record(
-            "npz",
-            counts=scan.counts,
-            positions=scan.positions,
-            probe=scan.probe,
-            object=scan.object,
-            good_pixels=scan.good_pixels,
-            pixel_m=None if scan.pixel_size_m is None else (scan.pixel_size_m, scan.pixel_size_m),
-        ),
+    """Write a scan as counts; whole numbers are stored as integers, and the file says what it holds.
+
+    Of a part of a scan, ``frame_numbers`` says which frames of the whole one it has.
+    """
+    write_npz_files({path: scan})
+
+
+def write_npz_files(scans: Mapping[Path, Scan]) -> None:
+    """:func:`write_npz` for several files: none gets its final name before all are written."""
+    with ExitStack() as stack:
+        for path, scan in scans.items():
+            _write(stack.enter_context(writing(path)), record_of(scan))
+
+
+def record_of(scan: Scan) -> Record:
+    """What a scan has for a file."""
+    return Record(
+        "npz",
+        counts=scan.counts,
+        positions=scan.positions,
+        probe=scan.probe,
+        object=scan.object,
+        good_pixels=scan.good_pixels,
+        pixel_m=None if scan.pixel_size_m is None else (scan.pixel_size_m, scan.pixel_size_m),
+        extra={} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers},
     )
 
 
 def write_record(path: Path, record: Record) -> None:
     """Write what is known, frame by frame; float frames that are whole numbers are stored as integers."""
+    with writing(path) as temporary:
+        _write(temporary, record)
+
+
+def _write(path: Path, record: Record) -> None:
     arrays: dict[str, Array] = {}
     if record.positions is not None:
         arrays |= {"ycoords": record.positions[:, 0], "xcoords": record.positions[:, 1]}
@@ -124,7 +143,7 @@ def write_record(path: Path, record: Record) -> None:
         arrays["bad_pixels"] = ~record.good_pixels
     arrays |= {key: np.asarray(record.extra[key]) for key in KEPT_ARRAYS if key in record.extra}
     arrays["_metadata"] = np.array(json.dumps(_metadata_of(record)))
-    with writing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         if record.counts is not None:
             _write_frames(archive, record.counts)
         for key, value in arrays.items():

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 
-COMMANDS = ("simulate", "train", "infer", "baseline", "compare", "inspect", "config", "demo")
+COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "config", "demo")
 ONE_SCREEN = 50
 """Lines of a terminal 100 columns wide."""
 
@@ -127,6 +127,17 @@ def test_debug_shows_the_traceback(workplace: Path) -> None:
     assert done.returncode != 0
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    runs = [[sys.executable, "-m", name, "--help"] for name in ("ptychopinn", "ptychopinn.cli.app")]
+    package, app_file = (subprocess.run(run, capture_output=True, text=True, timeout=120) for run in runs)
+    assert (package.returncode, package.stderr) == (0, "")
+    assert package.stdout == app_file.stdout
+    assert package.stdout.startswith("Usage: ptychopinn ")
+    wrong = subprocess.run([*runs[0][:-1], "trian"], capture_output=True, text=True, timeout=120)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "ptychopinn: trian: no such command. Did you mean 'train'?\n"
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS, "config init", "config validate", "config schema"])
 def test_help_fits_one_screen_and_ends_with_an_example(command: str) -> None:
     line = [sys.executable, "-m", "ptychopinn.cli.app", *command.split(), "--help"]
@@ -143,7 +154,8 @@ def example(command: str, cwd: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "inspect", "infer", "baseline", "config init", "config validate", "config schema"]
+    "command",
+    ["simulate", "inspect", "infer", "overlap", "baseline", "config init", "config validate", "config schema"],
 )
 def test_the_examples_run(command: str, workplace: Path, tmp_path: Path) -> None:
     shutil.copytree(workplace / "run", tmp_path / "run")

@@ -90,6 +90,29 @@ def test_a_real_scan_has_no_truth_but_halves(workplace: Path) -> None:
     assert float(rows_of(workplace / "told")["PINN"]["phase_mae"]) > 0
 
 
+def test_a_refined_arm_and_the_bound_of_the_noise(workplace: Path) -> None:
+    flags = "--every 2 --set epochs=30 --set subpixel=bilinear --accelerator cpu"
+    done = call(workplace, f"compare star.npz --pinn run --refine {flags} --out refined")
+    assert done.exit_code == 0, done.stderr
+    rows = rows_of(workplace / "refined")
+    assert list(rows) == ["PINN", "PINN refined"]
+    plain, refined = rows.values()
+    for key in ("phase_mae", "complex_error", "deviance_per_pixel", "squared_error"):
+        assert float(refined[key]) < 0.8 * float(plain[key])
+    assert plain["noise_bound"] == refined["noise_bound"]
+    for row in rows.values():
+        assert float(row["efficiency"]) == pytest.approx(float(row["noise_bound"]) / float(row["squared_error"]))
+    # No image but one that leans on what it knew before gets below the noise.
+    assert 0.4 < float(refined["efficiency"]) < 1.2
+    assert float(refined["seconds_total"]) > float(plain["seconds_total"]) + 0.9 * float(refined["seconds_refine"])
+    assert "| efficiency |" in done.stdout
+    done = call(workplace, f"compare real.npz --pinn run --refine {flags} --out refined_real")
+    assert done.exit_code == 0, done.stderr
+    with (workplace / "refined_real/frc_curves.csv").open() as stream:
+        assert {row["curve"] for row in csv.DictReader(stream)} == {"PINN, half-scans", "PINN refined, half-scans"}
+    assert "efficiency" not in done.stdout
+
+
 def test_two_images_without_a_scan(workplace: Path) -> None:
     shutil.copytree(workplace / "image", workplace / "other", dirs_exist_ok=True)
     done = call(workplace, "compare image other/reconstruction.npz --out pair")
@@ -128,6 +151,8 @@ def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
         ("star.npz --pinn run --sigma -1", "--sigma"),
         ("star.npz --pinn run --crop 31", "crop: 31 given"),
         ("star.npz --pinn run --set sigma=2", "sigma: not a setting"),
+        ("star.npz --iterative image --refine", "--refine: given without --pinn"),
+        ("image other --refine", "--refine: given with two reconstructions"),
     ],
 )
 def test_a_wrong_call_is_one_line(workplace: Path, arguments: str, words: str) -> None:

@@ -134,6 +134,18 @@ def test_that_holds_below_and_for_what_another_command_writes(tmp_path, name):
     assert path.read_text() == "mine"
 
 
+def test_a_folder_may_list_what_is_ours(tmp_path):
+    folder = ours(tmp_path / "run")
+    for name in ("a [1].npz", "a 1.npz"):
+        (folder / name).write_text("frames")
+    write_provenance(folder, "train", {"files": ["a [1].npz"]})
+    with pytest.raises(PtychoError, match=r"ptychopinn did not write a 1\.npz"):
+        make(folder, overwrite=True)
+    (folder / "a 1.npz").unlink()
+    make(folder, overwrite=True)
+    assert list(folder.iterdir()) == []
+
+
 def test_a_command_replaces_only_what_it_wrote_itself(tmp_path):
     folder = ours(tmp_path / "run")
     with (

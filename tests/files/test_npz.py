@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.npz import read_npz, read_object_and_probe, write_npz
+from ptychopinn.files.npz import read_npz, read_object_and_probe, write_npz, write_npz_files
 from ptychopinn.scan import Scan
 
 COUNT, SIZE = 6, 16
@@ -187,6 +187,33 @@ def test_what_is_unknown_is_left_out(tmp_path):
         assert set(file.files) == {"diffraction", "xcoords", "ycoords", "probeGuess", "_metadata"}
     scan = read_npz(path)
     assert (scan.object, scan.good_pixels, scan.pixel_size_m) == (None, None, None)
+
+
+def test_a_part_of_a_scan_says_which_frames_it_has(tmp_path):
+    part = example(whole_numbers()).subset(np.array([4, 1]))
+    write_npz(tmp_path / "part.npz", part)
+    with np.load(tmp_path / "part.npz") as file:
+        assert file["frame_numbers"].tolist() == [4, 1]
+    again = read_npz(tmp_path / "part.npz")
+    np.testing.assert_array_equal(again.counts, part.counts)
+    assert again.numbers.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("broken", ["first", "second"])
+def test_of_two_files_both_are_written_or_none(tmp_path, broken):
+    paths = {name: tmp_path / name / "scan.npz" for name in ("first", "second")}
+    paths["first"].parent.mkdir()
+    paths["first"].write_text("older")
+    scan = example(whole_numbers())
+    write_npz_files(dict.fromkeys(paths.values(), scan))
+    for path in paths.values():
+        np.testing.assert_array_equal(read_npz(path).counts, scan.counts)
+        path.write_text("older")
+    paths[broken] = paths[broken] / "below a file"
+    with pytest.raises(RunFailedError, match="below a file: cannot be written: "):
+        write_npz_files(dict.fromkeys(paths.values(), scan))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.read_text() for path in files} == {"older"} and len(files) == 2
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
