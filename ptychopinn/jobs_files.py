@@ -12,7 +12,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import formats
 from ptychopinn.files.folder import file_hash, write_json
 from ptychopinn.files.npz import write_npz
-from ptychopinn.files.record import Record, near_field
+from ptychopinn.files.record import Record
 from ptychopinn.frames import stored_dtype
 from ptychopinn.grouping import spread_frames
 from ptychopinn.scan import Scan
@@ -33,7 +33,7 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Scan | None]:
     if all(getattr(record, part) is None for part in PARTS):
         raise PtychoError(f"{path}: {record.missing('counts', 'frames are')}")
     whole = record.counts is not None and record.positions is not None and record.probe is not None
-    if record.counts is not None and near_field(record) is None and (whole or not record.partial):
+    if record.counts is not None and record.near_field is None and (whole or not record.partial):
         scan = api.scan_in(path, record, data)
         return [*rows, *summary.summarise(scan)], scan
     try:
@@ -98,7 +98,6 @@ def convert_file(
     record = api.open_record(source, data)
     if all(getattr(record, part) is None for part in PARTS):
         raise PtychoError(f"{source}: holds nothing to convert.")
-    record = replace(record, near_field=near_field(record))
     try:
         record = formats.prepared(record, name, given, data.measurement, data.nphotons, with_frames)
         formats.write(out, name, record)

@@ -12,7 +12,7 @@ import numpy as np
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import cxi, hdf5, layouts, npz, ptychodus
 from ptychopinn.files.mapping import read_file_map
-from ptychopinn.files.record import HC_EV_M, Record, counts_of
+from ptychopinn.files.record import HC_EV_M, Record, counts_of, near_field
 from ptychopinn.frames import select
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -227,6 +227,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = (recognise(path) if how.format is None else named(how.format, "--format")).read(path, how)
     if how.frames is not None:
         record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
+    record = replace(record, near_field=near_field(record))
     if how.probe is not None:
         probe = read(how.probe).probe
         if probe is None:

@@ -97,9 +97,9 @@ def scan_of(
             raise record.missing("counts", "frames are")
         if record.positions is None:
             raise record.missing("positions", "one per frame is")
-        if reason := near_field(record):
+        if record.near_field is not None:
             raise PtychoError(
-                f"near-field data ({reason}); only far-field data can be reconstructed; should they be far-field data, "
+                f"near-field data ({record.near_field}); only far-field data can be reconstructed; should they be far-field data, "
                 "check distance, energy, detector pixel and the unit of the positions."
             )
         counts, notes = counts_of(record, measurement, nphotons)
@@ -176,11 +176,11 @@ def near_field(record: Record) -> str | None:
     """Why the data cannot be far-field data; None where they can.
 
     A far-field frame of N pixels holds an illumination of at most N / 2 object pixels, or its fringes are undersampled.
-    Frames farther apart than that cannot overlap.
+    Frames farther apart than that cannot overlap. A file that has a probe was reconstructed already and is believed.
     """
-    if record.near_field is not None:
+    if record.near_field is not None or record.probe is not None or not record.metric:
         return record.near_field
-    if not record.metric or record.counts is None or record.positions is None or len(record.positions) < 2:
+    if record.counts is None or record.positions is None or len(record.positions) < 2:
         return None
     step = float(np.median(cKDTree(record.positions).query(record.positions, k=2)[0][:, 1]))
     size = record.counts.shape[-1]
