@@ -99,8 +99,8 @@ def scan_of(
             raise record.missing("positions", "one per frame is")
         if record.near_field is not None:
             raise PtychoError(
-                f"near-field data ({record.near_field}); only far-field data can be reconstructed; should they be far-field data, "
-                "check distance, energy, detector pixel and the unit of the positions."
+                f"near-field data ({record.near_field}); only far-field data can be reconstructed; should they be "
+                "far-field data, check distance, energy, detector pixel and the unit of the positions."
             )
         counts, notes = counts_of(record, measurement, nphotons)
         if record.probe is None:
