@@ -233,7 +233,8 @@ def _record(arrays: dict[str, Array]) -> Record:
     frames, notes = (None, []) if key is None else _frames(arrays[key], key, positions)
     if positions is not None:
         notes += _left_out(arrays, positions)
-    if arrays.keys() == EXPORT_KEYS and positions is not None:
+    exported = arrays.keys() == EXPORT_KEYS
+    if exported and positions is not None:
         positions = positions + 0.5
         notes.append("Keys of a ptychodus export: positions moved by 1/2 px, its centre being (N - 1) / 2.")
     size = metadata.get("pixel_size_m")
@@ -242,7 +243,7 @@ def _record(arrays: dict[str, Array]) -> Record:
     return Record(
         "npz",
         counts=frames,
-        measurement=_measurement(metadata),
+        measurement="counts" if exported else _measurement(metadata),
         positions=positions,
         probe=as_modes(as_complex(arrays["probeGuess"], "probeGuess")) if "probeGuess" in arrays else None,
         object=as_complex(arrays["objectGuess"], "objectGuess") if "objectGuess" in arrays else None,

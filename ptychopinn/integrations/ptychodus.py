@@ -110,7 +110,10 @@ def _product(before: Any, result: Reconstruction) -> Any:
 
     old = before.object_
     size = old.get_array().shape[-2:]
-    image, covered = result.window(size), replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size)
+    image, covered = (
+        result.window(size),
+        replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size),
+    )
     layers = old.get_array().copy()
     layers[0] = np.where(covered.real > 0, image, layers[0])
     layers[1:] = np.where(covered.real > 0, 1, layers[1:])
