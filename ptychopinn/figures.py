@@ -50,6 +50,7 @@ def draw_reconstruction(
     pixel_size_m: float | None = None,
     truth: Complex | None = None,
     bars: tuple[Real, Real] | None = None,
+    bars_are: str = "error bar",
 ) -> None:
     """Draw amplitude and phase of an object, cropped to the well covered area.
 
@@ -64,11 +65,12 @@ def draw_reconstruction(
         pixel_size_m: edge of an object pixel in metres; gives a scale bar.
         truth: (H, W) complex transmission.
         bars: standard deviations of amplitude and phase, (H, W) each, drawn below.
+        bars_are: what they are called.
 
     Raises:
         PtychoError: when nothing is covered or the shapes differ.
     """
-    save(_reconstruction_figure(image, coverage, title, pixel_size_m, truth, bars), path)
+    save(_reconstruction_figure(image, coverage, title, pixel_size_m, truth, bars, bars_are), path)
 
 
 def draw_scan(path: Path, scan: Scan) -> None:
@@ -132,6 +134,7 @@ def _reconstruction_figure(
     pixel_size_m: float | None,
     truth: Complex | None,
     bars: tuple[Real, Real] | None = None,
+    bars_are: str = "error bar",
 ) -> Figure:
     if truth is not None and truth.shape != image.shape:
         raise PtychoError(f"truth: shape {truth.shape}, but the image is {image.shape}; equal shapes are needed.")
@@ -161,7 +164,7 @@ def _reconstruction_figure(
         grid[0, 0].set_title(f"Reconstructed amplitude × {readable(factor, 4)}")
         _draw_errors(grid[:2, 2], images[0], images[1], view)
     if bars is not None:
-        _draw_bars(grid[-1], bars, view, factor)
+        _draw_bars(grid[-1], bars, view, factor, bars_are)
     for axes in grid.flat:
         axes.set(xlabel="x (px)", ylabel="y (px)")
         axes.label_outer()
@@ -182,7 +185,7 @@ def _draw_errors(cells: NDArray[np.object_], image: Complex, truth: Complex, vie
         axes.set_title(f"{name} error: RMS {readable(float(np.sqrt(np.square(values).mean())), 2)}{unit}")
 
 
-def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, factor: float) -> None:
+def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, factor: float, called: str) -> None:
     """Standard deviations, one panel each, with the median in the title; what is left of the row stays empty."""
     scaled = (factor * np.asarray(bars[0]), np.asarray(bars[1]))
     for axes, bar, name, unit in zip(cells, scaled, ("Amplitude", "Phase"), ("", " rad"), strict=False):
@@ -192,7 +195,7 @@ def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, 
         label = f"{name.lower()} standard deviation" + (" (rad)" if unit else "")
         panel(axes, view.cut(bar), label, Normalize(0, max(most, 1e-9)), BAR_MAP, view.extent)
         middle = readable(float(np.median(values)), 2) if values.size else "unknown"
-        axes.set_title(f"{name} error bar: median {middle}{unit}")
+        axes.set_title(f"{name} {called}: median {middle}{unit}")
     for axes in cells[2:]:
         axes.set_visible(False)
 

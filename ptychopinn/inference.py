@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class Reconstruction:
         subpixel: model between pixels that made the image, and under which its deviance is taken.
         amplitude_std: (H, W) float32 standard deviation of the amplitude, where it is known.
         phase_std: (H, W) float32, rad, the same of the phase.
+        std_of: where these come from: the spread of overlapping patches, or the noise of the counts.
     """
 
     object: NDArray[np.complex64]
@@ -55,6 +57,7 @@ class Reconstruction:
     subpixel: SubPixel = "bilinear"
     amplitude_std: NDArray[np.float32] | None = None
     phase_std: NDArray[np.float32] | None = None
+    std_of: Literal["patches", "counts"] = "patches"
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
@@ -81,6 +84,7 @@ def load_reconstruction(path: Path) -> Reconstruction:
         subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
         amplitude_std=arrays["amplitude_std"].astype(np.float32) if "amplitude_std" in arrays else None,
         phase_std=arrays["phase_std"].astype(np.float32) if "phase_std" in arrays else None,
+        std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
     )
 
 

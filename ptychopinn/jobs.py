@@ -35,6 +35,7 @@ from ptychopinn.uncertainty import with_error_bars
 
 Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
+BAD_DEVIANCE = 5.0
 
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
 """Settings that may change when a training goes on."""
@@ -238,7 +239,8 @@ def _summary(result: Reconstruction, scan: Scan) -> str:
     """One line: frames, seconds and deviance."""
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     total = sum(result.seconds.values())
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}"
+    doubt = "; 1 is the noise: this image explains the counts badly" if result.deviance > BAD_DEVIANCE else ""
+    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}{doubt}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
@@ -252,6 +254,8 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
     optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
     arrays |= {name: values for name, values in optional.items() if values is not None}
     attributes: dict[str, float | str] = {"deviance_per_pixel": result.deviance, "subpixel": result.subpixel}
+    if result.phase_std is not None:
+        attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:
         attributes["pixel_size_m"] = result.pixel_size_m
     write_reconstruction(out, arrays, attributes)
@@ -266,6 +270,7 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
         pixel_size_m=result.pixel_size_m,
         truth=beside,
         bars=bars,
+        bars_are="error bar" if result.std_of == "counts" else "spread of patches",
     )
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
     places = torch.from_numpy(result.positions[shown] - np.array(result.origin))

@@ -99,7 +99,7 @@ def with_error_bars(
     places = torch.from_numpy(result.positions - np.array(result.origin))
     estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device))
     bars = error_bars(scan, estimate, result.subpixel, draws, seed)
-    return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase)
+    return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
 
 
 def noise_bound(scan: Scan, truth: Estimate, subpixel: SubPixel, mask: NDArray[np.bool_], draws: int = 6) -> float:

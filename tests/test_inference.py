@@ -136,7 +136,7 @@ def test_the_true_object_has_a_deviance_of_one(tiny_scan, masked):
 def test_the_deviance_knows_the_origin_and_no_chunks(tiny_scan, tiny_truth, chunk):
     light = Illumination.of(tiny_scan)
     expected = deviance_per_pixel(torch.from_numpy(tiny_scan.object), (0, 0), tiny_scan, light)
-    found = deviance_per_pixel(tiny_truth, tiny_scan.canvas_origin, tiny_scan, light, chunk)
+    found = deviance_per_pixel(tiny_truth, tiny_scan.canvas_origin, tiny_scan, light, chunk=chunk)
     assert found == pytest.approx(expected, rel=1e-4)
 
 

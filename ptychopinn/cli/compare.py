@@ -12,7 +12,7 @@ from ptychopinn.errors import PtychoError
 app = common.new_app()
 
 INPUTS = "a scan file (NPZ), or two reconstructions"
-ITERATIVE = "reconstruction of the same scan by 'baseline'"
+ITERATIVE = "image of the same scan by 'baseline' or 'refine': its folder or file"
 
 
 @app.command(epilog="Example: ptychopinn compare star.npz --pinn run --iterative image --out comparison")

@@ -88,6 +88,13 @@ def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
         lock.release()
 
 
+def _check_above(folder: Path) -> None:
+    """Refuse a folder below a file."""
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise PtychoError(f"{folder}: cannot be made, {above.name} is a file; give another --out.")
+
+
 def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
     """Refuse a folder that holds anything, or with ``overwrite`` anything that ``command`` did not write.
 
@@ -95,6 +102,7 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
         PtychoError: naming what is there.
     """
     if not folder.exists():
+        _check_above(folder)
         return
     if not folder.is_dir():
         raise PtychoError(f"{folder}: is a file; --out needs a folder.")

@@ -85,7 +85,7 @@ def test_a_file_is_no_folder(tmp_path, overwrite):
     path.write_text("kept")
     with pytest.raises(PtychoError, match=r"is a file; --out needs a folder\.$"):
         make(path, overwrite)
-    with pytest.raises(RunFailedError, match="cannot be made: Not a directory"):
+    with pytest.raises(PtychoError, match="cannot be made, file is a file"):
         make(path / "below", overwrite)
     assert path.read_text() == "kept"
 
