@@ -86,7 +86,7 @@ def make_scan(settings: Settings, source: Path | None = None) -> Scan:
     if source is not None and not found:
         raise PtychoError(f"{source}: holds none of objectGuess, probeGuess, xcoords and ycoords.")
     image = found["object"] if "object" in found else _object(what, seed)
-    probe = found["probe"] if "probe" in found else _probe(what)
+    probe = found["probe"] if "probe" in found else make_probe(what)
     positions = found.get("positions")
     if positions is None:
         positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed)
@@ -204,7 +204,12 @@ def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.co
     return simulation.siemens_star(what.object_size)
 
 
-def _probe(what: SimulationConfig) -> np.ndarray[Any, np.dtype[np.complex64]]:
+def make_probe(what: SimulationConfig) -> np.ndarray[Any, np.dtype[np.complex64]]:
+    """The embedded probe (1, N, N), of unit power.
+
+    Raises:
+        PtychoError: when it does not fit into its frame.
+    """
     if not 1 <= what.probe_radius <= what.N / 2:
         raise PtychoError(
             f"probe_radius: {what.probe_radius:g} px given; from 1 to half of N = {what.N} is needed, so that the "

@@ -173,7 +173,7 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
         reach: distance in pixels up to which patches share light.
 
     Returns:
-        (n,) float64 rad on the CPU; subtract them. Each connected set keeps an arbitrary common phase.
+        (n,) float64 rad on the CPU; subtract them. Each connected set as a whole keeps the phase that it has.
     """
     lead, places = _representatives(patches, positions)
     pairs = _links(places.double().numpy(), reach)
@@ -226,7 +226,9 @@ def _leading_phases(pairs: NDArray[np.int64], products: NDArray[np.complex64], c
     for number in range(sets):
         members = np.flatnonzero(label == number)
         if len(members) > 1:
-            phases[members] = np.angle(_leading_vector(matrix[members][:, members]))
+            vector = _leading_vector(matrix[members][:, members])
+            # An eigenvector has any phase: take the one that turns the set as a whole not at all.
+            phases[members] = np.angle(vector * np.exp(-1j * np.angle(vector.sum())))
     return phases
 
 

@@ -190,6 +190,16 @@ def test_disconnected_sets_agree_within_themselves(gridsize, side, gap):
         assert disagreement(found[part], phases[part]) < 1e-3
 
 
+@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("side", [2, 9])
+def test_disconnected_sets_are_not_turned_against_each_other(gridsize, side):
+    first = lattice(side, side, step=2.0)
+    positions = around(torch.cat([first, first + torch.tensor([0, 2.0 * side + 60])]), gridsize)
+    patches, phases = turned_patches(positions)
+    agreeing = patches * torch.exp(-1j * phases).to(torch.complex64)[:, None, None, None]
+    assert group_phases(agreeing, positions, LIGHT, REACH).abs().max() < 1e-3
+
+
 def test_groups_without_overlap_keep_their_phase():
     positions = around(lattice(2, 3, step=30.0), 1)
     assert not group_phases(turned_patches(positions)[0], positions, LIGHT, REACH).any()

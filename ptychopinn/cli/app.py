@@ -13,7 +13,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import leads
 
 COMMANDS = (
-    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare"),
+    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
     *("inspect", "convert", "subset", "config", "demo"),
 )
 

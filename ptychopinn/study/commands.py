@@ -1,0 +1,156 @@
+"""What ``study plan``, ``run``, ``status`` and ``report`` do."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.folder import filling
+from ptychopinn.study.design import StudyDesign
+from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
+from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
+from ptychopinn.study.positions import counts_line, impossible_jobs, places_of
+from ptychopinn.study.records import forget, state_of
+from ptychopinn.study.report import write_report
+from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
+from ptychopinn.study.snakefile import write_snakefile
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a call asks for.
+
+    Attributes:
+        preset: name of a design.
+        design: file of one.
+        assigned: fields of the design by name, ``train.nepochs`` inside ``train``.
+        filters: arguments of :func:`ptychopinn.study.jobs.matching`.
+        allow_missing: leave out what cannot be.
+        update: let the design replace that of the folder.
+        redo: run the jobs that the filters ask for again, also those that are finished.
+    """
+
+    preset: str | None = None
+    design: Path | None = None
+    assigned: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    allow_missing: bool = False
+    update: bool = False
+    redo: bool = False
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A checked call: the design, the jobs it asks for, with what these need, what cannot be, frames of the views."""
+
+    design: StudyDesign
+    asked: tuple[Job, ...]
+    jobs: tuple[Job, ...]
+    impossible: Mapping[str, str]
+    frames: str
+
+
+def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
+    """The table of the jobs, how far they are and how many frames they have; with ``snakefile`` that is written too.
+
+    Raises:
+        PtychoError: for a design that cannot be.
+    """
+    work = _work(folder, asked)
+    states = _states(folder, work.jobs) | dict.fromkeys(work.impossible, "impossible")
+    lines = [table(work.jobs, states), "", summary(work.jobs), work.frames]
+    if snakefile and folder is not None:
+        possible = _possible(work, asked.allow_missing)
+        with filling(folder, "study", keep=True):
+            begin(folder, work.design)
+            write_snakefile(folder, work.design, possible)
+            if asked.allow_missing:
+                skipped = [
+                    Outcome(job, "skipped", work.impossible[job.name]) for job in work.jobs if job not in possible
+                ]
+                write_skips(folder, skipped)
+    return "\n".join(lines + [f"{name}: {reason}" for name, reason in work.impossible.items()])
+
+
+def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], None] = lambda line: None) -> str:
+    """Run what is asked for and not finished, then write the report.
+
+    Returns:
+        A line about the end.
+
+    Raises:
+        PtychoError: for a design that cannot be.
+        RunFailedError: when a job failed, once everything else has ended.
+    """
+    work = _work(folder, asked)
+    possible = _possible(work, asked.allow_missing)
+    with filling(folder, "study", keep=True):
+        begin(folder, work.design)
+        report(f"{summary(possible)}; {work.frames}")
+        for job in work.asked if asked.redo else ():
+            forget(folder, job)
+        outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
+        manifest = write_manifest(folder, outcomes)
+        if asked.allow_missing:
+            write_skips(folder, outcomes)
+        counts = f"{manifest['n_success']} done, {manifest['n_failed']} failed, {manifest['n_skipped']} skipped"
+        page = write_report(folder, work.design)
+    if manifest["n_failed"]:
+        first = next(each for each in outcomes if each.status == "failed")
+        raise RunFailedError(f"study: {counts}; first {first.job.name}: {first.reason.rstrip('.')}. Report: {page}")
+    return f"{counts}. Report: {page}"
+
+
+def run_named(folder: Path, name: str) -> str:
+    """Run one job of a study that exists; returns a line about its end.
+
+    Raises:
+        PtychoError: when there is no such study or job.
+        RunFailedError: when it failed.
+    """
+    outcome = run_one(folder, find(jobs_of(stored_design(folder)), name))
+    if outcome.status != "done":
+        raise RunFailedError(f"{name}: {outcome.reason}")
+    return f"{name}: " + ("kept" if outcome.kept else f"done in {outcome.seconds:.0f} s")
+
+
+def status(folder: Path) -> str:
+    """The table of all jobs of a study, and how many are how far."""
+    jobs = jobs_of(stored_design(folder))
+    states = _states(folder, jobs)
+    counts = Counter(states.values())
+    return table(jobs, states) + "\n\n" + ", ".join(f"{count} {state}" for state, count in counts.most_common())
+
+
+def report(folder: Path) -> str:
+    """Write the report of what is finished; returns a line that says where."""
+    return f"Report: {write_report(folder, stored_design(folder))}"
+
+
+def _work(folder: Path | None, asked: Asked) -> _Work:
+    given = chosen_design(asked.preset, asked.design, asked.assigned)
+    design = known_design(folder, given, asked.update)
+    everything = jobs_of(design)
+    chosen = matching(everything, design, **asked.filters)
+    jobs = with_needs(everything, chosen)
+    places = places_of(design)
+    reasons = impossible_jobs(design, everything, places)
+    impossible = {job.name: reasons[job.name] for job in jobs if job.name in reasons}
+    return _Work(design, chosen, jobs, impossible, counts_line(places))
+
+
+def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:
+    """The jobs that can be; all must be unless what is missing may be left out."""
+    if work.impossible and not allow_missing:
+        name, reason = next(iter(work.impossible.items()))
+        raise PtychoError(
+            f"{name}: {reason.rstrip('.')}; change the design, or --allow-missing to leave such jobs out."
+        )
+    return tuple(job for job in work.jobs if job.name not in work.impossible)
+
+
+def _states(folder: Path | None, jobs: Sequence[Job]) -> dict[str, str]:
+    known: dict[str, str] = {}
+    return {job.name: "to do" if folder is None else state_of(folder, job, known) for job in jobs}

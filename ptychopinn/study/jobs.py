@@ -1,0 +1,249 @@
+"""The jobs of a study: one command each, with the files it reads and writes and the jobs it waits for."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.study.design import EMBEDDED, FULL, SPLITS, StudyDesign, dose_name
+
+STAGES: Final = ("simulate", "overlap", "train", "baseline", "compare")
+
+JOBS = "jobs"
+"""Folder of the jobs, inside that of the study."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of ``ptychopinn``, made in the folder of the study.
+
+    Attributes:
+        name: unique; of its folder too.
+        stage: name of the command.
+        dose: photons per frame.
+        view: that it works on; None for all.
+        split: ``train`` or ``test``; None for both.
+        gridsize: of the network; None without one.
+        model: ``pinn`` or ``supervised``; None without a network.
+        arguments: of the command; relative paths start at the folder of the study.
+        inputs: files that it reads.
+        outputs: files that it writes and others need.
+        needs: names of the jobs that make the inputs.
+    """
+
+    name: str
+    stage: str
+    dose: float
+    view: str | None
+    split: str | None
+    gridsize: int | None
+    model: str | None
+    arguments: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    needs: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Where it works, inside the folder of the study."""
+        return f"{JOBS}/{self.name}"
+
+    @property
+    def out(self) -> str:
+        """Folder of its results."""
+        return f"{self.folder}/out"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The whole call."""
+        return ("ptychopinn", self.stage, *self.arguments)
+
+
+def jobs_of(design: StudyDesign) -> tuple[Job, ...]:
+    """All jobs of a design, each after those that it needs."""
+    jobs: list[Job] = []
+    for dose in design.doses:
+        jobs.append(_simulate(design, dose))
+    for dose in design.doses:
+        jobs += [_overlap(design, dose, view) for view in design.views]
+    for dose in design.doses:
+        jobs += [_train(design, dose, view, size) for view in design.all_views for size in design.gridsizes_of(view)]
+        jobs.append(_train(design, dose, FULL, design.gridsizes[0], "supervised"))
+    for dose in design.doses:
+        jobs += [_baseline(design, dose, view, split) for view in design.all_views for split in SPLITS]
+    for dose in design.doses:
+        for view in design.views:
+            sizes = design.gridsizes_of(view)
+            jobs += [_compare(design, dose, view, split, size) for size in sizes for split in SPLITS]
+    return tuple(jobs)
+
+
+def find(jobs: Sequence[Job], name: str) -> Job:
+    """The job of a name.
+
+    Raises:
+        PtychoError: when there is none.
+    """
+    found = next((job for job in jobs if job.name == name), None)
+    if found is None:
+        raise PtychoError(f"--job {shortened(name)}: not a job of this study; 'ptychopinn study status' lists them.")
+    return found
+
+
+def matching(
+    jobs: Sequence[Job],
+    design: StudyDesign,
+    doses: Sequence[float] = (),
+    views: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    stages: Sequence[str] = (),
+    gridsizes: Sequence[int] = (),
+) -> tuple[Job, ...]:
+    """The jobs that every given filter asks for, in order.
+
+    Args:
+        jobs: to choose from.
+        design: that they belong to.
+        doses: photons per frame; all when empty, as for every filter.
+        views: names.
+        splits: ``train``, ``test``.
+        stages: names of commands.
+        gridsizes: of networks.
+
+    Raises:
+        PtychoError: for a value that the design does not have, or when nothing is left.
+    """
+    asked: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
+        "dose": (doses, design.doses),
+        "view": (views, design.all_views),
+        "split": (splits, SPLITS),
+        "stage": (stages, STAGES),
+        "gridsize": (gridsizes, design.gridsizes),
+    }
+    for name, (wanted, there) in asked.items():
+        for value in wanted:
+            if value not in there:
+                listed = ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in there)
+                raise PtychoError(f"--{name} {shortened(str(value))}: not in the design; {listed} are.")
+    found = tuple(
+        job for job in jobs if all(not wanted or getattr(job, name) in wanted for name, (wanted, _) in asked.items())
+    )
+    if not found:
+        raise PtychoError("study: no job has all of the asked properties; give fewer filters.")
+    return found
+
+
+def with_needs(jobs: Sequence[Job], chosen: Sequence[Job]) -> tuple[Job, ...]:
+    """Some of the jobs, and those that they need, in order."""
+    names = {job.name for job in chosen}
+    for job in reversed(jobs):
+        if job.name in names:
+            names.update(job.needs)
+    return tuple(job for job in jobs if job.name in names)
+
+
+def summary(jobs: Sequence[Job]) -> str:
+    """``51 jobs: 3 simulate, 6 overlap, ...``."""
+    counts = Counter(job.stage for job in jobs)
+    return f"{len(jobs)} jobs: " + ", ".join(f"{counts[stage]} {stage}" for stage in STAGES if counts[stage])
+
+
+def job_name(stage: str, dose: float, *parts: str) -> str:
+    """``train-1e3-dense-gs2``."""
+    return "-".join((stage, dose_name(dose), *parts))
+
+
+def _out(name: str, file: str = "") -> str:
+    """A result of a job, or the folder of all."""
+    return f"{JOBS}/{name}/out" + (f"/{file}" if file else "")
+
+
+def _scan(dose: float, view: str, split: str) -> tuple[str, str]:
+    """Name of the job that makes a scan, and its file."""
+    name = job_name("simulate", dose) if view == FULL else job_name("overlap", dose, view)
+    return name, _out(name, f"scan_{split}.npz")
+
+
+def _network(dose: float, view: str, gridsize: int, model: str) -> tuple[str, str]:
+    """Name of the job that trains a network, and its file."""
+    name = job_name("train", dose, view, f"gs{gridsize}", *(() if model == "pinn" else (model,)))
+    return name, _out(name, "wts.h5.zip")
+
+
+def _simulate(design: StudyDesign, dose: float) -> Job:
+    name = job_name("simulate", dose)
+    arguments = [_out(name, "scan.npz"), "--nphotons", f"{dose:.10g}", "--seed", str(design.simulation_seed)]
+    if design.base in EMBEDDED:
+        arguments += ["--object", design.base, "--object-size", str(design.object_size), "--N", str(design.N)]
+        arguments += ["--probe-radius", f"{design.radius:g}", "--probe-curvature", f"{design.probe_curvature:g}"]
+        inputs: tuple[str, ...] = ()
+    else:
+        arguments += ["--from", design.base]
+        inputs = (design.base,)
+    arguments += ["--step", f"{design.step:g}", "--jitter", f"{design.jitter:g}"]
+    arguments += ["--interpolation", design.interpolation, "--split", design.split_axis]
+    if design.split_gap is not None:
+        arguments += ["--split-gap", f"{design.split_gap:g}"]
+    outputs = tuple(_out(name, f"scan_{split}.npz") for split in SPLITS)
+    return Job(name, "simulate", dose, None, None, None, None, tuple(arguments), inputs, outputs, ())
+
+
+def _overlap(design: StudyDesign, dose: float, view: str) -> Job:
+    name = job_name("overlap", dose, view)
+    maker = job_name("simulate", dose)
+    scans = tuple(_out(maker, f"scan_{split}.npz") for split in SPLITS)
+    settings: dict[str, Any] = {"overlap": design.views[view], "gridsize": design.gridsizes_of(view)[-1]}
+    settings |= {"neighbor_count": design.neighbor_count, "seed": design.grouping_seed}
+    if design.n_subsample is not None:
+        settings |= {"n_subsample": design.n_subsample, "subsample_seed": design.subsampling_seed}
+    arguments = (*scans, "--out", _out(name), *_assigned(settings))
+    outputs = (*(_out(name, f"scan_{split}.npz") for split in SPLITS), _out(name, "metrics_bundle.json"))
+    return Job(name, "overlap", dose, view, None, None, None, arguments, scans, outputs, (maker,))
+
+
+def _train(design: StudyDesign, dose: float, view: str, gridsize: int, model: str = "pinn") -> Job:
+    name, network = _network(dose, view, gridsize, model)
+    maker, scan = _scan(dose, view, "train")
+    settings: dict[str, Any] = {"gridsize": gridsize, "neighbor_count": design.neighbor_count}
+    settings |= {"seed": design.grouping_seed, "accelerator": design.accelerator}
+    if model == "supervised":
+        settings |= {"model_type": model, "nll_weight": 0.0}
+    settings |= design.train | design.train_of_view.get(view, {})
+    arguments = (scan, "--out", _out(name), *_assigned(settings))
+    return Job(name, "train", dose, view, "train", gridsize, model, arguments, (scan,), (network,), (maker,))
+
+
+def _baseline(design: StudyDesign, dose: float, view: str, split: str) -> Job:
+    name = job_name("baseline", dose, view, split)
+    maker, scan = _scan(dose, view, split)
+    settings: dict[str, Any] = {"engine": design.engine, "epochs": design.epochs, "seed": design.simulation_seed}
+    settings |= {"accelerator": design.accelerator} | design.baseline
+    arguments = (scan, "--out", _out(name), *_assigned(settings))
+    outputs = (_out(name, "reconstruction.h5"), _out(name, "provenance.json"))
+    return Job(name, "baseline", dose, view, split, None, None, arguments, (scan,), outputs, (maker,))
+
+
+def _compare(design: StudyDesign, dose: float, view: str, split: str, gridsize: int) -> Job:
+    name = job_name("compare", dose, view, *([f"gs{gridsize}"] if len(design.gridsizes_of(view)) > 1 else []), split)
+    scanner, scan = _scan(dose, view, split)
+    unsupervised, pinn = _network(dose, view, gridsize, "pinn")
+    teacher, supervised = _network(dose, FULL, design.gridsizes[0], "supervised")
+    iterative = job_name("baseline", dose, view, split)
+    settings = {"accelerator": design.accelerator} | design.compare
+    arguments = (
+        *(scan, "--pinn", pinn, "--supervised", supervised, "--iterative", _out(iterative), "--refine"),
+        # Simulated frames are where they are said to be; a poor image is not in register with anything.
+        *("--skip-registration", "--sigma", f"{design.ms_ssim_sigma:g}", "--out", _out(name), *_assigned(settings)),
+    )
+    inputs = (scan, pinn, supervised, _out(iterative, "reconstruction.h5"), _out(iterative, "provenance.json"))
+    outputs = (_out(name, "comparison_metrics.csv"), _out(name, "reconstructions_aligned.npz"))
+    needs = (scanner, unsupervised, teacher, iterative)
+    return Job(name, "compare", dose, view, split, gridsize, "pinn", arguments, inputs, outputs, needs)
+
+
+def _assigned(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as the command line takes them."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+    return [part for name, text in texts.items() for part in ("--set", f"{name}={text}")]

@@ -1,0 +1,98 @@
+"""The folder of a study, and what is to be done in it, as a table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import check_folder, write_json, write_provenance
+from ptychopinn.study.design import EMBEDDED, PRESETS, StudyDesign, combined, read_design
+from ptychopinn.study.jobs import Job
+
+DESIGN = "design.json"
+
+
+def chosen_design(preset: str | None, path: Path | None, assigned: Mapping[str, Any]) -> StudyDesign | None:
+    """The design that a call gives, a preset or a file with assignments on top; None when it gives none.
+
+    Raises:
+        PtychoError: for both, or for what is no design.
+    """
+    if preset is not None and path is not None:
+        raise PtychoError("--preset: given together with --design; give one of them.")
+    if preset is not None and preset not in PRESETS:
+        raise PtychoError(f"--preset {preset}: not a preset; {', '.join(PRESETS)} are.")
+    if preset is None and path is None and not assigned:
+        return None
+    values = read_design(path) if path is not None else PRESETS[preset or "reference"]
+    design = StudyDesign.of(combined(values, assigned), "--set" if assigned else "design")
+    if design.base in EMBEDDED:
+        return design
+    base = Path(design.base)
+    if not base.is_file():
+        raise PtychoError(f"base: {design.base}: no such file; {', '.join(EMBEDDED)} or an NPZ file is needed.")
+    return design.model_copy(update={"base": str(base.resolve())})
+
+
+def stored_design(folder: Path) -> StudyDesign:
+    """The design that a study folder was begun with.
+
+    Raises:
+        PtychoError: when it is no such folder.
+    """
+    if not (folder / DESIGN).is_file():
+        raise PtychoError(f"{folder}: holds no {DESIGN}; a folder that 'ptychopinn study run' made is needed.")
+    return StudyDesign.of(read_design(folder / DESIGN), str(folder / DESIGN))
+
+
+def known_design(folder: Path | None, given: StudyDesign | None, update: bool = False) -> StudyDesign:
+    """The design of a new or an older study; the reference when nothing says.
+
+    Args:
+        folder: of the study, which may exist.
+        given: design of the call.
+        update: let it replace another one.
+
+    Raises:
+        PtychoError: when the folder belongs to another design, or to something else.
+    """
+    if folder is None or not (folder / DESIGN).is_file():
+        if folder is not None:
+            check_folder(folder, "study")
+        return given or StudyDesign()
+    before = stored_design(folder)
+    if given is None or given == before:
+        return before
+    if not update:
+        name = next(name for name in StudyDesign.model_fields if getattr(given, name) != getattr(before, name))
+        raise PtychoError(
+            f"{folder}: was begun with {name} {_text(before, name)}, now {_text(given, name)}; give another --out, or "
+            "--update to go on with the new design, where jobs that it does not change are kept."
+        )
+    return given
+
+
+def begin(folder: Path, design: StudyDesign) -> None:
+    """Make the folder of a study, or note a new design in it."""
+    values = json.loads(design.model_dump_json())
+    if (folder / DESIGN).is_file() and read_design(folder / DESIGN) == values:
+        return
+    write_provenance(folder, "study", {"design": values})
+    write_json(folder / DESIGN, values)
+
+
+def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:
+    """A line per job: what it is and how far it is."""
+    rows = [("job", "dose", "view", "split", "gridsize", "state")]
+    for job in jobs:
+        cells = (job.view or "-", job.split or "-", str(job.gridsize or "-"))
+        rows.append((job.name, f"{job.dose:g}", *cells, states[job.name]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _text(design: StudyDesign, name: str) -> str:
+    return json.dumps(json.loads(design.model_dump_json(include={name}))[name])

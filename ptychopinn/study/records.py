@@ -1,0 +1,183 @@
+"""What is known of a job: ``job.json``, whether it is finished, and who works on it."""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import LOCK, file_hash, write_json
+from ptychopinn.study.jobs import Job
+
+State = Literal["done", "failed", "running", "interrupted", "changed", "to do"]
+
+RECORD: Final = "job.json"
+LOG: Final = "log.txt"
+
+LIBRARIES: Final = ("ptychopinn", "torch", "numpy", "scipy", "lightning", "ptychi", "torchmetrics")
+"""Their versions are noted with every job."""
+
+PATIENCE: Final = 30.0
+"""Seconds within which a process that was told to stop must be gone."""
+
+GLANCE: Final = 1.0
+"""Seconds after which a held job is not merely being looked at."""
+
+
+def read_record(folder: Path, job: Job) -> dict[str, Any]:
+    """``job.json`` of a job; empty when there is none that can be read."""
+    try:
+        record = json.loads((folder / job.folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(folder: Path, job: Job, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``job.json``: what the job is, with what it is made, and ``values``.
+
+    Returns:
+        What was written.
+    """
+    record = {
+        **{name: getattr(job, name) for name in ("name", "stage", "dose", "view", "split", "gridsize", "model")},
+        "command": list(job.command),
+        **values,
+    }
+    write_json(folder / job.folder / RECORD, record)
+    return record
+
+
+def input_hashes(folder: Path, job: Job, known: dict[str, str]) -> dict[str, str]:
+    """SHA-256 of every input, by its name in the job.
+
+    Args:
+        folder: of the study.
+        job: whose inputs are read.
+        known: hashes of files as they were (path, size, time); what is new is added.
+
+    Raises:
+        OSError: when one is not there.
+    """
+    hashes = {}
+    for name in job.inputs:
+        about = (folder / name).stat()
+        key = f"{name} {about.st_size} {about.st_mtime_ns}"
+        if key not in known:
+            known[key] = file_hash(folder / name)
+        hashes[name] = known[key]
+    return hashes
+
+
+def state_of(folder: Path, job: Job, known: dict[str, str]) -> State:
+    """How far a job is: ``done`` only when its command and every input are those it was finished with."""
+    record = read_record(folder, job)
+    told = record.get("status")
+    if told is None:
+        return "to do"
+    if told == "running":
+        return "running" if _is_held(folder / job.folder) else "interrupted"
+    if record.get("command") != list(job.command):
+        return "changed"
+    if told != "done":
+        return "interrupted" if told == "interrupted" else "failed"
+    try:
+        unchanged = record.get("inputs") == input_hashes(folder, job, known)
+    except OSError:
+        return "changed"
+    there = all((folder / name).is_file() for name in job.outputs)
+    return "done" if unchanged and there else "changed"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that decide numbers."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@contextmanager
+def held(folder: Path, job: Job) -> Iterator[int]:
+    """Hold a job while its block works on it; gives a descriptor that its process must inherit.
+
+    The lock lives as long as any process has the descriptor open: also that of a command whose study was killed.
+    Such a left-over is stopped.
+
+    Raises:
+        PtychoError: when another study works on the job.
+    """
+    place = folder / job.folder
+    place.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _locks(descriptor):
+            _stop_left_over(folder, job, descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_held(place: Path) -> bool:
+    try:
+        descriptor = os.open(place / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _locks(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _stop_left_over(folder: Path, job: Job, descriptor: int) -> None:
+    """End the command of a study that died; its lock proves that it is still the process that was noted."""
+    record = read_record(folder, job)
+    study, command = record.get("study_pid"), record.get("pid")
+    orphan = record.get("host") == platform.node() and not _is_alive(study)
+    if orphan and isinstance(command, int):
+        with suppress(ProcessLookupError):
+            os.killpg(command, signal.SIGKILL)
+    # Without one, somebody may only be looking.
+    limit = time.monotonic() + (PATIENCE if orphan else GLANCE)
+    while time.monotonic() < limit:
+        if _locks(descriptor):
+            return
+        time.sleep(0.05)
+    raise PtychoError(f"{folder / job.folder}: another study works on this job; wait until it has ended.")
+
+
+def _is_alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, TypeError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def forget(folder: Path, job: Job) -> None:
+    """Let a job count as not begun."""
+    (folder / job.folder / RECORD).unlink(missing_ok=True)
+
+
+def clear_results(folder: Path, job: Job) -> None:
+    """Remove what an earlier try of a job left; nothing outside its own folder."""
+    shutil.rmtree(folder / job.out, ignore_errors=True)

@@ -1,0 +1,218 @@
+"""The report of a study: one HTML page that needs nothing beside it, and a table of all numbers as CSV."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from ptychopinn import figures_study
+from ptychopinn.files.atomic import writing
+from ptychopinn.files.folder import write_table
+from ptychopinn.study.design import SPLITS, StudyDesign
+from ptychopinn.study.jobs import STAGES, Job, jobs_of, summary
+from ptychopinn.study.results import Results, Row, best_arms, gather, images_of
+
+PAGE: Final = "report.html"
+TABLE: Final = "report.csv"
+
+LARGEST: Final = 4_500_000
+"""Bytes of the pictures of a page; they are drawn coarser until they fit."""
+
+DPI: Final = (110, 85, 65, 50, 36)
+
+MAIN: Final = {
+    "phase_mae": "phase MAE (rad)",
+    "phase_ms_ssim": "phase MS-SSIM",
+    "phase_ssim": "phase SSIM",
+    "amplitude_mae": "amplitude MAE",
+    "complex_error": "complex error",
+    "frc50": "FRC50 (1/px)",
+    "efficiency": "efficiency",
+    "deviance_per_pixel": "deviance",
+    "seconds_total": "seconds",
+}
+"""Columns of the first tables, with their titles; those that no comparison has are left out."""
+
+CURVES: Final = ("phase_ms_ssim", "phase_mae", "frc50")
+"""Metrics that are drawn against dose."""
+
+
+def write_report(folder: Path, design: StudyDesign) -> Path:
+    """Write ``report.html`` and ``report.csv`` of what is finished; returns the page."""
+    results = gather(folder, design, jobs_of(design))
+    write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ptychopinn.study", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("report.html.j2").render(
+        summary=summary(results.jobs),
+        counts=_counts(results),
+        pictures=_pictures(folder, results),
+        tables=_tables(results, tuple(MAIN)),
+        full_tables=_tables(results, _numbers(results.rows)),
+        titles=MAIN,
+        overlaps=_unrepeated(results.overlaps),
+        timings=_timings(results),
+        unfinished=[(job, results.states[job.name], results.records[job.name]) for job in _unfinished(results)],
+        versions=_versions(results),
+        design=json.dumps(json.loads(design.model_dump_json()), indent=1),
+    )
+    with writing(folder / PAGE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return folder / PAGE
+
+
+def _counts(results: Results) -> dict[str, int]:
+    states = list(results.states.values())
+    return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def _unfinished(results: Results) -> list[Job]:
+    return [job for job in results.jobs if results.states[job.name] != "done"]
+
+
+def _cells(rows: Sequence[Row]) -> dict[tuple[str, str], dict[float, list[Row]]]:
+    """Rows by (view, split) and by dose."""
+    found: dict[tuple[str, str], dict[float, list[Row]]] = {}
+    for row in rows:
+        of_doses = found.setdefault((_view_title(row.job), row.job.split or ""), {})
+        of_doses.setdefault(row.job.dose, []).append(row)
+    return found
+
+
+def _view_title(job: Job) -> str:
+    return f"{job.view}, gridsize {job.gridsize}"
+
+
+def _numbers(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Every metric that is a number somewhere."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    return tuple(name for name in names if any(isinstance(row.values.get(name), float) for row in rows))
+
+
+def _tables(results: Results, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """A table per view and split: a line per dose and arm, the best of each dose marked."""
+    known = set(_numbers(results.rows))
+    shown = [metric for metric in metrics if metric in known]
+    tables = []
+    for (view, split), of_doses in sorted(_cells(results.rows).items(), key=lambda item: item[0][::-1]):
+        lines = []
+        for dose, rows in of_doses.items():
+            best = {metric: best_arms(rows, metric) for metric in shown}
+            for row in rows:
+                cells = [(_number(row.values.get(metric)), row.arm in best[metric]) for metric in shown]
+                lines.append({"dose": f"{dose:g}", "arm": row.arm, "cells": cells})
+        tables.append({"title": f"{view}: {split}", "metrics": shown, "lines": lines})
+    return tables
+
+
+def _number(value: Any) -> str:
+    """A few digits, or a dash."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return "–"
+    return f"{value:.4g}"
+
+
+def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
+    """Titles and data addresses of all pictures, as fine as the limit allows."""
+    if not results.rows:
+        return []
+    pictures, finest = [], float(DPI[0])
+    for dpi in DPI:
+        if dpi > finest:
+            continue
+        pictures = [*_curves(results, dpi), *_images(folder, results, dpi)]
+        size = sum(len(data) for _, data in pictures) * 4 / 3
+        if size <= LARGEST:
+            break
+        # Bytes grow with the pixels, a little slower.
+        finest = dpi * math.sqrt(LARGEST / size) * 1.05
+    return [(title, "data:image/png;base64," + base64.b64encode(data).decode()) for title, data in pictures]
+
+
+def _curves(results: Results, dpi: int) -> list[tuple[str, bytes]]:
+    """A picture of the metrics against dose for each split."""
+    pictures = []
+    cells = _cells(results.rows)
+    for split in SPLITS[::-1]:
+        views = {view: of_doses for (view, part), of_doses in cells.items() if part == split}
+        if views:
+            curves = {metric: {view: _lines(of_doses, metric) for view, of_doses in views.items()} for metric in CURVES}
+            pictures.append((f"Metrics against dose, {split}", figures_study.curves_png(curves, MAIN, dpi)))
+    return pictures
+
+
+def _lines(of_doses: Mapping[float, Sequence[Row]], metric: str) -> dict[str, list[tuple[float, float]]]:
+    """Points (dose, value) of a metric by arm."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for dose, rows in of_doses.items():
+        for row in rows:
+            points = lines.setdefault(row.arm, [])
+            value = row.values.get(metric)
+            if isinstance(value, float):
+                points.append((dose, value))
+    return lines
+
+
+def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]:
+    """Pictures of phases and amplitudes, one per view and split, a row per dose."""
+    pictures = []
+    for (view, split), of_doses in sorted(_cells(results.rows).items(), key=lambda item: item[0][::-1]):
+        found = [images_of(folder, rows[0].job, results.design) for rows in of_doses.values()]
+        titles = [f"{dose:g} photons" for dose in of_doses]
+        for kind in ("phase", "amplitude"):
+            data = figures_study.images_png(
+                [images for images, _ in found], [mask for _, mask in found], titles, dpi, kind == "phase"
+            )
+            pictures.append((f"{kind.capitalize()}, {view}: {split}", data))
+    return pictures
+
+
+def _unrepeated(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Overlap numbers once where the doses, which share their positions, agree."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        values = {name: value for name, value in row.items() if name != "dose"}
+        same = found.setdefault(json.dumps(values), {**values, "doses": []})
+        same["doses"].append(f"{row['dose']:g}")
+    return list(found.values())
+
+
+def _timings(results: Results) -> list[dict[str, Any]]:
+    """Wall time and memory by stage."""
+    lines = []
+    for stage in STAGES:
+        records = [results.records[job.name] for job in results.jobs if job.stage == stage]
+        seconds = [float(record["seconds"]) for record in records if "seconds" in record]
+        if seconds:
+            cpu = sum(float(record.get("cpu_seconds", 0)) for record in records)
+            peak = max(float(record.get("peak_memory_gib", 0)) for record in records)
+            lines.append(
+                {
+                    "stage": stage,
+                    "jobs": len(seconds),
+                    "total": f"{sum(seconds):.0f}",
+                    "mean": f"{sum(seconds) / len(seconds):.1f}",
+                    "longest": f"{max(seconds):.1f}",
+                    "cpu": f"{cpu:.0f}",
+                    "memory": f"{peak:.2f}",
+                }
+            )
+    return lines
+
+
+def _versions(results: Results) -> dict[str, list[str]]:
+    """All versions that took part, by library."""
+    found: dict[str, dict[str, None]] = {}
+    for record in results.records.values():
+        for name, version in record.get("versions", {}).items():
+            found.setdefault(name, {})[version] = None
+    return {name: list(versions) for name, versions in found.items()}

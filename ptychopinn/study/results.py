@@ -1,0 +1,144 @@
+"""What the finished jobs of a study found, gathered from their folders."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ptychopinn.study.design import StudyDesign
+from ptychopinn.study.jobs import Job
+from ptychopinn.study.records import read_record, state_of
+
+Value = float | str | None
+
+LOW: Final = ("mae", "mse", "complex_error", "half_period_nm", "seconds_total", "peak_memory_gib")
+HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
+"""Ends of the names of metrics that are best when small, or when large."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of one comparison.
+
+    Attributes:
+        job: that compared.
+        arm: name of the arm.
+        values: metrics by name.
+    """
+
+    job: Job
+    arm: str
+    values: Mapping[str, Value]
+
+    def flat(self) -> dict[str, Any]:
+        """Everything as one level of names."""
+        about = {name: getattr(self.job, name) for name in ("dose", "view", "split", "gridsize")}
+        return about | {"arm": self.arm} | dict(self.values)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a report shows.
+
+    Attributes:
+        design: of the study.
+        jobs: all of them.
+        states: how far each is, by name.
+        records: ``job.json`` of each, by name.
+        rows: of all finished comparisons.
+        overlaps: a row of overlap numbers per view, split and dose.
+    """
+
+    design: StudyDesign
+    jobs: Sequence[Job]
+    states: Mapping[str, str]
+    records: Mapping[str, Mapping[str, Any]]
+    rows: Sequence[Row]
+    overlaps: Sequence[Mapping[str, Any]]
+
+
+def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job]) -> Results:
+    """Read the records of all jobs, and the tables of those that are finished."""
+    known: dict[str, str] = {}
+    states = {job.name: state_of(folder, job, known) for job in jobs}
+    done = [job for job in jobs if states[job.name] == "done"]
+    return Results(
+        design=design,
+        jobs=jobs,
+        states=states,
+        records={job.name: read_record(folder, job) for job in jobs},
+        rows=[row for job in done if job.stage == "compare" for row in _rows(folder, job, design)],
+        overlaps=[row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)],
+    )
+
+
+def arm_name(arm: str, design: StudyDesign) -> str:
+    """The iterative arm is called by its engine."""
+    return design.engine.upper() if arm == "iterative" else arm
+
+
+def images_of(folder: Path, job: Job, design: StudyDesign) -> tuple[dict[str, Any], Any]:
+    """Aligned images of a comparison by name, the truth first, and where all of them cover."""
+    with np.load(folder / job.out / "reconstructions_aligned.npz") as file:
+        names = [name for name in file.files if name not in ("mask", "origin")]
+        return {arm_name(name, design): file[name] for name in names}, file["mask"]
+
+
+def best_arms(rows: Sequence[Row], metric: str) -> set[str]:
+    """The arms with the best value of a metric; none where no direction is better, or all are equal."""
+    low, high = metric.endswith(LOW), metric.endswith(HIGH)
+    values = {row.arm: float(value) for row in rows if isinstance(value := row.values.get(metric), float)}
+    if len(set(values.values())) < 2 or not (low or high):
+        return set()
+    best = min(values.values()) if low else max(values.values())
+    return {arm for arm, value in values.items() if value == best}
+
+
+def _rows(folder: Path, job: Job, design: StudyDesign) -> list[Row]:
+    with (folder / job.out / "comparison_metrics.csv").open(newline="", encoding="utf-8") as stream:
+        return [
+            Row(job, arm_name(row.pop("arm"), design), {name: _value(text) for name, text in row.items()})
+            for row in csv.DictReader(stream)
+        ]
+
+
+def _value(text: str) -> Value:
+    if not text:
+        return None
+    with suppress(ValueError):
+        return float(text)
+    return text
+
+
+def _overlaps(folder: Path, job: Job) -> list[dict[str, Any]]:
+    """A row of overlap numbers per split of a view."""
+    bundle = json.loads((folder / job.out / "metrics_bundle.json").read_text(encoding="utf-8"))
+    rows = []
+    for name, found in bundle["splits"].items():
+        chosen, view = found["selection"], found["view"]
+        rows.append(
+            {
+                "dose": job.dose,
+                "view": job.view,
+                "split": name.removeprefix("scan_"),
+                "frames": chosen["n_accepted"],
+                "total": chosen["n_read"],
+                "spacing": f"{chosen['spacing_threshold']:g}",
+                "strategy": chosen["selection_strategy"],
+                "probe": f"{found['parameters']['probe_diameter_px']:.1f}",
+                "group": _mean(view["metric_1_group"]),
+                "image": _mean(view["metric_2_image"]),
+                "groups": _mean(view["metric_3_group_to_group"]),
+                "full": _mean(found["scan"]["metric_2_image"]),
+            }
+        )
+    return rows
+
+
+def _mean(metric: Mapping[str, Any] | None) -> str:
+    return "–" if metric is None else f"{metric['mean']:.3f}"

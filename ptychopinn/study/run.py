@@ -1,0 +1,307 @@
+"""Run the jobs of a study: those that are not finished, several at a time, each in a process of its own."""
+
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, Literal
+
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.folder import write_json
+from ptychopinn.study.jobs import Job
+from ptychopinn.study.records import (
+    LOG,
+    PATIENCE,
+    clear_results,
+    held,
+    input_hashes,
+    state_of,
+    versions,
+    write_record,
+)
+
+Report = Callable[[str], None]
+
+MANIFEST = "manifest.json"
+SKIPPED = "skip_summary.json"
+
+THREADS = "OMP_NUM_THREADS"
+GLANCE = 0.1
+"""Seconds between two looks at a running command."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        job: the job.
+        status: ``skipped`` where it could not begin.
+        reason: of a failure or a skip.
+        seconds: of wall time; None where nothing ran.
+        kept: it was finished before.
+    """
+
+    job: Job
+    status: Literal["done", "failed", "interrupted", "skipped"]
+    reason: str = ""
+    seconds: float | None = None
+    kept: bool = False
+
+
+@dataclass
+class _Study:
+    """What the threads of one run share.
+
+    Attributes:
+        folder: of the study.
+        threads: CPU threads of every job.
+        stop: set when no further job may begin and running ones must end.
+        known: hashes of files that were read.
+    """
+
+    folder: Path
+    threads: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    known: dict[str, str] = field(default_factory=dict)
+
+
+def threads_per_job(parallel: int) -> int:
+    """``OMP_NUM_THREADS`` where it is set, else the cores divided by the jobs that run at a time."""
+    told = os.environ.get(THREADS, "")
+    return int(told) if told.isdecimal() and int(told) else max(1, (os.cpu_count() or 1) // parallel)
+
+
+def run_jobs(
+    folder: Path,
+    jobs: Sequence[Job],
+    parallel: int = 1,
+    impossible: Mapping[str, str] | None = None,
+    report: Report = lambda line: None,
+) -> list[Outcome]:
+    """Bring jobs to their end, those that are finished and unchanged excepted; a failure stops only what needs it.
+
+    Args:
+        folder: of the study.
+        jobs: in an order in which each comes after those that it needs.
+        parallel: jobs at a time.
+        impossible: reasons by name of jobs that are not to begin.
+        report: receives a line per job.
+
+    Returns:
+        An outcome per job, in the given order.
+
+    Raises:
+        RunFailedError: when a signal ended the run.
+    """
+    study = _Study(folder, threads_per_job(parallel))
+    by_name = {job.name: job for job in jobs}
+    outcomes: dict[str, Outcome] = {
+        name: Outcome(by_name[name], "skipped", reason)
+        for name, reason in (impossible or {}).items()
+        if name in by_name
+    }
+    sorter = TopologicalSorter({job.name: [name for name in job.needs if name in by_name] for job in jobs})
+    sorter.prepare()
+    with _until_signalled(study.stop) as received, ThreadPoolExecutor(parallel) as pool:
+        running: dict[Future[Outcome], str] = {}
+        while sorter.is_active() and not study.stop.is_set():
+            for name in sorter.get_ready():
+                running[pool.submit(_one, study, by_name[name], outcomes)] = name
+            ended, _ = wait(running, timeout=GLANCE, return_when=FIRST_COMPLETED)
+            for future in ended:
+                name = running.pop(future)
+                outcomes[name] = future.result()
+                sorter.done(name)
+                report(_line(outcomes[name], len(outcomes), len(jobs)))
+        for future in running:
+            future.cancel()
+    if received:
+        raise RunFailedError(f"study: ended by {received[0]}; the same command goes on, finished jobs are kept.")
+    return [outcomes[job.name] for job in jobs]
+
+
+def run_one(folder: Path, job: Job) -> Outcome:
+    """Bring one job to its end, as :func:`run_jobs` does; the others are someone else's."""
+    study = _Study(folder, threads_per_job(os.cpu_count() or 1))
+    with _until_signalled(study.stop) as received:
+        outcome = _one(study, job, {})
+    if received:
+        raise RunFailedError(f"{job.name}: ended by {received[0]}; the same command starts it again.")
+    return outcome
+
+
+def write_manifest(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Write ``manifest.json``: how the jobs of a run ended; returns what was written."""
+    counts = {status: sum(each.status == status for each in outcomes) for status in ("done", "failed", "skipped")}
+    manifest = {
+        "timestamp": _now(),
+        "n_success": counts["done"],
+        "n_failed": counts["failed"],
+        "n_skipped": counts["skipped"],
+        "n_kept": sum(each.kept for each in outcomes),
+        "jobs": [
+            {"name": each.job.name, "stage": each.job.stage, "status": each.status, "reason": each.reason}
+            for each in outcomes
+        ],
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def write_skips(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write ``skip_summary.json``: the jobs that were left out, and why."""
+    skipped = [
+        {
+            "job": each.job.name,
+            "dose": each.job.dose,
+            "view": each.job.view,
+            "split": each.job.split,
+            "reason": each.reason,
+        }
+        for each in outcomes
+        if each.status == "skipped"
+    ]
+    write_json(folder / SKIPPED, {"timestamp": _now(), "skipped": skipped, "count": len(skipped)})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
+    """One job, if it is needed and can begin."""
+    if job.name in before:
+        return before[job.name]
+    if study.stop.is_set():
+        return Outcome(job, "interrupted")
+    for name in job.needs:
+        if name in before and before[name].status != "done":
+            ended = "was skipped" if before[name].status == "skipped" else "failed"
+            return Outcome(job, "skipped", f"needs {name}, which {ended}")
+    try:
+        with held(study.folder, job) as descriptor:
+            if state_of(study.folder, job, study.known) == "done":
+                return Outcome(job, "done", kept=True)
+            return _execute(study, job, descriptor)
+    except (PtychoError, OSError) as error:
+        return Outcome(job, "failed", str(error))
+
+
+def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
+    """Run the command of a job and note how it went."""
+    folder = study.folder
+    try:
+        inputs = input_hashes(folder, job, study.known)
+    except OSError as error:
+        return Outcome(job, "failed", f"{error.filename}: {error.strerror}")
+    clear_results(folder, job)
+    about: dict[str, Any] = {
+        "inputs": inputs,
+        "started": _now(),
+        "host": platform.node(),
+        "study_pid": os.getpid(),
+        "threads": study.threads,
+        "versions": versions(),
+    }
+    write_record(folder, job, {**about, "status": "running"})
+    began = time.monotonic()
+    with (folder / job.folder / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", *job.command],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, THREADS: str(study.threads)},
+            pass_fds=(descriptor,),
+            start_new_session=True,
+        )
+        write_record(folder, job, {**about, "status": "running", "pid": process.pid})
+        code, usage = _watch(process, study.stop)
+    seconds = time.monotonic() - began
+    del about["host"], about["study_pid"]
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    about |= {"exit_code": code, "seconds": seconds, "peak_memory_gib": peak / 2**30}
+    about["cpu_seconds"] = usage.ru_utime + usage.ru_stime
+    if study.stop.is_set() and code:
+        write_record(folder, job, {**about, "status": "interrupted"})
+        return Outcome(job, "interrupted", seconds=seconds)
+    reason = _failure(folder, job, code)
+    if reason:
+        write_record(folder, job, {**about, "status": "failed", "reason": reason})
+        return Outcome(job, "failed", reason, seconds)
+    write_record(folder, job, {**about, "status": "done"})
+    return Outcome(job, "done", seconds=seconds)
+
+
+def _watch(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, resource.struct_rusage]:
+    """Exit code of a process and what it used; it is told to end once ``stop`` is set."""
+    told, limit = False, 0.0
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage
+        if stop.wait(GLANCE) and not told:
+            told, limit = True, time.monotonic() + PATIENCE
+            _signal_group(process.pid, signal.SIGTERM)
+        if told:
+            time.sleep(GLANCE)
+            if time.monotonic() > limit:
+                _signal_group(process.pid, signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def _failure(folder: Path, job: Job, code: int) -> str:
+    """Why a command failed: its last line; empty when it did not."""
+    absent = [name for name in job.outputs if not (folder / name).is_file()]
+    if code == 0 and not absent:
+        return ""
+    if code == 0:
+        return f"ended well, but did not write {absent[0]}"
+    lines = (folder / job.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = lines[-1] if lines else "it said nothing"
+    return f"signal {-code}: {said}" if code < 0 else said
+
+
+def _line(outcome: Outcome, done: int, total: int) -> str:
+    """One line about a job that ended."""
+    what = "kept" if outcome.kept else outcome.status
+    seconds = "" if outcome.seconds is None else f" in {outcome.seconds:.0f} s"
+    return f"[{done}/{total}] {outcome.job.name}: {what}{seconds}" + (f": {outcome.reason}" if outcome.reason else "")
+
+
+@contextmanager
+def _until_signalled(stop: threading.Event) -> Iterator[list[str]]:
+    """Set ``stop`` on Ctrl-C and SIGTERM while the block runs; the list then has the name of the signal."""
+    received: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(signal.Signals(number).name)
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
