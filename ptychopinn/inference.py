@@ -1,5 +1,7 @@
 """A trained run and a scan in, an image of the object out."""
 
+import math
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +25,9 @@ from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.views import SubPixel, look
 from ptychopinn.reassembly import central_mask, group_phases, light_on_canvas, spread, stitch
 from ptychopinn.scan import Scan, check_canvas, reframe
+
+IN_MEMORY = 2**29
+"""Bytes of patches up to which they are kept in memory until they are stitched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +206,20 @@ def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
     return groups
 
 
+def room(shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> Tensor:
+    """An empty complex64 tensor; a large one is mapped from a file that vanishes with it, in the temporary folder."""
+    size = math.prod(shape)
+    if 8 * size <= in_memory:
+        return torch.empty(shape, dtype=torch.complex64)
+    with tempfile.NamedTemporaryFile(prefix="ptychopinn-patches-") as file:
+        return torch.from_file(file.name, shared=True, size=size, dtype=torch.complex64).view(shape)
+
+
 def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:
     """Patches (n, C, N, N) complex64 of every group, on the CPU."""
     count, channels = dataset.groups.shape
     size = dataset.scan.N
-    patches = torch.empty(count, channels, size, size, dtype=torch.complex64)
+    patches = room((count, channels, size, size))
     with torch.inference_mode():
         for rows in torch.arange(count).split(batch_size):
             batch = dataset.__getitems__(rows.tolist())
