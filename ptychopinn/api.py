@@ -11,8 +11,9 @@ from ptychopinn import bundle, inference, simulation, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import DataConfig, Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import npz
+from ptychopinn.files import formats, npz
 from ptychopinn.files.folder import filling, write_json, write_provenance
+from ptychopinn.files.record import Record, scan_of, start_of
 from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
@@ -30,8 +31,8 @@ def read_scan(path: Path | str, **settings: Any) -> Scan:
     """Read a scan file and prepare it.
 
     Args:
-        path: NPZ file.
-        **settings: of ``DataConfig``: crop, flips, every k-th frame, measurement, nphotons.
+        path: file of any format of docs/formats.md.
+        **settings: of ``DataConfig``: crop, flips, every k-th frame, measurement, nphotons, format.
 
     Raises:
         PtychoError: naming file and key, what is there and what is needed.
@@ -41,7 +42,21 @@ def read_scan(path: Path | str, **settings: Any) -> Scan:
 
 def open_scan(path: Path, data: DataConfig) -> Scan:
     """:func:`read_scan` with a settings object."""
-    scan = npz.read_npz(path, data.measurement, data.nphotons, data.scan_index)
+    return scan_in(path, open_record(path, data), data)
+
+
+def open_record(path: Path, data: DataConfig) -> Record:
+    """All that a file of any format holds, see :mod:`ptychopinn.files.formats`."""
+    mapping, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
+    return formats.read(path, formats.Reading(data.format, mapping, frames, probe, data.pixel_size))
+
+
+def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
+    """The scan in what a file holds, prepared; the second half of :func:`open_scan`."""
+    try:
+        scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
@@ -55,7 +70,7 @@ def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
     """Simulate a scan of an embedded object, or of what a file holds.
 
     Args:
-        source: NPZ file with any of objectGuess, probeGuess, xcoords and ycoords to use instead.
+        source: file with any of object, probe and positions to use instead.
         **settings: of ``SimulationConfig``, ``nphotons`` and ``seed``.
 
     Raises:
@@ -67,7 +82,7 @@ def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
 def make_scan(settings: Settings, source: Path | None = None) -> Scan:
     """:func:`simulate` with a settings object."""
     what, seed = settings.simulation, settings.training.seed
-    found = npz.read_object_and_probe(source) if source is not None else {}
+    found = start_in(source) if source is not None else {}
     if source is not None and not found:
         raise PtychoError(f"{source}: holds none of objectGuess, probeGuess, xcoords and ycoords.")
     image = found["object"] if "object" in found else _object(what, seed)
@@ -77,6 +92,16 @@ def make_scan(settings: Settings, source: Path | None = None) -> Scan:
         positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed)
     nphotons = settings.data.nphotons or DEFAULT_PHOTONS
     return simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation)
+
+
+def start_in(path: Path) -> dict[str, np.ndarray]:
+    """Any of object, probe and positions that a file of any format holds."""
+    if formats.recognise(path).name == "npz":
+        return npz.read_object_and_probe(path)
+    try:
+        return start_of(formats.read(path))
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
 
 
 def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:

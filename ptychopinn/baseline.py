@@ -127,7 +127,7 @@ def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
     unknown = 2 * float((light > 0.01 * light.max()).sum())
     if refine_probe:
         unknown += 2 * area * len(scan.probe)
-    lit = scan.counts.any(axis=0).sum()
+    lit = np.logical_or.reduce([scan.frames(block).numpy().any(axis=0) for block in scan.blocks()]).sum()
     measured = len(scan) * min(4 * area, float(lit))
     if len(scan) >= FEW_FRAMES and measured >= LEAST_REDUNDANCY * unknown:
         return None

@@ -61,6 +61,11 @@ class DataConfig(Section):
     probe_mask: bool = Field(False, description="cut the probe with a soft-edged disc")
     probe_mask_diameter: float | None = Field(None, gt=0, description="of that disc, px; None: half a frame")
     scan_index: int | None = Field(None, description="which scan of a file that holds several")
+    format: str | None = Field(None, description="of the scan file; None: recognised")
+    map: str | None = Field(None, description="JSON file that names the datasets of an HDF5 file")
+    frames: str | None = Field(None, description="file with the frames, where the scan file has none")
+    probe: str | None = Field(None, description="file whose probe to take")
+    pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     measurement: Literal["counts", "amplitude"] | None = Field(
         None, description="what float frames hold; None: as the file says"

@@ -178,3 +178,29 @@ def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups:
             f"neighbor_count: {neighbor_count} neighbours asked of a scan of {count} frames; "
             f"at most {count - 1} are there."
         )
+
+
+def spread_frames(positions: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Frames spread evenly over a scan: the outermost on each side, then ever the one farthest from all chosen.
+
+    Args:
+        positions: (n, 2) pixels.
+        count: how many, at least 4.
+
+    Returns:
+        (count,) indices, ascending; always the same ones.
+
+    Raises:
+        PtychoError: for fewer than 4, or more than there are.
+    """
+    if not 4 <= count <= len(positions):
+        raise PtychoError(f"n: {count} given; from 4 to {len(positions)}, the frames of the scan, are possible.")
+    edges = np.concatenate([positions.argmin(axis=0), positions.argmax(axis=0)])
+    chosen = list(dict.fromkeys(edges.tolist()))
+    away = np.min([np.linalg.norm(positions - positions[frame], axis=1) for frame in chosen], axis=0)
+    away[chosen] = -1.0
+    while len(chosen) < count:
+        chosen.append(int(away.argmax()))
+        away = np.minimum(away, np.linalg.norm(positions - positions[chosen[-1]], axis=1))
+        away[chosen] = -1.0
+    return np.sort(chosen)

@@ -150,12 +150,7 @@ def infer_folder(
     with filling(out, "infer", overwrite):
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
         save_reconstruction(out, result, scan)
-    total = sum(result.seconds.values())
-    report(
-        f"{len(scan)} frames in {total:.1f} s ("
-        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
-        + f"); deviance per pixel {result.deviance:.3g}"
-    )
+    report(_summary(result, scan))
     return result
 
 
@@ -230,16 +225,20 @@ def baseline_folder(
         write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
         save_reconstruction(out, result, scan)
         epochs = range(1, len(result.loss) + 1)
-        rows = [{"epoch": epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
+        step = "step" if chosen.engine == "native" else "epoch"
+        rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
         write_table(out / "loss.csv", rows)
         figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    report(
-        f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ("
-        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
-        + f"); deviance per pixel {result.deviance:.3g}"
-    )
+    report(_summary(result, scan))
     return result
+
+
+def _summary(result: Reconstruction, scan: Scan) -> str:
+    """One line: frames, seconds and deviance."""
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    total = sum(result.seconds.values())
+    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:

@@ -42,6 +42,9 @@ ROOM = 8
 LOW_DOSE = 1.0
 """Photons per detector pixel below which pixels are held out to end the fit before it follows the noise."""
 
+POOR = 3.0
+"""Deviance per pixel above which a start is treated like vacuum."""
+
 PATIENCE = 3
 """Epochs in a row that explain pixels held out no better, after which a stage of projections ends."""
 
@@ -114,12 +117,11 @@ class _Budget:
     def left(self) -> int:
         return self.epochs - self.spent
 
-    @property
-    def over(self) -> str | None:
-        """Why nothing more can be done; None while something can."""
-        if self.left < 1:
-            return f"{self.epochs} epochs"
-        return "time" if time.monotonic() > self._end else None
+    def over(self, need: int = 1) -> str | None:
+        """Why nothing that takes so many epochs can be done; None while it can."""
+        if self.left < need:
+            return f"no more than {self.epochs} were asked for"
+        return "the time is over" if time.monotonic() > self._end else None
 
 
 def refine(
@@ -164,7 +166,8 @@ def refine(
     budget = _Budget(epochs, seconds)
     margin = ROOM if refine_positions else 0
     estimate = Estimate.of(scan, device, start, margin)
-    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, start is None, report)
+    blank = start is None or _poor(scan, estimate, subpixel)
+    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
     found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
     if refine_probe:
         found = replace(found, probe=orthogonal_modes(found.probe))
@@ -178,7 +181,7 @@ def _project(
     unknowns: Set[Unknown],
     seed: int,
     budget: _Budget,
-    from_vacuum: bool,
+    blank: bool,
     report: Callable[[str], None],
 ) -> Estimate:
     """Projection steps in growing batches; more of them where the probe or the positions are unknown."""
@@ -186,19 +189,26 @@ def _project(
     best = _Best(scan, subpixel, estimate) if holds_out(scan) else None
     dim = max(1.0, DIMMEST / photons_per_pixel(scan, estimate.probe))
     alone = dim * len(scan) / crowding(scan, estimate.probe)
-    for lighting, count in FROM_VACUUM if from_vacuum else FROM_IMAGE:
+    for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         batch = min(len(scan), math.ceil(lighting * alone))
         longer = LONGER if len(unknowns) > 1 else min(LONGER, round(dim)) if lighting == 1 else 1
         for _ in range(longer * count):
             # A blank image says nothing of probe and positions yet.
-            steps.unknowns = {"object"} if from_vacuum and budget.spent < BLANK else unknowns
+            steps.unknowns = {"object"} if blank and budget.spent < BLANK else unknowns
             left = steps.epoch(batch)
             report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
             if best is not None and best.worse(estimate):
                 break
-            if budget.over:
+            if budget.over():
                 return estimate if best is None else best.estimate
     return estimate if best is None else best.estimate
+
+
+def _poor(scan: Scan, start: Estimate, subpixel: SubPixel) -> bool:
+    """Whether a start explains the counts, of every eighth frame, so badly that it is treated like vacuum."""
+    few = slice(None, None, 8)
+    seen = replace(start, positions=start.positions[few])
+    return Linearised(scan.subset(few), seen, subpixel).deviance > POOR
 
 
 class _Best:
@@ -233,7 +243,7 @@ def _score(
     budget.spend()
     deviance = [now.deviance]
     searches = SEARCHES if "positions" in unknowns else ()
-    reason = budget.over
+    reason = budget.over(2)
     while reason is None:
         if len(deviance) in searches:
             here = now.estimate
@@ -241,21 +251,22 @@ def _score(
             places += (here.positions - places).mean(dim=0)
             now = Linearised(scan, replace(here, positions=places), subpixel, unknowns, hold_out)
             budget.spend(SEARCH)
-        steps = min(SEARCH * len(deviance), budget.left)
+        steps = min(SEARCH * len(deviance), budget.left - 1)
         step = solve(now, _negative(now.gradient), steps)
         budget.spend(steps)
         then = _taken(now, step, budget)
         if then is None:
             reason = "no step improves the likelihood"
             break
-        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}, of pixels held out {then.held_out:.5g}")
+        aside = f", of pixels held out {then.held_out:.5g}" if hold_out else ""
+        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
         gain = (now.deviance - then.deviance) / now.deviance
         if then.held_out > now.held_out:
             reason = "the pixels held out get worse"
             break
         now = then
         deviance.append(now.deviance)
-        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over
+        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over(2)
     return now.estimate, tuple(deviance), reason
 
 

@@ -1,6 +1,7 @@
 """A scan: counts, positions and probe, checked once when built."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -11,11 +12,9 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.frames import Counts, Frames, Index, blocks, check_counts, select, window
 from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
-
-MAX_COUNTS = 1e15
-"""Counts in a pixel that no detector reaches; markers of bad pixels do."""
 
 MAX_POSITION = 1e9
 """Pixels; positions in a wrong unit are larger."""
@@ -32,7 +31,8 @@ class Scan:
     """One ptychographic measurement, valid by construction.
 
     Attributes:
-        counts: (n, N, N) photons, any real dtype, zero frequency at ``[N // 2, N // 2]``; N even.
+        counts: (n, N, N) photons, any real dtype, zero frequency at ``[N // 2, N // 2]``; N even. An array, or
+            :class:`ptychopinn.frames.Frames` that stay in their file and are checked when read.
         positions: (n, 2) float64 object pixels (y, x): ``patch[r, c] = object[y - N/2 + r, x - N/2 + c]``.
         probe: (m, N, N) complex64 in sqrt(photons).
         object: (H, W) complex64 transmission when a truth or a guess is known.
@@ -42,7 +42,7 @@ class Scan:
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
     """
 
-    counts: NDArray[np.generic]
+    counts: Counts
     positions: NDArray[np.float64]
     probe: NDArray[np.complex64]
     object: NDArray[np.complex64] | None = None
@@ -98,8 +98,12 @@ class Scan:
     @cached_property
     def photons(self) -> float:
         """Mean photons per frame over the good pixels."""
-        total = sum(float(self.frames(block).sum()) for block in _blocks(len(self)))
+        total = sum(float(self.frames(block).sum()) for block in self.blocks())
         return total / len(self)
+
+    def blocks(self) -> Iterator[slice]:
+        """Slices that pass over all frames in parts that fit in memory."""
+        return blocks(self.counts.shape)
 
     @cached_property
     def probe_diameter(self) -> float:
@@ -118,9 +122,9 @@ class Scan:
         block = torch.from_numpy(np.asarray(self.counts[index], dtype=np.float32))
         return block if self.good_pixels is None else block * torch.from_numpy(self.good_pixels)
 
-    def subset(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Self:
+    def subset(self, index: Index) -> Self:
         """The same scan with some of its frames, in the order of ``index``."""
-        counts, positions = self.counts[index], self.positions[index]
+        counts, positions = select(self.counts, index), self.positions[index]
         return replace(self, counts=counts, positions=positions, frame_numbers=self.numbers[index])
 
     def split(self, axis: str = "y", fraction: float = 0.5, gap: float = 0.0) -> tuple[Self, Self]:
@@ -189,7 +193,7 @@ class Scan:
         probe = fourier_crop(torch.from_numpy(self.probe), size).numpy()
         return replace(
             self,
-            counts=self.counts[:, keep, keep],
+            counts=window(self.counts, keep),
             positions=self.positions * (size / full),
             probe=probe,
             object=None if self.object is None else _resample(self.object, size, full),
@@ -245,10 +249,6 @@ def reframe(
     return result
 
 
-def _blocks(count: int, size: int = 1024) -> list[slice]:
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
 def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
     """Sample ``image`` every full / size pixels, from [0, 0], without aliasing."""
     for axis in (0, 1):
@@ -261,7 +261,7 @@ def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.
     return image.astype(np.complex64)
 
 
-def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -> None:
+def _check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2 or not counts.shape[1]:
         raise PtychoError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
     if len(counts) == 0:
@@ -269,19 +269,10 @@ def _check_frames(counts: NDArray[np.generic], positions: NDArray[np.float64]) -
     if positions.shape != (len(counts), 2):
         raise PtychoError(f"positions: shape {positions.shape}; one (y, x) for each of {len(counts)} frames is needed.")
     check_positions(positions)
-    for block in _blocks(len(counts)):
-        part = counts[block]
-        if not np.isfinite(part).all():
-            raise PtychoError(f"diffraction: NaN or infinity in frames {block.start} to {block.stop - 1}.")
-        if part.min() < 0:
-            raise PtychoError(
-                f"diffraction: negative counts ({part.min()}) in frames {block.start} to {block.stop - 1}."
-            )
-        if part.max() > MAX_COUNTS:
-            raise PtychoError(
-                f"diffraction: {float(part.max()):.3g} counts in a pixel of frames {block.start} to {block.stop - 1}; "
-                f"at most {MAX_COUNTS:g} are read; mark pixels that hold no counts in bad_pixels."
-            )
+    if isinstance(counts, Frames):
+        return
+    for block in blocks(counts.shape):
+        check_counts(counts[block], np.arange(block.start, block.stop))
 
 
 def check_positions(positions: NDArray[np.float64]) -> None:

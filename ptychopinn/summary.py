@@ -13,9 +13,6 @@ from ptychopinn.physics.patches import place_patches
 from ptychopinn.physics.probe import probe_intensity, probe_power, probe_width
 from ptychopinn.scan import Scan
 
-BLOCK = 256
-"""Frames looked at together: large files need not fit in memory twice."""
-
 MAX_CANVAS = 50_000_000
 """Pixels of the largest coverage map; positions in a wrong unit ask for more."""
 
@@ -43,8 +40,7 @@ def frame_statistics(scan: Scan) -> FrameStatistics:
     """Read all frames once, block by block."""
     total = np.zeros(scan.counts.shape[1:])
     totals, peaks = np.empty(len(scan)), np.empty(len(scan))
-    for start in range(0, len(scan), BLOCK):
-        rows = slice(start, start + BLOCK)
+    for rows in scan.blocks():
         frames = scan.frames(rows).double()
         total += frames.sum(dim=0).numpy()
         totals[rows] = frames.sum(dim=(1, 2)).numpy()

@@ -117,7 +117,7 @@ def test_scan_without_light_is_summarised(scan: Scan) -> None:
 
 
 def test_statistics_do_not_depend_on_blocks(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptychopinn.summary.BLOCK", 7)
+    monkeypatch.setattr("ptychopinn.frames.BLOCK_BYTES", 7 * 4 * scan.N**2)
     found = frame_statistics(scan)
     np.testing.assert_allclose(found.mean, scan.counts.mean(axis=0))
     np.testing.assert_array_equal(found.totals, scan.counts.sum(axis=(1, 2), dtype=np.int64))

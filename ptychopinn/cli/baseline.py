@@ -14,7 +14,7 @@ app = common.new_app()
 @app.command(epilog="Example: ptychopinn baseline star.npz --out lsqml --engine lsqml --epochs 30")
 def baseline(
     ctx: typer.Context,
-    scan: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
+    scan: Annotated[Path, typer.Argument(help="scan file")],
     out: common.Out,
     engine: Annotated[str | None, setting("engine")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
@@ -27,6 +27,9 @@ def baseline(
     every: common.Every = None,
     n_subsample: common.Subsample = None,
     scan_index: common.ScanIndex = None,
+    map: common.Map = None,
+    frames: common.FramesFile = None,
+    probe: common.ProbeFile = None,
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,

@@ -54,16 +54,14 @@ def compare(
             f"compare: {len(inputs)} files given; one scan with --pinn, --supervised or --iterative is needed, or two "
             "reconstructions without them."
         )
+    if refine and pinn is None:
+        raise PtychoError("--refine: given without --pinn; give the network whose image is to be refined.")
     if len(inputs) == 2:
-        if refine:
-            raise PtychoError("--refine: given with two reconstructions; it needs a scan and --pinn.")
         images = {_name(path, number): path for number, path in enumerate(inputs)}
     elif truth is not None and no_truth:
         raise PtychoError("--no-truth: given together with --truth; give one of them.")
     elif not runs and not images:
         raise PtychoError("compare: nothing to compare; give --pinn, --supervised or --iterative, or two images.")
-    elif refine and pinn is None:
-        raise PtychoError("--refine: given without --pinn; give the network whose image is to be refined.")
     flags = common.given(ctx)
     if stitch_crop_size is not None:
         flags["middle_trim"] = stitch_crop_size

@@ -14,7 +14,7 @@ app = common.new_app()
 @app.command(epilog="Example: ptychopinn inspect star.npz")
 def inspect(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
+    file: Annotated[Path, typer.Argument(help="scan file, product or frames of any format")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="PNG to write [default: FILE-inspect.png here]")
     ] = None,
@@ -22,6 +22,11 @@ def inspect(
     every: common.Every = None,
     n_subsample: common.Subsample = None,
     scan_index: common.ScanIndex = None,
+    format: common.Format = None,
+    map: common.Map = None,
+    frames: common.FramesFile = None,
+    probe: common.ProbeFile = None,
+    pixel_size: common.PixelSize = None,
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
@@ -39,12 +44,12 @@ def inspect(
     if picture.exists() and not overwrite:
         raise PtychoError(f"{picture}: exists already; give another --out, or --overwrite to replace it.")
 
-    from ptychopinn import api, figures, summary
+    from ptychopinn import figures, jobs_files
 
-    scan = api.open_scan(file, settings.data)
-    rows = [("file", str(file)), *summary.summarise(scan)]
+    rows, scan = jobs_files.inspect_file(file, settings.data)
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         typer.echo(f"{label:<{width}}  {value}")
-    figures.draw_scan(picture, scan)
-    typer.echo(f"Picture: {picture}")
+    if scan is not None:
+        figures.draw_scan(picture, scan)
+        typer.echo(f"Picture: {picture}")

@@ -15,7 +15,7 @@ app = common.new_app()
 @app.command(epilog="Example: ptychopinn refine star.npz --init image --out refined")
 def refine(
     ctx: typer.Context,
-    scan: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
+    scan: Annotated[Path, typer.Argument(help="scan file")],
     out: common.Out,
     init: Annotated[Path | None, typer.Option("--init", help="image to start from; vacuum without")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
@@ -29,6 +29,9 @@ def refine(
     every: common.Every = None,
     n_subsample: common.Subsample = None,
     scan_index: common.ScanIndex = None,
+    map: common.Map = None,
+    frames: common.FramesFile = None,
+    probe: common.ProbeFile = None,
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,

@@ -17,12 +17,15 @@ app = common.new_app()
 @app.command(epilog="Example: ptychopinn train star.npz --out run --max-seconds 60")
 def train(
     ctx: typer.Context,
-    scan: Annotated[Path, typer.Argument(help="scan file (NPZ)")],
+    scan: Annotated[Path, typer.Argument(help="scan file")],
     out: common.Out,
     crop: common.Crop = None,
     every: common.Every = None,
     n_subsample: common.Subsample = None,
     scan_index: common.ScanIndex = None,
+    map: common.Map = None,
+    frames: common.FramesFile = None,
+    probe: common.ProbeFile = None,
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,

@@ -15,15 +15,36 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
-from ptychopinn.scan import Scan, check_object, check_positions, check_probe
+from ptychopinn.files.record import (
+    Array,
+    Record,
+    as_column,
+    as_complex,
+    as_good,
+    as_modes,
+    checked_pixel,
+    pixel_size,
+    scan_of,
+    start_of,
+)
+from ptychopinn.frames import Counts, blocks, stored_dtype
+from ptychopinn.scan import Scan
 
 FRAME_KEYS = ("diffraction", "diff3d")
 
+EXPORT_KEYS = frozenset(
+    ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "bad_pixels", "probeGuess", "objectGuess")
+) | {"scan_index"}
+"""What ptychodus 1.7 writes for training, no more and no less."""
+
+KEPT_ARRAYS = (
+    *("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m"),
+    *("probe_photon_counts", "probe_position_indexes", "frame_numbers"),
+)
+"""Arrays of other formats that are kept as they are."""
+
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, struct.error)
 """What a damaged ZIP archive raises."""
-
-SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
-"""Metres between which an object pixel can be."""
 
 
 def read_npz(
@@ -44,10 +65,9 @@ def read_npz(
     Raises:
         PtychoError: naming the file, the key, what it holds and what is needed.
     """
-    arrays = load_arrays(path)
+    record = read_record(path)
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
-            return _one_scan(_scan(arrays, measurement, nphotons), arrays, scan_index)
+        return scan_of(record, measurement, nphotons, scan_index)
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
 
@@ -58,21 +78,24 @@ def read_object_and_probe(path: Path) -> dict[str, NDArray[Any]]:
     The frames, if there are any, are not looked at.
     """
     arrays = load_arrays(path)
-    found: dict[str, NDArray[Any]] = {}
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse what is not finite
-            if "objectGuess" in arrays:
-                found["object"] = _complex(arrays, "objectGuess")
-                check_object(found["object"])
-            if "probeGuess" in arrays:
-                found["probe"] = _probe(arrays)
-                check_probe(found["probe"])
-            if "xcoords" in arrays and "ycoords" in arrays:
-                found["positions"] = _positions(arrays)
-                check_positions(found["positions"])
+        return start_of(_record({key: value for key, value in arrays.items() if key not in FRAME_KEYS}))
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
-    return found
+
+
+def read_record(path: Path) -> Record:
+    """Read all that an NPZ scan holds.
+
+    Raises:
+        PtychoError: naming the file, the key, what it holds and what is needed.
+    """
+    arrays = load_arrays(path)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _record(arrays)
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
 
 
 def write_npz(path: Path, scan: Scan) -> None:
@@ -87,28 +110,78 @@ def write_npz_files(scans: Mapping[Path, Scan]) -> None:
     """:func:`write_npz` for several files: none gets its final name before all are written."""
     with ExitStack() as stack:
         for path, scan in scans.items():
-            with stack.enter_context(writing(path)).open("wb") as stream:
-                np.savez_compressed(stream, **_arrays(scan))  # type: ignore[arg-type]
+            _write(stack.enter_context(writing(path)), record_of(scan))
 
 
-def _arrays(scan: Scan) -> dict[str, NDArray[Any]]:
-    counts = scan.counts
-    if counts.dtype.kind == "f" and float(counts.max()) < 2**32 and bool((counts == np.rint(counts)).all()):
-        counts = counts.astype(np.uint16 if counts.max() < 2**16 else np.uint32)
-    metadata = {"measurement": "counts", "pixel_size_m": scan.pixel_size_m}
-    optional = {
-        "objectGuess": scan.object,
-        "bad_pixels": None if scan.good_pixels is None else ~scan.good_pixels,
-        "frame_numbers": scan.frame_numbers,
-    }
-    return {
-        "diffraction": counts,
-        "ycoords": scan.positions[:, 0],
-        "xcoords": scan.positions[:, 1],
-        "probeGuess": scan.probe,
-        "_metadata": np.array(json.dumps({key: value for key, value in metadata.items() if value is not None})),
-        **{key: array for key, array in optional.items() if array is not None},
-    }
+def record_of(scan: Scan) -> Record:
+    """What a scan has for a file."""
+    return Record(
+        "npz",
+        counts=scan.counts,
+        positions=scan.positions,
+        probe=scan.probe,
+        object=scan.object,
+        good_pixels=scan.good_pixels,
+        pixel_m=None if scan.pixel_size_m is None else (scan.pixel_size_m, scan.pixel_size_m),
+        extra={} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers},
+    )
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write what is known, frame by frame; float frames that are whole numbers are stored as integers."""
+    with writing(path) as temporary:
+        _write(temporary, record)
+
+
+def _write(path: Path, record: Record) -> None:
+    arrays: dict[str, Array] = {}
+    if record.positions is not None:
+        arrays |= {"ycoords": record.positions[:, 0], "xcoords": record.positions[:, 1]}
+    named = {"probeGuess": record.probe, "objectGuess": record.object, "scan_index": record.scan_index}
+    arrays |= {key: value for key, value in named.items() if value is not None}
+    if record.good_pixels is not None:
+        arrays["bad_pixels"] = ~record.good_pixels
+    arrays |= {key: np.asarray(record.extra[key]) for key in KEPT_ARRAYS if key in record.extra}
+    arrays["_metadata"] = np.array(json.dumps(_metadata_of(record)))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if record.counts is not None:
+            _write_frames(archive, record.counts)
+        for key, value in arrays.items():
+            with archive.open(_member(key), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(value), allow_pickle=False)
+
+
+def _member(key: str) -> zipfile.ZipInfo:
+    """An entry of an archive without the time of day: equal content makes equal files."""
+    entry = zipfile.ZipInfo(f"{key}.npy")
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
+
+
+def _write_frames(archive: zipfile.ZipFile, counts: Counts) -> None:
+    dtype = stored_dtype(counts)
+    with archive.open(_member("diffraction"), "w", force_zip64=True) as stream:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(counts.shape)}
+        np.lib.format.write_array_header_2_0(stream, header)
+        for block in blocks(counts.shape):
+            stream.write(np.ascontiguousarray(counts[block], dtype=dtype).data)
+
+
+def _metadata_of(record: Record) -> dict[str, Any]:
+    """What ``_metadata`` says; placeholders are left out."""
+    counts = record.counts is not None and (record.measurement == "counts" or record.counts.dtype.kind in "ui")
+    known: dict[str, Any] = {"measurement": "counts" if counts else record.measurement}
+    if not record.made_up:
+        known |= {
+            "pixel_size_m": pixel_size(record),
+            "photon_energy_eV": record.energy_eV,
+            "detector_object_distance_m": record.distance_m,
+            "detector_pixel_m": record.detector_pixel_m,
+            "origin_m": record.origin_m,
+        }
+    known["near_field"] = record.near_field
+    known["extra"] = _plain({key: value for key, value in record.extra.items() if key != "made_up_geometry"}) or None
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -154,26 +227,47 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _scan(arrays: dict[str, NDArray[Any]], measurement: str | None, nphotons: float | None) -> Scan:
-    frame_key = next((key for key in FRAME_KEYS if key in arrays), None)
-    if frame_key is None:
-        raise PtychoError(f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}.")
+def _record(arrays: dict[str, Array]) -> Record:
     positions, metadata = _positions(arrays), _metadata(arrays)
-    frames, reading = _frames(arrays[frame_key], frame_key, len(positions))
-    bad_pixels = _bad_pixels(arrays, frames)
-    counts, notes = _counts(frames, frame_key, metadata, measurement, nphotons)
-    return Scan(
-        counts=counts,
+    key = next((key for key in FRAME_KEYS if key in arrays), None)
+    frames, notes = (None, []) if key is None else _frames(arrays[key], key, positions)
+    if positions is not None:
+        notes += _left_out(arrays, positions)
+    exported = arrays.keys() == EXPORT_KEYS
+    if exported and positions is not None:
+        positions = positions + 0.5
+        notes.append("Keys of a ptychodus export: positions moved by 1/2 px, its centre being (N - 1) / 2.")
+    size = metadata.get("pixel_size_m")
+    pixel = None if size is None else checked_pixel("_metadata: pixel_size_m", size)
+    missing = (name for name in ("ycoords", "xcoords") if name not in arrays)
+    return Record(
+        "npz",
+        counts=frames,
+        measurement="counts" if exported else _measurement(metadata),
         positions=positions,
-        probe=_probe(arrays),
-        object=_complex(arrays, "objectGuess") if "objectGuess" in arrays else None,
-        good_pixels=None if bad_pixels is None else ~bad_pixels,
-        pixel_size_m=_pixel_size(metadata),
-        notes=(*reading, *_left_out(arrays, positions), *notes),
+        probe=as_modes(as_complex(arrays["probeGuess"], "probeGuess")) if "probeGuess" in arrays else None,
+        object=as_complex(arrays["objectGuess"], "objectGuess") if "objectGuess" in arrays else None,
+        good_pixels=as_good(arrays["bad_pixels"]) if "bad_pixels" in arrays else None,
+        scan_index=arrays.get("scan_index"),
+        pixel_m=None if pixel is None else (pixel, pixel),
+        origin_m=_pair(metadata, "origin_m"),
+        energy_eV=_number(metadata, "photon_energy_eV"),
+        distance_m=_number(metadata, "detector_object_distance_m"),
+        detector_pixel_m=_pair(metadata, "detector_pixel_m"),
+        near_field=_text(metadata, "near_field"),
+        partial=False,
+        extra={name: arrays[name] for name in KEPT_ARRAYS if name in arrays} | _plain(metadata.get("extra")),
+        notes=tuple(notes),
+        absent={
+            "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}.",
+            "positions": f"{next(missing, 'xcoords')}: not there; positions in pixels are needed.",
+            "probe": "probeGuess: not there; the illumination is needed.",
+        },
+        frames_key=key or "diffraction",
     )
 
 
-def _metadata(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _metadata(arrays: dict[str, Array]) -> dict[str, Any]:
     if "_metadata" not in arrays:
         return {}
     try:
@@ -183,23 +277,41 @@ def _metadata(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _pixel_size(metadata: dict[str, Any]) -> float | None:
-    value = metadata.get("pixel_size_m")
-    if value is None:
+def _measurement(metadata: Mapping[str, Any]) -> str | None:
+    told = metadata.get("measurement")
+    return None if told is None else str(told)
+
+
+def _number(metadata: Mapping[str, Any], key: str) -> float | None:
+    value = metadata.get(key)
+    return float(value) if isinstance(value, float | int) and not isinstance(value, bool) else None
+
+
+def _pair(metadata: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    value = metadata.get(key)
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(part, float | int) for part in value):
         return None
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
-        raise PtychoError(
-            f"_metadata: pixel_size_m {shortened(repr(value))}; a positive number of metres, below 1, is needed."
-        )
-    return float(value)
+    return float(value[0]), float(value[1])
 
 
-def _frames(frames: NDArray[Any], key: str, count: int) -> tuple[NDArray[Any], list[str]]:
+def _text(metadata: Mapping[str, Any], key: str) -> str | None:
+    value = metadata.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _plain(extra: Any) -> dict[str, Any]:
+    """What other formats know, as far as it is text and numbers."""
+    if not isinstance(extra, dict):
+        return {}
+    return {key: value for key, value in extra.items() if isinstance(value, str | float | int)}
+
+
+def _frames(frames: Array, key: str, positions: NDArray[np.float64] | None) -> tuple[Array, list[str]]:
     """Frames (n, N, N); a legacy stack (N, N, n) is told by the number of positions and transposed."""
     shape = frames.shape
     if frames.ndim != 3 or frames.dtype.kind not in "uif":
         raise PtychoError(f"{key}: shape {shape}, dtype {frames.dtype}; real frames (n, N, N) are needed.")
+    count = None if positions is None else len(positions)
     if shape[2] != count or shape[0] != shape[1]:
         return frames, []
     if shape[0] == count:
@@ -211,7 +323,7 @@ def _frames(frames: NDArray[Any], key: str, count: int) -> tuple[NDArray[Any], l
     return np.ascontiguousarray(frames.transpose(2, 0, 1)), [legacy]
 
 
-def _left_out(arrays: dict[str, NDArray[Any]], positions: NDArray[np.float64]) -> list[str]:
+def _left_out(arrays: dict[str, Array], positions: NDArray[np.float64]) -> list[str]:
     """A line for every key of the contract that is there but not used."""
     notes = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in arrays else []
     for key, column in (("xcoords_start", positions[:, 1]), ("ycoords_start", positions[:, 0])):
@@ -225,99 +337,12 @@ def _left_out(arrays: dict[str, NDArray[Any]], positions: NDArray[np.float64]) -
     return notes
 
 
-def _one_scan(scan: Scan, arrays: dict[str, NDArray[Any]], wanted: int | None) -> Scan:
-    """The frames of one scan of a file that may hold several."""
-    if "scan_index" not in arrays:
-        if wanted is not None:
-            raise PtychoError(f"scan_index: not there, but --scan-index {wanted} was given; leave it away.")
-        return scan
-    index = arrays["scan_index"]
-    if index.shape != (len(scan),) or index.dtype.kind not in "ui":
-        raise PtychoError(
-            f"scan_index: shape {index.shape}, dtype {index.dtype}; one whole number per frame is needed."
-        )
-    found = np.unique(index)
-    if wanted is None and len(found) == 1:
-        return scan
-    if wanted not in found:
-        asked = "several scans in one file" if wanted is None else f"--scan-index {wanted} given"
-        names = ", ".join(map(str, found[:10])) + (" ..." if len(found) > 10 else "")
-        raise PtychoError(f"scan_index: {asked}; give --scan-index as one of {names}.")
-    return scan.subset(index == wanted)
-
-
-def _counts(
-    frames: NDArray[Any], key: str, metadata: dict[str, Any], measurement: str | None, nphotons: float | None
-) -> tuple[NDArray[Any], list[str]]:
-    if frames.dtype.kind in "ui":
-        if measurement == "amplitude":
-            raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but --measurement amplitude was given.")
-        return frames, []
-    told = measurement or metadata.get("measurement")
-    if told not in (None, "counts", "amplitude"):
-        raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
-    frames = frames.astype(np.float32)
-    if told == "counts":
-        return frames, []
-    notes = [] if told else [f"{key} is {frames.dtype} and nothing says what it holds: taken as amplitude."]
-    if frames.size and frames.min() < 0:
-        raise PtychoError(f"{key}: negative amplitudes ({frames.min()}); mark such pixels in bad_pixels.")
-    counts = np.square(frames)
-    if nphotons is not None and len(counts):
-        if not counts.any():
-            raise PtychoError(f"{key}: zero everywhere; it cannot be scaled to {nphotons:g} photons per frame.")
-        counts *= nphotons / counts.sum(axis=(1, 2), dtype=np.float64).mean()
-        notes.append(f"Amplitudes scaled to {nphotons:g} photons per frame.")
-    else:
-        notes.append("No --nphotons: the squared amplitudes are taken as photons.")
-    return counts, notes
-
-
-def _bad_pixels(arrays: dict[str, NDArray[Any]], frames: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """The detector mask, True where bad; the frames are cleared there, whatever stood in them."""
-    if "bad_pixels" not in arrays:
+def _positions(arrays: dict[str, Array]) -> NDArray[np.float64] | None:
+    if not {"xcoords", "ycoords"} <= arrays.keys():
         return None
-    bad = arrays["bad_pixels"]
-    if bad.dtype.kind not in "bui":
-        raise PtychoError(f"bad_pixels: dtype {bad.dtype}; booleans or whole numbers are needed.")
-    bad = bad.astype(bool)
-    if bad.shape != frames.shape[1:]:
-        raise PtychoError(f"bad_pixels: shape {bad.shape}; the frames are {frames.shape[1:]}.")
-    frames[:, bad] = 0
-    return bad
-
-
-def _positions(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    columns = []
-    for key in ("ycoords", "xcoords"):
-        if key not in arrays:
-            raise PtychoError(f"{key}: not there; positions in pixels are needed.")
-        column = arrays[key]
-        if column.ndim != 1 or column.dtype.kind not in "uif":
-            raise PtychoError(f"{key}: shape {column.shape}, dtype {column.dtype}; one number per frame is needed.")
-        columns.append(column.astype(np.float64))
-    if len(columns[0]) != len(columns[1]):
-        raise PtychoError(
-            f"xcoords, ycoords: {len(columns[1])} and {len(columns[0])} entries; equal numbers are needed."
-        )
-    if not len(columns[0]):
+    y, x = (as_column(arrays[key], key) for key in ("ycoords", "xcoords"))
+    if len(x) != len(y):
+        raise PtychoError(f"xcoords, ycoords: {len(x)} and {len(y)} entries; equal numbers are needed.")
+    if not len(x):
         raise PtychoError("xcoords, ycoords: no entries; one number per frame is needed.")
-    return np.stack(columns, axis=-1)
-
-
-def _probe(arrays: dict[str, NDArray[Any]]) -> NDArray[np.complex64]:
-    if "probeGuess" not in arrays:
-        raise PtychoError("probeGuess: not there; the illumination is needed.")
-    probe = _complex(arrays, "probeGuess")
-    if probe.ndim == 2:
-        return probe[None]
-    if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
-        return np.ascontiguousarray(probe[None, ..., 0])
-    return probe
-
-
-def _complex(arrays: dict[str, NDArray[Any]], key: str) -> NDArray[np.complex64]:
-    value = arrays[key]
-    if value.dtype.kind not in "cfui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
-    return value.astype(np.complex64)
+    return np.stack([y, x], axis=-1)

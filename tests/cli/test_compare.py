@@ -102,8 +102,8 @@ def test_a_refined_arm_and_the_bound_of_the_noise(workplace: Path) -> None:
     assert plain["noise_bound"] == refined["noise_bound"]
     for row in rows.values():
         assert float(row["efficiency"]) == pytest.approx(float(row["noise_bound"]) / float(row["squared_error"]))
-    # No image but one that leans on what it knew before gets below the noise.
-    assert 0.4 < float(refined["efficiency"]) < 1.2
+    # 30 epochs come near the noise, and not below it.
+    assert 3 * float(plain["efficiency"]) < float(refined["efficiency"]) < 1.2
     assert float(refined["seconds_total"]) > float(plain["seconds_total"]) + 0.9 * float(refined["seconds_refine"])
     assert "| efficiency |" in done.stdout
     done = call(workplace, f"compare real.npz --pinn run --refine {flags} --out refined_real")
@@ -152,7 +152,7 @@ def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
         ("star.npz --pinn run --crop 31", "crop: 31 given"),
         ("star.npz --pinn run --set sigma=2", "sigma: not a setting"),
         ("star.npz --iterative image --refine", "--refine: given without --pinn"),
-        ("image other --refine", "--refine: given with two reconstructions"),
+        ("image other --refine", "--refine: given without --pinn"),
     ],
 )
 def test_a_wrong_call_is_one_line(workplace: Path, arguments: str, words: str) -> None:

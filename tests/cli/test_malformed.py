@@ -100,6 +100,8 @@ SCANS: dict[str, tuple[dict[str, Any], Words]] = {
 @pytest.mark.parametrize("command", ["train bad.npz --out out", "infer run bad.npz --out out", "inspect bad.npz"])
 @pytest.mark.parametrize("name", SCANS)
 def test_a_malformed_scan_is_refused_by_every_command(place: Path, name: str, command: str) -> None:
+    if name == "no frames key" and command.startswith("inspect"):
+        pytest.skip("object, probe and positions alone can be looked at")
     changes, words = SCANS[name]
     write_scan(place / "bad.npz", **changes)
     assert_refused(place, command, ("bad.npz: ", *words))
@@ -116,7 +118,7 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], Words]] = {
     "no archive": (lambda content: b"y, x\n1, 2\n", ("is no readable NPZ file (it is no ZIP archive of arrays)",)),
     "a pickle": (lambda content: pickle.dumps({"diffraction": 1}), ("it is no ZIP archive of arrays",)),
     "an array of its own": (lambda content: npy(FRAMES), ("holds one bare array; an NPZ file", "is needed")),
-    "an HDF5 file": (lambda content: b"\x89HDF\r\n\x1a\n" + bytes(99), ("is no readable NPZ file",)),
+    "an HDF5 file": (lambda content: b"\x89HDF\r\n\x1a\n" + bytes(99), ("is no readable HDF5 file",)),
     "empty": (lambda content: b"", ("is no readable NPZ file",)),
 }
 

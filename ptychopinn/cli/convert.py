@@ -1,0 +1,55 @@
+"""``ptychopinn convert``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import common
+
+app = common.new_app()
+
+
+@app.command(epilog="Example: ptychopinn convert scan.npz product.h5 --to ptychodus-product --pixel-size 2e-8")
+def convert(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(help="file of any format that 'inspect' recognises")],
+    out: Annotated[Path, typer.Argument(help="file to write; must be new")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="npz, ptychodus-product or cxi [default: by the ending of OUT]"),
+    ] = None,
+    pixel_size: common.PixelSize = None,
+    energy: Annotated[
+        float | None, typer.Option(help="photon energy, eV, where the file does not say", min=1e-3)
+    ] = None,
+    distance: Annotated[
+        float | None, typer.Option(help="object to detector, m, where the file does not say", min=1e-6)
+    ] = None,
+    dummy_geometry: Annotated[
+        bool, typer.Option("--dummy-geometry", help="placeholders for an unknown pixel size, energy and distance")
+    ] = False,
+    with_frames: Annotated[bool, typer.Option("--with-frames/--no-frames", help="write the frames too")] = True,
+    format: common.Format = None,
+    map: common.Map = None,
+    frames: common.FramesFile = None,
+    probe: common.ProbeFile = None,
+    measurement: common.Measurement = None,
+    nphotons: common.Photons = None,
+    assigned: common.Set = None,
+    config: common.Config = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Write a scan, or object and probe, in another file format."""
+    settings, _ = common.resolved(ctx)
+
+    from ptychopinn import jobs_files
+    from ptychopinn.files.formats import Completion
+
+    given = Completion(settings.data.pixel_size, energy, distance, dummy_geometry)
+    record = jobs_files.convert_file(source, out, to, settings.data, given, with_frames, overwrite)
+    speak = common.speaker(quiet)
+    for note in record.notes:
+        speak(note)
+    typer.echo(f"{out}: {jobs_files.record_rows(record)[1][1]}")

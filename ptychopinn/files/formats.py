@@ -1,0 +1,371 @@
+"""Every format behind one ``read``, ``write`` and ``convert``."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import h5py
+import numpy as np
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.files import cxi, hdf5, layouts, npz, ptychodus
+from ptychopinn.files.mapping import read_file_map
+from ptychopinn.files.record import HC_EV_M, Record, counts_of, near_field
+from ptychopinn.frames import select
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
+"""Placeholders for what a file does not know and the user will not say."""
+
+
+class Reading(NamedTuple):
+    """How a file is to be read.
+
+    Attributes:
+        format: name of a format; recognised when None.
+        map: JSON file that names the datasets of an HDF5 file.
+        frames: file with the frames, when they are in another one.
+        probe: file whose probe to take.
+        pixel_size: edge of an object pixel in metres, where the file does not say.
+        in_memory: bytes up to which frames are read at once.
+    """
+
+    format: str | None = None
+    map: Path | None = None
+    frames: Path | None = None
+    probe: Path | None = None
+    pixel_size: float | None = None
+    in_memory: int = hdf5.IN_MEMORY
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: how it is known by the names at the top of the file, read and written."""
+
+    name: str
+    text: str
+    kind: str
+    holds: Callable[[set[str]], bool]
+    read: Callable[[Path, Reading], Record]
+    write: Callable[[Path, Record], None] | None = None
+    suffixes: tuple[str, ...] = (".h5", ".hdf5")
+
+
+def _inside(read: Callable[[Path, h5py.File, Reading], Record]) -> Callable[[Path, Reading], Record]:
+    """A reader of an open file, as one of a path whose complaints name the file."""
+
+    def whole(path: Path, how: Reading) -> Record:
+        with hdf5.opened(path) as file:
+            try:
+                return read(path, file, how)
+            except PtychoError as error:
+                raise PtychoError(f"{path}: {error}") from None
+
+    return whole
+
+
+FORMATS: Final = (
+    Format(
+        "ptychodus-product",
+        "product of ptychodus",
+        "hdf5",
+        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
+        lambda path, how: ptychodus.read_product(path, how.in_memory),
+        ptychodus.write_product,
+    ),
+    Format(
+        "ptychodus-training",
+        "training export of ptychodus",
+        "hdf5",
+        lambda names: "patterns" in names and bool(names & {"probe_position_x_px", "probe_position_y_px"}),
+        lambda path, how: ptychodus.read_training(path, how.in_memory),
+    ),
+    Format(
+        "ptychodus-frames",
+        "assembled frames of ptychodus",
+        "hdf5",
+        lambda names: {"patterns", "indexes"} <= names,
+        _inside(lambda path, file, how: ptychodus.read_frames(path, file, how.in_memory)),
+    ),
+    Format(
+        "cxi",
+        "CXI",
+        "hdf5",
+        lambda names: "cxi_version" in names or "entry_1" in names,
+        lambda path, how: cxi.read_cxi(path, how.pixel_size, how.in_memory),
+        cxi.write_cxi,
+        (".cxi", ".h5", ".hdf5"),
+    ),
+    Format(
+        "ptyd",
+        "PtyPy",
+        "hdf5",
+        lambda names: {"chunks", "meta"} <= names,
+        _inside(lambda path, file, how: layouts.read_ptyd(path, file, how.in_memory)),
+    ),
+    Format(
+        "nsls2",
+        "NSLS-II",
+        "hdf5",
+        lambda names: "points" in names and bool(names & {"dp", "diffamp"}),
+        _inside(lambda path, file, how: layouts.read_nsls2(path, file, how.in_memory)),
+    ),
+    Format(
+        "fold_slice",
+        "positions of fold_slice",
+        "hdf5",
+        lambda names: {"ppX", "ppY"} <= names,
+        _inside(lambda path, file, how: layouts.read_fold_slice(file, how.pixel_size)),
+    ),
+    Format(
+        "dp",
+        "frames of pty-chi or fold_slice",
+        "hdf5",
+        lambda names: "dp" in names,
+        _inside(lambda path, file, how: layouts.read_frames_only(path, file, how.in_memory)),
+    ),
+    Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: layouts.read_tike(path)),
+    Format(
+        "npz",
+        "NPZ scan",
+        "npz",
+        lambda names: True,
+        lambda path, how: npz.read_record(path),
+        npz.write_record,
+        (".npz",),
+    ),
+)
+
+
+def names() -> list[str]:
+    """Of all formats."""
+    return [format_.name for format_ in FORMATS]
+
+
+def writable() -> list[str]:
+    """Names of the formats that are written."""
+    return [format_.name for format_ in FORMATS if format_.write is not None]
+
+
+def named(name: str, flag: str) -> Format:
+    """A format by its name.
+
+    Raises:
+        PtychoError: listing the names.
+    """
+    for format_ in FORMATS:
+        if format_.name == name:
+            return format_
+    raise PtychoError(f"{flag} {name}: no such format; one of {', '.join(names())} is needed.")
+
+
+def recognise(path: Path) -> Format:
+    """The format of a file, by the names at its top.
+
+    Raises:
+        PtychoError: when it cannot be read, or no format has these names.
+    """
+    kind = _kind(path)
+    found = _top(path) if kind == "hdf5" else _members(path)
+    for format_ in FORMATS:
+        if format_.kind == kind and format_.holds(found):
+            return format_
+    if {"object", "origin", "coverage"} <= found:
+        raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
+    shown = ", ".join(sorted(found)[:8]) or "nothing"
+    raise PtychoError(f"{path}: HDF5 of no known layout, it holds {shown}; describe it by --map map.json.")
+
+
+def _kind(path: Path) -> str:
+    """``hdf5`` or, for everything else, ``npz``, whose reader says what is wrong."""
+    try:
+        with path.open("rb") as stream:
+            return (
+                "hdf5"
+                if stream.read(8) == MAGIC
+                else "hdf5"
+                if path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd")
+                else "npz"
+            )
+    except OSError:
+        return "npz"
+
+
+def _top(path: Path) -> set[str]:
+    with hdf5.opened(path) as file:
+        return set(file)
+
+
+def _members(path: Path) -> set[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (*npz.UNREADABLE, NotImplementedError):
+        return set()
+
+
+def read(path: Path, how: Reading | None = None) -> Record:
+    """Read what a file of any format holds; large HDF5 frames stay in it.
+
+    Args:
+        path: file.
+        how: to read it.
+
+    Raises:
+        PtychoError: naming the file, what it holds and what is needed.
+    """
+    how = how or Reading()
+    if how.map is not None:
+        layout = read_file_map(how.map)
+        record = _inside(lambda path, file, how: layouts.read_map(path, file, layout, how.pixel_size, how.in_memory))(
+            path, how
+        )
+    else:
+        record = (recognise(path) if how.format is None else named(how.format, "--format")).read(path, how)
+    if how.frames is not None:
+        record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
+    record = replace(record, near_field=near_field(record))
+    if how.probe is not None:
+        probe = read(how.probe).probe
+        if probe is None:
+            raise PtychoError(f"--probe {how.probe}: holds no probe.")
+        record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}."))
+    return record
+
+
+def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Record:
+    """A record with the frames of another file, paired by their numbers where both have them, else by order."""
+    if other.counts is None:
+        raise PtychoError(f"--frames {source}: holds no frames.")
+    if record.positions is None:
+        raise PtychoError(f"{path}: holds no positions to go with the frames of {source}.")
+    here, there = record.extra.get("probe_position_indexes"), other.extra.get("indexes")
+    counts, positions, extra = other.counts, record.positions, dict(record.extra)
+    if here is not None and there is not None:
+        both, mine, theirs = np.intersect1d(here, there, return_indices=True)
+        if not len(both):
+            raise PtychoError(f"--frames {source}: none of its frame numbers has a position in {path}.")
+        counts, positions, extra["probe_position_indexes"] = select(counts, theirs), positions[mine], both
+    elif len(counts) != len(positions):
+        raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
+    if record.format == "fold_slice":
+        # Only now the size of a frame is known, by half of which positions and corner differ.
+        positions = positions + counts.shape[-1] / 2
+        assert record.origin_m is not None
+        assert record.pixel_m is not None
+        half = tuple(edge * counts.shape[-1] / 2 for edge in record.pixel_m)
+        record = replace(record, metric=True, origin_m=(record.origin_m[0] - half[0], record.origin_m[1] - half[1]))
+    return replace(
+        record,
+        counts=counts,
+        measurement=other.measurement,
+        positions=positions,
+        good_pixels=other.good_pixels if other.good_pixels is not None else record.good_pixels,
+        detector_pixel_m=other.detector_pixel_m or record.detector_pixel_m,
+        extra=extra,
+        frames_key=other.frames_key,
+    )
+
+
+class Completion(NamedTuple):
+    """What to write where the file does not know: metres and electronvolts; placeholders when ``dummy``."""
+
+    pixel_size: float | None = None
+    energy_eV: float | None = None  # noqa: N815 - eV is the unit
+    distance_m: float | None = None
+    dummy: bool = False
+
+
+def write(path: Path, to: str, record: Record) -> None:
+    """Write a record, whole or not at all; see :func:`prepared`.
+
+    Raises:
+        PtychoError: for a format that is not written, or a name that does not suit it.
+    """
+    check_target(path, to)(path, record)
+
+
+def check_target(path: Path, to: str) -> Callable[[Path, Record], None]:
+    """The writer of a format.
+
+    Raises:
+        PtychoError: when it is not written, or the name does not suit it.
+    """
+    target = named(to, "--to")
+    if target.write is None:
+        raise PtychoError(f"--to {to}: is read, not written; one of {', '.join(writable())} is needed.")
+    if path.suffix not in target.suffixes:
+        raise PtychoError(f"{path}: the name of a {to} file must end in {' or '.join(target.suffixes)}.")
+    return target.write
+
+
+def prepared(
+    record: Record,
+    to: str,
+    given: Completion,
+    measurement: str | None = None,
+    nphotons: float | None = None,
+    with_frames: bool = True,
+) -> Record:
+    """A record as a format needs it: frames as counts, and for metric formats a pixel size, energy, distance, object.
+
+    Raises:
+        PtychoError: when the pixel size is not known.
+    """
+    record = replace(record, counts=None) if not with_frames else record
+    if record.counts is not None:
+        counts, notes = counts_of(record, measurement, nphotons)
+        record = replace(record, counts=counts, measurement="counts", notes=(*record.notes, *notes))
+    if record.pixel_m is None and given.pixel_size is not None:
+        record = replace(record, pixel_m=(given.pixel_size,) * 2)
+    return record if to == "npz" else _with_object(_with_geometry(record, given), to)
+
+
+def _with_geometry(record: Record, given: Completion) -> Record:
+    """Pixel, energy and distance, and the detector pixel that belongs to them; ``comments`` say what was made up."""
+    if record.pixel_m is None and not given.dummy:
+        raise PtychoError(
+            "pixel size: not known, and positions are written in metres; give --pixel-size M, or --dummy-geometry for "
+            "placeholders."
+        )
+    pixel = record.pixel_m or (DUMMY_PIXEL_M, DUMMY_PIXEL_M)
+    energy = record.energy_eV or given.energy_eV
+    distance = record.distance_m or given.distance_m
+    known = {"pixel": None if record.made_up else record.pixel_m, "energy": energy, "distance": distance}
+    made = ", ".join(name for name, value in known.items() if value is None)
+    energy, distance = energy or DUMMY_ENERGY_EV, distance or DUMMY_DISTANCE_M
+    shape = (
+        record.probe.shape if record.probe is not None else record.counts.shape if record.counts is not None else None
+    )
+    detector = record.detector_pixel_m
+    if shape is not None:
+        reach = HC_EV_M / energy * distance
+        detector = reach / (shape[-2] * pixel[0]), reach / (shape[-1] * pixel[1])
+    extra = dict(record.extra)
+    if made:
+        said = str(extra.get("comments", ""))
+        remark = f"ptychopinn: placeholders, not measured: {made}."
+        extra["comments"] = said if remark in said else f"{said} {remark}".strip()
+        extra["made_up_geometry"] = made
+    return replace(
+        record,
+        pixel_m=pixel,
+        energy_eV=energy,
+        distance_m=distance,
+        detector_pixel_m=detector,
+        made_up=known["pixel"] is None,
+        extra=extra,
+    )
+
+
+def _with_object(record: Record, to: str) -> Record:
+    """Vacuum under all patches, for a format that needs an object and a record without one."""
+    if record.object is not None or to != "ptychodus-product" or record.positions is None or record.probe is None:
+        return record
+    shape = np.ceil(record.positions.max(axis=0)).astype(int) + record.probe.shape[-1] // 2 + 1
+    extra: dict[str, Any] = dict(record.extra)
+    extra["comments"] = f"{extra.get('comments', '')} ptychopinn: no object was given, it is vacuum.".strip()
+    return replace(record, object=np.ones(np.maximum(shape, record.probe.shape[-2:]), np.complex64), extra=extra)

@@ -1,0 +1,173 @@
+"""Frames that stay in their file until they are asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ptychopinn.errors import PtychoError
+
+MAX_COUNTS = 1e15
+"""Counts in a pixel that no detector reaches; markers of bad pixels do."""
+
+BLOCK_BYTES = 2**26
+"""Memory, as float32, of the frames that a pass over a scan looks at together."""
+
+Index = slice | NDArray[np.int64] | NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """A stack of frames in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, N, N)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the values."""
+        ...
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Frames by number, (k,) ascending without repeats: (k, N, N)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Counts (n, N, N) of a file; ``frames[index]`` reads and checks some of them, ``select`` and ``window`` do not.
+
+    Attributes:
+        source: where they are.
+        rows: (n,) which frames of the source.
+        keep: rows and columns of the detector.
+        good_pixels: of the whole detector; what is bad reads as 0.
+        scale: counts per squared value where the file holds amplitudes; None where it holds counts.
+    """
+
+    source: Source
+    rows: NDArray[np.int64]
+    keep: tuple[slice, slice]
+    good_pixels: NDArray[np.bool_] | None = None
+    scale: float | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """All frames of a source."""
+        return cls(source, np.arange(source.shape[0]), (slice(0, source.shape[1]), slice(0, source.shape[2])))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, N, N)."""
+        return (len(self.rows), *(part.stop - part.start for part in self.keep))
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of what indexing returns."""
+        stored = self.source.dtype
+        return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else stored
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Index) -> NDArray[np.generic]:
+        numbers, back = np.unique(self.rows[index], return_inverse=True)
+        block = self.source.read(numbers)[:, self.keep[0], self.keep[1]]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            block = block.astype(self.dtype)
+            if self.good_pixels is not None:
+                block[:, ~self.good_pixels[self.keep]] = 0
+            if self.scale is not None:
+                check_amplitudes(block)
+                block = np.square(block) * np.float32(self.scale)
+        check_counts(block, numbers)
+        return block if np.array_equal(back, np.arange(len(back))) else block[back]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
+        return self[slice(None)].astype(dtype or self.dtype, copy=False)
+
+    def select(self, index: Index) -> Self:
+        """Some of the frames, not read."""
+        return replace(self, rows=self.rows[index])
+
+    def window(self, keep: slice) -> Self:
+        """The same rows and columns of every frame, not read."""
+        rows, columns = (slice(part.start + keep.start, part.start + keep.stop) for part in self.keep)
+        return replace(self, keep=(rows, columns))
+
+
+Counts = NDArray[np.generic] | Frames
+"""In memory, or in a file."""
+
+
+def select(counts: Counts, index: Index) -> Counts:
+    """Some frames, not read when they are in a file."""
+    return counts.select(index) if isinstance(counts, Frames) else counts[index]
+
+
+def window(counts: Counts, keep: slice) -> Counts:
+    """The same rows and columns of every frame, not read when they are in a file."""
+    return counts.window(keep) if isinstance(counts, Frames) else counts[:, keep, keep]
+
+
+def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cut a stack (n, ...) into blocks of about ``BLOCK_BYTES``."""
+    size = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], size):
+        yield slice(start, min(start + size, shape[0]))
+
+
+def stored_dtype(counts: Counts) -> np.dtype[np.generic]:
+    """The smallest integers that hold float frames of whole numbers; otherwise what the frames are."""
+    if counts.dtype.kind != "f":
+        return counts.dtype
+    largest = 0.0
+    for block in blocks(counts.shape):
+        part = counts[block]
+        if not (part == np.rint(part)).all():
+            return counts.dtype
+        largest = max(largest, float(part.max(initial=0)))
+    if largest >= 2**32:
+        return counts.dtype
+    return np.dtype(np.uint16 if largest < 2**16 else np.uint32)
+
+
+def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None:
+    """Refuse frames that are no counts; ``numbers`` says which they are.
+
+    Raises:
+        PtychoError: for NaN, infinity, negative or impossibly large values.
+    """
+    if not block.size:
+        return
+    if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
+        raise PtychoError(f"diffraction: NaN or infinity in frame {_first(~finite, numbers)}.")
+    if (lowest := block.min()) < 0:
+        raise PtychoError(f"diffraction: negative counts ({lowest}) in frame {_first(block == lowest, numbers)}.")
+    if (highest := block.max()) > MAX_COUNTS:
+        raise PtychoError(
+            f"diffraction: {float(highest):.3g} counts in a pixel of frame {_first(block == highest, numbers)}; "
+            f"at most {MAX_COUNTS:g} are read; mark pixels that hold no counts in bad_pixels."
+        )
+
+
+def _first(wrong: NDArray[np.bool_], numbers: NDArray[np.int64]) -> int:
+    return int(numbers[wrong.any(axis=(1, 2)).argmax()])
+
+
+def check_amplitudes(block: NDArray[np.generic], key: str = "diffraction") -> None:
+    """Refuse negative amplitudes.
+
+    Raises:
+        PtychoError: naming ``key``.
+    """
+    if block.size and block.min() < 0:
+        raise PtychoError(f"{key}: negative amplitudes ({block.min()}); mark such pixels in bad_pixels.")

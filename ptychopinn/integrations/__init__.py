@@ -1,0 +1,1 @@
+"""Bridges to programs that call ptychopinn."""

@@ -1,0 +1,235 @@
+"""What ptychodus 1.7 calls: reconstruct on its grid, train with losses and progress, export, load, save.
+
+``ptychodus.model.processing.subprocess_reconstructor.SubprocessReconstructor`` starts :func:`run_reconstruct` and
+:func:`run_train` in a child process; :func:`reconstructor` builds it. Payloads are plain dictionaries::
+
+    {"input": ReconstructInput, "model": path or None, "options": {"refine": True, "accelerator": "cpu"}}
+    {"input_path": folder or file, "output_path": folder, "options": {"nepochs": 20}}
+
+Options have the names of :mod:`ptychopinn.config`. Only names that ``ptychodus.api`` publishes are used.
+"""
+
+import csv
+import logging
+import pickle
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ptychopinn import api, bundle, inference, jobs, native, training
+from ptychopinn.config import Settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import filling
+from ptychopinn.files.npz import write_npz
+from ptychopinn.inference import Reconstruction
+from ptychopinn.scan import Scan
+from ptychopinn.training_plan import check_training, derived
+
+logger = logging.getLogger(__name__)
+
+GOAL: Final = 100
+"""Progress when all is done."""
+
+FOLDER = "ptychopinn"
+"""Of a training, in the output folder."""
+
+TRAINING_FILES = ("train_data.npz", "train_data.h5", "*.npz", "*.h5", "*.hdf5", "*.cxi")
+
+BELIEVED = 4.0
+"""Factor within which the power of a probe and the photons of its frames are taken as the same unit."""
+
+
+def scan_from(parameters: Any) -> Scan:
+    """The scan in a ``ReconstructInput``, its half-pixel convention converted.
+
+    A probe whose power is far from the photons of the frames is scaled to them: some engines keep it in other units.
+
+    Raises:
+        PtychoError: when it makes no scan.
+    """
+    product = parameters.product
+    geometry, places = product.object_.get_geometry(), product.probe_positions
+    y = geometry.map_probe_positions_to_object_y_px(places)
+    x = geometry.map_probe_positions_to_object_x_px(places)
+    bad = np.asarray(parameters.bad_pixels, dtype=bool)
+    counts = np.where(bad, 0, parameters.diffraction_patterns)
+    probe = np.asarray(product.probes.get_probe_no_opr().get_array(), dtype=np.complex64)
+    pixel = geometry.pixel_width_m
+    scan = Scan(
+        counts=counts,
+        positions=np.stack([y, x], axis=-1) + 0.5,
+        probe=probe,
+        object=product.object_.get_layers_flattened().astype(np.complex64),
+        good_pixels=~bad,
+        pixel_size_m=float(pixel) if np.isclose(pixel, geometry.pixel_height_m, rtol=1e-6) else None,
+        frame_numbers=np.asarray(places.get_indexes(), dtype=np.int64),
+    )
+    power = float((np.abs(probe).astype(np.float64) ** 2).sum())
+    if not scan.photons or 1 / BELIEVED < power / scan.photons < BELIEVED:
+        return scan
+    logger.info("Probe of %.3g photons scaled to the %.3g of a frame.", power, scan.photons)
+    return replace(scan, probe=(probe * np.sqrt(scan.photons / power)).astype(np.complex64))
+
+
+def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
+    """Child process: an image with a trained network, or without a model by the native iterative engine."""
+    parameters, settings = payload["input"], Settings.of(payload.get("options") or {}, "options")
+    scan = scan_from(parameters)
+    _put_output(queue, parameters.product, 1)
+    result = _image(scan, payload.get("model"), settings, dict(payload.get("options") or {}))
+    _put_output(queue, _product(parameters.product, result), GOAL)
+
+
+def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) -> Reconstruction:
+    device = training.device_of(settings)
+    if model is None:
+        return native.reconstruct(
+            scan, settings.baseline, settings.refinement, settings.training.seed, device, report=logger.info
+        )
+    run = bundle.load_run(Path(model))
+    settings = Settings.of(jobs.reading_of(run) | given, "options")
+    chosen = settings.inference
+    result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+    if not chosen.refine:
+        return result
+    scan = inference.with_trained_probe(run, scan)
+    return native.reconstruct(
+        scan, settings.baseline, settings.refinement, settings.training.seed, device, result, logger.info
+    )
+
+
+def _product(before: Any, result: Reconstruction) -> Any:
+    """The caller's product with our image on its grid; what no frame lights keeps what was there."""
+    from ptychodus.api.object import Object
+    from ptychodus.api.product import LossValue, Product
+
+    old = before.object_
+    size = old.get_array().shape[-2:]
+    image, covered = (
+        result.window(size),
+        replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size),
+    )
+    layers = old.get_array().copy()
+    layers[0] = np.where(covered.real > 0, image, layers[0])
+    layers[1:] = np.where(covered.real > 0, 1, layers[1:])
+    losses = result.loss or (result.deviance,)
+    return Product(
+        metadata=before.metadata,
+        probe_positions=before.probe_positions,
+        probes=before.probes,
+        object_=Object(layers, old.get_pixel_geometry(), old.get_center(), old.layer_spacing_m),
+        losses=[LossValue(epoch, float(loss)) for epoch, loss in enumerate(losses)],
+    )
+
+
+def _put_output(queue: Any, product: Any, progress: int) -> None:
+    from ptychodus.api.reconstruct import ReconstructOutput
+
+    queue.put(("output", pickle.dumps(ReconstructOutput(product, progress))))
+
+
+def run_train(payload: Mapping[str, Any], queue: Any) -> None:
+    """Child process: train on an exported file; losses and progress after every epoch, then where the model is."""
+    source = training_file(Path(payload["input_path"]))
+    settings = Settings.of(payload.get("options") or {}, "options")
+    folder = Path(payload["output_path"]) / FOLDER
+    scan = api.open_scan(source, settings.data)
+    check_training(scan, settings)
+    epochs = settings.training.nepochs or derived(scan, settings)["nepochs"]
+
+    def report(line: str) -> None:
+        logger.info(line)
+        if re.match(r"epoch \d+/", line):
+            _put_losses(queue, folder / "metrics.csv", epochs)
+
+    with filling(folder, "train", overwrite=True):
+        api.fill_run(folder, scan, settings, {"scan": str(source)}, report)
+    _put_losses(queue, folder / "metrics.csv", None)
+    queue.put(("model_saved", str(folder / "wts.h5.zip")))
+
+
+def _put_losses(queue: Any, table: Path, epochs: int | None) -> None:
+    """Send what the table of the run holds so far; the goal is reached when ``epochs`` is None."""
+    from ptychodus.api.product import LossValue
+    from ptychodus.api.reconstruct import TrainOutput
+
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    curves = [
+        [LossValue(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+        for name in ("train_loss", "val_loss")
+    ]
+    progress = GOAL if epochs is None else min(GOAL - 1, GOAL * len(rows) // epochs)
+    queue.put(("train_output", pickle.dumps(TrainOutput(*curves, progress=progress))))
+
+
+def training_file(path: Path) -> Path:
+    """The file to train on: itself, or the one in a folder.
+
+    Raises:
+        PtychoError: when there is none, or more than one that could be it.
+    """
+    if not path.is_dir():
+        return path
+    for pattern in TRAINING_FILES:
+        found = sorted(path.glob(pattern))
+        if len(found) > 1:
+            raise PtychoError(f"{path}: holds {len(found)} files {pattern}; name one train_data{found[0].suffix}.")
+        if found:
+            return found[0]
+    raise PtychoError(f"{path}: holds no training data; export them first.")
+
+
+def export_training_data(path: Path, parameters: Any) -> None:
+    """Write a ``ReconstructInput`` as NPZ, whose positions have our centre."""
+    write_npz(path.with_suffix(".npz"), scan_from(parameters))
+
+
+def save_model(source: Path, destination: Path) -> None:
+    """Copy a model; it is one file that loads by itself.
+
+    Raises:
+        PtychoError: when ``source`` is no model of ours.
+    """
+    bundle.load_run(source)
+    shutil.copyfile(source, destination)
+
+
+def reconstructor(options: Mapping[str, Any] | None = None, name: str = "ptychopinn") -> Any:
+    """A ``SubprocessReconstructor`` of ptychodus for its list of algorithms.
+
+    Args:
+        options: settings by name, for reconstruction and training.
+        name: shown to the user.
+
+    Raises:
+        PtychoError: for an option that is no setting.
+    """
+    from ptychodus.model.processing.subprocess_reconstructor import SubprocessReconstructor
+
+    chosen = dict(options or {})
+    Settings.of(chosen, "options")
+    paths: Sequence[str] = (f"{__name__}:run_reconstruct", f"{__name__}:run_train")
+    return SubprocessReconstructor(
+        name=name,
+        reconstruct_entry_point=paths[0],
+        progress_goal_fn=lambda: GOAL,
+        build_reconstruct_payload=lambda parameters, model: {
+            "input": parameters,
+            "model": None if model is None else str(model),
+            "options": chosen,
+        },
+        is_trainable=True,
+        train_entry_point=paths[1],
+        build_train_payload=lambda source, out: {"input_path": str(source), "output_path": str(out), "options": chosen},
+        model_file_filter="ptychopinn models (*.zip)",
+        model_file_extension=".zip",
+        training_data_file_filter="Scans (*.npz)",
+        export_training_data=export_training_data,
+        save_model=save_model,
+    )
