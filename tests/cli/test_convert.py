@@ -47,7 +47,7 @@ def files(place: Path) -> Path:
         scan=np.stack([arrays["ycoords"], arrays["xcoords"]], axis=-1) - SIZE / 2,
         probe=arrays["probeGuess"][None, None, None],
     )
-    places = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=-1) * 1e-6
+    places = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=-1) * 1e-7
     with h5py.File(place / "scan.ptyd", "w") as file:
         file["meta/distance"], file["meta/energy"], file["meta/psize"] = 0.8, 8.0, 75e-6
         for number, rows in enumerate((slice(0, 5), slice(5, None))):
@@ -65,8 +65,8 @@ def files(place: Path) -> Path:
         ("scan.h5", {}, 1.0),
         ("scan.cxi", {}, 1.0),
         ("tike.npz", {}, 1.0),
-        ("scan.ptyd", {"probe": "scan.npz"}, 0.103320),
-        ("nsls2.h5", {"probe": "scan.npz"}, 0.103320),
+        ("scan.ptyd", {"probe": "scan.npz"}, 1.03320),
+        ("nsls2.h5", {"probe": "scan.npz"}, 1.03320),
         ("beamline.h5", {"map": "map.json"}, 0.103320),
     ],
 )
