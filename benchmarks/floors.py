@@ -1,0 +1,191 @@
+"""What a machine can do at best, and how near to it a measured time is.
+
+A floor is the time that nothing can beat on the machine: the bytes that have to move at its measured copy bandwidth,
+or the floating-point operations that have to be done at its measured rate, whichever takes longer.
+"""
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+COPIED = {"cpu": 2**28, "cuda": 2**30}
+"""Bytes of the tensor whose copy measures the bandwidth: many times the last cache."""
+
+EDGE = {"cpu": 2048, "cuda": 8192}
+"""Of the matrices whose product measures the rate of arithmetic."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device, described and measured.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        name: model of the processor or GPU.
+        cores: that this process may use.
+        threads: of torch.
+        copy: bytes per second read and written by a copy.
+        matmul: floating-point operations per second of a float32 matrix product, a multiply-add being two.
+        conv: the same of a 3 x 3 convolution of 64 channels, channels last.
+    """
+
+    device: str
+    name: str
+    cores: int
+    threads: int
+    torch: str
+    python: str
+    copy: float
+    matmul: float
+    conv: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call has to do.
+
+    Attributes:
+        count: items it handles.
+        unit: what an item is: "patterns", "patches" ...
+        bytes: that have to move.
+        flops: of matrix products or transforms.
+        conv_flops: of convolutions.
+        seconds: a floor that was measured otherwise in the same run.
+        formula: where these numbers come from.
+    """
+
+    count: float
+    unit: str
+    formula: str
+    bytes: float = 0.0
+    flops: float = 0.0
+    conv_flops: float = 0.0
+    seconds: float = 0.0
+
+    def floor(self, machine: Machine) -> float:
+        """Seconds that the work takes at least; 0 when nothing is stated."""
+        times = self.bytes / machine.copy, self.flops / machine.matmul + self.conv_flops / machine.conv, self.seconds
+        return max(times)
+
+
+@dataclass
+class Memory:
+    """Bytes in use before some calls, and the most during them."""
+
+    before: int = 0
+    most: int = 0
+
+
+def synchronise(device: str) -> None:
+    """Wait until a device has done what it was asked to."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+@cache
+def machine_of(device: str) -> Machine:
+    """Describe and measure a device, once per process."""
+    edge = EDGE[device]
+    source = torch.ones(COPIED[device], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    matrix = torch.ones(edge, edge, device=device)
+    images = torch.ones(64, 64, 64, 64, device=device).to(memory_format=torch.channels_last)
+    kernel = torch.ones(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        copy = best_seconds(lambda: target.copy_(source), device)
+        matmul = best_seconds(lambda: matrix @ matrix, device)
+        conv = best_seconds(lambda: functional.conv2d(images, kernel, padding=1), device)
+    return Machine(
+        device=device,
+        name=torch.cuda.get_device_name() if device == "cuda" else processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        copy=2 * COPIED[device] / copy,
+        matmul=2 * edge**3 / matmul,
+        conv=2 * images.numel() * 64 * 9 / conv,
+    )
+
+
+def best_seconds(function: Callable[[], object], device: str, rounds: int = 5) -> float:
+    """The shortest of some calls, after one that does not count."""
+    times = []
+    for _ in range(rounds + 1):
+        synchronise(device)
+        began = time.perf_counter()
+        function()
+        synchronise(device)
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def processor() -> str:
+    """Model of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@contextmanager
+def watched(device: str) -> Iterator[Memory]:
+    """Note the memory that a device, or this process on a CPU, holds at most meanwhile."""
+    memory = Memory()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        memory.before = torch.cuda.memory_allocated()
+        yield memory
+        memory.most = torch.cuda.max_memory_allocated()
+        return
+    memory.before = _forget_peak()
+    yield memory
+    memory.most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _forget_peak() -> int:
+    """Let the kernel count the most memory of this process anew; the bytes that it holds now.
+
+    Where that is not possible the peak of the whole process so far is what is known.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resident * os.sysconf("SC_PAGE_SIZE")
+
+
+def flops_of(function: Callable[[], object]) -> float:
+    """Floating-point operations of the convolutions and matrix products of a call; of transforms none are counted."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return float(counter.get_total_flops())
+
+
+def facts(work: Work, machine: Machine, seconds: float, memory: Memory) -> dict[str, Any]:
+    """What a row of results says: throughput, floor and how near it is, memory, machine."""
+    floor = work.floor(machine)
+    return {
+        "throughput": work.count / seconds,
+        "unit": f"{work.unit}/s",
+        "floor_seconds": floor,
+        "floor": work.formula,
+        "fraction_of_floor": floor / seconds,
+        "peak_bytes": memory.most,
+        "working_bytes": max(0, memory.most - memory.before),
+        "device": machine.device,
+        "machine": asdict(machine),
+    }
