@@ -1,0 +1,112 @@
+"""Keep the results of a run, ``benchmarks/results/cpu.json`` and ``cuda.json``, and the tables in the README.
+
+    python -m benchmarks.results REPORT.json
+
+The report is what ``pytest --benchmark-json`` writes. Its rows replace those of the same name; the rest stays when it
+was measured on the same machine with the same versions, and is dropped otherwise.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ratios import plain
+
+FOLDER = Path(__file__).parent / "results"
+README = Path(__file__).parent / "README.md"
+MARKS = "<!-- results begin, written by benchmarks/results.py -->", "<!-- results end -->"
+RATES = "copy", "matmul", "conv"
+"""What is measured anew in every run."""
+
+Results = dict[str, Any]
+
+
+def results_of(report: dict[str, Any]) -> dict[str, Results]:
+    """Of a report of pytest-benchmark, device -> {"machine": ..., "rows": {name: row}}; rows without facts are left."""
+    found: dict[str, Results] = {}
+    for entry in report["benchmarks"]:
+        row = dict(entry["extra_info"])
+        if "fraction_of_floor" not in row:
+            continue
+        machine = row.pop("machine")
+        stats = entry["stats"]
+        row |= {"seconds": stats["median"], "iqr": stats["iqr"], "rounds": stats["rounds"], "when": report["datetime"]}
+        device = found.setdefault(row.pop("device"), {"machine": machine, "rows": {}})
+        name = entry["fullname"].removeprefix("benchmarks/")
+        device["rows"][name] = {key: rounded(value) for key, value in row.items()}
+    return found
+
+
+def rounded(value: Any) -> Any:
+    """Four significant digits; more are noise."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def merged(before: Results | None, now: Results) -> Results:
+    """Rows of now, and those of before where the machine is the same."""
+    if before is None or identity(before["machine"]) != identity(now["machine"]):
+        return now
+    return {"machine": now["machine"], "rows": dict(sorted((before["rows"] | now["rows"]).items()))}
+
+
+def identity(machine: dict[str, Any]) -> dict[str, Any]:
+    """What makes a machine the same, that is all but its measured rates."""
+    return {name: value for name, value in machine.items() if name not in RATES}
+
+
+def table(results: Results) -> str:
+    """Markdown: the machine in a line, then a row per benchmark."""
+    machine = results["machine"]
+    rates = (
+        f"copy {machine['copy'] / 1e9:.1f} GB/s, float32 matrix product {machine['matmul'] / 1e9:,.0f} GFLOP/s, "
+        f"convolution {machine['conv'] / 1e9:,.0f} GFLOP/s"
+    )
+    lines = [
+        f"{machine['name']}, {machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}, Python "
+        f"{machine['python']}; {rates}.",
+        "",
+        "| benchmark | throughput | seconds a call | of its floor | working memory (MB) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in results["rows"].items():
+        name = plain(name).removeprefix("bench_").replace(".py::test_", ": ")
+        memory = row["working_bytes"] / 1e6
+        lines.append(
+            f"| {name} | {row['throughput']:,.4g} {row['unit']} | {row['seconds']:.3g} | "
+            f"{row['fraction_of_floor']:.2g} | {memory:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def with_tables(text: str, tables: dict[str, str]) -> str:
+    """A README with the tables between its two marks.
+
+    Raises:
+        ValueError: when a mark is missing.
+    """
+    head, begin, rest = text.partition(MARKS[0])
+    _, end, tail = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise ValueError(f"README: the lines {MARKS[0]!r} and {MARKS[1]!r} are needed.")
+    parts = "".join(f"\n### {device}\n\n{content}\n" for device, content in tables.items())
+    return f"{head}{begin}\n{parts}\n{end}{tail}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("report", type=Path, help="from pytest --benchmark-json")
+    given = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    for device, now in results_of(json.loads(given.report.read_text(encoding="utf-8"))).items():
+        path = FOLDER / f"{device}.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        path.write_text(json.dumps(merged(before, now), indent=1) + "\n", encoding="utf-8")
+        print(f"{path}: {len(now['rows'])} rows written")
+    stored = sorted(FOLDER.glob("*.json"))
+    tables = {path.stem: table(json.loads(path.read_text(encoding="utf-8"))) for path in stored}
+    README.write_text(with_tables(README.read_text(encoding="utf-8"), tables), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
