@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint bench clean
+.PHONY: help venv demo test test-slow lint bench bench-gpu clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -33,8 +33,17 @@ lint: venv ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: venv ## run the benchmarks (benchmarks/README.md says how to read them)
-	$(BIN)/python -m pytest benchmarks/ --benchmark-only
+bench: venv ## run the benchmarks on the CPU; results and table in benchmarks/
+	$(call benchmarks,not cuda,cpu)
+
+bench-gpu: venv ## the same on an NVIDIA GPU
+	$(call benchmarks,cuda,cuda)
+
+define benchmarks
+	mkdir -p .benchmarks
+	$(BIN)/python -m pytest benchmarks/ -m '$(1)' --benchmark-only --benchmark-json=.benchmarks/$(2).json
+	$(BIN)/python -m benchmarks.results .benchmarks/$(2).json
+endef
 
 clean: ## remove build products and caches; keeps .venv and results
 	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -57,7 +57,7 @@ def test_iterations(measure, scan: Scan, device: str, tiny: bool, engine: Engine
         bytes=4 * scan.N**2 * looks,
         flops=2 * 5 * scan.N**2 * np.log2(scan.N**2) * looks,
     )
-    image, origin = measure(engine, scan, epochs, device, work=work, device=device, rounds=3)
+    image, origin = measure(engine, scan, epochs, device, work=work, device=device, rounds=2)
     assert scan.object is not None
     box = scan.scan_box
     truth = scan.object[box]
