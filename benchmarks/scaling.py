@@ -1,0 +1,234 @@
+"""Time and memory of ``infer`` against frames, frame size, width of the network and processes.
+
+    python -m benchmarks.scaling measure --folder /tmp/scaling [--only frames] [--longest 100]
+    python -m benchmarks.scaling draw
+
+``measure`` writes generated scans to the folder, runs ``ptychopinn infer`` on each as a process of its own and keeps a
+row per run in ``benchmarks/results/scaling.json``; what is there already is not run again. The networks are not
+trained: their time does not depend on their weights. ``draw`` makes ``docs/images/scaling.png`` and prints the tables.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+STORE = Path(__file__).parent / "results" / "scaling.json"
+PICTURE = ROOT / "docs" / "images" / "scaling.png"
+STEP = 4
+"""Pixels between neighbouring frames at N = 64, in proportion at other sizes; the field grows with the frames."""
+
+NARROW = {"stages": 1, "n_filters_scale": 0.25, "depth": 1}
+"""A network that costs little, to reach many frames."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of ``infer``.
+
+    Attributes:
+        series: what is varied.
+        frames: of the scan.
+        N: their edge.
+        network: "default" or "narrow".
+        width: ``n_filters_scale`` of the network.
+        processes: that torchrun starts.
+    """
+
+    series: str
+    frames: int
+    N: int = 64
+    network: str = "default"
+    width: float = 1.0
+    processes: int = 1
+
+    @property
+    def key(self) -> str:
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+CASES = (
+    *(Case("frames", count) for count in (1_000, 3_000, 10_000)),
+    *(Case("frames", count, N=32, network="narrow", width=0.25) for count in (1_000, 10_000, 100_000, 1_000_000)),
+    *(Case("N", 1_000, N=N) for N in (32, 64, 128, 256)),
+    *(Case("width", 1_000, width=width) for width in (0.25, 0.5, 1.0, 2.0)),
+    *(Case("processes", 3_000, processes=processes) for processes in (1, 2)),
+)
+
+
+def write_scan(path: Path, N: int, count: int) -> None:
+    """A CXI file of so many frames of a simulated scan, repeated, on a field that grows with their number."""
+    import ptychopinn
+    from benchmarks.memory_of_a_large_file import write
+    from ptychopinn.simulation import raster
+
+    step = STEP * N / 64
+    probe = {"probe_radius": 12 * N / 64}
+    scan = ptychopinn.simulate(N=N, object_size=2 * N + 32, step=2 * step, nphotons=1e5, **probe)
+    edge = int((np.sqrt(count) + 2) * step + N + 4)
+    write(path, scan, count, raster((edge, edge), N, step)[:count])
+
+
+def write_run(folder: Path, scan: Path, case: Case) -> None:
+    """A bundle of a network that is not trained."""
+    from ptychopinn import api, bundle
+    from ptychopinn.config import Settings
+    from ptychopinn.model import Illumination, PtychoModel
+
+    shape = NARROW if case.network == "narrow" else {}
+    settings = Settings.of({**shape, "n_filters_scale": case.width})
+    folder.mkdir()
+    light = Illumination.of(api.read_scan(scan).subset(slice(0, 64)))
+    bundle.save_run(folder, bundle.Run(PtychoModel(settings.model).eval(), light, settings))
+
+
+def run(case: Case, folder: Path) -> dict[str, Any]:
+    """Seconds and the largest resident memory of a process, and what ``infer`` says of its steps."""
+    scan, model, image = (folder / f"{name}-{case.key}" for name in ("scan", "run", "image"))
+    scan = folder / f"{case.N}-{case.frames}.cxi"
+    if not scan.is_file():
+        write_scan(scan, case.N, case.frames)
+    write_run(model, scan, case)
+    several = ("torch.distributed.run", "--standalone", f"--nproc-per-node={case.processes}", "-m")
+    launch = several if case.processes > 1 else ()
+    threads = str(max(1, cores() // case.processes))
+    line = [sys.executable, "-m", *launch, "ptychopinn", "infer", model, scan, "--out", image, "--accelerator", "cpu"]
+    began = time.perf_counter()
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": threads})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{case}: failed")
+    steps = json.loads((image / "provenance.json").read_text(encoding="utf-8"))["seconds"]
+    found = {"seconds": time.perf_counter() - began, "peak_bytes": usage.ru_maxrss * 1024, "steps": steps}
+    return asdict(case) | found | {"threads": int(threads)}
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def measure(folder: Path, only: str | None, longest: int) -> None:
+    """Run what is not yet in the store, smaller first."""
+    from benchmarks.floors import processor
+
+    stored = load()
+    stored["machine"] = {"name": processor(), "cores": cores()}
+    folder.mkdir(exist_ok=True)
+    for case in CASES:
+        wanted = only in (None, case.series) and case.frames <= longest
+        if wanted and case.key not in stored["rows"]:
+            stored["rows"][case.key] = row = run(case, folder)
+            STORE.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+            print(f"{case}: {row['seconds']:.1f} s, {row['peak_bytes'] / 1e6:.0f} MB", flush=True)
+
+
+def load() -> dict[str, Any]:
+    return json.loads(STORE.read_text(encoding="utf-8")) if STORE.is_file() else {"machine": {}, "rows": {}}
+
+
+def cost(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """``t = a + b n`` by least squares of the relative errors: a in s, b in s per frame.
+
+    Raises:
+        ValueError: for fewer than two numbers of frames.
+    """
+    frames, seconds = (np.array([row[name] for row in rows], dtype=float) for name in ("frames", "seconds"))
+    if len(set(frames.tolist())) < 2:
+        raise ValueError(f"cost: runs with {sorted(set(frames.tolist()))} frames; at least two numbers are needed.")
+    design = np.stack([np.ones_like(frames), frames], axis=1) / seconds[:, None]
+    a, b = np.linalg.lstsq(design, np.ones_like(frames), rcond=None)[0]
+    return float(a), float(b)
+
+
+def series(rows: dict[str, dict[str, Any]], name: str, network: str = "default") -> list[dict[str, Any]]:
+    """Rows of a series in the order of what is varied."""
+    found = [row for row in rows.values() if row["series"] == name and row["network"] == network]
+    return sorted(found, key=lambda row: row[name])
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown: a row per run."""
+    lines = ["| varied | frames | N | network | processes | seconds | patterns/s | memory (MB) |", "|---|" + "---|" * 7]
+    for row in rows.values():
+        network = row["network"] if row["width"] in (1.0, NARROW["n_filters_scale"]) else f"width {row['width']:g}"
+        network = f"width {row['width']:g}" if row["series"] == "width" else network
+        lines.append(
+            f"| {row['series']} | {row['frames']:,} | {row['N']} | {network} | {row['processes']} | "
+            f"{row['seconds']:.1f} | {row['frames'] / row['seconds']:,.0f} | {row['peak_bytes'] / 1e6:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def rate(row: dict[str, Any]) -> float:
+    """Patterns per second of network, phases and stitching, without start-up and files."""
+    return float(row["frames"] / sum(row["steps"].values()))
+
+
+def draw(stored: dict[str, Any]) -> None:
+    """Four panels: seconds and memory against frames, patterns per second against N and against width."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = stored["rows"]
+    figure, panels = pyplot.subplots(2, 2, figsize=(10, 7.5), constrained_layout=True)
+    names = {"default": "default network, N = 64", "narrow": "narrow network, N = 32"}
+    for (network, label), marker in zip(names.items(), "os", strict=True):
+        found = series(rows, "frames", network)
+        frames = [row["frames"] for row in found]
+        a, b = cost(found)
+        (points,) = panels[0, 0].plot(frames, [row["seconds"] for row in found], marker, label=label)
+        fitted = np.geomspace(frames[0], frames[-1])
+        text = f"{a:.1f} s + {1e3 * b:.3g} ms per frame"
+        panels[0, 0].plot(fitted, a + b * fitted, "-", color=points.get_color(), label=text)
+        panels[0, 1].plot(frames, [row["peak_bytes"] / 1e6 for row in found], marker + "-", label=label)
+    for panel, name, label in ((panels[1, 0], "N", "N (pixels)"), (panels[1, 1], "width", "width of the network")):
+        found = series(rows, name)
+        panel.plot([row[name] for row in found], [rate(row) for row in found], "o-")
+        panel.set(xscale="log", yscale="log", xlabel=label, ylabel="patterns / s, without start-up")
+        panel.set_xticks([row[name] for row in found], [f"{row[name]:g}" for row in found], minor=False)
+        panel.minorticks_off()
+    panels[0, 0].set(xscale="log", yscale="log", xlabel="frames", ylabel="seconds, file to written image")
+    panels[0, 1].set(xscale="log", xlabel="frames", ylabel="largest resident memory (MB)")
+    panels[0, 1].set_ylim(bottom=0)
+    for panel in panels.flat:
+        panel.grid(which="major", alpha=0.3)
+    panels[0, 0].legend(fontsize=8)
+    panels[0, 1].legend(fontsize=8)
+    machine = stored["machine"]
+    figure.suptitle(f"ptychopinn infer on {machine['cores']} cores of a shared {machine['name']} machine", fontsize=11)
+    figure.savefig(PICTURE, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    measuring = commands.add_parser("measure")
+    measuring.add_argument("--folder", type=Path, required=True, help="for scans and images; left there")
+    measuring.add_argument("--only", choices=sorted({case.series for case in CASES}))
+    measuring.add_argument("--longest", type=int, default=max(case.frames for case in CASES), help="frames")
+    commands.add_parser("draw")
+    given = parser.parse_args()
+    if given.command == "measure":
+        measure(given.folder, given.only, given.longest)
+        return
+    stored = load()
+    draw(stored)
+    print(table(stored["rows"]))
+    for network in ("default", "narrow"):
+        a, b = cost(series(stored["rows"], "frames", network))
+        print(f"{network}: {a:.2f} s + {b:.3g} s per frame; 1e9 frames: {(a + b * 1e9) / 86400:.3g} days")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The scaling study: its cost model, its tables, and one run of it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks import scaling
+from benchmarks.scaling import CASES, Case, cost, rate, run, series, table
+
+
+def row(case: Case, seconds: float) -> dict:
+    return asdict(case) | {"seconds": seconds, "peak_bytes": 10**9, "steps": {"network": 1.0, "stitch": 1.0}}
+
+
+def test_the_cost_model_finds_start_and_slope() -> None:
+    rows = [row(Case("frames", count), 3.0 + 0.01 * count) for count in (100, 1000, 100_000)]
+    assert cost(rows) == pytest.approx((3.0, 0.01))
+    with pytest.raises(ValueError, match="at least two"):
+        cost(rows[:1])
+
+
+def test_no_run_is_planned_twice() -> None:
+    assert len({case.key for case in CASES}) == len(CASES)
+
+
+def test_series_and_table() -> None:
+    cases = [Case("frames", 3000), Case("frames", 1000), Case("frames", 1000, N=32, network="narrow", width=0.25)]
+    rows = {case.key: row(case, 10.0) for case in (*cases, Case("width", 1000, width=0.5))}
+    assert [found["frames"] for found in series(rows, "frames")] == [1000, 3000]
+    assert [found["N"] for found in series(rows, "frames", "narrow")] == [32]
+    text = table(rows)
+    assert "| frames | 3,000 | 64 | default | 1 | 10.0 | 300 | 1,000 |" in text
+    assert "| frames | 1,000 | 32 | narrow | 1 | 10.0 | 100 | 1,000 |" in text
+    assert "| width | 1,000 | 64 | width 0.5 | 1 |" in text
+    assert rate(rows[cases[0].key]) == 1500
+
+
+def test_the_picture_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "PICTURE", tmp_path / "scaling.png")
+    rows = {case.key: row(case, 1 + case.frames / 100) for case in CASES}
+    scaling.draw({"machine": {"name": "a processor", "cores": 2}, "rows": rows})
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_run_is_measured(tmp_path: Path) -> None:
+    found = run(Case("frames", 40, N=32, network="narrow", width=0.25), tmp_path)
+    assert found["frames"] == 40
+    assert found["seconds"] > sum(found["steps"].values())
+    assert found["peak_bytes"] > 10**8
