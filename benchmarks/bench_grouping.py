@@ -29,7 +29,7 @@ def test_form_groups(measure, positions: np.ndarray, gridsize: int) -> None:
     formula = f"{16 + 8 * channels} bytes a group" + (f"; {alone}" if gridsize > 1 else "")
     seconds = best_seconds(tree, "cpu", rounds=2)
     work = Work(count, "groups", formula, bytes=(16 + 8 * channels) * count, seconds=seconds)
-    groups = measure(form_groups, positions, gridsize, NEIGHBOURS, work=work)
+    groups = measure(form_groups, positions, gridsize, NEIGHBOURS, work=work, rounds=5)
     assert groups.shape == (count, channels)
     assert np.array_equal(np.unique(groups), np.arange(count))
     assert all(len(set(group)) == channels for group in groups[:100].tolist())

@@ -60,7 +60,7 @@ def test_infer(measure, run: Run, scan: Scan, tmp_path: Path, device: str, tiny:
     flops = network_flops(run, scan)
     formula = f"{flops:.4g} FLOP of convolutions a pattern, counted"
     work = Work(len(scan), "patterns", formula, conv_flops=flops * len(scan))
-    result, out = measure(open_to_written, work=work, device=device, rounds=3)
+    result, out = measure(open_to_written, work=work, device=device, rounds=2)
 
     assert {"reconstruction.h5", "reconstruction.npz", "reconstruction.png", "provenance.json"} <= {
         path.name for path in out.iterdir()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.floors import Work
+from benchmarks.floors import Work, transform_flops
 from ptychopinn import api, baseline
 from ptychopinn.config import BaselineConfig
 from ptychopinn.metrics import score
@@ -53,9 +53,9 @@ def test_iterations(measure, scan: Scan, device: str, tiny: bool, engine: Engine
     work = Work(
         looks,
         "frame-iterations",
-        "4 N^2 bytes a frame-iteration: counts read; 2 transforms of 5 N^2 log2 N^2 FLOP",
+        "4 N^2 bytes a frame-iteration: counts read; 2 transforms",
         bytes=4 * scan.N**2 * looks,
-        flops=2 * 5 * scan.N**2 * np.log2(scan.N**2) * looks,
+        fft_flops=2 * transform_flops(scan.N) * looks,
     )
     image, origin = measure(engine, scan, epochs, device, work=work, device=device, rounds=2)
     assert scan.object is not None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.floors import Work
+from benchmarks.floors import Work, transform_flops
 from ptychopinn.losses import poisson_nll
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
@@ -37,16 +37,14 @@ class Problem:
         self.rate = diffract(self.probe, self.patches)
         self.counts = self.rate.round()
         self.pixels = count * N**2
-        self.transform = 5 * self.pixels * np.log2(N**2)
-        """Floating-point operations of one two-dimensional transform of every frame."""
 
     def work(self, bytes_per_pixel: float, formula: str, transforms: int = 0) -> Work:
         return Work(
             self.count,
             "patterns",
-            f"{formula}; {transforms} transforms of 5 N^2 log2 N^2 FLOP" if transforms else formula,
+            f"{formula}; transforms: {transforms}" if transforms else formula,
             bytes=bytes_per_pixel * self.pixels,
-            flops=transforms * self.transform,
+            fft_flops=transforms * self.count * transform_flops(self.N),
         )
 
 

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.floors import Work, facts, machine_of, synchronise, watched
 
-PIXELS = {"cpu": 2**23, "cuda": 2**25}
-"""Detector pixels of all frames of a call: more than fits in a cache."""
+PIXELS = {"cpu": 2**19, "cuda": 2**25}
+"""Detector pixels of all frames of a call: on a CPU about what the package handles at once, which a cache can hold."""
 
 TINY_PIXELS = 2**16
 
@@ -53,12 +53,12 @@ def count(device: str, N: int, tiny: bool) -> int:
 def measure(benchmark: Any, tiny: bool) -> Callable[..., Any]:
     """Time a function, record what ``floors.facts`` says, and return its result.
 
-    ``measure(function, *args, work=Work(...), device="cpu", rounds=5, warmup=1)``. The device has finished when a
+    ``measure(function, *args, work=Work(...), device="cpu", rounds=10, warmup=1)``. The device has finished when a
     round ends. The rounds are warmed up first; with ``warmup=0`` the first call counts.
     """
 
     def run(
-        function: Callable[..., Any], *args: Any, work: Work, device: str = "cpu", rounds: int = 5, warmup: int = 1
+        function: Callable[..., Any], *args: Any, work: Work, device: str = "cpu", rounds: int = 10, warmup: int = 1
     ) -> Any:
         def finished() -> Any:
             result = function(*args)

@@ -1,9 +1,11 @@
 """What a machine can do at best, and how near to it a measured time is.
 
-A floor is the time that nothing can beat on the machine: the bytes that have to move at its measured copy bandwidth,
-or the floating-point operations that have to be done at its measured rate, whichever takes longer.
+A floor is the least time that the machine needs: for the bytes that have to move at its measured copy bandwidth, or
+for the floating-point operations that have to be done at the measured rates of a matrix product, a convolution and a
+Fourier transform, whichever takes longer.
 """
 
+import math
 import os
 import platform
 import resource
@@ -41,6 +43,7 @@ class Machine:
         copy: bytes per second read and written by a copy.
         matmul: floating-point operations per second of a float32 matrix product, a multiply-add being two.
         conv: the same of a 3 x 3 convolution of 64 channels, channels last.
+        fft: the same of transforms of 64 x 64 pixels, each reckoned as 5 N^2 log2 N^2 operations.
     """
 
     device: str
@@ -52,6 +55,7 @@ class Machine:
     copy: float
     matmul: float
     conv: float
+    fft: float
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,9 @@ class Work:
         count: items it handles.
         unit: what an item is: "patterns", "patches" ...
         bytes: that have to move.
-        flops: of matrix products or transforms.
+        flops: floating-point operations of matrix products.
         conv_flops: of convolutions.
+        fft_flops: of Fourier transforms, 5 N^2 log2 N^2 each.
         seconds: a floor that was measured otherwise in the same run.
         formula: where these numbers come from.
     """
@@ -74,12 +79,13 @@ class Work:
     bytes: float = 0.0
     flops: float = 0.0
     conv_flops: float = 0.0
+    fft_flops: float = 0.0
     seconds: float = 0.0
 
-    def floor(self, machine: Machine) -> float:
-        """Seconds that the work takes at least; 0 when nothing is stated."""
-        times = self.bytes / machine.copy, self.flops / machine.matmul + self.conv_flops / machine.conv, self.seconds
-        return max(times)
+    def floor(self, machine: Machine) -> tuple[float, str]:
+        """Seconds that the work takes at least, and what sets them: memory, arithmetic, or another measurement."""
+        arithmetic = self.flops / machine.matmul + self.conv_flops / machine.conv + self.fft_flops / machine.fft
+        return max((self.bytes / machine.copy, "memory"), (arithmetic, "arithmetic"), (self.seconds, "measured"))
 
 
 @dataclass
@@ -105,10 +111,12 @@ def machine_of(device: str) -> Machine:
     matrix = torch.ones(edge, edge, device=device)
     images = torch.ones(IMAGES[device], 64, 64, 64, device=device).to(memory_format=torch.channels_last)
     kernel = torch.ones(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
+    waves = torch.ones(IMAGES[device] * 8, 64, 64, dtype=torch.complex64, device=device)
     with torch.inference_mode():
         copy = best_seconds(lambda: target.copy_(source), device)
         matmul = best_seconds(lambda: matrix @ matrix, device)
         conv = best_seconds(lambda: functional.conv2d(images, kernel, padding=1), device)
+        fft = best_seconds(lambda: torch.fft.fft2(waves), device)
     return Machine(
         device=device,
         name=torch.cuda.get_device_name() if device == "cuda" else processor(),
@@ -119,7 +127,13 @@ def machine_of(device: str) -> Machine:
         copy=2 * COPIED[device] / copy,
         matmul=2 * edge**3 / matmul,
         conv=2 * images.numel() * 64 * 9 / conv,
+        fft=transform_flops(64) * len(waves) / fft,
     )
+
+
+def transform_flops(N: int) -> float:
+    """Operations of a transform of N x N pixels, ``5 N^2 log2 N^2``."""
+    return 5 * N**2 * math.log2(N**2)
 
 
 def best_seconds(function: Callable[[], object], device: str, rounds: int = 5) -> float:
@@ -180,12 +194,13 @@ def flops_of(function: Callable[[], object]) -> float:
 
 def facts(work: Work, machine: Machine, seconds: float, memory: Memory) -> dict[str, Any]:
     """What a row of results says: throughput, floor and how near it is, memory, machine."""
-    floor = work.floor(machine)
+    floor, limit = work.floor(machine)
     return {
         "throughput": work.count / seconds,
         "unit": f"{work.unit}/s",
         "floor_seconds": floor,
         "floor": work.formula,
+        "floor_set_by": limit,
         "fraction_of_floor": floor / seconds,
         "peak_bytes": memory.most,
         "working_bytes": max(0, memory.most - memory.before),

@@ -16,7 +16,7 @@ from benchmarks.ratios import plain
 FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 MARKS = "<!-- results begin, written by benchmarks/results.py -->", "<!-- results end -->"
-RATES = "copy", "matmul", "conv"
+RATES = "copy", "matmul", "conv", "fft"
 """What is measured anew in every run."""
 
 Results = dict[str, Any]
@@ -60,21 +60,21 @@ def table(results: Results) -> str:
     machine = results["machine"]
     rates = (
         f"copy {machine['copy'] / 1e9:.1f} GB/s, float32 matrix product {machine['matmul'] / 1e9:,.0f} GFLOP/s, "
-        f"convolution {machine['conv'] / 1e9:,.0f} GFLOP/s"
+        f"convolution {machine['conv'] / 1e9:,.0f} GFLOP/s, Fourier transform {machine['fft'] / 1e9:,.0f} GFLOP/s"
     )
     lines = [
         f"{machine['name']}, {machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}, Python "
         f"{machine['python']}; {rates}.",
         "",
-        "| benchmark | throughput | seconds a call | of its floor | working memory (MB) |",
-        "|---|---|---|---|---|",
+        "| benchmark | throughput | seconds a call | of its floor | floor set by | working memory (MB) |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in results["rows"].items():
         name = plain(name).removeprefix("bench_").replace(".py::test_", ": ")
         memory = row["working_bytes"] / 1e6
         lines.append(
             f"| {name} | {row['throughput']:,.4g} {row['unit']} | {row['seconds']:.3g} | "
-            f"{row['fraction_of_floor']:.2g} | {memory:,.0f} |"
+            f"{row['fraction_of_floor']:.2g} | {row['floor_set_by']} | {memory:,.0f} |"
         )
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ from benchmarks.ratios import paired, plain
 from benchmarks.results import MARKS, merged, results_of, table, with_tables
 
 ROOT = Path(__file__).parents[1]
-MACHINE = Machine("cpu", "a processor", 2, 2, "2.9", "3.11", copy=10e9, matmul=100e9, conv=50e9)
+MACHINE = Machine("cpu", "a processor", 2, 2, "2.9", "3.11", copy=10e9, matmul=100e9, conv=50e9, fft=10e9)
 FILES = sorted((ROOT / "benchmarks").glob("bench_*.py"))
 
 
@@ -31,10 +31,10 @@ def report(name: str, seconds: float, machine: Machine = MACHINE) -> dict:
 
 
 def test_the_floor_is_the_longest_of_bytes_arithmetic_and_seconds() -> None:
-    assert Work(1, "frames", "", bytes=20e9, flops=100e9).floor(MACHINE) == 2.0
-    assert Work(1, "frames", "", bytes=20e9, flops=300e9).floor(MACHINE) == 3.0
-    assert Work(1, "frames", "", flops=100e9, conv_flops=100e9).floor(MACHINE) == 3.0
-    assert Work(1, "frames", "", bytes=20e9, seconds=5.0).floor(MACHINE) == 5.0
+    assert Work(1, "frames", "", bytes=20e9, flops=100e9).floor(MACHINE) == (2.0, "memory")
+    assert Work(1, "frames", "", bytes=20e9, flops=300e9).floor(MACHINE) == (3.0, "arithmetic")
+    assert Work(1, "frames", "", flops=100e9, conv_flops=100e9, fft_flops=10e9).floor(MACHINE) == (4.0, "arithmetic")
+    assert Work(1, "frames", "", bytes=20e9, seconds=5.0).floor(MACHINE) == (5.0, "measured")
 
 
 def test_facts() -> None:
@@ -75,7 +75,7 @@ def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = machine_of("cpu")
     assert machine is machine_of("cpu")
     assert machine.threads == torch.get_num_threads()
-    assert min(machine.copy, machine.matmul, machine.conv) > 1e8
+    assert min(machine.copy, machine.matmul, machine.conv, machine.fft) > 1e7
     machine_of.cache_clear()
 
 
