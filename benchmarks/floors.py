@@ -109,14 +109,16 @@ def machine_of(device: str) -> Machine:
     source = torch.ones(COPIED[device], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     matrix = torch.ones(edge, edge, device=device)
+    product = torch.empty_like(matrix)
     images = torch.ones(IMAGES[device], 64, 64, 64, device=device).to(memory_format=torch.channels_last)
     kernel = torch.ones(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
     waves = torch.ones(IMAGES[device] * 8, 64, 64, dtype=torch.complex64, device=device)
+    fields = torch.empty_like(waves)
     with torch.inference_mode():
         copy = best_seconds(lambda: target.copy_(source), device)
-        matmul = best_seconds(lambda: matrix @ matrix, device)
+        matmul = best_seconds(lambda: torch.mm(matrix, matrix, out=product), device)
         conv = best_seconds(lambda: functional.conv2d(images, kernel, padding=1), device)
-        fft = best_seconds(lambda: torch.fft.fft2(waves), device)
+        fft = best_seconds(lambda: torch.fft.fft2(waves, out=fields), device)
     return Machine(
         device=device,
         name=torch.cuda.get_device_name() if device == "cuda" else processor(),
@@ -136,10 +138,10 @@ def transform_flops(N: int) -> float:
     return 5 * N**2 * math.log2(N**2)
 
 
-def best_seconds(function: Callable[[], object], device: str, rounds: int = 5) -> float:
-    """The shortest of some calls, after one that does not count."""
-    times = []
-    for _ in range(rounds + 1):
+def best_seconds(function: Callable[[], object], device: str, rounds: int = 5, total: float = 0.5) -> float:
+    """The shortest of some calls, after one that does not count; more of them while they take less than ``total`` s."""
+    times: list[float] = []
+    while len(times) <= rounds or sum(times) < total:
         synchronise(device)
         began = time.perf_counter()
         function()

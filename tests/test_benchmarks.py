@@ -64,8 +64,10 @@ def test_operations_of_a_convolution_are_counted() -> None:
 
 def test_the_first_call_does_not_count() -> None:
     calls = []
-    assert best_seconds(lambda: calls.append(0), "cpu", rounds=3) < 0.1
+    assert best_seconds(lambda: calls.append(0), "cpu", rounds=3, total=0) < 0.1
     assert len(calls) == 4
+    best_seconds(lambda: calls.append(0), "cpu", rounds=3, total=0.01)
+    assert len(calls) > 8 + 3
 
 
 def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
