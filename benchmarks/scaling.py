@@ -121,7 +121,10 @@ def measure(folder: Path, only: str | None, longest: int) -> None:
     from benchmarks.floors import processor
 
     stored = load()
-    stored["machine"] = {"name": processor(), "cores": cores()}
+    machine = {"name": processor(), "cores": cores()}
+    if stored["rows"] and stored["machine"] != machine:
+        raise SystemExit(f"{STORE}: was measured on {stored['machine']}, this is {machine}; remove it first.")
+    stored["machine"] = machine
     folder.mkdir(exist_ok=True)
     for case in CASES:
         wanted = only in (None, case.series) and case.frames <= longest
