@@ -14,7 +14,7 @@ import torch
 from benchmarks import floors
 from benchmarks.floors import Machine, Memory, Work, best_seconds, facts, flops_of, machine_of, watched
 from benchmarks.ratios import paired, plain
-from benchmarks.results import MARKS, merged, results_of, table, with_tables
+from benchmarks.results import MARKS, by_number, merged, results_of, table, with_tables
 
 ROOT = Path(__file__).parents[1]
 MACHINE = Machine("cpu", "a processor", 2, 2, "2.9", "3.11", copy=10e9, matmul=100e9, conv=50e9, fft=10e9)
@@ -97,12 +97,15 @@ def test_rows_stay_on_the_same_machine_only() -> None:
     other = results_of(report("a.py::test_b", 1.0, replace(MACHINE, threads=1)))["cpu"]
     assert list(merged(before, again)["rows"]) == ["a.py::test_a", "a.py::test_b"]
     assert list(merged(before, other)["rows"]) == ["a.py::test_b"]
+    assert (merged(before, again)["machine"]["copy"], merged(again, before)["machine"]["copy"]) == (11e9, 11e9)
     assert merged(None, again) == again
 
 
 def test_a_table_stands_between_its_marks() -> None:
     found = table(results_of(report("bench_a.py::test_b[cpu-64]", 0.5))["cpu"])
     assert "| a: b[64] | 200 patterns/s | 0.5 |" in found
+    names = ["x[128-a]", "x[64-b]", "x[64-a]"]
+    assert sorted(names, key=lambda name: by_number((name, {}))) == ["x[64-a]", "x[64-b]", "x[128-a]"]
     text = with_tables(f"head\n{MARKS[0]}\nold\n{MARKS[1]}\ntail", {"cpu": found})
     assert "old" not in text
     assert text.startswith("head\n")
