@@ -39,10 +39,15 @@ bench: venv ## run the benchmarks on the CPU; results and table in benchmarks/
 bench-gpu: venv ## the same on an NVIDIA GPU
 	$(call benchmarks,cuda,cuda)
 
+# Iterative engines are faster with one thread: their batches are small.
 define benchmarks
 	mkdir -p .benchmarks
-	$(BIN)/python -m pytest benchmarks/ -m '$(1)' --benchmark-only --benchmark-json=.benchmarks/$(2).json
+	$(BIN)/python -m pytest benchmarks/ -m '$(1)' --benchmark-only --benchmark-json=.benchmarks/$(2).json \
+		--ignore=benchmarks/bench_peers.py
 	$(BIN)/python -m benchmarks.results .benchmarks/$(2).json
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/bench_peers.py -m '$(1)' --benchmark-only \
+		--benchmark-json=.benchmarks/$(2)-peers.json
+	$(BIN)/python -m benchmarks.results .benchmarks/$(2)-peers.json
 endef
 
 clean: ## remove build products and caches; keeps .venv and results

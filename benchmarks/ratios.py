@@ -38,7 +38,7 @@ def plain(name: str) -> str:
 
 
 def described(machine: dict[str, Any]) -> str:
-    return f"{machine['device']}: {machine['name']}, {machine['threads']} threads, torch {machine['torch']}"
+    return f"{machine['device']}: {machine['name']}, {machine['cores']} cores, torch {machine['torch']}"
 
 
 def main() -> int:

@@ -32,7 +32,13 @@ def results_of(report: dict[str, Any]) -> dict[str, Results]:
             continue
         machine = row.pop("machine")
         stats = entry["stats"]
-        row |= {"seconds": stats["median"], "iqr": stats["iqr"], "rounds": stats["rounds"], "when": report["datetime"]}
+        row |= {
+            "threads": machine["threads"],
+            "seconds": stats["median"],
+            "iqr": stats["iqr"],
+            "rounds": stats["rounds"],
+            "when": report["datetime"],
+        }
         device = found.setdefault(row.pop("device"), {"machine": machine, "rows": {}})
         name = entry["fullname"].removeprefix("benchmarks/")
         device["rows"][name] = {key: rounded(value) for key, value in row.items()}
@@ -53,8 +59,8 @@ def merged(before: Results | None, now: Results) -> Results:
 
 
 def identity(machine: dict[str, Any]) -> dict[str, Any]:
-    """What makes a machine the same, that is all but its measured rates."""
-    return {name: value for name, value in machine.items() if name not in RATES}
+    """What makes a machine the same, that is all but its measured rates and the threads that a run used."""
+    return {name: value for name, value in machine.items() if name not in (*RATES, "threads")}
 
 
 def table(results: Results) -> str:
@@ -65,17 +71,16 @@ def table(results: Results) -> str:
         f"convolution {machine['conv'] / 1e9:,.0f} GFLOP/s, Fourier transform {machine['fft'] / 1e9:,.0f} GFLOP/s"
     )
     lines = [
-        f"{machine['name']}, {machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}, Python "
-        f"{machine['python']}; {rates}.",
+        f"{machine['name']}, {machine['cores']} cores, torch {machine['torch']}, Python {machine['python']}; {rates}.",
         "",
-        "| benchmark | throughput | seconds a call | of its floor | floor set by | working memory (MB) |",
-        "|---|---|---|---|---|---|",
+        "| benchmark | threads | throughput | seconds a call | of its floor | floor set by | working memory (MB) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in sorted(results["rows"].items(), key=by_number):
         name = plain(name).removeprefix("bench_").replace(".py::test_", ": ")
         memory, speed = row["working_bytes"] / 1e6, float(f"{row['throughput']:.3g}")
         lines.append(
-            f"| {name} | {speed:,.0f} {row['unit']} | {row['seconds']:.3g} | "
+            f"| {name} | {row['threads']} | {speed:,.0f} {row['unit']} | {row['seconds']:.3g} | "
             f"{row['fraction_of_floor']:.2g} | {row['floor_set_by']} | {memory:,.0f} |"
         )
     return "\n".join(lines)
