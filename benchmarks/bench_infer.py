@@ -15,8 +15,8 @@ from ptychopinn.metrics import score
 from ptychopinn.model import Illumination
 from ptychopinn.scan import Scan, reframe
 
-PIXELS, TINY_PIXELS = 2**22, 2**17
-"""Of all frames together: 1024 frames at N = 64."""
+PIXELS, TINY_PIXELS = 2**21, 2**17
+"""Of all frames together: 512 frames at N = 64."""
 
 BATCH = 32
 
@@ -25,7 +25,7 @@ BATCH = 32
 def run(tiny: bool) -> Run:
     """The default network, trained until it sees more than vacuum."""
     scan = api.simulate(object="lines", object_size=160, nphotons=1e7, seed=1)
-    epochs = {"nepochs": 1, "teacher_epochs": 1} if tiny else {"nepochs": 6, "teacher_epochs": 10}
+    epochs = {"nepochs": 1, "teacher_epochs": 1} if tiny else {"nepochs": 3, "teacher_epochs": 5}
     return api.train(scan, accelerator="cpu", **epochs)
 
 
