@@ -176,6 +176,24 @@ def rate(row: dict[str, Any]) -> float:
     return float(row["frames"] / sum(row["steps"].values()))
 
 
+def extrapolated(seconds_per_frame: float, N: int, frames: float = 1e9, disk: float = 2e9) -> str:
+    """What so many frames need: time on this machine, size of the counts as uint16, and of the image.
+
+    Args:
+        seconds_per_frame: b of the cost model.
+        N: edge of a frame.
+        frames: how many.
+        disk: bytes per second that can be read.
+    """
+    from ptychopinn.scan import CANVAS_BYTES
+
+    counts, canvas = 2 * N**2 * frames, CANVAS_BYTES * (STEP * N / 64) ** 2 * frames
+    return (
+        f"{frames:.0e} frames: {seconds_per_frame * frames / 86400:.3g} days; {counts / 1e12:.3g} TB of counts, "
+        f"{counts / disk / 3600:.2g} h at {disk / 1e9:g} GB/s; an image of {canvas / 1e9:.3g} GB while it is made"
+    )
+
+
 def draw(stored: dict[str, Any]) -> None:
     """Four panels: seconds and memory against frames, patterns per second against N and against width."""
     import matplotlib
@@ -229,8 +247,9 @@ def main() -> None:
     draw(stored)
     print(table(stored["rows"]))
     for network in ("default", "narrow"):
-        a, b = cost(series(stored["rows"], "frames", network))
-        print(f"{network}: {a:.2f} s + {b:.3g} s per frame; 1e9 frames: {(a + b * 1e9) / 86400:.3g} days")
+        rows = series(stored["rows"], "frames", network)
+        a, b = cost(rows)
+        print(f"{network}: {a:.2f} s + {1e3 * b:.3g} ms per frame; {extrapolated(b, rows[0]['N'])}")
 
 
 if __name__ == "__main__":

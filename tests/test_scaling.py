@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scaling
-from benchmarks.scaling import CASES, Case, cost, rate, run, series, table
+from benchmarks.scaling import CASES, Case, cost, extrapolated, rate, run, series, table
 
 
 def row(case: Case, seconds: float) -> dict:
@@ -18,6 +18,11 @@ def test_the_cost_model_finds_start_and_slope() -> None:
     assert cost(rows) == pytest.approx((3.0, 0.01))
     with pytest.raises(ValueError, match="at least two"):
         cost(rows[:1])
+
+
+def test_a_billion_frames() -> None:
+    assert extrapolated(0.00864, 64).startswith("1e+09 frames: 100 days; 8.19 TB of counts, 1.1 h at 2 GB/s; ")
+    assert extrapolated(0.00864, 64).endswith("an image of 640 GB while it is made")
 
 
 def test_no_run_is_planned_twice() -> None:
