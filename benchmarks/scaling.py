@@ -206,6 +206,8 @@ def draw(stored: dict[str, Any]) -> None:
     names = {"default": "default network, N = 64", "narrow": "narrow network, N = 32"}
     for (network, label), marker in zip(names.items(), "os", strict=True):
         found = series(rows, "frames", network)
+        if len(found) < 2:
+            continue
         frames = [row["frames"] for row in found]
         a, b = cost(found)
         (points,) = panels[0, 0].plot(frames, [row["seconds"] for row in found], marker, label=label)
@@ -247,9 +249,9 @@ def main() -> None:
     draw(stored)
     print(table(stored["rows"]))
     for network in ("default", "narrow"):
-        rows = series(stored["rows"], "frames", network)
-        a, b = cost(rows)
-        print(f"{network}: {a:.2f} s + {1e3 * b:.3g} ms per frame; {extrapolated(b, rows[0]['N'])}")
+        if len(rows := series(stored["rows"], "frames", network)) > 1:
+            a, b = cost(rows)
+            print(f"{network}: {a:.2f} s + {1e3 * b:.3g} ms per frame; {extrapolated(b, rows[0]['N'])}")
 
 
 if __name__ == "__main__":
