@@ -60,14 +60,14 @@ def read_cxi(path: Path, pixel_m: float | None = None, in_memory: int = hdf5.IN_
     """
     with hdf5.opened(path) as file:
         try:
-            return _record(path, file, pixel_m, in_memory)
+            return _record(file, pixel_m, in_memory)
         except PtychoError as error:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int) -> Record:
+def _record(file: h5py.File, pixel_m: float | None, in_memory: int) -> Record:
     data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
-    frames = None if data is None else hdf5.stack(path, data)
+    frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, notes = _axes(file)
     energy, distance = _energy(file), _length(file, f"{DETECTOR}/distance")
     image = file.get(OBJECT)

@@ -167,8 +167,8 @@ def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset
     return found
 
 
-def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
-    """The frames of a dataset, not read.
+def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
+    """The frames of a dataset, not read; the dataset may lie in a file that is linked to.
 
     Raises:
         PtychoError: when it holds no stack of real frames.
@@ -176,7 +176,10 @@ def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1
     name = str(dataset.name)
     if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
         raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
-    return Stack(path, name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner)
+    # A link may have led into another file, where the name holds.
+    return Stack(
+        Path(dataset.file.filename), name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner
+    )
 
 
 def array(dataset: h5py.Dataset) -> NDArray[Any]:

@@ -53,12 +53,12 @@ def read_product(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
     """
     with hdf5.opened(path) as file:
         try:
-            return _product(path, file, in_memory)
+            return _product(file, in_memory)
         except PtychoError as error:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
+def _product(file: h5py.File, in_memory: int) -> Record:
     image = hdf5.find(file, "object", "a product has one")
     layers, probes = as_complex(hdf5.array(image), "object"), _probes(file)
     layers = layers[None] if layers.ndim == 2 else layers
@@ -69,7 +69,7 @@ def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
     origin = center[0] - pixel[0] * layers.shape[1] / 2, center[1] - pixel[1] * layers.shape[2] / 2
     places = _places(file)
     positions = (places - origin) / pixel
-    counts, good, numbers = _raw(path, file, in_memory)
+    counts, good, numbers = _raw(file, in_memory)
     notes = _remarks(file, layers, probes, pixel)
     extra = _extra(file, layers, probes)
     if counts is not None and numbers is not None:
@@ -142,11 +142,11 @@ def _places(file: h5py.File) -> NDArray[np.float64]:
     return np.stack([y, x], axis=-1)
 
 
-def _raw(path: Path, file: h5py.File, in_memory: int) -> tuple[Counts | None, Array | None, Array | None]:
+def _raw(file: h5py.File, in_memory: int) -> tuple[Counts | None, Array | None, Array | None]:
     """Frames, good pixels and frame numbers of our group; None where there is none."""
     if RAW not in file:
         return None, None, None
-    frames = hdf5.stack(path, hdf5.find(file, f"{RAW}/patterns"))
+    frames = hdf5.stack(hdf5.find(file, f"{RAW}/patterns"))
     numbers = hdf5.array(hdf5.find(file, f"{RAW}/indexes"))
     if numbers.shape != frames.shape[:1]:
         raise PtychoError(f"{RAW}/indexes: shape {numbers.shape}; one number for each of {frames.shape[0]} frames.")
@@ -318,7 +318,7 @@ def read_training(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
             height, width = (
                 hdf5.positive(hdf5.find(file, f"object_pixel_{edge}_m"), "m", "length") for edge in ("height", "width")
             )
-            frames = read_frames(path, file, in_memory)
+            frames = read_frames(file, in_memory)
             return replace(
                 frames,
                 format="ptychodus-training",
@@ -335,14 +335,14 @@ def read_training(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def read_frames(path: Path, file: h5py.File, in_memory: int = hdf5.IN_MEMORY) -> Record:
+def read_frames(file: h5py.File, in_memory: int = hdf5.IN_MEMORY) -> Record:
     """The assembled frames of ptychodus (``diffraction.h5``): patterns, numbers, bad pixels."""
     item = hdf5.find(file, "patterns", "frames are needed")
     names = ("detector_pixel_height_m", "detector_pixel_width_m")
     pixel = [checked_pixel(name, _attribute(item, name)) for name in names if name in item.attrs]
     return Record(
         "ptychodus-frames",
-        counts=hdf5.frames_of(hdf5.stack(path, item), in_memory),
+        counts=hdf5.frames_of(hdf5.stack(item), in_memory),
         good_pixels=as_good(hdf5.array(file["bad_pixels"])) if "bad_pixels" in file else None,
         detector_pixel_m=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
         extra={"indexes": hdf5.array(file["indexes"])} if "indexes" in file else {},
