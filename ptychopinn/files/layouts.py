@@ -71,14 +71,15 @@ def read_nsls2(file: h5py.File, in_memory: int) -> Record:
     rows along x, the zero frequency at [0, 0].
     """
     key = "dp" if "dp" in file else "diffamp"
-    item, notes = hdf5.find(file, key), ()
-    frames, along_rows = hdf5.stack(item), 1
+    item = hdf5.find(file, key)
+    frames, along_rows, notes = hdf5.stack(item), 1, []
     if key == "diffamp":
-        notes, along_rows = ("diffamp: rows are x, as the beamline's program has them (--swap-xy if not).",), 0
-        first = next(blocks(frames.shape), slice(0, 0))
-        if light_in_corners(frames.read(np.arange(first.stop)).mean(axis=0)):
+        along_rows = 0
+        notes.append("diffamp: rows are x, as the beamline's program has them (--swap-xy if not).")
+        first = next(blocks(frames.shape), None)
+        if first is not None and light_in_corners(frames.read(np.arange(first.stop)).mean(axis=0)):
             frames = hdf5.stack(item, corner=True)
-            notes = ("diffamp: zero frequency moved from [0, 0] to the middle.", *notes)
+            notes.append("diffamp: zero frequency moved from [0, 0] to the middle.")
     points = hdf5.array(hdf5.find(file, "points"))
     if points.ndim != 2 or points.shape[0] != 2 or points.dtype.kind not in "uif" or not points.shape[1]:
         raise PtychoError(f"points: shape {points.shape}; (2, n) with x and y in um is needed.")
@@ -93,7 +94,7 @@ def read_nsls2(file: h5py.File, in_memory: int) -> Record:
             energy_eV=energy,
             distance_m=distance,
             detector_pixel_m=(pitch, pitch),
-            notes=notes,
+            notes=tuple(notes),
             absent={"probe": NO_PROBE},
             frames_key=key,
         ),

@@ -92,7 +92,13 @@ def test_a_product_without_frames_is_shown_and_takes_frames_of_another_file(file
     done = call(files, "inspect bare.h5")
     assert done.exit_code == 0
     assert "9 positions, probe (1, 16, 16)" in done.output
-    assert "holds no frames: give them by --frames FILE" in done.output
+    assert (
+        "  raw_data/patterns: not there; the product holds no frames: give them by --frames" in done.output
+    )
+    assert (files / "bare-inspect.png").stat().st_size > 10_000
+    done = call(files, "inspect bare.h5")
+    assert done.exit_code == 0
+    assert "No picture: bare-inspect.png exists already; give --out, or --overwrite to replace it." in done.output
     with h5py.File(files / "dp.h5", "w") as file:
         file["dp"] = scan_arrays()["diffraction"]
     with h5py.File(files / "diffraction.h5", "w") as file:
