@@ -52,7 +52,7 @@ def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], Non
         frames = None
         if record.counts is not None and len(record.counts):
             counts, _ = counts_of(record, data.measurement, data.nphotons)
-            frames = np.asarray(counts[next(blocks(counts.shape))])
+            frames = np.asarray(counts[next(blocks(counts.shape))], dtype=np.float32)
             check_counts(frames, np.arange(len(frames)))
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None

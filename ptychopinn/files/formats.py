@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import h5py
 import numpy as np
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import cxi, hdf5, layouts, npz, ptychodus
 from ptychopinn.files.mapping import read_file_map
 from ptychopinn.files.record import HC_EV_M, Record, counts_of, near_field
@@ -175,8 +175,12 @@ def recognise(path: Path) -> Format:
             return format_
     if {"object", "origin", "coverage"} <= found:
         raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
-    shown = ", ".join(sorted(found)[:8]) or "nothing"
-    raise PtychoError(f"{path}: HDF5 of no known layout, it holds {shown}; describe it by --map map.json.")
+    with hdf5.opened(path) as file:
+        shown = ", ".join(hdf5.contents(file)) or "no datasets"
+    raise PtychoError(
+        f"{path}: HDF5 of no known layout; name its datasets by --map map.json (docs/formats.md). It holds "
+        f"{shortened(shown, 250)}."
+    )
 
 
 def _kind(path: Path) -> str:

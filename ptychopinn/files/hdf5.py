@@ -167,6 +167,18 @@ def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset
     return found
 
 
+def contents(file: h5py.File) -> list[str]:
+    """Name and shape of every dataset, the largest first."""
+    found: list[tuple[int, str]] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.append((-int(item.size or 0), f"/{name} {item.shape}"))
+
+    file.visititems(note)
+    return [text for _, text in sorted(found)]
+
+
 def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
     """The frames of a dataset, not read; the dataset may lie in a file that is linked to.
 

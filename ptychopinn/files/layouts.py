@@ -157,7 +157,7 @@ def read_ptyd(file: h5py.File, in_memory: int) -> Record:
     names = [f"chunks/{name}" for name in sorted(file["chunks"], key=int)]
     if not names:
         raise PtychoError("chunks: empty; frames are needed.")
-    stacks, places, masks = [], [], [_lit(_given(file, "meta/weight2d"))]
+    stacks, places, weights = [], [], [_given(file, "meta/weight2d")]
     for name in names:
         stacks.append(hdf5.stack(hdf5.find(file, f"{name}/data")))
         places.append(_pairs(hdf5.array(hdf5.find(file, f"{name}/positions")), f"{name}/positions"))
@@ -165,10 +165,11 @@ def read_ptyd(file: h5py.File, in_memory: int) -> Record:
             raise PtychoError(
                 f"{name}/positions: {len(places[-1])} entries for {stacks[-1].shape[0]} frames; as many are needed."
             )
-        masks.append(_lit(_given(file, f"{name}/weights")))
+        weights.append(_given(file, f"{name}/weights"))
     if len({stack.shape[1:] for stack in stacks}) > 1:
         raise PtychoError("chunks: frames of different sizes; equal ones are needed.")
-    source, known = hdf5.Joined(stacks), [mask for mask in masks if mask is not None]
+    source = hdf5.Joined(stacks)
+    masks = [_lit(item, source.shape[1:]) for item in weights if item is not None and item.size]
     energy, distance = 1e3 * _scalar(file, "meta/energy"), _scalar(file, "meta/distance")
     psize = np.ravel(hdf5.array(hdf5.find(file, "meta/psize"))).astype(float)
     if psize.size not in (1, 2) or not (psize > 0).all():
@@ -179,7 +180,7 @@ def read_ptyd(file: h5py.File, in_memory: int) -> Record:
     record = Record(
         "ptyd",
         counts=hdf5.frames_of(source, in_memory),
-        good_pixels=np.logical_and.reduce(known) if known else None,
+        good_pixels=np.logical_and.reduce(masks) if masks else None,
         energy_eV=energy,
         distance_m=distance,
         detector_pixel_m=pitch,
@@ -193,10 +194,10 @@ def read_ptyd(file: h5py.File, in_memory: int) -> Record:
     )
 
 
-def _lit(weights: h5py.Dataset | None) -> NDArray[np.bool_] | None:
-    """Pixels whose weight is positive in every frame; None where there are no weights."""
-    if weights is None or not weights.size:
-        return None
+def _lit(weights: h5py.Dataset, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels whose weight is positive in every frame of ``shape``."""
+    if weights.shape[-2:] != shape:
+        raise PtychoError(f"{weights.name}: shape {weights.shape}; the frames are {shape}.")
     if weights.ndim < 3:
         return hdf5.array(weights) > 0
     lit: NDArray[np.bool_] = np.logical_and.reduce([(weights[rows] > 0).all(axis=0) for rows in blocks(weights.shape)])

@@ -261,3 +261,111 @@ def test_a_link_into_a_missing_file_is_named(scan, tmp_path):
         file["dp"] = h5py.ExternalLink("gone.h5", "/entry/data")
     with pytest.raises(PtychoError, match=r"dp.h5: dp: not there \(it points to gone.h5, which is not there\)"):
         formats.read(tmp_path / "dp.h5")
+
+
+def write_training(path: Path, scan: Scan, pixel: float) -> None:
+    """The training export of ptychodus."""
+    numbers = {"object_pixel_width_m": pixel, "object_pixel_height_m": pixel, "photon_energy_eV": 1e3 * ENERGY_KEV}
+    with h5py.File(path, "w") as file:
+        file["patterns"], file["probe"] = scan.counts, scan.probe
+        file["probe_position_y_px"], file["probe_position_x_px"] = scan.positions.T - 0.5
+        file["bad_pixels"] = np.zeros((scan.N, scan.N), bool)
+        for name, value in (numbers | {"detector_object_distance_m": DISTANCE_M}).items():
+            file[name] = value
+
+
+def write_para(path: Path, scan: Scan, pixel: float) -> None:
+    with h5py.File(path, "w") as file:
+        (file["ppY"], file["ppX"]), file["dx"] = metres(scan, pixel).T, pixel
+
+
+def write_counts(path: Path, scan: Scan, pixel: float) -> None:
+    write_nsls2(path, "dp", scan.counts, 1e6 * metres(scan, pixel)[:, ::-1].T)
+
+
+WRITERS = {"scan.ptyd": write_ptyd, "training.h5": write_training, "para.h5": write_para, "nsls2.h5": write_counts}
+
+
+def test_training_export(scan, pixel, tmp_path):
+    write_training(tmp_path / "training.h5", scan, pixel)
+    found = read_scan(tmp_path / "training.h5")
+    assert_same(found, scan)
+    np.testing.assert_allclose(found.positions, scan.positions, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("share", [0.03, 0.5, 0.97])
+def test_a_file_cut_short_is_one_sentence(scan, pixel, tmp_path, name, share):
+    WRITERS[name](tmp_path / name, scan, pixel)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(PtychoError, match=rf"{name}: is no readable HDF5 file \(it is cut short: \d+ of \d+ bytes"):
+        formats.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "words"),
+    [
+        ("scan.ptyd", "meta/distance", None, "meta/distance: not there; a positive number is needed"),
+        ("scan.ptyd", "meta/psize", [0.0], r"meta/psize: \[0.0\] given; one or two positive numbers"),
+        ("scan.ptyd", "chunks/1/positions", None, "chunks/1/positions: not there"),
+        ("scan.ptyd", "chunks/1/positions", np.ones((3, 2)), "chunks/1/positions: 3 entries for 10 frames"),
+        ("scan.ptyd", "chunks/1/positions", np.full((10, 2), np.nan), "positions: hold NaN or infinity"),
+        (
+            "scan.ptyd",
+            "chunks/0/weights",
+            np.ones((8, 8)),
+            r"chunks/0/weights: shape \(8, 8\); the frames are \(32, 32\)",
+        ),
+        ("scan.ptyd", "chunks/2/data", np.ones((2, 8, 8)), "frames of different sizes"),
+        ("training.h5", "photon_energy_eV", None, "photon_energy_eV: not there"),
+        ("training.h5", "photon_energy_eV", -1.0, "photon_energy_eV: -1 given; a positive energy is needed"),
+        (
+            "training.h5",
+            "probe_position_x_px",
+            np.ones(5),
+            "probe_position_x_px, probe_position_y_px: 5 and 22 entries",
+        ),
+        ("training.h5", "probe", None, "probe: not there"),
+        ("training.h5", "patterns", np.ones((22, 32)), r"patterns: shape \(22, 32\)"),
+        ("training.h5", "bad_pixels", np.zeros((8, 8), bool), r"bad_pixels: shape \(8, 8\)"),
+        ("para.h5", "ppX", np.ones(5), "ppX, ppY: 5 and 22 entries"),
+        ("para.h5", "dx", -1.0, "dx: -1 given; a positive number is needed"),
+        ("nsls2.h5", "z_m", None, "z_m: not there; a positive number is needed"),
+        ("nsls2.h5", "points", np.ones((3, 22)), r"points: shape \(3, 22\); \(2, n\) with x and y in um"),
+        (
+            "nsls2.h5",
+            "points",
+            1e-3 * np.ones((2, 5)),
+            r"positions: shape \(5, 2\); one \(y, x\) for each of 22 frames",
+        ),
+        ("nsls2.h5", "dp", np.ones((22, 32, 32), complex), "dp: shape .* real frames"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_sentence(scan, pixel, probe, tmp_path, name, key, value, words):
+    WRITERS[name](tmp_path / name, scan, pixel)
+    with h5py.File(tmp_path / name, "r+") as file:
+        del file[key]
+        if value is not None:
+            file[key] = value
+    with pytest.raises(PtychoError, match=words) as error:
+        read_scan(tmp_path / name, probe=probe)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scan": np.ones((5, 2))}, r"positions: shape \(5, 2\)"),
+        ({"scan": np.ones((22, 3))}, r"scan: shape \(22, 3\).* two numbers per frame"),
+        ({"data": np.ones((32, 32))}, r"data: shape \(32, 32\)"),
+        ({"probe": np.array("light")}, "probe: dtype <U5; complex numbers are needed"),
+        ({"probe": None}, "holds no probe; give one by --probe FILE"),
+    ],
+)
+def test_a_wrong_file_of_tike_is_one_sentence(scan, tmp_path, changes, words):
+    arrays = {"data": scan.counts, "scan": scan.positions, "probe": scan.probe} | changes
+    np.savez(tmp_path / "tike.npz", **{key: value for key, value in arrays.items() if value is not None})
+    with pytest.raises(PtychoError, match=words):
+        read_scan(tmp_path / "tike.npz")
