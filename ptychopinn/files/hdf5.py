@@ -148,7 +148,8 @@ def reason(error: Exception) -> str:
     if "required filter" in text or "unable to open shared object" in text or "can't open directory" in text:
         return "its compression filter is not installed"
     inner = re.search(r"\((.*)\)", text)
-    return (inner[1] if inner else text.strip("'\"")).splitlines()[0].rstrip(".") if text else type(error).__name__
+    lines = (inner[1] if inner else text.strip("'\"")).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset:
@@ -204,6 +205,18 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
         return np.asarray(dataset[()])
     except UNREADABLE as error:
         raise PtychoError(f"{dataset.name}: cannot be read: {reason(error)}.") from None
+
+
+def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
+    """All values of a dataset of real numbers.
+
+    Raises:
+        PtychoError: when they are none.
+    """
+    values = array(dataset)
+    if values.dtype.kind not in "uif":
+        raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
+    return values.astype(np.float64)
 
 
 def number(value: Any, name: str) -> float:

@@ -107,7 +107,7 @@ def read_nsls2(file: h5py.File, in_memory: int) -> Record:
 def read_fold_slice(file: h5py.File, pixel_m: float | None) -> Record:
     """Positions ``ppX``, ``ppY`` in m, sign as in the file, and ``lambda``, ``dx`` in m; frames are in another file."""
     names = ("ppY", "ppX")
-    y, x = (np.ravel(hdf5.array(hdf5.find(file, name))).astype(np.float64) for name in names)
+    y, x = (np.ravel(hdf5.reals(hdf5.find(file, name))) for name in names)
     if len(y) != len(x) or not len(x):
         raise PtychoError(f"ppX, ppY: {len(x)} and {len(y)} entries; as many are needed.")
     pixel = _scalar(file, "dx") if "dx" in file else pixel_m
@@ -125,7 +125,7 @@ def read_fold_slice(file: h5py.File, pixel_m: float | None) -> Record:
 def _given(file: h5py.File, name: str) -> h5py.Dataset | None:
     """A dataset; None where there is none, or where PtyPy marks one as None."""
     item = file.get(name)
-    return item if isinstance(item, h5py.Dataset) and item.attrs.get("type") not in ("None", b"None") else None
+    return item if isinstance(item, h5py.Dataset) and str(item.attrs.get("type", "")) != "None" else None
 
 
 def _scalar(file: h5py.File, name: str) -> float:
@@ -154,9 +154,10 @@ def _metric(record: Record, places_m: NDArray[np.float64], pixel: tuple[float, f
 
 def read_ptyd(file: h5py.File, in_memory: int) -> Record:
     """PtyPy: ``meta`` (distance m, energy keV, psize m), ``chunks/<i>/{data, positions (y, x) m, weights}``."""
-    names = [f"chunks/{name}" for name in sorted(file["chunks"], key=int)]
-    if not names:
-        raise PtychoError("chunks: empty; frames are needed.")
+    chunks = file.get("chunks")
+    if not isinstance(chunks, h5py.Group) or not len(chunks) or not all(name.isdecimal() for name in chunks):
+        raise PtychoError("chunks: a group of numbered groups with frames is needed.")
+    names = [f"chunks/{name}" for name in sorted(chunks, key=int)]
     stacks, places, weights = [], [], [_given(file, "meta/weight2d")]
     for name in names:
         stacks.append(hdf5.stack(hdf5.find(file, f"{name}/data")))
@@ -171,12 +172,12 @@ def read_ptyd(file: h5py.File, in_memory: int) -> Record:
     source = hdf5.Joined(stacks)
     masks = [_lit(item, source.shape[1:]) for item in weights if item is not None and item.size]
     energy, distance = 1e3 * _scalar(file, "meta/energy"), _scalar(file, "meta/distance")
-    psize = np.ravel(hdf5.array(hdf5.find(file, "meta/psize"))).astype(float)
+    psize = np.ravel(hdf5.reals(hdf5.find(file, "meta/psize")))
     if psize.size not in (1, 2) or not (psize > 0).all():
         raise PtychoError(f"meta/psize: {psize.tolist()} given; one or two positive numbers of metres are needed.")
     pitch = float(psize[0]), float(psize[-1])
     propagation = _given(file, "meta/propagation")
-    near = propagation is not None and b"near" in propagation[()]
+    near = propagation is not None and "near" in str(propagation[()])
     record = Record(
         "ptyd",
         counts=hdf5.frames_of(source, in_memory),

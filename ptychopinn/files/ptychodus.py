@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.record import Array, Record, as_column, as_complex, as_good, as_modes, checked_pixel
+from ptychopinn.files.record import Array, Record, as_column, as_complex, as_good, as_modes, as_product, checked_pixel
 from ptychopinn.frames import Counts, select
 
 SCALARS: Final = {
@@ -80,7 +80,7 @@ def _product(file: h5py.File, in_memory: int) -> Record:
         counts=counts,
         positions=positions,
         probe=as_modes(probes[0]),
-        object=layers[0] if len(layers) == 1 else layers.prod(axis=0),
+        object=as_product(layers),
         good_pixels=good,
         pixel_m=pixel,
         origin_m=origin,
@@ -89,7 +89,9 @@ def _product(file: h5py.File, in_memory: int) -> Record:
         detector_pixel_m=None if made_up else _detector_pixel(file),
         made_up="pixel" in made_up,
         metric="pixel" not in made_up,
-        near_field=None if file.attrs.get("far_field", True) else "far_field is false",
+        near_field="far_field is false"
+        if np.asarray(file.attrs.get("far_field")).tolist() in (False, [False])
+        else None,
         extra=extra,
         notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
         absent={"counts": f"{RAW}/patterns: not there; the product holds no frames: give them by --frames FILE."},
@@ -187,7 +189,9 @@ def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, 
     if len(probes) > 1:
         notes.append(f"probe: the first of {len(probes)} coherent (OPR) modes is taken.")
     own = hdf5.find(file, "probe").attrs
-    if not np.allclose([own.get("pixel_height_m", pixel[0]), own.get("pixel_width_m", pixel[1])], pixel, PIXELS_AGREE):
+    names = ("pixel_height_m", "pixel_width_m")
+    sizes = [hdf5.number(own.get(name, edge), f"probe: {name}") for name, edge in zip(names, pixel, strict=True)]
+    if not np.allclose(sizes, pixel, PIXELS_AGREE):
         notes.append("probe: its pixels differ in size from those of the object; they are taken for the same.")
     if not np.isclose(*pixel, rtol=1e-6):
         notes.append(f"object: pixels of {pixel[0]:.4g} m x {pixel[1]:.4g} m are not square; no pixel size is kept.")

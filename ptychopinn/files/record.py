@@ -284,6 +284,14 @@ def as_modes(probe: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloat
     return probe
 
 
+def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
+    """An object (H, W), or the product of its layers (L, H, W)."""
+    if layers.ndim == 2:
+        return layers
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by a scan
+        return layers[0] if len(layers) == 1 else np.prod(layers, axis=0)
+
+
 def as_column(value: Array, key: str) -> NDArray[np.float64]:
     """One number per frame.
 
