@@ -140,3 +140,12 @@ def test_nominal_intervals_hold_the_truth(nphotons):
         inside["phase"] += (abs(np.angle(image * true.conj())) < wide * bars.phase)[lit].mean() / 50
     assert 0.85 < inside["amplitude"] < 0.95
     assert 0.85 < inside["phase"] < 0.95
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_the_gpu_gives_the_bars_of_the_cpu(small):
+    scan, truth = small
+    there = Estimate(truth.image.cuda(), truth.probe.cuda(), truth.positions.cuda())
+    for cpu, cuda in zip(error_bars(scan, truth, "fourier"), error_bars(scan, there, "fourier"), strict=True):
+        np.testing.assert_allclose(cuda, cpu, rtol=1e-2)
