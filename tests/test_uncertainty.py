@@ -132,12 +132,13 @@ def test_nominal_intervals_hold_the_truth(nphotons):
     for draw in range(50):
         counts = draw_counts(rate, torch.Generator().manual_seed(draw)).numpy()
         drawn = replace(scan, counts=counts)
-        found = refine(drawn, torch.from_numpy(true), epochs=60).estimate
-        bars = error_bars(drawn, found, "fourier", draws=4, seed=draw)
+        found = refine(drawn, epochs=200).estimate
+        bars = error_bars(drawn, found, "fourier", seed=draw)
         image = found.image.numpy()
         image = image * np.exp(-1j * np.angle((light * image * true.conj()).sum()))
         inside["amplitude"] += (abs(abs(image) - abs(true)) < wide * bars.amplitude)[lit].mean() / 50
         inside["phase"] += (abs(np.angle(image * true.conj())) < wide * bars.phase)[lit].mean() / 50
+    print(f"\n{nphotons:g} photons: {inside}")
     assert 0.85 < inside["amplitude"] < 0.95
     assert 0.85 < inside["phase"] < 0.95
 
