@@ -77,42 +77,89 @@ class _PlaceByRows(torch.autograd.Function):
 
 
 def _place_by_rows(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Add whole rows of patches to a canvas, each to two of its rows.
+    canvas = Canvas(shape, patches.shape[-1], patches.dtype, patches.device)
+    canvas.add(patches, positions)
+    return canvas.total()
 
-    The canvas is seen through overlapping rows of N + 1 pixels, one that starts at every pixel; a sparse matrix of
-    the weights ``1 - v`` and ``v`` times the rows of the patches, spread along x, is added to them in place.
-    ``index_add_`` takes about four times as long. A margin of one window all around takes what falls outside.
+
+class Canvas:
+    """A running sum of :func:`place_patches` without gradients, on any device.
+
+    A CPU sees the canvas through overlapping rows of N + 1 pixels, one that starts at every pixel; a sparse matrix
+    of shares times the rows of the patches is added to them in place. ``index_add_`` takes about four times as
+    long. A margin of one window all around takes what falls outside.
+
+    Args:
+        shape: height and width of the image; what falls outside is dropped.
+        size: edge N of the patches, pixels.
+        dtype: of the patches, real or complex.
+        device: of the patches.
     """
-    size = patches.shape[-1]
-    edge, channels = size + 1, 2 if patches.is_complex() else 1
-    corner, fraction = _split(positions, size)
-    fraction = fraction.to(patches.real.dtype)
-    corner = torch.minimum(corner.clamp_min(-edge), torch.tensor(shape)) + edge
-    pitch = shape[1] + 2 * edge
-    canvas = patches.new_zeros(shape[0] + 2 * edge, pitch)
-    starts = canvas.numel() - size
-    rows = _as_real(canvas).as_strided((starts, channels * edge), (channels, 1))
-    first = (corner[:, 0] * pitch + corner[:, 1])[:, None] + torch.arange(size) * pitch
-    target = torch.stack([first, first + pitch], dim=-1)
-    share = torch.stack([1 - fraction[:, 0], fraction[:, 0]], dim=-1)[:, None].expand(target.shape)
-    padded = patches.new_zeros(min(WINDOWS, len(patches)), size, size + 2)
-    source = torch.arange(len(padded) * size).repeat_interleave(2)
-    for some in torch.arange(len(patches)).split(WINDOWS):
-        part = slice(int(some[0]), int(some[-1]) + 1)
-        padded[: len(some), :, 1:-1] = patches[part]
-        real = _as_real(padded[: len(some)])
-        across = torch.lerp(real[..., channels:], real[..., :-channels], fraction[part, 1, None, None])
-        where = torch.stack([target[part].flatten(), source[: 2 * size * len(some)]])
-        matrix = torch.sparse_coo_tensor(
-            where, share[part].flatten(), (starts, size * len(some)), check_invariants=False
-        )
-        rows.addmm_(matrix, across.flatten(0, 1))
-    return canvas[edge : edge + shape[0], edge : edge + shape[1]].contiguous()
+
+    def __init__(self, shape: tuple[int, int], size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.shape, self.size = shape, size
+        self.margin = size + 1 if device.type == "cpu" else 0
+        self.pixels = torch.zeros(*(edge + 2 * self.margin for edge in shape), dtype=dtype, device=device)
+
+    @torch.no_grad()
+    def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
+        """Add patches (n, N, N), times the real ``weight`` (N, N), at positions (n, 2) in pixels."""
+        if not self.margin:
+            self.pixels += place_patches(patches if weight is None else weight * patches, positions, self.shape)
+            return
+        corner, fraction = _split(positions, self.size)
+        fraction = fraction.to(patches.real.dtype)
+        corner = torch.minimum(corner.clamp_min(-self.margin), torch.tensor(self.shape)) + self.margin
+        first = corner[:, 0] * self.pixels.shape[1] + corner[:, 1]
+        if len(patches) > 1 and patches.stride(0) == 0 and not patches.is_complex():
+            self._add_same(patches[0] if weight is None else weight * patches[0], first, fraction)
+            return
+        scale = torch.ones(1) if weight is None else weight
+        if patches.is_complex() and weight is not None:
+            scale = weight.repeat_interleave(2, dim=-1)
+        padded = patches.new_zeros(min(WINDOWS, len(patches)), self.size, self.size + 2)
+        inner, real, step = _as_real(padded[..., 1:-1]), _as_real(padded), 2 if patches.is_complex() else 1
+        share = torch.stack([1 - fraction[:, 0], fraction[:, 0]], dim=-1)
+        for start in range(0, len(patches), WINDOWS):
+            some = slice(start, min(start + WINDOWS, len(patches)))
+            count = some.stop - start
+            torch.mul(_as_real(patches[some]), scale.to(inner.dtype), out=inner[:count])
+            across = torch.lerp(real[:count, :, step:], real[:count, :, :-step], fraction[some, 1, None, None])
+            self._add_rows(across, first[some], share[some])
+
+    def _add_same(self, patch: Tensor, first: Tensor, fraction: Tensor) -> None:
+        """Add one real patch at many places: its windows are sums of four shifted copies."""
+        pads = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
+        copies = torch.stack([torch.nn.functional.pad(patch, pad).flatten() for pad in pads])
+        v, u = fraction.unbind(-1)
+        shares = torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], dim=-1)
+        for some, at in zip(shares.split(WINDOWS), first.split(WINDOWS), strict=True):
+            windows = (some @ copies).view(-1, self.margin, self.margin)
+            self._add_rows(windows, at, torch.ones(len(some), 1, dtype=patch.dtype))
+
+    def _add_rows(self, rows: Tensor, first: Tensor, share: Tensor) -> None:
+        """Add rows (k, R, N + 1) to the canvas rows from pixel ``first`` (k,) on, and to later ones, by shares (k, S)."""
+        count, height, width = rows.shape
+        step = width // self.margin
+        starts = self.pixels.numel() - self.size
+        canvas = _as_real(self.pixels).as_strided((starts, width), (step, 1))
+        down = torch.arange(height)[:, None] + torch.arange(share.shape[1])
+        target = first[:, None, None] + down * self.pixels.shape[1]
+        source = torch.arange(count * height).repeat_interleave(share.shape[1])
+        where = torch.stack([target.flatten(), source])
+        values = share[:, None].expand(target.shape).flatten()
+        matrix = torch.sparse_coo_tensor(where, values, (starts, count * height), check_invariants=False)
+        canvas.addmm_(matrix, rows.flatten(0, 1))
+
+    def total(self) -> Tensor:
+        """The sum so far (H, W)."""
+        inside = (slice(self.margin, self.margin + edge) for edge in self.shape)
+        return self.pixels[tuple(inside)].clone(memory_format=torch.contiguous_format)
 
 
 def _as_real(pixels: Tensor) -> Tensor:
     """Complex pixels as twice as many real ones along the last dimension, the same memory."""
-    return torch.view_as_real(pixels).flatten(-2) if pixels.is_complex() else pixels
+    return torch.view_as_real(pixels).view(*pixels.shape[:-1], -1) if pixels.is_complex() else pixels
 
 
 def _split(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
