@@ -119,13 +119,15 @@ class Canvas:
             scale = weight.repeat_interleave(2, dim=-1)
         padded = patches.new_zeros(min(WINDOWS, len(patches)), self.size, self.size + 2)
         inner, real, step = _as_real(padded[..., 1:-1]), _as_real(padded), 2 if patches.is_complex() else 1
+        spread = real.new_empty(*real.shape[:2], step * self.margin)
         share = torch.stack([1 - fraction[:, 0], fraction[:, 0]], dim=-1)
         for start in range(0, len(patches), WINDOWS):
             some = slice(start, min(start + WINDOWS, len(patches)))
             count = some.stop - start
             torch.mul(_as_real(patches[some]), scale.to(inner.dtype), out=inner[:count])
-            across = torch.lerp(real[:count, :, step:], real[:count, :, :-step], fraction[some, 1, None, None])
-            self._add_rows(across, first[some], share[some])
+            before, after = real[:count, :, step:], real[:count, :, :-step]
+            torch.lerp(before, after, fraction[some, 1, None, None], out=spread[:count])
+            self._add_rows(spread[:count], first[some], share[some])
 
     def _add_same(self, patch: Tensor, first: Tensor, fraction: Tensor) -> None:
         """Add one real patch at many places: its windows are sums of four shifted copies."""
