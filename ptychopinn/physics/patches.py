@@ -5,6 +5,8 @@ the image. Both functions are linear in their first argument, differentiable in 
 exact adjoints of each other: <extract(o), p> = <o, place(p)>.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -59,13 +61,13 @@ class _PlaceByRows(torch.autograd.Function):
     """:func:`place_patches` on one canvas of a CPU; its gradient is read by :func:`extract_patches`."""
 
     @staticmethod
-    def forward(ctx, patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(patches, positions)
         return _place_by_rows(patches, positions, shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         patches, positions = ctx.saved_tensors
         if not ctx.needs_input_grad[1]:
             return extract_patches(gradient, positions, patches.shape[-1]), None, None
@@ -140,7 +142,7 @@ class Canvas:
             self._add_rows(windows, at, torch.ones(len(some), 1, dtype=patch.dtype))
 
     def _add_rows(self, rows: Tensor, first: Tensor, share: Tensor) -> None:
-        """Add rows (k, R, N + 1) to the canvas rows from pixel ``first`` (k,) on, and to later ones, by shares (k, S)."""
+        """Add rows (k, R, N + 1) to the canvas rows from pixel ``first`` (k,) on, by shares (k, S)."""
         count, height, width = rows.shape
         step = width // self.margin
         starts = self.pixels.numel() - self.size
@@ -161,7 +163,7 @@ class Canvas:
 
 def _as_real(pixels: Tensor) -> Tensor:
     """Complex pixels as twice as many real ones along the last dimension, the same memory."""
-    return torch.view_as_real(pixels).view(*pixels.shape[:-1], -1) if pixels.is_complex() else pixels
+    return torch.view_as_real(pixels).view(*pixels.shape[:-1], 2 * pixels.shape[-1]) if pixels.is_complex() else pixels
 
 
 def _split(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
