@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.floors import Work
 from ptychopinn.reassembly import normalise, stitch
 
 COUNT, SIZE, EDGE = 10_000, 64, 1024
@@ -41,19 +42,18 @@ def expected(problem) -> Tensor:
     return plain_loop(*problem)
 
 
-def report(benchmark, name: str) -> None:
-    rate = COUNT / benchmark.stats.stats.median
-    benchmark.extra_info["patches_per_second"] = rate
-    print(f"\n{name}: {rate:,.0f} patches per second")
+def work(problem) -> Work:
+    """Every patch read and both results written once."""
+    patches, _, (height, width), _ = problem
+    formula = "every patch read, image and coverage written"
+    return Work(COUNT, "patches", formula, bytes=patches.nbytes + 12 * height * width)
 
 
-def test_stitch(benchmark, problem, expected) -> None:
-    image, _ = benchmark.pedantic(stitch, args=problem, rounds=3, warmup_rounds=1)
-    report(benchmark, "stitch")
+def test_stitch(measure, problem, expected) -> None:
+    image, _ = measure(stitch, *problem, work=work(problem), rounds=5)
     assert torch.allclose(image, expected, atol=1e-3)
 
 
-def test_plain_loop(benchmark, problem, expected) -> None:
-    image = benchmark.pedantic(plain_loop, args=problem, rounds=1)
-    report(benchmark, "plain loop over patches")
+def test_plain_loop(measure, problem, expected) -> None:
+    image = measure(plain_loop, *problem, work=work(problem), rounds=1, warmup=0)
     assert torch.equal(image, expected)
