@@ -101,15 +101,35 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     launch = several if case.processes > 1 else ()
     threads = str(max(1, cores() // case.processes))
     line = [sys.executable, "-m", *launch, "ptychopinn", "infer", model, scan, "--out", image, "--accelerator", "cpu"]
-    began = time.perf_counter()
+    began, peak = time.perf_counter(), 0
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": threads})
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    while process.poll() is None:
+        peak = max(peak, resident_peak(process.pid))
+        time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"{case}: failed")
+    seconds = time.perf_counter() - began
     steps = json.loads((image / "provenance.json").read_text(encoding="utf-8"))["seconds"]
-    found = {"seconds": time.perf_counter() - began, "peak_bytes": usage.ru_maxrss * 1024, "steps": steps}
+    found = {"seconds": seconds, "peak_bytes": peak, "steps": steps}
     return asdict(case) | found | {"threads": int(threads)}
+
+
+def resident_peak(process: int) -> int:
+    """Bytes that a process, or the largest of its descendants, has held at most; 0 when it has ended."""
+    peaks: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:  # it has just ended
+            continue
+        values = dict(line.split(":", 1) for line in lines if ":" in line)
+        parents[int(values["Pid"])] = int(values["PPid"])
+        peaks[int(values["Pid"])] = 1024 * int(values.get("VmHWM", "0 kB").split()[0])
+    family = {process}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return max(peaks.get(member, 0) for member in family)
 
 
 def cores() -> int:

@@ -1,12 +1,17 @@
 """The scaling study: its cost model, its tables, and one run of it."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from benchmarks import scaling
-from benchmarks.scaling import CASES, Case, cost, extrapolated, rate, run, series, table
+from benchmarks.scaling import CASES, Case, cost, extrapolated, rate, resident_peak, run, series, table
 
 
 def row(case: Case, seconds: float) -> dict:
@@ -46,6 +51,22 @@ def test_the_picture_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = {case.key: row(case, 1 + case.frames / 100) for case in CASES}
     scaling.draw({"machine": {"name": "a processor", "cores": 2}, "rows": rows})
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_the_largest_descendant_counts() -> None:
+    """A shell that starts a process which holds 300 MB."""
+    hold = "x = b'1' * 300_000_000; import time; time.sleep(60)"
+    line = f'{sys.executable} -c "{hold}" & wait'
+    shell = subprocess.Popen(["sh", "-c", line], start_new_session=True)
+    try:
+        found, end = 0, time.monotonic() + 20
+        while found < 3e8 and time.monotonic() < end:
+            found = resident_peak(shell.pid)
+        assert 3e8 < found < 6e8
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
+    assert resident_peak(shell.pid) == 0
 
 
 @pytest.mark.slow
