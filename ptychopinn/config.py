@@ -275,6 +275,17 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known settings.
     """
+    values = read_object(path, "settings")
+    Settings.of(values, str(path))
+    return values
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object of ``what``, which an error message names.
+
+    Raises:
+        PtychoError: when the file is missing, is no JSON, is no object, or has a key twice.
+    """
     try:
         # "utf-8-sig": some editors put a mark before the text.
         values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
@@ -283,14 +294,13 @@ def read_settings(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise PtychoError(f"{path}: is not JSON: text in UTF-8 is needed.") from None
     except RecursionError:
-        raise PtychoError(f"{path}: is nested too deeply; a flat object of settings is needed.") from None
+        raise PtychoError(f"{path}: is nested too deeply; an object of {what} is needed.") from None
     except ValueError as error:
         raise PtychoError(f"{path}: is not JSON: {error}.") from None
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
     if not isinstance(values, dict):
-        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of settings is needed.")
-    Settings.of(values, str(path))
+        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of {what} is needed.")
     return values
 
 

@@ -109,7 +109,8 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
     if all(_is_left_over(entry.name) for entry in folder.iterdir()):
         return
     if not overwrite:
-        raise PtychoError(f"{folder}: is not empty; give another --out, or --overwrite to replace it.")
+        way = "" if command == "study" else ", or --overwrite to replace it"
+        raise PtychoError(f"{folder}: is not empty; give another --out{way}.")
     if not (folder / PROVENANCE).is_file():
         raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
     record = read_provenance(folder)

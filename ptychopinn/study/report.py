@@ -14,6 +14,7 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.folder import write_table
 from ptychopinn.study.design import SPLITS, StudyDesign
 from ptychopinn.study.jobs import STAGES, Job, jobs_of, summary
+from ptychopinn.study.positions import still_impossible
 from ptychopinn.study.results import Results, Row, best_arms, gather, images_of
 
 PAGE: Final = "report.html"
@@ -43,7 +44,8 @@ CURVES: Final = ("phase_ms_ssim", "phase_mae", "frc50")
 
 def write_report(folder: Path, design: StudyDesign) -> Path:
     """Write ``report.html`` and ``report.csv`` of what is finished; returns the page."""
-    results = gather(folder, design, jobs_of(design))
+    jobs = jobs_of(design)
+    results = gather(folder, design, jobs, still_impossible(design, jobs))
     write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptychopinn.study", "."),
@@ -61,7 +63,9 @@ def write_report(folder: Path, design: StudyDesign) -> Path:
         titles=MAIN,
         overlaps=_unrepeated(results.overlaps),
         timings=_timings(results),
-        unfinished=[(job, results.states[job.name], results.records[job.name]) for job in _unfinished(results)],
+        unfinished=[
+            (job.name, results.states[job.name], results.reasons.get(job.name, "")) for job in _unfinished(results)
+        ],
         versions=_versions(results),
         design=json.dumps(json.loads(design.model_dump_json()), indent=1),
     )

@@ -191,6 +191,19 @@ def test_a_study_without_any_result_has_a_report(tmp_path):
     assert "34 to do" in words
 
 
+def test_the_page_says_what_was_skipped_and_why(tmp_path):
+    design = StudyDesign.of({"doses": [1e3], "object_size": 420})
+    (failed,) = (job for job in jobs_of(design) if job.name == "overlap-1e3-dense")
+    write_record(tmp_path, failed, {"status": "failed", "reason": "the disk is full"})
+    write_report(tmp_path, design)
+    words = " ".join(Page(tmp_path / "report.html").words.split())
+    assert "overlap-1e3-dense failed the disk is full" in words
+    assert "baseline-1e3-dense-test skipped needs overlap-1e3-dense, which failed" in words
+    assert "compare-1e3-dense-test skipped needs overlap-1e3-dense, which failed" in words
+    assert "train-1e3-sparse-gs2 skipped 4 frames in the train part of view sparse" in words
+    assert "simulate-1e3 to do" in words
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
