@@ -47,13 +47,15 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def panel(axes: Axes, data: Real, label: str, norm: Normalize, colours: str, extent: Extent | None = None) -> None:
+def panel(
+    axes: Axes, data: Real, label: str | None, norm: Normalize, colours: str, extent: Extent | None = None
+) -> None:
     """An image with a colour bar as high as the image.
 
     Args:
         axes: to draw on.
         data: (h, w), masked or NaN where blank.
-        label: of the colour bar, with the unit.
+        label: of the colour bar, with the unit; None draws none.
         norm: maps data to colours.
         colours: name of the colour map.
         extent: left, right, bottom, top in pixels; from the corner of ``data`` when not given.
@@ -67,12 +69,13 @@ def panel(axes: Axes, data: Real, label: str, norm: Normalize, colours: str, ext
         # Phases jump from pi to -pi: mix colours, not numbers, when the image is made smaller.
         interpolation_stage="rgba",
     )
-    bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
-    if not isinstance(norm, LogNorm):
-        bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
-    if norm.vmax == math.pi:
-        bar.ax.yaxis.set_major_locator(FixedLocator([-math.pi, -math.pi / 2, 0, math.pi / 2, math.pi]))
-        bar.ax.yaxis.set_major_formatter(FixedFormatter(["-π", "-π/2", "0", "π/2", "π"]))
+    if label is not None:
+        bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
+        if not isinstance(norm, LogNorm):
+            bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
+        if norm.vmax == math.pi:
+            bar.ax.yaxis.set_major_locator(FixedLocator([-math.pi, -math.pi / 2, 0, math.pi / 2, math.pi]))
+            bar.ax.yaxis.set_major_formatter(FixedFormatter(["-π", "-π/2", "0", "π/2", "π"]))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
