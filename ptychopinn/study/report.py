@@ -33,6 +33,7 @@ MAIN: Final = {
     "phase_ssim": "phase SSIM",
     "amplitude_mae": "amplitude MAE",
     "complex_error": "complex error",
+    "covered_error": "complex error, all covered",
     "frc50": "FRC50 (1/px)",
     "efficiency": "efficiency",
     "deviance_per_pixel": "deviance",

@@ -17,7 +17,16 @@ from ptychopinn.study.records import read_record, state_of
 
 Value = float | str | None
 
-LOW: Final = ("mae", "mse", "complex_error", "half_period_nm", "seconds_total", "peak_memory_gib")
+LOW: Final = (
+    "mae",
+    "mse",
+    "complex_error",
+    "covered_error",
+    "squared_error",
+    "half_period_nm",
+    "seconds_total",
+    "peak_memory_gib",
+)
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
 """Ends of the names of metrics that are best when small, or when large."""
 
