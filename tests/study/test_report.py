@@ -212,6 +212,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def test_chromium_opens_the_page(study, tmp_path):
     assert CHROMIUM is not None
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1300,1500", f"--user-data-dir={tmp_path}"]
+    flags += ["--disable-background-networking", "--no-first-run"]
     shot = tmp_path / "page.png"
     address = (study / "report.html").as_uri()
     subprocess.run([CHROMIUM, *flags, f"--screenshot={shot}", address], check=True, capture_output=True, timeout=180)
