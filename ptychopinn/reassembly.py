@@ -8,7 +8,7 @@ from scipy.sparse import csgraph, linalg
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan import Scan
 
@@ -68,10 +68,10 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     Returns:
         (H, W) on the device of ``weight``.
     """
-    total = torch.zeros(scan.canvas_shape, device=weight.device)
+    light = Canvas(scan.canvas_shape, weight.shape[-1], torch.float32, weight.device)
     for places in scan.canvas_positions.to(weight.device, torch.float32).split(CHUNK):
-        total += place_patches(weight.expand(len(places), -1, -1), places, scan.canvas_shape)
-    return total
+        light.add(weight.expand(len(places), -1, -1), places)
+    return light.total()
 
 
 def crowding(scan: Scan, probe: Tensor) -> float:
@@ -106,16 +106,15 @@ def stitch(
     Returns:
         Image (H, W) and coverage (H, W), on the device of ``weight``.
     """
-    device = weight.device
-    total = torch.zeros(shape, dtype=torch.complex64, device=device)
-    coverage = torch.zeros(shape, device=device)
-    size = patches.shape[-1]
+    device, size = weight.device, patches.shape[-1]
+    image = Canvas(shape, size, torch.complex64, device)
+    light = Canvas(shape, size, torch.float32, device)
     for rows in torch.arange(len(patches)).split(CHUNK):
-        flat = _turned(patches, phases, rows, device).reshape(-1, size, size)
-        places = positions[rows].reshape(-1, 2).to(device)
-        total += place_patches(weight * flat, places, shape)
-        coverage += place_patches(weight.expand(flat.shape), places, shape)
-    return normalise(total, coverage), coverage
+        places = positions[rows[0] : rows[-1] + 1].reshape(-1, 2).to(device)
+        image.add(_turned(patches, phases, rows, device).reshape(-1, size, size), places, weight)
+        light.add(weight.expand(len(places), -1, -1), places)
+    coverage = light.total()
+    return normalise(image.total(), coverage), coverage
 
 
 def spread(
@@ -152,7 +151,7 @@ def spread(
 
 def _turned(patches: Tensor, phases: Tensor | None, rows: Tensor, device: torch.device) -> Tensor:
     """Some groups of patches on a device, each turned back by its phase."""
-    part = patches[rows].to(device)
+    part = patches[rows[0] : rows[-1] + 1].to(device)
     if phases is None:
         return part
     turn = torch.polar(torch.ones(len(rows)), -phases[rows].float()).to(device)

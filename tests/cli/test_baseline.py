@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
     ),
     "negative seed": ("baseline scan.npz --out out --seed -1", ("seed: -1 given",)),
     "unknown device": ("baseline scan.npz --out out --accelerator tpu", ("accelerator: 'tpu' given",)),
-    "a used folder": ("baseline scan.npz --out run", ("run: is not empty", "--overwrite")),
+    "a used folder": ("baseline scan.npz --out run", ("run: is not empty; give another --out.",)),
     "a folder of others": ("baseline scan.npz --out foreign --overwrite", ("foreign: was not written by ptychopinn",)),
     "no image to start from": ("baseline scan.npz --out out --init absent.npz", ("absent.npz", "no such file")),
     "a text to start from": ("baseline scan.npz --out out --init notes.txt", ("notes.txt: is no readable HDF5 file",)),

@@ -67,6 +67,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         known_design(tmp_path, None)
 
 
+def test_a_study_that_lost_its_design_is_refused(tmp_path):
+    begin(tmp_path, StudyDesign())
+    (tmp_path / "design.json").unlink()
+    with pytest.raises(PtychoError, match=r"is not empty; give another --out\.$"):
+        known_design(tmp_path, None)
+
+
 def test_the_table_has_a_line_per_job():
     jobs = jobs_of(StudyDesign())
     lines = table(jobs, {job.name: "done" for job in jobs}).splitlines()
