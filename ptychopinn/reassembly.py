@@ -16,7 +16,7 @@ LINKS = 16
 """Overlapping partners that each group is compared with."""
 
 CHUNK = 256
-"""Patches handled at once where all of them would not fit."""
+"""Frames, or pairs of groups, handled at once where all of them would not fit."""
 
 
 def reassemble(patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,74 +89,6 @@ def crowding(scan: Scan, probe: Tensor) -> float:
         for light in (intensity.double(), light_on_canvas(scan, intensity).double())
     )
     return len(scan) * alone / together
-
-
-def stitch(
-    patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor, phases: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Reassemble groups chunk by chunk on one canvas.
-
-    Args:
-        patches: (n, C, N, N) complex, on any device; chunks move to the device of ``weight``.
-        positions: (n, C, 2) pixels on the canvas.
-        shape: of the canvas.
-        weight: (N, N) real.
-        phases: (n,) rad to subtract from each group.
-
-    Returns:
-        Image (H, W) and coverage (H, W), on the device of ``weight``.
-    """
-    device = weight.device
-    total = torch.zeros(shape, dtype=torch.complex64, device=device)
-    coverage = torch.zeros(shape, device=device)
-    size = patches.shape[-1]
-    for rows in torch.arange(len(patches)).split(CHUNK):
-        flat = _turned(patches, phases, rows, device).reshape(-1, size, size)
-        places = positions[rows].reshape(-1, 2).to(device)
-        total += place_patches(weight * flat, places, shape)
-        coverage += place_patches(weight.expand(flat.shape), places, shape)
-    return normalise(total, coverage), coverage
-
-
-def spread(
-    patches: Tensor, positions: Tensor, image: Tensor, weight: Tensor, phases: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """How far overlapping patches scatter about the image that they make: an error bar of the prediction.
-
-    The weighted standard deviation of ``|p| - |o|`` and of ``arg(p o^*)`` over the patches that hold a pixel. Not
-    that of their mean: patches of one network share their errors.
-
-    Args:
-        patches: (n, C, N, N) complex, on any device.
-        positions: (n, C, 2) pixels on the canvas.
-        image: (H, W) complex, from :func:`stitch` with the same arguments.
-        weight: (N, N) real.
-        phases: (n,) rad to subtract from each group.
-
-    Returns:
-        Amplitude and phase in rad, both (H, W) real, NaN where no patch lies.
-    """
-    device, shape, size = weight.device, (image.shape[0], image.shape[1]), patches.shape[-1]
-    total = torch.zeros(2, *shape, device=device)
-    coverage = torch.zeros(shape, device=device)
-    for rows in torch.arange(len(patches)).split(CHUNK):
-        places = positions[rows].reshape(-1, 2).to(device)
-        part = _turned(patches, phases, rows, device).reshape(-1, size, size)
-        seen = extract_patches(image, places, size)
-        total[0] += place_patches(weight * (part.abs() - seen.abs()).square(), places, shape)
-        total[1] += place_patches(weight * (part * seen.conj()).angle().square(), places, shape)
-        coverage += place_patches(weight.expand(part.shape), places, shape)
-    scatter = torch.where(coverage > 0, total / coverage, torch.nan).sqrt()
-    return scatter[0], scatter[1]
-
-
-def _turned(patches: Tensor, phases: Tensor | None, rows: Tensor, device: torch.device) -> Tensor:
-    """Some groups of patches on a device, each turned back by its phase."""
-    part = patches[rows].to(device)
-    if phases is None:
-        return part
-    turn = torch.polar(torch.ones(len(rows)), -phases[rows].float()).to(device)
-    return part * turn[:, None, None, None]
 
 
 def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: float) -> Tensor:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn import reassembly
+from ptychopinn import stitching
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble, stitch
+from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble
+from ptychopinn.stitching import stitch
 from ptychopinn.simulation import smooth_lines
 from tests.helpers import random_positions, random_tensor
 
@@ -117,7 +118,7 @@ def test_every_group_gets_a_canvas_of_its_own(leading):
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
 @pytest.mark.parametrize("turned", [False, True])
 def test_stitching_in_chunks_equals_one_reassembly(monkeypatch, chunk, turned):
-    monkeypatch.setattr(reassembly, "CHUNK", chunk)
+    monkeypatch.setattr(stitching, "CHUNK", chunk)
     patches = random_tensor(7, 4, SIZE, SIZE, dtype=torch.complex64)
     positions = random_positions(7, 4, low=3, high=34, dtype=torch.float32)
     weight, phases = weights("probe", torch.float32), random_tensor(7, dtype=torch.float64) if turned else None
