@@ -1,27 +1,34 @@
-"""Memory of a training and an inference on an HDF5 file of any size.
+"""Memory of a training and an inference on HDF5 files of any size.
 
-    python benchmarks/memory_of_a_large_file.py --gigabytes 2 --folder /tmp/large
+    python benchmarks/memory_of_a_large_file.py --folder /tmp/large --gigabytes 20
+    python benchmarks/memory_of_a_large_file.py --folder /tmp/many --frames 10000 100000 1000000
 
-Writes a CXI file that repeats the counts of a simulated scan, trains for a few seconds and infers, each in a process of
-its own, and prints the most memory that each of them held which no file backs.
+With ``--gigabytes`` the file is a scan of 128 x 128 pixels with steps of 4 px, so that the field grows with it; a training
+of limited time and an inference run on it. With ``--frames`` each file passes ever again over one field of 224 x 224
+pixels, with frames of 32 x 32, so that only the number of frames grows; an inference runs on each. Every command is a
+process of its own. Printed are its largest resident memory (VmHWM: with its libraries, without what the system keeps of
+files) and the part of it that no file backs (RssAnon).
 """
 
 import argparse
+import os
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+import ptychopinn
 from ptychopinn.files import formats
 from ptychopinn.files.npz import record_of
 from ptychopinn.frames import Frames
+from ptychopinn.scan import Scan
 from ptychopinn.simulation import raster
 
 SMALL = ("--set", "stages=1", "--set", "n_filters_scale=0.1", "--set", "depth=1", "--accelerator", "cpu")
+BRIEF = ("--teacher-epochs", "0", "--synthetic-fraction", "0", "--val-fraction", "0.001")
 
 
 class Repeated:
@@ -34,53 +41,69 @@ class Repeated:
         return self.frames[rows % len(self.frames)]
 
 
-def write(path: Path, gigabytes: float) -> int:
-    """A file of about so many bytes of counts; how many frames it has."""
-    import ptychopinn
-
-    scan = ptychopinn.simulate(N=128, object_size=192, step=8, nphotons=1e4)
-    count = int(gigabytes * 1e9 / (2 * scan.N**2))
-    edge = int(np.sqrt(count) * 4) + scan.N
-    positions = np.resize(raster((edge, edge), scan.N, 4.0, 0.2, 0), (count, 2))
-    counts = Frames.of(Repeated(scan.counts.astype(np.uint16), count))
+def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
+    """A CXI file of so many frames, which repeat those of a scan."""
+    counts = Frames.of(Repeated(np.minimum(scan.counts, 65535).astype(np.uint16), count))
     record = replace(record_of(scan), counts=counts, positions=positions, object=None)
     formats.write(path, "cxi", formats.prepared(record, "cxi", formats.Completion(dummy=True)))
     return count
 
 
-def most_memory(line: list[str]) -> tuple[float, float]:
-    """Gigabytes that a process held at most, without pages of files, and its seconds."""
-    started, most = time.perf_counter(), 0
+def growing_field(path: Path, gigabytes: float) -> int:
+    """About so many bytes of frames of 128 x 128, on a field that grows with them; they do not belong to its places."""
+    scan = ptychopinn.simulate(N=128, object_size=192, step=8, nphotons=1e4)
+    count = int(gigabytes * 1e9 / (2 * scan.N**2))
+    edge = int(np.sqrt(count) * 4) + scan.N
+    return write(path, scan, count, np.resize(raster((edge, edge), scan.N, 4.0, 0.2, 0), (count, 2)))
+
+
+def same_field(path: Path, count: int) -> int:
+    """So many frames of 32 x 32: passes over one field, each with the counts that belong to its places."""
+    scan = ptychopinn.simulate(N=32, object_size=224, probe_radius=7, step=1.9, nphotons=1e5)
+    assert len(scan) >= 10_000
+    scan = scan.subset(slice(0, 10_000))
+    return write(path, scan, count, np.resize(scan.positions, (count, 2)))
+
+
+def run(*line: str) -> str:
+    """What a command needed."""
+    started, peak, anonymous = time.perf_counter(), 0, 0
     process = subprocess.Popen([sys.executable, "-m", "ptychopinn", *line], stdout=subprocess.DEVNULL)
-    ended = threading.Event()
     while process.poll() is None:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-        except OSError:
-            break
-        most = max(most, *(int(row.split()[1]) for row in status.splitlines() if row.startswith("RssAnon")), 0)
-        ended.wait(0.05)
-    if process.wait():
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        rows = {name: value.split() for name, _, value in (row.partition(":") for row in status.splitlines())}
+        peak = max(peak, int(rows.get("VmHWM", ["0"])[0]))
+        anonymous = max(anonymous, int(rows.get("RssAnon", ["0"])[0]))
+        time.sleep(0.02)
+    if process.returncode:
         raise SystemExit(f"{' '.join(line)}: failed")
-    return most * 1024 / 1e9, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return f"{peak * 1024 / 1e6:.0f} MB resident, {anonymous * 1024 / 1e6:.0f} MB of it anonymous, {seconds:.0f} s"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gigabytes", type=float, default=2.0)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--folder", type=Path, required=True, help="new; its files are left there")
+    parser.add_argument("--gigabytes", type=float)
+    parser.add_argument("--frames", type=int, nargs="*", default=[])
+    parser.add_argument("--seconds", type=float, default=20.0, help="of training")
     given = parser.parse_args()
     given.folder.mkdir(parents=True)
-    path, run = given.folder / "large.cxi", str(given.folder / "run")
-    frames = write(path, given.gigabytes)
-    limits = ["--max-seconds", str(given.seconds), "--teacher-epochs", "0", "--synthetic-fraction", "0"]
-    for line in (
-        ["train", str(path), "--out", run, *limits, "--val-fraction", "0.001", *SMALL],
-        ["infer", run, str(path), "--out", str(given.folder / "image"), "--set", "inference_batch_size=16"],
-    ):
-        memory, seconds = most_memory(line)
-        print(f"{line[0]}: {frames} frames, {given.gigabytes:g} GB: {memory:.2f} GB of memory, {seconds:.0f} s")
+    model, limits = str(given.folder / "run"), ("--max-seconds", str(given.seconds))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if given.gigabytes:
+        path = given.folder / "large.cxi"
+        frames = growing_field(path, given.gigabytes)
+        print(f"{frames} frames of 128 x 128, {given.gigabytes:g} GB of counts", flush=True)
+        print("train:", run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL), flush=True)
+        print("infer:", run("infer", model, str(path), "--out", str(given.folder / "image")), flush=True)
+    for number, count in enumerate(given.frames):
+        path = given.folder / f"{count}.cxi"
+        same_field(path, count)
+        if not number and not given.gigabytes:
+            run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL)
+        needed = run("infer", model, str(path), "--out", str(given.folder / f"image{count}"))
+        print(f"infer, {count} frames of 32 x 32: {needed}", flush=True)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,9 @@ class InferenceConfig(Section):
     inference_batch_size: int = Field(32, ge=1, description="groups per network call")
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
+    patch_memory: int = Field(
+        512, ge=1, description="patches held at once, MiB; a scan with more is stitched in parts of an eighth of it"
+    )
     refine: bool = Field(False, description="then refine the image on the counts, to the noise limit")
 
 

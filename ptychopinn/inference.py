@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.bundle import Run
+from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.reconstruction import read_reconstruction
@@ -210,6 +211,20 @@ def deviance_per_pixel(
     return total / len(scan)
 
 
+def infer_with(run: Run, scan: Scan, chosen: InferenceConfig, device: str, team: Team = ALONE) -> Reconstruction:
+    """:func:`infer` with the settings of its section."""
+    return infer(
+        run,
+        scan,
+        chosen.inference_batch_size,
+        chosen.synchronise,
+        device,
+        chosen.middle_trim,
+        chosen.patch_memory,
+        team,
+    )
+
+
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
     """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:
@@ -226,6 +241,8 @@ def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
         raise PtychoError(
             f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: groups need {gridsize**2}."
         )
+    if gridsize == 1:
+        return np.arange(len(scan))[:, None]
     wanted = run.settings.data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
     groups = form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)
     check_reach(scan.positions, groups, scan.N)

@@ -143,7 +143,7 @@ def infer_folder(
     device = training.device_of(settings)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
-    result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+    result = inference.infer_with(run, scan, chosen, device)
     if chosen.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)
@@ -240,7 +240,8 @@ def _summary(result: Reconstruction, scan: Scan) -> str:
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     total = sum(result.seconds.values())
     doubt = "; 1 is the noise: this image explains the counts badly" if result.deviance > BAD_DEVIANCE else ""
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}{doubt}"
+    few = "" if result.deviance_frames is None else f" in {result.deviance_frames} of the frames"
+    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}{few}{doubt}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:

@@ -15,6 +15,9 @@ from ptychopinn.scan import Scan
 LINKS = 16
 """Overlapping partners that each group is compared with."""
 
+FARTHEST = 512
+"""Rank of the farthest of them: of thousands within reach, the search for more would cost more than it tells."""
+
 CHUNK = 256
 """Frames, or pairs of groups, handled at once where all of them would not fit."""
 
@@ -135,12 +138,12 @@ def _links(places: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
     count = len(places)
     tree = cKDTree(places)
     inside = int(np.median(tree.query_ball_point(places, reach, return_length=True))) - 1
-    furthest = min(max(inside, LINKS), count - 1)
+    furthest = min(max(inside, LINKS), FARTHEST, count - 1)
     if furthest < 1:
         return np.empty((0, 2), dtype=np.int64)
     ranks = np.unique(np.geomspace(1, furthest, LINKS).round().astype(int))
-    distance, found = tree.query(places, k=furthest + 1)
-    partner, far = found[:, ranks].ravel(), distance[:, ranks].ravel()
+    distance, found = tree.query(places, k=ranks + 1)  # these ranks alone, the nearest being the place itself
+    partner, far = found.ravel(), distance.ravel()
     itself = np.repeat(np.arange(count), len(ranks))
     pairs = np.sort(np.stack([itself, partner], axis=1)[(far <= 2 * reach) & (itself != partner)], axis=1)
     return np.unique(pairs, axis=0).astype(np.int64)
