@@ -3,11 +3,11 @@
     python benchmarks/memory_of_a_large_file.py --folder /tmp/large --gigabytes 20
     python benchmarks/memory_of_a_large_file.py --folder /tmp/many --frames 10000 100000 1000000
 
-With ``--gigabytes`` the file is a scan of 128 x 128 pixels with steps of 4 px, so that the field grows with it; a training
-of limited time and an inference run on it. With ``--frames`` each file passes ever again over one field of 224 x 224
-pixels, with frames of 32 x 32, so that only the number of frames grows; an inference runs on each. Every command is a
-process of its own. Printed are its largest resident memory (VmHWM: with its libraries, without what the system keeps of
-files) and the part of it that no file backs (RssAnon).
+With ``--gigabytes`` the file is a scan of 128 x 128 pixels with steps of 4 px, so that the field grows with it; a
+training of limited time and an inference run on it. With ``--frames`` each file passes ever again over one field of
+224 x 224 pixels, with frames of 32 x 32, so that only the number of frames grows; an inference runs on each. Every
+command is a process of its own. Printed are its largest resident memory (VmHWM: with its libraries, without what the
+system keeps of files) and the part of it that no file backs (RssAnon).
 """
 
 import argparse

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, training
+from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, processes, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
@@ -123,6 +123,8 @@ def infer_folder(
 ) -> Reconstruction:
     """Reconstruct a scan file with a trained run and write the image as HDF5, NPZ and PNG.
 
+    Processes that torchrun started share the parts of a large scan; the first of them writes.
+
     Args:
         run_path: run folder or bundle.
         source: scan file.
@@ -137,13 +139,17 @@ def infer_folder(
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data)
-    for note in scan.notes:
-        report(note)
     chosen = settings.inference
     device = training.device_of(settings)
+    report = report if leads() else lambda line: None
+    for note in scan.notes:
+        report(note)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
-    result = inference.infer_with(run, scan, chosen, device)
+    with processes.team() as team:
+        result = inference.infer_with(run, scan, chosen, device, team)
+    if not leads():
+        return result
     if chosen.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)

@@ -10,8 +10,8 @@ from torch import Tensor
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
 from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble
-from ptychopinn.stitching import stitch
 from ptychopinn.simulation import smooth_lines
+from ptychopinn.stitching import stitch
 from tests.helpers import random_positions, random_tensor
 
 SIZE = 12

@@ -7,6 +7,7 @@ import typer
 
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
+from ptychopinn.files.folder import leads
 
 app = common.new_app()
 
@@ -49,4 +50,5 @@ def infer(
 
     flags = common.given(ctx)
     jobs.infer_folder(run, scan, out, flags, config, overwrite, common.speaker(quiet))
-    typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")
+    if leads():
+        typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")
