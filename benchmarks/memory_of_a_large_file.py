@@ -42,7 +42,9 @@ class Repeated:
 
 
 def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
-    """A CXI file of so many frames, which repeat those of a scan."""
+    """A CXI file of so many frames, which repeat those of a scan; returns their number."""
+    if path.exists():
+        return count
     counts = Frames.of(Repeated(np.minimum(scan.counts, 65535).astype(np.uint16), count))
     record = replace(record_of(scan), counts=counts, positions=positions, object=None)
     formats.write(path, "cxi", formats.prepared(record, "cxi", formats.Completion(dummy=True)))
@@ -83,26 +85,26 @@ def run(*line: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="new; its files are left there")
+    parser.add_argument("--folder", type=Path, required=True, help="for files; those that are there are used again")
     parser.add_argument("--gigabytes", type=float)
     parser.add_argument("--frames", type=int, nargs="*", default=[])
     parser.add_argument("--seconds", type=float, default=20.0, help="of training")
     given = parser.parse_args()
-    given.folder.mkdir(parents=True)
+    given.folder.mkdir(parents=True, exist_ok=True)
     model, limits = str(given.folder / "run"), ("--max-seconds", str(given.seconds))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if given.gigabytes:
         path = given.folder / "large.cxi"
         frames = growing_field(path, given.gigabytes)
         print(f"{frames} frames of 128 x 128, {given.gigabytes:g} GB of counts", flush=True)
-        print("train:", run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL), flush=True)
-        print("infer:", run("infer", model, str(path), "--out", str(given.folder / "image")), flush=True)
+        print("train:", run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL, "--overwrite"), flush=True)
+        print("infer:", run("infer", model, str(path), "--out", str(given.folder / "image"), "--overwrite"), flush=True)
     for number, count in enumerate(given.frames):
         path = given.folder / f"{count}.cxi"
         same_field(path, count)
         if not number and not given.gigabytes:
-            run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL)
-        needed = run("infer", model, str(path), "--out", str(given.folder / f"image{count}"))
+            run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL, "--overwrite")
+        needed = run("infer", model, str(path), "--out", str(given.folder / f"image{count}"), "--overwrite")
         print(f"infer, {count} frames of 32 x 32: {needed}", flush=True)
 
 

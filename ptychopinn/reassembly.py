@@ -115,15 +115,16 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     if len(pairs) == 0:
         return torch.zeros(len(patches), dtype=torch.float64)
     root = weight.sqrt()
-    products = []
-    for chunk in torch.from_numpy(pairs).split(CHUNK):
-        a, b = chunk.T
+    # One array from the start: small results kept between large passing ones would leave holes all over the heap.
+    products = torch.empty(len(pairs), dtype=patches.dtype)
+    for start in range(0, len(pairs), CHUNK):
+        a, b = torch.from_numpy(pairs[start : start + CHUNK]).T
         here = patches[a, lead[a]].to(root.device) * root
         there = patches[b, lead[b]].to(root.device) * root
         offsets = (places[a] - places[b]).to(root.device)[:, None] + patches.shape[-1] // 2
         seen = extract_patches(there, offsets, patches.shape[-1])[:, 0]
-        products.append((here * seen.conj()).sum(dim=(-2, -1)).cpu())
-    return torch.from_numpy(_leading_phases(pairs, torch.cat(products).numpy(), len(patches)))
+        products[start : start + CHUNK] = (here * seen.conj()).sum(dim=(-2, -1))
+    return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
 
 
 def _representatives(patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
