@@ -21,14 +21,11 @@ from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import SubPixel, look
-from ptychopinn.prediction import Predictor
+from ptychopinn.prediction import Predictor, groups_at_once
 from ptychopinn.processes import ALONE, Team, share
 from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.scan import Scan, check_canvas, reframe
 from ptychopinn.stitching import Stitcher
-
-PATCH_MEMORY = 512
-"""MiB of patches up to which all groups of a scan agree on their phases at once."""
 
 SAMPLE = 4096
 """Frames that tell the deviance of a scan that is stitched in parts."""
@@ -102,17 +99,14 @@ def load_reconstruction(path: Path) -> Reconstruction:
 def infer(
     run: Run,
     scan: Scan,
-    batch_size: int = 32,
-    synchronise: bool = True,
+    chosen: InferenceConfig = InferenceConfig(),  # noqa: B008 - cannot be changed
     device: str = "cpu",
-    middle_trim: int | None = None,
-    patch_memory: int = PATCH_MEMORY,
     team: Team = ALONE,
 ) -> Reconstruction:
     """Reconstruct a scan with one pass of a trained network.
 
     Every frame seeds one group. Groups agree on their global phases, then one probe-weighted reassembly makes
-    the image. The result does not depend on ``batch_size``.
+    the image. The result does not depend on the batch size.
 
     Where the patches of all groups fit in ``patch_memory``, all groups agree at once. A larger scan is halved along
     its longer side until the patches of a part fit in an eighth of it. Groups agree within a part; then part joins
@@ -122,11 +116,8 @@ def infer(
     Args:
         run: from :func:`ptychopinn.training.train` or :func:`ptychopinn.bundle.load_run`.
         scan: of any object; its own counts are used, and its own probe unless the run trained one.
-        batch_size: groups per network call.
-        synchronise: find the groups' global phases first.
+        chosen: settings of inference.
         device: torch device.
-        middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
-        patch_memory: MiB of patches.
         team: processes that share the parts of a scan; all return the same image.
 
     Raises:
@@ -135,14 +126,14 @@ def infer(
     """
     check_canvas(scan)
     scan = with_trained_probe(run, scan)
-    predictor = Predictor(run, scan, batch_size, synchronise, device, middle_trim)
+    predictor = Predictor(run, scan, chosen, device)
     dataset = GroupDataset(scan, _groups(run, scan))
-    at_once = patch_memory * 2**20 // (8 * dataset.groups.shape[1] * scan.N**2)
+    at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
     whole = len(dataset) <= at_once
     rows = dataset.groups[:, 0].argsort()
     canvas = predictor.stitched(dataset, rows, len(dataset) if whole else max(1, at_once // 8), team)
     if len(team.members) > 1:
-        canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept)
+        canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
     return finished(canvas, predictor, scan, sampled=not whole)
@@ -152,7 +143,7 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) 
     """The image of a scan whose frames are all stitched on its canvas.
 
     Args:
-        canvas: sums of all patches.
+        canvas: sums of all patches, on the smallest box that holds them.
         predictor: that made them.
         scan: whose positions they have.
         sampled: whether ``SAMPLE`` frames are to tell the deviance.
@@ -161,16 +152,15 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) 
     coverage = canvas.coverage
     if predictor.model.config.gridsize > 1:
         coverage = light_on_canvas(scan, predictor.kept)
-    image = common_phase(canvas.image(), coverage)
-    spreads = canvas.spread()
+    image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
     seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
     few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
     shown = scan if few is None else scan.subset(few)
-    deviance = deviance_per_pixel(image, scan.canvas_origin, shown, predictor.light)
+    deviance = deviance_per_pixel(image, canvas.origin, shown, predictor.light)
     predictor.model.cpu()
     return Reconstruction(
         object=image.cpu().numpy(),
-        origin=scan.canvas_origin,
+        origin=canvas.origin,
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
@@ -209,20 +199,6 @@ def deviance_per_pixel(
         kept = deviance if light.good_pixels is None else deviance[:, light.good_pixels]
         total += float(kept.mean(dim=tuple(range(1, kept.ndim))).sum())
     return total / len(scan)
-
-
-def infer_with(run: Run, scan: Scan, chosen: InferenceConfig, device: str, team: Team = ALONE) -> Reconstruction:
-    """:func:`infer` with the settings of its section."""
-    return infer(
-        run,
-        scan,
-        chosen.inference_batch_size,
-        chosen.synchronise,
-        device,
-        chosen.middle_trim,
-        chosen.patch_memory,
-        team,
-    )
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:

@@ -139,7 +139,6 @@ def infer_folder(
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data)
-    chosen = settings.inference
     device = training.device_of(settings)
     report = report if leads() else lambda line: None
     for note in scan.notes:
@@ -147,17 +146,17 @@ def infer_folder(
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team:
-        result = inference.infer_with(run, scan, chosen, device, team)
+        result = inference.infer(run, scan, settings.inference, device, team)
     if not leads():
         return result
-    if chosen.refine:
+    if settings.inference.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)
     inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
     with filling(out, "infer", overwrite):
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
         save_reconstruction(out, result, scan)
-    report(_summary(result, scan))
+    report(summary_line(result, scan))
     return result
 
 
@@ -237,11 +236,11 @@ def baseline_folder(
         write_table(out / "loss.csv", rows)
         figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    report(_summary(result, scan))
+    report(summary_line(result, scan))
     return result
 
 
-def _summary(result: Reconstruction, scan: Scan) -> str:
+def summary_line(result: Reconstruction, scan: Scan) -> str:
     """One line: frames, seconds and deviance."""
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     total = sum(result.seconds.values())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.bundle import Run
+from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
 from ptychopinn.grouping import halved
@@ -21,28 +22,30 @@ from ptychopinn.scan import Scan
 from ptychopinn.stitching import Stitcher, joined
 
 
+def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
+    """How many groups of C patches (complex64) fit in so many MiB."""
+    return patch_memory * 2**20 // (8 * channels * scan.N**2)
+
+
 class Predictor:
     """Turns groups of frames into sums of patches on a canvas, and counts the seconds of its steps.
 
     Args:
         run: with the network.
         scan: that tells the light.
-        batch_size: groups per network call.
-        synchronise: find the groups' global phases first.
+        chosen: settings of inference.
         device: torch device.
-        middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
 
     Raises:
         PtychoError: when more than a patch is to be stitched.
     """
 
-    def __init__(
-        self, run: Run, scan: Scan, batch_size: int, synchronise: bool, device: str, middle_trim: int | None
-    ) -> None:
+    def __init__(self, run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> None:
+        middle_trim = chosen.middle_trim
         if middle_trim is not None and middle_trim > scan.N:
             raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
         self.model, self.device = run.model.to(device), device
-        self.batch_size, self.synchronise = batch_size, synchronise
+        self.batch_size, self.synchronise = chosen.inference_batch_size, chosen.synchronise
         self.light = Illumination.of(scan).to(device)
         self.weight = probe_intensity(self.light.probe)
         self.kept = self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
@@ -76,16 +79,17 @@ class Predictor:
         return None
 
     def part(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Stitcher:
-        """Stitch groups whose patches fit in memory, after they agreed on their phases."""
+        """Stitch groups whose patches fit in memory on a box of the object frame, after they agreed on their phases."""
         with self._timed("network"):
             patches = self._patches(dataset, rows)
-        places = dataset.positions[torch.from_numpy(dataset.groups[rows])]
+        places = torch.from_numpy(dataset.scan.positions[dataset.groups[rows]])
+        part = Stitcher.around(places, self.kept)
         phases = None
         if self.synchronise:
             with self._timed("phases"):
-                phases = group_phases(patches, places.to(torch.float32), self.weight, self.reach)
+                inside = (places - torch.tensor(part.origin)).to(torch.float32)
+                phases = group_phases(patches, inside, self.weight, self.reach)
         with self._timed("stitch"):
-            part = Stitcher.around(places, self.kept)
             part.add(patches, places, phases)
         return part
 

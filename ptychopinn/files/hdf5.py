@@ -78,7 +78,7 @@ class Stack:
     def _dataset(self) -> Any:
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
-            file = h5py.File(self.path, "r", rdcc_nbytes=CACHE)
+            file = _file(self.path, rdcc_nbytes=CACHE)
             self._open = (process, file, file[self.name])
         return self._open[2]
 
@@ -120,6 +120,16 @@ def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
     return source.read(np.arange(source.shape[0]))
 
 
+def _file(path: Path, **options: Any) -> h5py.File:
+    """A file to read, also while a detector appends to it in SWMR mode."""
+    try:
+        return h5py.File(path, "r", **options)
+    except OSError as error:
+        if "already open for write" not in str(error):
+            raise
+        return h5py.File(path, "r", swmr=True, **options)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """A file to read.
@@ -130,7 +140,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with h5py.File(path, "r") as file:
+        with _file(path) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
@@ -147,6 +157,8 @@ def reason(error: Exception) -> str:
         return "it has not the signature of HDF5"
     if "required filter" in text or "unable to open shared object" in text or "can't open directory" in text:
         return "its compression filter is not installed"
+    if "unable to lock file" in text:
+        return "another program writes it, and not in SWMR mode"
     inner = re.search(r"\((.*)\)", text)
     return (inner[1] if inner else text.strip("'\"")).splitlines()[0].rstrip(".") if text else type(error).__name__
 
