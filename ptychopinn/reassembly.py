@@ -18,6 +18,9 @@ LINKS = 16
 FARTHEST = 512
 """Rank of the farthest of them: of thousands within reach, the search for more would cost more than it tells."""
 
+DARK = 1e-6
+"""Share of the light of a patch that does not tell its phase."""
+
 CHUNK = 256
 """Frames, or pairs of groups, handled at once where all of them would not fit."""
 
@@ -114,17 +117,28 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     pairs = _links(places.double().numpy(), reach)
     if len(pairs) == 0:
         return torch.zeros(len(patches), dtype=torch.float64)
-    root = weight.sqrt()
+    lit = _lit(weight)
+    root, size = weight[lit, lit].sqrt(), lit.stop - lit.start
     # One array from the start: small results kept between large passing ones would leave holes all over the heap.
     products = torch.empty(len(pairs), dtype=patches.dtype)
     for start in range(0, len(pairs), CHUNK):
         a, b = torch.from_numpy(pairs[start : start + CHUNK]).T
-        here = patches[a, lead[a]].to(root.device) * root
-        there = patches[b, lead[b]].to(root.device) * root
-        offsets = (places[a] - places[b]).to(root.device)[:, None] + patches.shape[-1] // 2
-        seen = extract_patches(there, offsets, patches.shape[-1])[:, 0]
+        here = patches[a, lead[a], lit, lit].to(root.device) * root
+        there = patches[b, lead[b], lit, lit].to(root.device) * root
+        offsets = (places[a] - places[b]).to(root.device)[:, None] + size // 2
+        seen = extract_patches(there, offsets, size)[:, 0]
         products[start : start + CHUNK] = (here * seen.conj()).sum(dim=(-2, -1))
     return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
+
+
+def _lit(weight: Tensor) -> slice:
+    """Rows, and columns, of the smallest central square that holds all but ``DARK`` of the weight (N, N)."""
+    size = weight.shape[-1]
+    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
+    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
+    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
+    half = int((within.cumsum(0) < (1 - DARK) * within.sum()).sum()) + 1
+    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
 
 
 def _representatives(patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,13 +121,21 @@ def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
 
 
 def _file(path: Path, **options: Any) -> h5py.File:
-    """A file to read, also while a detector appends to it in SWMR mode."""
+    """A file to read, also while a detector appends to it in SWMR mode, or this process has it open in that mode."""
     try:
         return h5py.File(path, "r", **options)
     except OSError as error:
-        if "already open for write" not in str(error):
-            raise
-        return h5py.File(path, "r", swmr=True, **options)
+        try:
+            return h5py.File(path, "r", swmr=True, **options)
+        except OSError:
+            raise error from None
+
+
+def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
+    """A dataset with what was appended to it since this process opened it first."""
+    if dataset.file.swmr_mode:
+        dataset.id.refresh()
+    return dataset
 
 
 @contextmanager
@@ -185,7 +193,7 @@ def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1
     Raises:
         PtychoError: when it holds no stack of real frames.
     """
-    name = str(dataset.name)
+    name = str(_as_it_is_now(dataset).name)
     if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
         raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
     return Stack(path, name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner)
@@ -198,7 +206,7 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
         PtychoError: when they cannot be read.
     """
     try:
-        return np.asarray(dataset[()])
+        return np.asarray(_as_it_is_now(dataset)[()])
     except UNREADABLE as error:
         raise PtychoError(f"{dataset.name}: cannot be read: {reason(error)}.") from None
 
