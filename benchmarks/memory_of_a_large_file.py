@@ -18,12 +18,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import ptychopinn
-from ptychopinn.files import formats
+from ptychopinn.files import cxi, formats
 from ptychopinn.files.npz import record_of
-from ptychopinn.frames import Frames
 from ptychopinn.scan import Scan
 from ptychopinn.simulation import raster
 
@@ -31,30 +31,36 @@ SMALL = ("--set", "stages=1", "--set", "n_filters_scale=0.1", "--set", "depth=1"
 BRIEF = ("--teacher-epochs", "0", "--synthetic-fraction", "0", "--val-fraction", "0.001")
 
 
-class Repeated:
-    """The frames of a scan, again and again."""
-
-    def __init__(self, frames: np.ndarray, count: int) -> None:
-        self.frames, self.shape, self.dtype = frames, (count, *frames.shape[1:]), frames.dtype
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        return self.frames[rows % len(self.frames)]
-
-
 def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
-    """A CXI file of so many frames, which repeat those of a scan; returns their number."""
+    """A CXI file of so many frames, which repeat those of a scan, as 32-bit numbers without compression.
+
+    Returns:
+        Their number.
+    """
     if path.exists():
         return count
-    counts = Frames.of(Repeated(np.minimum(scan.counts, 65535).astype(np.uint16), count))
-    record = replace(record_of(scan), counts=counts, positions=positions, object=None)
-    formats.write(path, "cxi", formats.prepared(record, "cxi", formats.Completion(dummy=True)))
+    one = replace(record_of(scan), counts=scan.counts[:1], positions=positions[:1], object=None)
+    formats.write(path, "cxi", formats.prepared(one, "cxi", formats.Completion(dummy=True)))
+    with h5py.File(path, "r+") as file:
+        pixel = float(file[f"{cxi.PTYCHODUS}/object_pixel_height_m"][()])
+        places, units = file[cxi.TRANSLATIONS[0]][0, :2], dict(file[cxi.TRANSLATIONS[0]].attrs)
+        for name in (cxi.TRANSLATIONS[0], f"{cxi.DETECTOR}/data"):
+            del file[name]
+        moves = (positions - positions[0])[:, ::-1] * pixel
+        file[cxi.TRANSLATIONS[0]] = np.pad(places + moves, ((0, 0), (0, 1)))
+        file[cxi.TRANSLATIONS[0]].attrs.update(units)
+        shape = (count, scan.N, scan.N)
+        data = file.create_dataset(f"{cxi.DETECTOR}/data", shape, np.uint32, chunks=(1, scan.N, scan.N))
+        frames = scan.counts.astype(np.uint32)
+        for start in range(0, count, len(frames)):
+            data[start : start + len(frames)] = frames[: count - start]
     return count
 
 
 def growing_field(path: Path, gigabytes: float) -> int:
-    """About so many bytes of frames of 128 x 128, on a field that grows with them; they do not belong to its places."""
-    scan = ptychopinn.simulate(N=128, object_size=192, step=8, nphotons=1e4)
-    count = int(gigabytes * 1e9 / (2 * scan.N**2))
+    """A file of so many bytes of frames of 128 x 128, on a field that grows with it, where they do not belong."""
+    scan = ptychopinn.simulate(N=128, object_size=192, step=3, nphotons=1e4)
+    count = int(gigabytes * 1e9 / (4 * scan.N**2))
     edge = int(np.sqrt(count) * 4) + scan.N
     return write(path, scan, count, np.resize(raster((edge, edge), scan.N, 4.0, 0.2, 0), (count, 2)))
 
@@ -62,7 +68,6 @@ def growing_field(path: Path, gigabytes: float) -> int:
 def same_field(path: Path, count: int) -> int:
     """So many frames of 32 x 32: passes over one field, each with the counts that belong to its places."""
     scan = ptychopinn.simulate(N=32, object_size=224, probe_radius=7, step=1.9, nphotons=1e5)
-    assert len(scan) >= 10_000
     scan = scan.subset(slice(0, 10_000))
     return write(path, scan, count, np.resize(scan.positions, (count, 2)))
 
