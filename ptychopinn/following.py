@@ -82,12 +82,12 @@ def follow(
         )
     predictor: Predictor | None = None
     canvas: Stitcher | None = None
-    done, shown = 0, -np.inf
+    done, most, shown = 0, 1, -np.inf
     for scan in (with_trained_probe(run, scan) for scan in scans):
         check_canvas(scan)
         predictor = predictor or Predictor(run, scan, chosen, device)
         dataset = GroupDataset(scan, np.arange(len(scan))[:, None])
-        most = max(1, groups_at_once(scan, 1, chosen.patch_memory) // 8)
+        most = groups_at_once(scan, 1, chosen.patch_memory)
         for start in range(done, len(scan), most):
             part = predictor.part(dataset, np.arange(start, min(start + most, len(scan))))
             canvas = part if canvas is None else predictor.join(canvas, part)
@@ -97,5 +97,4 @@ def follow(
                 shown = time.monotonic()
     assert canvas is not None
     assert predictor is not None
-    sampled = len(scan) > groups_at_once(scan, 1, chosen.patch_memory)
-    return finished(canvas, predictor, scan, sampled), scan
+    return finished(canvas, predictor, scan, sampled=len(scan) > most), scan

@@ -23,8 +23,8 @@ from ptychopinn.stitching import Stitcher, joined
 
 
 def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
-    """How many groups of C patches (complex64) fit in so many MiB."""
-    return patch_memory * 2**20 // (8 * channels * scan.N**2)
+    """How many groups of C patches (complex64) fit in so many MiB; one in any case."""
+    return max(1, patch_memory * 2**20 // (8 * channels * scan.N**2))
 
 
 class Predictor:
