@@ -169,7 +169,7 @@ class RefinementConfig(Section):
     )
     tolerance: float = Field(5e-6, ge=0, lt=1, description="end when the deviance falls by less than this share")
     refine_seconds: float | None = Field(None, gt=0, description="wall-clock limit of a refinement, s; None: no limit")
-    error_draws: int = Field(6, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
+    error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
 
 
 class OverlapConfig(Section):
