@@ -23,6 +23,7 @@ from torch import Tensor
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.folder import CHECKPOINTS, read_provenance
 from ptychopinn.model import Illumination, PtychoModel
 
 BUNDLE = "wts.h5.zip"
@@ -105,6 +106,11 @@ def load_run(path: Path | str) -> Run:
         PtychoError: when it is no bundle, was written by a newer version, or has a changed byte.
     """
     path = Path(path)
+    if path.is_dir() and not (path / BUNDLE).exists() and any(path.glob(CHECKPOINTS)):
+        scan = read_provenance(path).get("scan", "SCAN")
+        raise PtychoError(
+            f"{path}: its training has not ended; finish it first: ptychopinn train {scan} --out {path} --resume."
+        )
     path = path / BUNDLE if path.is_dir() else path
     manifest, members = _read(path)
     try:

@@ -235,12 +235,18 @@ class Settings(Section):
         }
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
+    def of(
+        cls,
+        values: Mapping[str, Any],
+        origin: str = "settings",
+        called: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
         """Build all sections from flat names; what is absent takes its default.
 
         Args:
             values: settings by name.
             origin: what a complaint calls the place where they stand.
+            called: what the user calls a setting, where it is not its name.
 
         Raises:
             PtychoError: for an unknown name or a value out of range, naming it as the user wrote it.
@@ -258,7 +264,10 @@ class Settings(Section):
         except ValidationError as error:
             first = error.errors()[0]
             given = shortened(repr(first["input"]))
-            raise PtychoError(f"{origin}: {first['loc'][1]}: {given} given. {first['msg'].rstrip('.')}.") from None
+            name = str(first["loc"][1])
+            raise PtychoError(
+                f"{origin}: {called.get(name, name)}: {given} given. {first['msg'].rstrip('.')}."
+            ) from None
 
 
 def describe(name: str) -> str:
@@ -329,18 +338,21 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def resolve(flags: Mapping[str, Any], path: Path | None = None) -> tuple[Settings, dict[str, str]]:
+def resolve(
+    flags: Mapping[str, Any], path: Path | None = None, called: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Settings, dict[str, str]]:
     """Combine flags, a JSON file and defaults; a flag wins over the file, the file over the default.
 
     Args:
         flags: settings by name, those that were given.
         path: JSON file of settings.
+        called: flags whose name is not that of their setting, by setting.
 
     Returns:
         The settings, and for each name where its value came from.
     """
     from_file = read_settings(path) if path else {}
-    settings = Settings.of({**from_file, **flags}, "command line" if flags else str(path))
+    settings = Settings.of({**from_file, **flags}, "command line" if flags else str(path), called)
     sources = {name: "default" for name in settings.flat()}
     sources.update(dict.fromkeys(from_file, str(path)))
     sources.update(dict.fromkeys(flags, "flag"))

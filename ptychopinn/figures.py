@@ -78,6 +78,25 @@ def draw_scan(path: Path, scan: Scan) -> None:
     save(_scan_figure(scan), path)
 
 
+def draw_parts(
+    path: Path,
+    frames: Real | None = None,
+    positions: NDArray[np.float64] | None = None,
+    image: Complex | None = None,
+    probe: Complex | None = None,
+) -> None:
+    """Draw the parts of a scan that a file holds, where it holds no whole one.
+
+    Args:
+        path: PNG file.
+        frames: (k, N, N) photons, of which the mean is drawn.
+        positions: (n, 2) object pixels (y, x).
+        image: (H, W) complex transmission.
+        probe: (m, N, N) complex in sqrt(photons).
+    """
+    save(_parts_figure(frames, positions, image, probe), path)
+
+
 def draw_patterns(path: Path, measured: Real, predicted: Real) -> None:
     """Draw measured and predicted patterns on one logarithmic scale, and ``(k - I) / sqrt(I + 1)``.
 
@@ -255,19 +274,63 @@ def _scan_figure(scan: Scan) -> Figure:
     return figure
 
 
+def _parts_figure(
+    frames: Real | None, positions: NDArray[np.float64] | None, image: Complex | None, probe: Complex | None
+) -> Figure:
+    modes = 0 if probe is None else min(len(probe), MAX_MODES)
+    count = (frames is not None) + (positions is not None) + 2 * (image is not None) + 2 * modes
+    rows = math.ceil(count / 4)
+    columns = math.ceil(count / rows)
+    figure = new_figure(4.6 * columns, 4.0 * rows, images_only=False)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    cells = iter(grid)
+    if frames is not None:
+        mean, axes = frames.mean(axis=0, dtype=np.float64), next(cells)
+        _photons_panel(axes, mean, _counts_norm(float(mean.max()), 1 / len(frames)))
+        axes.set_title(f"Mean of {len(frames)} frames")
+    if positions is not None:
+        _scatter(next(cells), positions)
+    if image is not None:
+        amplitude, phase = abs(image), np.angle(image)
+        phases = phase_norm(phase)
+        for values, label, norm, colours in (
+            (amplitude, "amplitude", amplitude_norm(amplitude), AMPLITUDE_MAP),
+            (phase, "phase (rad)", phases, phase_map(phases)),
+        ):
+            axes = next(cells)
+            panel(axes, values, label, norm, colours)
+            axes.set(title=f"Object: {label.partition(' ')[0]}", xlabel="x (px)", ylabel="y (px)")
+    if probe is not None:
+        _draw_modes(probe, np.array(list(cells))[: 2 * modes].reshape(modes, 2))
+    return figure
+
+
+def _scatter(axes: Axes, positions: NDArray[np.float64]) -> None:
+    """Positions alone, y down."""
+    _dots(axes, positions)
+    axes.set(title=f"{len(positions)} positions", aspect="equal", adjustable="datalim")
+    axes.invert_yaxis()
+
+
+def _dots(axes: Axes, positions: NDArray[np.float64]) -> None:
+    y, x = positions.T
+    axes.scatter(x, y, s=min(8.0, max(0.5, 3000 / len(positions))), color="tab:red", linewidths=0)
+    axes.set(xlabel="x (px)", ylabel="y (px)")
+
+
 def _draw_positions(axes: Axes, scan: Scan) -> None:
     """Positions over the light that the whole scan puts on each object pixel."""
-    y, x = scan.positions.T
     found = coverage_map(scan)
-    if found is not None:
-        light, top, left = found
-        extent = (left - 0.5, left + light.shape[1] - 0.5, top + light.shape[0] - 0.5, top - 0.5)
-        panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
-    axes.scatter(x, y, s=min(8.0, max(0.5, 3000 / len(scan))), color="tab:red", linewidths=0)
-    axes.set(xlabel="x (px)", ylabel="y (px)", title=f"{len(scan)} positions on coverage")
     if found is None:
-        axes.set(aspect="equal", title=f"{len(scan)} positions")
-        axes.invert_yaxis()
+        _scatter(axes, scan.positions)
+        return
+    light, top, left = found
+    extent = (left - 0.5, left + light.shape[1] - 0.5, top + light.shape[0] - 0.5, top - 0.5)
+    panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
+    _dots(axes, scan.positions)
+    axes.set_title(f"{len(scan)} positions on coverage")
 
 
 def _patterns_figure(measured: Real, predicted: Real) -> Figure:

@@ -125,6 +125,16 @@ def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + size, shape[0]))
 
 
+def light_in_corners(mean: NDArray[np.generic]) -> bool:
+    """Whether a mean frame (N, N) seems to have its zero frequency at [0, 0], not in the middle.
+
+    Its corners, a quarter of all pixels, then have more than twice the light of its middle quarter.
+    """
+    rows, columns = (slice(size // 4, size // 4 + size // 2) for size in mean.shape)
+    middle = float(mean[rows, columns].sum(dtype=np.float64))
+    return float(np.fft.fftshift(mean)[rows, columns].sum(dtype=np.float64)) > 2 * middle
+
+
 def stored_dtype(counts: Counts) -> np.dtype[np.generic]:
     """The smallest integers that hold float frames of whole numbers; otherwise what the frames are."""
     if counts.dtype.kind != "f":
@@ -151,7 +161,10 @@ def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None
     if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
         raise PtychoError(f"diffraction: NaN or infinity in frame {_first(~finite, numbers)}.")
     if (lowest := block.min()) < 0:
-        raise PtychoError(f"diffraction: negative counts ({lowest}) in frame {_first(block == lowest, numbers)}.")
+        raise PtychoError(
+            f"diffraction: negative counts ({lowest}) in frame {_first(block == lowest, numbers)}; "
+            "mark pixels that hold no counts in bad_pixels."
+        )
     if (highest := block.max()) > MAX_COUNTS:
         raise PtychoError(
             f"diffraction: {float(highest):.3g} counts in a pixel of frame {_first(block == highest, numbers)}; "

@@ -30,6 +30,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import look
 from ptychopinn.scan import Scan
+from ptychopinn.summary import doubts
 from ptychopinn.training_plan import check_training
 from ptychopinn.uncertainty import with_error_bars
 
@@ -45,6 +46,14 @@ SHARED = (
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""
+
+
+def tell(scan: Scan, report: Report) -> None:
+    """Say what the reader of a scan assumed, and what looks wrong in it."""
+    for note in scan.notes:
+        report(note)
+    for doubt in doubts(scan):
+        report(f"Warning: {doubt}")
 
 
 def train_folder(
@@ -72,8 +81,7 @@ def train_folder(
     scan = api.open_scan(source, settings.data)
     if not leads():
         return training.train(scan, settings, out, resume=resume)
-    for note in scan.notes:
-        report(note)
+    tell(scan, report)
     check_training(scan, settings)
     origin = {"scan": str(source), "sha256": file_hash(source)}
     if resume and not settings.execution.enable_checkpointing:
@@ -141,8 +149,7 @@ def infer_folder(
     scan = api.open_scan(source, settings.data, once=not settings.inference.refine)
     device = training.device_of(settings)
     report = report if leads() else lambda line: None
-    for note in scan.notes:
-        report(note)
+    tell(scan, report)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team:
@@ -206,14 +213,15 @@ def baseline_folder(
     check_folder(out, command, overwrite)
     start = None if init is None else inference.load_reconstruction(init)
     scan = api.open_scan(source, settings.data)
-    for note in scan.notes:
-        report(note)
+    tell(scan, report)
     chosen, seed, device = settings.baseline, settings.training.seed, training.device_of(settings)
     if chosen.engine == "native":
         if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
             report("noise_model and batch size: the native engine is Poisson and chooses its batches.")
         result = refined(scan, settings, device, start, report)
     else:
+        if (size := chosen.baseline_batch_size or 0) > len(scan):
+            report(f"--batch-size {size}: the scan has {len(scan)} frames; one update takes them all.")
         result = barred(baseline.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
     used = settings.data.model_dump() | chosen.model_dump() | settings.refinement.model_dump() | {"seed": seed}
     origins = {name: sources[name] for name in used}

@@ -1,19 +1,20 @@
 """What the commands ``inspect``, ``convert`` and ``subset`` do with files."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ptychopinn import api, summary
+from ptychopinn import api, figures, summary
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import formats
 from ptychopinn.files.folder import file_hash, write_json
 from ptychopinn.files.npz import write_npz
-from ptychopinn.files.record import Record
-from ptychopinn.frames import stored_dtype
+from ptychopinn.files.record import Record, counts_of, start_of
+from ptychopinn.frames import blocks, check_counts, stored_dtype
 from ptychopinn.grouping import spread_frames
 from ptychopinn.scan import Scan
 from ptychopinn.summary import Row, readable, readable_length
@@ -22,8 +23,8 @@ PARTS = ("counts", "positions", "probe", "object")
 ENDINGS: Final = {".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hdf5": "ptychodus-product"}
 
 
-def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Scan | None]:
-    """What a file of any format holds, as rows of text, and its scan where it holds a whole one.
+def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Path], None]]:
+    """What a file of any format holds, as rows of text, and what draws it into a PNG file.
 
     Raises:
         PtychoError: for a damaged file, or parts that contradict one another.
@@ -35,12 +36,28 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Scan | None]:
     whole = record.counts is not None and record.positions is not None and record.probe is not None
     if record.counts is not None and record.near_field is None and (whole or not record.partial):
         scan = api.scan_in(path, record, data)
-        return [*rows, *summary.summarise(scan)], scan
+        return [*rows, *summary.summarise(scan)], lambda picture: figures.draw_scan(picture, scan)
     try:
         api.scan_in(path, record, data)
     except PtychoError as error:
-        return [*rows, *(("note", note) for note in record.notes), ("no scan", str(error))], None
+        rows += [("note", note) for note in record.notes]
+        return [*rows, ("no scan", str(error).removeprefix(f"{path}: "))], _drawn(path, record, data)
     raise AssertionError("a record without its parts made a scan")
+
+
+def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
+    """What draws the parts that are there; they are checked first."""
+    try:
+        parts = start_of(record)
+        frames = None
+        if record.counts is not None and len(record.counts):
+            counts, _ = counts_of(record, data.measurement, data.nphotons)
+            frames = np.asarray(counts[next(blocks(counts.shape))], dtype=np.float32)
+            check_counts(frames, np.arange(len(frames)))
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
+    image, positions, probe = (parts.get(name) for name in ("object", "positions", "probe"))
+    return lambda picture: figures.draw_parts(picture, frames, positions, image, probe)
 
 
 def record_rows(record: Record) -> list[Row]:

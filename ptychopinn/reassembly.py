@@ -8,7 +8,7 @@ from scipy.sparse import csgraph, linalg
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan import Scan
 
@@ -84,10 +84,10 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     Returns:
         (H, W) on the device of ``weight``.
     """
-    total = torch.zeros(scan.canvas_shape, device=weight.device)
+    light = Canvas(scan.canvas_shape, weight.shape[-1], torch.float32, weight.device)
     for places in scan.canvas_positions.to(weight.device, torch.float32).split(CHUNK):
-        total += place_patches(weight.expand(len(places), -1, -1), places, scan.canvas_shape)
-    return total
+        light.add(weight.expand(len(places), -1, -1), places)
+    return light.total()
 
 
 def crowding(scan: Scan, probe: Tensor) -> float:

@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.patches import place_patches
+from ptychopinn.physics.patches import Canvas
 from ptychopinn.reassembly import lit_square, normalise
 from ptychopinn.scan import bounds
 
@@ -52,24 +52,28 @@ class Stitcher:
             positions: (n, C, 2) pixels.
             phases: (n,) rad to subtract from each group.
         """
-        for rows in torch.arange(len(patches)).split(CHUNK):
-            part = patches[rows, :, self.lit, self.lit].to(self.weight.device)
+        device, weight = self.weight.device, self.weight[self.lit, self.lit]
+        low, shape = bounds(positions.reshape(-1, 2).cpu().numpy(), len(weight))
+        image = Canvas(shape, len(weight), torch.complex64, device)
+        light = Canvas(shape, len(weight), torch.float32, device)
+        beside = None if self.moments is None else Canvas(shape, len(weight), torch.complex64, device)
+        for start in range(0, len(patches), CHUNK):
+            some = slice(start, start + CHUNK)
+            part = patches[some, :, self.lit, self.lit].to(device)
             if phases is not None:
-                turn = torch.polar(torch.ones(len(rows)), -phases[rows].float()).to(part.device)
+                turn = torch.polar(torch.ones(len(part)), -phases[some].float()).to(device)
                 part = part * turn[:, None, None, None]
-            self._add(part.flatten(0, 1), positions[rows].reshape(-1, 2).cpu())
-
-    def _add(self, patches: Tensor, positions: Tensor) -> None:
-        """Lit squares of patches (n, M, M) that lie on a part of the canvas: only this part is touched."""
-        weight = self.weight[self.lit, self.lit]
-        low, shape = bounds(positions.numpy(), patches.shape[-1])
-        places = (positions - torch.tensor(low)).to(self.weight.device, torch.float32)
-        self._at(low, shape, self.total, place_patches(weight * patches, places, shape))
-        self._at(low, shape, self.coverage, place_patches(weight.expand(patches.shape), places, shape))
-        if self.moments is not None:
-            beside = patches.abs() - 1
-            both = torch.complex(weight * beside, weight * beside.square())
-            self._at(low, shape, self.moments, place_patches(both, places, shape))
+            part = part.flatten(0, 1)
+            places = (positions[some].reshape(-1, 2).cpu() - torch.tensor(low)).to(device, torch.float32)
+            image.add(part, places, weight)
+            light.add(weight.expand(len(places), -1, -1), places)
+            if beside is not None:
+                change = part.abs() - 1
+                beside.add(torch.complex(change, change.square()), places, weight)
+        self._at(low, shape, self.total, image.total())
+        self._at(low, shape, self.coverage, light.total())
+        if self.moments is not None and beside is not None:
+            self._at(low, shape, self.moments, beside.total())
 
     def _at(self, low: tuple[int, int], shape: tuple[int, int], sums: Tensor, part: Tensor) -> None:
         """Add a part, whose pixel [0, 0] lies at ``low``, to sums of this box; what is outside is dropped."""

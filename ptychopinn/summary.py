@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
+from ptychopinn.frames import light_in_corners
 from ptychopinn.physics.patches import place_patches
 from ptychopinn.physics.probe import probe_intensity, probe_power, probe_width
 from ptychopinn.scan import Scan
 
 MAX_CANVAS = 50_000_000
 """Pixels of the largest coverage map; positions in a wrong unit ask for more."""
+
+LIKELY_FACTOR = 4.0
+"""Between the photons of a probe and of its mean frame; more light than this no usual object takes away."""
+
+LOOKED_AT = 64
+"""Frames, spread over the scan, that tell a wrong scan from a right one."""
 
 Row = tuple[str, str]
 
@@ -78,7 +85,33 @@ def summarise(scan: Scan) -> list[Row]:
         ("object", _object(scan)),
         ("pixel size", "not given" if scan.pixel_size_m is None else readable_length(scan.pixel_size_m)),
         *(("note", note) for note in scan.notes),
+        *(("warning", doubt) for doubt in doubts(scan)),
     ]
+
+
+def doubts(scan: Scan) -> list[str]:
+    """Why a valid scan is probably not what was measured: a line for each unit or order that looks wrong."""
+    shown = np.linspace(0, len(scan) - 1, min(len(scan), LOOKED_AT)).round().astype(np.int64)
+    mean = scan.frames(shown).double().mean(dim=0).numpy()
+    power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
+    extent = float(np.ptp(scan.positions, axis=0).max())
+    found = []
+    if photons > 0 and not 1 / LIKELY_FACTOR < power / photons < LIKELY_FACTOR:
+        found.append(
+            f"the probe holds {readable(power / photons)} times the photons of a mean frame; about 1 is expected of a "
+            "probe in sqrt(photons), and what is missing goes into the amplitude of the object."
+        )
+    if 0 < extent < scan.probe_diameter / 4:
+        found.append(
+            f"all positions lie within {readable(extent)} px, and the probe is {readable(scan.probe_diameter)} px "
+            "wide; positions are object pixels, are these metres or micrometres?"
+        )
+    if light_in_corners(mean):
+        found.append(
+            f"the frames are brightest in their corners; the zero frequency belongs at [{scan.N // 2}, {scan.N // 2}]: "
+            "numpy.fft.fftshift over rows and columns brings it there."
+        )
+    return found
 
 
 def readable(value: float, digits: int = 3) -> str:

@@ -18,12 +18,11 @@ from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.scan import Scan
 from ptychopinn.training_module import TrainingModule
-from ptychopinn.training_plan import check_training, derived
+from ptychopinn.training_plan import check_training, derived, remarks
 from ptychopinn.training_setup import (
     build_trainer,
     device_of,
     loader_options,
-    monitored,
     quiet_lightning,
 )
 from ptychopinn.training_watch import LAST, Clock, Report, Teacher, Watch, signals_restored
@@ -68,8 +67,8 @@ def train(
     data = _data(scan, full)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
-    if monitored(full, data.validates) != full.execution.monitor:
-        report(f"monitor: nothing is validated, so {monitored(full, False)} stands in for {full.execution.monitor}.")
+    for line in remarks(full, data.validates):
+        report(line)
     module = TrainingModule(PtychoModel(full.model), light, full, clock, data)
     with quiet_lightning(), signals_restored():
         callbacks = [watch, Teacher(_target(scan, full, report), data)]

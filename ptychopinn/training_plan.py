@@ -8,7 +8,7 @@ from ptychopinn.dataset import frames_held_out, synthetic_groups
 from ptychopinn.errors import PtychoError
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan import Scan, check_canvas
-from ptychopinn.training_setup import check_execution
+from ptychopinn.training_setup import check_execution, monitored
 
 USUAL_STEPS = 1100
 """Optimiser steps after which the loss of the reference scans has levelled off."""
@@ -34,16 +34,32 @@ def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
         values["neighbor_count"] = usual_neighbor_count(scan.positions, model.gridsize, scan.probe_diameter)
     if training.teacher_epochs is None:
         values["teacher_epochs"] = USUAL_TEACHER_EPOCHS if trusts else 0
-    fraction = training.synthetic_fraction
-    if fraction is None:
-        fraction = values["synthetic_fraction"] = USUAL_SYNTHETIC_FRACTION if trusts else 0.0
-    groups = data.n_groups
-    if groups is None:
-        groups = values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if training.synthetic_fraction is None:
+        values["synthetic_fraction"] = USUAL_SYNTHETIC_FRACTION if trusts else 0.0
+    if data.n_groups is None:
+        values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
     if training.nepochs is None:
-        batches = math.ceil((groups + synthetic_groups(groups, fraction)) / training.batch_size)
+        batches = math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size)
         values["nepochs"] = math.ceil(USUAL_STEPS / batches)
     return values
+
+
+def groups_per_epoch(settings: Settings) -> int:
+    """Measured and synthetic groups, of settings that :func:`derived` completed."""
+    groups, fraction = settings.data.n_groups, settings.training.synthetic_fraction
+    assert groups is not None
+    assert fraction is not None
+    return groups + synthetic_groups(groups, fraction)
+
+
+def remarks(settings: Settings, validates: bool) -> list[str]:
+    """What completed settings ask for and do not get: a line each."""
+    lines, wanted, size = [], settings.execution.monitor, settings.training.batch_size
+    if (used := monitored(settings, validates)) != wanted:
+        lines.append(f"monitor: nothing is validated, so {used} stands in for {wanted}.")
+    if size > (groups := groups_per_epoch(settings)):
+        lines.append(f"batch_size: {size} given, but an epoch has {groups} groups: one batch takes them all.")
+    return lines
 
 
 def check_training(scan: Scan, settings: Settings) -> None:

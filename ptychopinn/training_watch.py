@@ -92,6 +92,7 @@ class Watch(Callback):
         self.history: list[dict[str, float]] = []
         self.signal: str | None = None
         self.asked_to_stop: str | None = None
+        self.cut_short = False
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
@@ -117,6 +118,7 @@ class Watch(Callback):
             raise self.stopped(trainer)
         if self.clock.is_over() or (self.asked_to_stop and trainer.is_last_batch):
             trainer.should_stop = True
+            self.cut_short = not (trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs)
 
     def stopped(self, trainer: lightning.Trainer) -> RunFailedError:
         """The error that a signal ends in."""
@@ -143,6 +145,12 @@ class Watch(Callback):
             write_table(self.table, self.history)
         shown = [f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_nll") if name in row]
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Say when the time budget came before the last epoch."""
+        if self.clock.is_over() and self.cut_short:
+            epochs = f"epoch {self.history[-1]['epoch']:.0f} of {trainer.max_epochs}"
+            self.report(f"Ended early, in {epochs}, after {self.clock.max_seconds:g} s (--max-seconds).")
 
     def state_dict(self) -> dict[str, Any]:
         """History, seconds spent, and where in an epoch to go on."""

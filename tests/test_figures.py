@@ -323,3 +323,21 @@ def test_a_large_image_is_drawn_with_fewer_pixels_in_its_place(tmp_path):
     shown = panels(figure)["Amplitude"].images[0]
     assert shown.get_array().shape == (14, 1100)
     assert shown.get_extent() == pytest.approx([-0.5, 3299.5, 39.5, -0.5])
+
+
+@pytest.mark.parametrize("missing", ["frames", "positions", "image", "probe", "nothing"])
+def test_parts_of_a_scan_are_drawn_without_the_rest(scan: Scan, missing: str) -> None:
+    parts = {"frames": scan.counts, "positions": scan.positions, "image": scan.object, "probe": scan.probe}
+    titles = {
+        "frames": {"Mean of 63 frames"},
+        "positions": {"63 positions"},
+        "image": {"Object: amplitude", "Object: phase"},
+        "probe": {"Mode 1: 80.0 % of power", "Phase of mode 1", "Mode 2: 20.0 % of power", "Phase of mode 2"},
+    }
+    shown = panels(figures._parts_figure(*(None if name == missing else part for name, part in parts.items())))
+    assert set(shown) == set().union(*(words for name, words in titles.items() if name != missing))
+    if missing != "image":
+        np.testing.assert_allclose(data(shown["Object: amplitude"]), abs(scan.object))
+    if missing != "positions":
+        np.testing.assert_array_equal(shown["63 positions"].collections[0].get_offsets(), scan.positions[:, ::-1])
+        assert shown["63 positions"].yaxis_inverted()

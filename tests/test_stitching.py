@@ -94,7 +94,7 @@ def test_a_part_that_overlaps_with_nothing_keeps_its_phase():
 def test_the_spread_is_that_of_the_patches_of_a_pixel():
     # Whole positions, all the same: every pixel of the patch has the same three values and weights.
     values = torch.tensor([0.8 * np.exp(0.2j), 1.1 * np.exp(-0.1j), 1.0], dtype=torch.complex64)
-    patches = values[:, None, None, None].expand(3, 1, SIZE, SIZE)
+    patches = values[:, None, None, None].repeat(1, 1, SIZE, SIZE)
     part = filled(patches, torch.full((3, 1, 2), 20.0))
     amplitude, phase = (values.abs().double().numpy(), values.to(torch.complex128).numpy())
     lit = part.coverage > 1e-3 * part.coverage.max()

@@ -1,6 +1,8 @@
 """The rows that `inspect` prints, against scans whose numbers are known."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
 from ptychopinn.scan import Scan
-from ptychopinn.summary import coverage_map, frame_statistics, readable, readable_length, summarise
+from ptychopinn.summary import coverage_map, doubts, frame_statistics, readable, readable_length, summarise
 
 N, STEP = 32, 4.0
 
@@ -51,6 +53,33 @@ def test_rows_of_a_known_scan(scan: Scan) -> None:
     assert rows["object"] == "given, 70 x 62 pixels"
     assert rows["pixel size"] == "not given"
     assert "note" not in rows
+
+
+def test_a_right_scan_raises_no_doubts(scan: Scan, tiny_scan: Scan) -> None:
+    for right in (scan, tiny_scan, scan.subset(slice(0, 4)), scan.crop(16), replace(scan, probe=1.5 * scan.probe)):
+        assert doubts(right) == []
+        assert "warning" not in rows_of(right)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            lambda scan: {"probe": scan.probe * np.float32(1000**-0.5)},
+            "about 1 is expected of a probe in sqrt(photons)",
+        ),
+        (lambda scan: {"probe": scan.probe * np.float32(N)}, "times the photons of a mean frame"),
+        (lambda scan: {"positions": scan.positions * 2e-8}, "all positions lie within 5.60e-7 px"),
+        (lambda scan: {"positions": scan.positions * 2e-2}, "are these metres or micrometres?"),
+        (lambda scan: {"counts": np.fft.fftshift(scan.counts, axes=(1, 2))}, "zero frequency belongs at [16, 16]"),
+    ],
+    ids=["weak probe", "probe of a bare transform", "metres", "micrometres", "shifted frames"],
+)
+def test_a_wrong_unit_or_order_is_doubted(scan: Scan, changes: Callable[[Scan], dict[str, Any]], words: str) -> None:
+    found = doubts(replace(scan, **changes(scan)))
+    assert len(found) == 1
+    assert words in found[0]
+    assert rows_of(replace(scan, **changes(scan)))["warning"] == found[0]
 
 
 def test_brightest_pixel_is_exact_and_names_its_frame(scan: Scan) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 from importlib import import_module
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -69,9 +70,18 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ptychopinn {version('ptychopinn')}")
+        raise typer.Exit
+
+
 @app.callback(epilog="Example: ptychopinn demo --out demo")
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Turn ptychography scans into images: simulate, train, infer, refine, compare."""
 

@@ -56,7 +56,13 @@ def given(ctx: typer.Context) -> dict[str, Any]:
 
 def resolved(ctx: typer.Context) -> tuple[Settings, dict[str, str]]:
     """Settings of a command from its flags and its ``--config``, and where each came from."""
-    return resolve(given(ctx), ctx.params.get("config"))
+    called = {str(option.name): option.opts[0] for option in ctx.command.params if _renames(option)}
+    return resolve(given(ctx), ctx.params.get("config"), called)
+
+
+def _renames(option: Any) -> bool:
+    """Whether a flag has another name than its setting."""
+    return option.opts[0].lstrip("-").replace("-", "_") != option.name
 
 
 def speaker(quiet: bool) -> Callable[[str], None]:

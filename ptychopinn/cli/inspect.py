@@ -41,15 +41,18 @@ def inspect(
     picture = out or Path(f"{file.stem}-inspect.png")
     if picture.suffix != ".png":
         raise PtychoError(f"--out {picture}: the name of the picture must end in .png.")
-    if picture.exists() and not overwrite:
+    kept = picture.exists() and not overwrite
+    if kept and out is not None:
         raise PtychoError(f"{picture}: exists already; give another --out, or --overwrite to replace it.")
 
-    from ptychopinn import figures, jobs_files
+    from ptychopinn import jobs_files
 
-    rows, scan = jobs_files.inspect_file(file, settings.data)
+    rows, draw = jobs_files.inspect_file(file, settings.data)
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         typer.echo(f"{label:<{width}}  {value}")
-    if scan is not None:
-        figures.draw_scan(picture, scan)
+    if kept:
+        typer.echo(f"No picture: {picture} exists already; give --out, or --overwrite to replace it.")
+    else:
+        draw(picture)
         typer.echo(f"Picture: {picture}")

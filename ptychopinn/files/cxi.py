@@ -24,6 +24,7 @@ from ptychopinn.files.record import (
     as_complex,
     as_good,
     as_modes,
+    as_product,
     object_pixel,
 )
 
@@ -63,18 +64,17 @@ def read_cxi(
     """
     with hdf5.opened(path) as file:
         try:
-            return _record(path, file, pixel_m, in_memory, growing)
+            return _record(file, pixel_m, in_memory, growing)
         except PtychoError as error:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int, growing: bool) -> Record:
+def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: bool) -> Record:
     data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
-    frames = None if data is None else hdf5.stack(path, data)
+    frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, notes = _axes(file)
     energy, distance = _energy(file), _length(file, f"{DETECTOR}/distance")
-    image = file.get(OBJECT)
-    layers = None if image is None else as_complex(hdf5.array(image), OBJECT)
+    layers = _layers(file)
     pixel = _object_pixel(file, frames, energy, distance, detector_pixel, pixel_m)
     positions, origin = _positions(file, axes, pixel, frames, None if layers is None else layers.shape[-2:])
     probes = _first(file, *PROBES)
@@ -89,7 +89,7 @@ def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int, 
         counts=None if frames is None else hdf5.frames_of(frames, in_memory),
         positions=positions,
         probe=probe,
-        object=None if layers is None else layers if layers.ndim == 2 else layers.prod(axis=0),
+        object=None if layers is None else as_product(layers),
         good_pixels=None if mask is None else _mask(hdf5.array(mask)),
         pixel_m=pixel,
         origin_m=origin,
@@ -108,6 +108,16 @@ def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int, 
         },
         frames_key=f"{ENTRY}/data_1/data",
     )
+
+
+def _layers(file: h5py.File) -> NDArray[np.complexfloating[Any]] | None:
+    """The object, (H, W) or (L, H, W), where there is one."""
+    if file.get(OBJECT) is None:
+        return None
+    layers = as_complex(hdf5.array(hdf5.find(file, OBJECT)), OBJECT)
+    if layers.ndim not in (2, 3) or not layers.size:
+        raise PtychoError(f"{OBJECT}: shape {layers.shape}; (H, W) or (layers, H, W) is needed.")
+    return layers
 
 
 def _is_stack(layers: Array) -> bool:
@@ -156,7 +166,7 @@ def _axes(file: h5py.File) -> tuple[tuple[float, float] | None, NDArray[np.float
             np.array(USUAL_AXES),
             ("No basis_vectors: rows along -y, columns along -x; position = translation.",),
         )
-    values = hdf5.array(vectors).astype(np.float64)
+    values = hdf5.reals(hdf5.find(file, f"{DETECTOR}/basis_vectors"))
     if values.shape != (3, 2) or not np.isfinite(values).all() or not (np.linalg.norm(values, axis=0) > 0).all():
         raise PtychoError(
             f"{DETECTOR}/basis_vectors: shape {values.shape}; two vectors (x, y, z) as columns are needed."
@@ -203,7 +213,7 @@ def _positions(
     found = _first(file, *TRANSLATIONS)
     if found is None:
         return None, None
-    translation = hdf5.array(found).astype(np.float64) * hdf5.unit_of(found, "m", "length")
+    translation = hdf5.reals(found) * hdf5.unit_of(found, "m", "length")
     if translation.ndim != 2 or translation.shape[1] not in (2, 3) or not len(translation):
         raise PtychoError(f"{found.name}: shape {translation.shape}; one (x, y, z) per frame is needed.")
     if not np.isfinite(translation).all():

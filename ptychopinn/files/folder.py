@@ -25,11 +25,13 @@ LOCK = ".lock"
 
 LIVE = "live.png"
 """Picture of a scan that still grows."""
+CHECKPOINTS = "checkpoints/*.ckpt"
+"""What a training leaves from which it can go on."""
 
 PICTURE: Final = ("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png")
 RUN: Final = (
     *("settings.json", "wts.h5.zip", "metrics.csv", "loss.png", "probe.png", "mlflow.db"),
-    *("checkpoints/*.ckpt", "tensorboard/events.out.tfevents.*", "tensorboard/hparams.yaml"),
+    *(CHECKPOINTS, "tensorboard/events.out.tfevents.*", "tensorboard/hparams.yaml"),
 )
 OURS: Final = {
     "train": RUN,
@@ -111,16 +113,25 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
         raise PtychoError(f"{folder}: is a file; --out needs a folder.")
     if all(_is_left_over(entry.name) for entry in folder.iterdir()):
         return
+    reason = _not_to_replace(folder, command)
+    if overwrite and reason is not None:
+        raise PtychoError(reason)
     if not overwrite:
-        raise PtychoError(f"{folder}: is not empty; give another --out, or --overwrite to replace it.")
-    if not (folder / PROVENANCE).is_file():
-        raise PtychoError(f"{folder}: was not written by ptychopinn and is not replaced; give another --out.")
-    record = read_provenance(folder)
+        ways = ["another --out"] + (["--overwrite to replace it"] if reason is None else [])
+        if command == "train" and reason is None and any(folder.glob(CHECKPOINTS)):
+            ways.append("--resume to go on with it")
+        raise PtychoError(f"{folder}: is not empty; give {', or '.join(ways)}.")
+
+
+def _not_to_replace(folder: Path, command: str) -> str | None:
+    """Why a command may not replace a folder that holds something; None where it may."""
+    try:
+        record = read_provenance(folder)
+    except PtychoError:
+        return f"{folder}: was not written by ptychopinn and is not replaced; give another --out."
     writer = record.get("command")
     if writer != command:
-        raise PtychoError(
-            f"{folder}: was written by '{writer}', and '{command}' does not replace it; give another --out."
-        )
+        return f"{folder}: was written by '{writer}', and '{command}' does not replace it; give another --out."
     listed = record.get("files")
     own = (PROVENANCE, *(listed if isinstance(listed, list) else ()))
     for path in sorted(folder.rglob("*")):
@@ -128,7 +139,8 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
         if path.is_dir() and not path.is_symlink():
             continue
         if name not in own and not _is_left_over(path.name) and not any(fnmatch(name, mine) for mine in OURS[command]):
-            raise PtychoError(f"{folder}: ptychopinn did not write {name}; move it away, or give another --out.")
+            return f"{folder}: ptychopinn did not write {name}; move it away, or give another --out."
+    return None
 
 
 def _empty(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import h5py
 import numpy as np
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import cxi, hdf5, layouts, npz, ptychodus
 from ptychopinn.files.mapping import read_file_map
 from ptychopinn.files.record import HC_EV_M, Record, counts_of, near_field
@@ -56,13 +56,13 @@ class Format:
     suffixes: tuple[str, ...] = (".h5", ".hdf5")
 
 
-def _inside(read: Callable[[Path, h5py.File, Reading], Record]) -> Callable[[Path, Reading], Record]:
+def _inside(read: Callable[[h5py.File, Reading], Record]) -> Callable[[Path, Reading], Record]:
     """A reader of an open file, as one of a path whose complaints name the file."""
 
     def whole(path: Path, how: Reading) -> Record:
         with hdf5.opened(path) as file:
             try:
-                return read(path, file, how)
+                return read(file, how)
             except PtychoError as error:
                 raise PtychoError(f"{path}: {error}") from None
 
@@ -90,7 +90,7 @@ FORMATS: Final = (
         "assembled frames of ptychodus",
         "hdf5",
         lambda names: {"patterns", "indexes"} <= names,
-        _inside(lambda path, file, how: ptychodus.read_frames(path, file, how.in_memory)),
+        _inside(lambda file, how: ptychodus.read_frames(file, how.in_memory)),
     ),
     Format(
         "cxi",
@@ -106,28 +106,28 @@ FORMATS: Final = (
         "PtyPy",
         "hdf5",
         lambda names: {"chunks", "meta"} <= names,
-        _inside(lambda path, file, how: layouts.read_ptyd(path, file, how.in_memory)),
+        _inside(lambda file, how: layouts.read_ptyd(file, how.in_memory)),
     ),
     Format(
         "nsls2",
         "NSLS-II",
         "hdf5",
         lambda names: "points" in names and bool(names & {"dp", "diffamp"}),
-        _inside(lambda path, file, how: layouts.read_nsls2(path, file, how.in_memory)),
+        _inside(lambda file, how: layouts.read_nsls2(file, how.in_memory)),
     ),
     Format(
         "fold_slice",
         "positions of fold_slice",
         "hdf5",
         lambda names: {"ppX", "ppY"} <= names,
-        _inside(lambda path, file, how: layouts.read_fold_slice(file, how.pixel_size)),
+        _inside(lambda file, how: layouts.read_fold_slice(file, how.pixel_size)),
     ),
     Format(
         "dp",
         "frames of pty-chi or fold_slice",
         "hdf5",
         lambda names: "dp" in names,
-        _inside(lambda path, file, how: layouts.read_frames_only(path, file, how.in_memory)),
+        _inside(lambda file, how: layouts.read_frames_only(file, how.in_memory)),
     ),
     Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: layouts.read_tike(path)),
     Format(
@@ -177,8 +177,12 @@ def recognise(path: Path) -> Format:
             return format_
     if {"object", "origin", "coverage"} <= found:
         raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
-    shown = ", ".join(sorted(found)[:8]) or "nothing"
-    raise PtychoError(f"{path}: HDF5 of no known layout, it holds {shown}; describe it by --map map.json.")
+    with hdf5.opened(path) as file:
+        shown = ", ".join(hdf5.contents(file)) or "no datasets"
+    raise PtychoError(
+        f"{path}: HDF5 of no known layout; name its datasets by --map map.json (docs/formats.md). It holds "
+        f"{shortened(shown, 250)}."
+    )
 
 
 def _kind(path: Path) -> str:
@@ -222,9 +226,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
     how = how or Reading()
     if how.map is not None:
         layout = read_file_map(how.map)
-        record = _inside(lambda path, file, how: layouts.read_map(path, file, layout, how.pixel_size, how.in_memory))(
-            path, how
-        )
+        record = _inside(lambda file, how: layouts.read_map(file, layout, how.pixel_size, how.in_memory))(path, how)
     else:
         record = (recognise(path) if how.format is None else named(how.format, "--format")).read(path, how)
     if how.growing:

@@ -168,7 +168,8 @@ def reason(error: Exception) -> str:
     if "unable to lock file" in text:
         return "another program writes it, and not in SWMR mode"
     inner = re.search(r"\((.*)\)", text)
-    return (inner[1] if inner else text.strip("'\"")).splitlines()[0].rstrip(".") if text else type(error).__name__
+    lines = (inner[1] if inner else text.strip("'\"")).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset:
@@ -187,8 +188,20 @@ def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset
     return found
 
 
-def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
-    """The frames of a dataset, not read.
+def contents(file: h5py.File) -> list[str]:
+    """Name and shape of every dataset, the largest first."""
+    found: list[tuple[int, str]] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.append((-int(item.size or 0), f"/{name} {item.shape}"))
+
+    file.visititems(note)
+    return [text for _, text in sorted(found)]
+
+
+def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
+    """The frames of a dataset, not read; the dataset may lie in a file that is linked to.
 
     Raises:
         PtychoError: when it holds no stack of real frames.
@@ -196,7 +209,10 @@ def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1
     name = str(_as_it_is_now(dataset).name)
     if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
         raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
-    return Stack(path, name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner)
+    # A link may have led into another file, where the name holds.
+    return Stack(
+        Path(dataset.file.filename), name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner
+    )
 
 
 def array(dataset: h5py.Dataset) -> NDArray[Any]:
@@ -209,6 +225,18 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
         return np.asarray(_as_it_is_now(dataset)[()])
     except UNREADABLE as error:
         raise PtychoError(f"{dataset.name}: cannot be read: {reason(error)}.") from None
+
+
+def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
+    """All values of a dataset of real numbers.
+
+    Raises:
+        PtychoError: when they are none.
+    """
+    values = array(dataset)
+    if values.dtype.kind not in "uif":
+        raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
+    return values.astype(np.float64)
 
 
 def number(value: Any, name: str) -> float:

@@ -12,6 +12,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.npz import load_arrays
 from ptychopinn.files.record import HC_EV_M, Array, Record, as_complex, as_good, as_modes, object_pixel
+from ptychopinn.frames import blocks, light_in_corners
 
 NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
 NO_FRAMES = "the file holds no frames: give them by --frames FILE."
@@ -19,20 +20,25 @@ NO_PROBE = "the file holds no probe; give one by --probe FILE."
 
 
 def read_tike(path: Path) -> Record:
-    """NPZ with ``data`` (n, N, N), zero frequency at [0, 0], and ``scan`` (n, 2), (row, col) of the patch corner."""
+    """NPZ with ``data`` (n, N, N), zero frequency at [0, 0], and ``scan`` (n, 2), (row, col) of the patch corner.
+
+    Older files have an axis of views, of length 1, before the others.
+    """
     arrays = load_arrays(path)
     try:
-        data, scan = arrays["data"], arrays["scan"]
+        missing = [name for name in ("data", "scan") if name not in arrays]
+        if missing:
+            raise PtychoError(f"{missing[0]}: not there; a file of tike has data and scan.")
+        data, scan = _one_view(arrays["data"], 3), _one_view(arrays["scan"], 2)
         if data.ndim != 3 or data.dtype.kind not in "uif":
             raise PtychoError(f"data: shape {data.shape}, dtype {data.dtype}; real frames (n, N, N) are needed.")
-        corners = _pairs(scan[0] if scan.ndim == 3 else scan, "scan")
-        image = arrays.get("psi")
+        corners = _pairs(scan, "scan")
         return Record(
             "tike",
             counts=np.fft.fftshift(data, axes=(1, 2)),
             positions=corners + np.array(data.shape[1:]) / 2,
             probe=as_modes(as_complex(arrays["probe"], "probe")) if "probe" in arrays else None,
-            object=None if image is None else as_complex(image[0] if image.ndim == 3 else image, "psi"),
+            object=as_complex(_one_view(arrays["psi"], 2), "psi") if "psi" in arrays else None,
             notes=("tike: zero frequency moved from [0, 0] to the middle; positions from patch corners to centres.",),
             absent={"probe": NO_PROBE},
             frames_key="data",
@@ -41,22 +47,39 @@ def read_tike(path: Path) -> Record:
         raise PtychoError(f"{path}: {error}") from None
 
 
+def _one_view(values: Array, axes: int) -> Array:
+    """Without the leading axis of length 1."""
+    return values[0] if values.ndim == axes + 1 and len(values) == 1 else values
+
+
 def _pairs(values: Array, name: str) -> NDArray[np.float64]:
     if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
         raise PtychoError(f"{name}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
     return values.astype(np.float64)
 
 
-def read_frames_only(path: Path, file: h5py.File, in_memory: int) -> Record:
+def read_frames_only(file: h5py.File, in_memory: int) -> Record:
     """A dataset ``dp`` (n, N, N), as pty-chi and fold_slice keep it beside a file of positions."""
-    counts = hdf5.frames_of(hdf5.stack(path, hdf5.find(file, "dp")), in_memory)
+    counts = hdf5.frames_of(hdf5.stack(hdf5.find(file, "dp")), in_memory)
     return Record("dp", counts=counts, absent={"positions": NO_POSITIONS, "probe": NO_PROBE}, frames_key="dp")
 
 
-def read_nsls2(path: Path, file: h5py.File, in_memory: int) -> Record:
-    """Counts ``dp`` or amplitudes ``diffamp``, ``points`` (2, n) in um (x, y); lambda_nm, z_m, ccd_pixel_um."""
+def read_nsls2(file: h5py.File, in_memory: int) -> Record:
+    """``points`` (2, n) in um (x, y); lambda_nm, z_m, ccd_pixel_um; frames ``dp`` or ``diffamp``.
+
+    ``dp`` are counts (n, y, x). ``diffamp`` are amplitudes as the program of the beamline HXN writes them: (n, x, y),
+    rows along x, the zero frequency at [0, 0].
+    """
     key = "dp" if "dp" in file else "diffamp"
-    frames = hdf5.stack(path, hdf5.find(file, key))
+    item = hdf5.find(file, key)
+    frames, along_rows, notes = hdf5.stack(item), 1, []
+    if key == "diffamp":
+        along_rows = 0
+        notes.append("diffamp: rows are x, as the beamline's program has them (--swap-xy if not).")
+        first = next(blocks(frames.shape), None)
+        if first is not None and light_in_corners(frames.read(np.arange(first.stop)).mean(axis=0)):
+            frames = hdf5.stack(item, corner=True)
+            notes.append("diffamp: zero frequency moved from [0, 0] to the middle.")
     points = hdf5.array(hdf5.find(file, "points"))
     if points.ndim != 2 or points.shape[0] != 2 or points.dtype.kind not in "uif" or not points.shape[1]:
         raise PtychoError(f"points: shape {points.shape}; (2, n) with x and y in um is needed.")
@@ -71,10 +94,11 @@ def read_nsls2(path: Path, file: h5py.File, in_memory: int) -> Record:
             energy_eV=energy,
             distance_m=distance,
             detector_pixel_m=(pitch, pitch),
+            notes=tuple(notes),
             absent={"probe": NO_PROBE},
             frames_key=key,
         ),
-        points.T[:, ::-1] * 1e-6,
+        points[[along_rows, 1 - along_rows]].T * 1e-6,
         object_pixel(energy, distance, (pitch, pitch), frames.shape),
         frames.shape[-1],
     )
@@ -83,7 +107,7 @@ def read_nsls2(path: Path, file: h5py.File, in_memory: int) -> Record:
 def read_fold_slice(file: h5py.File, pixel_m: float | None) -> Record:
     """Positions ``ppX``, ``ppY`` in m, sign as in the file, and ``lambda``, ``dx`` in m; frames are in another file."""
     names = ("ppY", "ppX")
-    y, x = (np.ravel(hdf5.array(hdf5.find(file, name))).astype(np.float64) for name in names)
+    y, x = (np.ravel(hdf5.reals(hdf5.find(file, name))) for name in names)
     if len(y) != len(x) or not len(x):
         raise PtychoError(f"ppX, ppY: {len(x)} and {len(y)} entries; as many are needed.")
     pixel = _scalar(file, "dx") if "dx" in file else pixel_m
@@ -98,9 +122,16 @@ def read_fold_slice(file: h5py.File, pixel_m: float | None) -> Record:
     return _metric(record, np.stack([y, x], axis=-1), (pixel, pixel), 0)
 
 
+def _given(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """A dataset; None where there is none, or where PtyPy marks one as None."""
+    item = file.get(name)
+    return item if isinstance(item, h5py.Dataset) and str(item.attrs.get("type", "")) != "None" else None
+
+
 def _scalar(file: h5py.File, name: str) -> float:
     """A positive number that is a dataset or an attribute."""
-    value = hdf5.number(np.squeeze(hdf5.array(file[name])), name) if name in file else None
+    item = _given(file, name)
+    value = None if item is None else hdf5.number(np.squeeze(hdf5.array(item)), name)
     if value is None and name in file.attrs:
         value = hdf5.number(file.attrs[name], name)
     if value is None or not value > 0:
@@ -121,37 +152,40 @@ def _metric(record: Record, places_m: NDArray[np.float64], pixel: tuple[float, f
     )
 
 
-def read_ptyd(path: Path, file: h5py.File, in_memory: int) -> Record:
+def read_ptyd(file: h5py.File, in_memory: int) -> Record:
     """PtyPy: ``meta`` (distance m, energy keV, psize m), ``chunks/<i>/{data, positions (y, x) m, weights}``."""
-    chunks = [file[f"chunks/{name}"] for name in sorted(file["chunks"], key=int)]
-    if not chunks:
-        raise PtychoError("chunks: empty; frames are needed.")
-    stacks, places, good = [], [], None
-    for chunk in chunks:
-        stacks.append(hdf5.stack(path, hdf5.find(file, f"{chunk.name}/data")))
-        places.append(_pairs(hdf5.array(hdf5.find(file, f"{chunk.name}/positions")), f"{chunk.name}/positions"))
+    chunks = file.get("chunks")
+    if not isinstance(chunks, h5py.Group) or not len(chunks) or not all(name.isdecimal() for name in chunks):
+        raise PtychoError("chunks: a group of numbered groups with frames is needed.")
+    names = [f"chunks/{name}" for name in sorted(chunks, key=int)]
+    stacks, places, weights = [], [], [_given(file, "meta/weight2d")]
+    for name in names:
+        stacks.append(hdf5.stack(hdf5.find(file, f"{name}/data")))
+        places.append(_pairs(hdf5.array(hdf5.find(file, f"{name}/positions")), f"{name}/positions"))
         if len(places[-1]) != stacks[-1].shape[0]:
             raise PtychoError(
-                f"{chunk.name}/positions: {len(places[-1])} entries for {stacks[-1].shape[0]} frames; as many are "
-                "needed."
+                f"{name}/positions: {len(places[-1])} entries for {stacks[-1].shape[0]} frames; as many are needed."
             )
-        if "weights" in chunk and chunk["weights"].shape:
-            weights = hdf5.array(chunk["weights"])
-            bright = (weights if weights.ndim == 2 else weights.min(axis=0)) > 0
-            good = bright if good is None else good & bright
+        weights.append(_given(file, f"{name}/weights"))
     if len({stack.shape[1:] for stack in stacks}) > 1:
         raise PtychoError("chunks: frames of different sizes; equal ones are needed.")
     source = hdf5.Joined(stacks)
+    masks = [_lit(item, source.shape[1:]) for item in weights if item is not None and item.size]
     energy, distance = 1e3 * _scalar(file, "meta/energy"), _scalar(file, "meta/distance")
-    psize = np.broadcast_to(np.ravel(hdf5.array(hdf5.find(file, "meta/psize"))).astype(float), 2)
-    pitch = float(psize[0]), float(psize[1])
+    psize = np.ravel(hdf5.reals(hdf5.find(file, "meta/psize")))
+    if psize.size not in (1, 2) or not (psize > 0).all():
+        raise PtychoError(f"meta/psize: {psize.tolist()} given; one or two positive numbers of metres are needed.")
+    pitch = float(psize[0]), float(psize[-1])
+    propagation = _given(file, "meta/propagation")
+    near = propagation is not None and "near" in str(propagation[()])
     record = Record(
         "ptyd",
         counts=hdf5.frames_of(source, in_memory),
-        good_pixels=good,
+        good_pixels=np.logical_and.reduce(masks) if masks else None,
         energy_eV=energy,
         distance_m=distance,
         detector_pixel_m=pitch,
+        near_field="meta/propagation is nearfield" if near else None,
         notes=_centre(file, source.shape[-1]),
         absent={"probe": NO_PROBE},
         frames_key="chunks/data",
@@ -161,10 +195,20 @@ def read_ptyd(path: Path, file: h5py.File, in_memory: int) -> Record:
     )
 
 
+def _lit(weights: h5py.Dataset, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels whose weight is positive in every frame of ``shape``."""
+    if weights.shape[-2:] != shape:
+        raise PtychoError(f"{weights.name}: shape {weights.shape}; the frames are {shape}.")
+    if weights.ndim < 3:
+        return hdf5.array(weights) > 0
+    lit: NDArray[np.bool_] = np.logical_and.reduce([(weights[rows] > 0).all(axis=0) for rows in blocks(weights.shape)])
+    return lit
+
+
 def _centre(file: h5py.File, size: int) -> tuple[str, ...]:
     """A line where the file puts the zero frequency elsewhere than we do."""
-    item: Any = file.get("meta/center")
-    if item is None or np.asarray(item).dtype.kind not in "uif":
+    item = _given(file, "meta/center")
+    if item is None or item.dtype.kind not in "uif":
         return ()
     found = np.ravel(np.asarray(item)).astype(float)
     if np.allclose(found, size / 2, atol=0.51):
@@ -172,9 +216,9 @@ def _centre(file: h5py.File, size: int) -> tuple[str, ...]:
     return (f"meta/center: {found.tolist()}; the zero frequency is taken at [{size // 2}, {size // 2}].",)
 
 
-def read_map(path: Path, file: h5py.File, layout: dict[str, Any], pixel_m: float | None, in_memory: int) -> Record:
+def read_map(file: h5py.File, layout: dict[str, Any], pixel_m: float | None, in_memory: int) -> Record:
     """Any HDF5 file, by a map that names its datasets; see docs/formats.md."""
-    frames, order = _mapped_frames(path, file, layout["frames"])
+    frames, order = _mapped_frames(file, layout["frames"])
     energy, distance, pitch = (
         _quantity(file, layout.get(name), name) for name in ("energy", "distance", "detector_pixel")
     )
@@ -210,11 +254,11 @@ def read_map(path: Path, file: h5py.File, layout: dict[str, Any], pixel_m: float
     return _mapped_positions(file, record, layout["positions"], pixel, frames.shape[-1])
 
 
-def _mapped_frames(path: Path, file: h5py.File, wanted: dict[str, Any]) -> tuple[hdf5.Stack, str]:
+def _mapped_frames(file: h5py.File, wanted: dict[str, Any]) -> tuple[hdf5.Stack, str]:
     order = wanted.get("order", "nyx")
     axes = order.index("n"), order.index("y"), order.index("x")
     corner = wanted.get("zero_frequency", "centre") == "corner"
-    return hdf5.stack(path, hdf5.find(file, wanted["dataset"], "frames are needed"), axes, corner), order
+    return hdf5.stack(hdf5.find(file, wanted["dataset"], "frames are needed"), axes, corner), order
 
 
 def _quantity(file: h5py.File, wanted: dict[str, Any] | None, name: str) -> float | None:

@@ -79,7 +79,8 @@ def read_file_map(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "map"
         given = shortened(repr(first["input"]))
-        raise PtychoError(f"{path}: {where}: {given} given. {first['msg'].rstrip('.')}.") from None
+        need = "An object with its keys is needed" if first["type"] == "model_type" else first["msg"].rstrip(".")
+        raise PtychoError(f"{path}: {where}: {given} given. {need}.") from None
     except (ValueError, RecursionError) as error:
         raise PtychoError(f"{path}: is not JSON: {error}.") from None
     places = layout.positions

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.record import Array, Record, as_column, as_complex, as_good, as_modes, checked_pixel
+from ptychopinn.files.record import Array, Record, as_column, as_complex, as_good, as_modes, as_product, checked_pixel
 from ptychopinn.frames import Counts, select
 
 SCALARS: Final = {
@@ -53,12 +53,12 @@ def read_product(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
     """
     with hdf5.opened(path) as file:
         try:
-            return _product(path, file, in_memory)
+            return _product(file, in_memory)
         except PtychoError as error:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
+def _product(file: h5py.File, in_memory: int) -> Record:
     image = hdf5.find(file, "object", "a product has one")
     layers, probes = as_complex(hdf5.array(image), "object"), _probes(file)
     layers = layers[None] if layers.ndim == 2 else layers
@@ -69,7 +69,7 @@ def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
     origin = center[0] - pixel[0] * layers.shape[1] / 2, center[1] - pixel[1] * layers.shape[2] / 2
     places = _places(file)
     positions = (places - origin) / pixel
-    counts, good, numbers = _raw(path, file, in_memory)
+    counts, good, numbers = _raw(file, in_memory)
     notes = _remarks(file, layers, probes, pixel)
     extra = _extra(file, layers, probes)
     if counts is not None and numbers is not None:
@@ -80,7 +80,7 @@ def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
         counts=counts,
         positions=positions,
         probe=as_modes(probes[0]),
-        object=layers[0] if len(layers) == 1 else layers.prod(axis=0),
+        object=as_product(layers),
         good_pixels=good,
         pixel_m=pixel,
         origin_m=origin,
@@ -89,7 +89,9 @@ def _product(path: Path, file: h5py.File, in_memory: int) -> Record:
         detector_pixel_m=None if made_up else _detector_pixel(file),
         made_up="pixel" in made_up,
         metric="pixel" not in made_up,
-        near_field=None if file.attrs.get("far_field", True) else "far_field is false",
+        near_field="far_field is false"
+        if np.asarray(file.attrs.get("far_field")).tolist() in (False, [False])
+        else None,
         extra=extra,
         notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
         absent={"counts": f"{RAW}/patterns: not there; the product holds no frames: give them by --frames FILE."},
@@ -142,11 +144,11 @@ def _places(file: h5py.File) -> NDArray[np.float64]:
     return np.stack([y, x], axis=-1)
 
 
-def _raw(path: Path, file: h5py.File, in_memory: int) -> tuple[Counts | None, Array | None, Array | None]:
+def _raw(file: h5py.File, in_memory: int) -> tuple[Counts | None, Array | None, Array | None]:
     """Frames, good pixels and frame numbers of our group; None where there is none."""
     if RAW not in file:
         return None, None, None
-    frames = hdf5.stack(path, hdf5.find(file, f"{RAW}/patterns"))
+    frames = hdf5.stack(hdf5.find(file, f"{RAW}/patterns"))
     numbers = hdf5.array(hdf5.find(file, f"{RAW}/indexes"))
     if numbers.shape != frames.shape[:1]:
         raise PtychoError(f"{RAW}/indexes: shape {numbers.shape}; one number for each of {frames.shape[0]} frames.")
@@ -187,7 +189,9 @@ def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, 
     if len(probes) > 1:
         notes.append(f"probe: the first of {len(probes)} coherent (OPR) modes is taken.")
     own = hdf5.find(file, "probe").attrs
-    if not np.allclose([own.get("pixel_height_m", pixel[0]), own.get("pixel_width_m", pixel[1])], pixel, PIXELS_AGREE):
+    names = ("pixel_height_m", "pixel_width_m")
+    sizes = [hdf5.number(own.get(name, edge), f"probe: {name}") for name, edge in zip(names, pixel, strict=True)]
+    if not np.allclose(sizes, pixel, PIXELS_AGREE):
         notes.append("probe: its pixels differ in size from those of the object; they are taken for the same.")
     if not np.isclose(*pixel, rtol=1e-6):
         notes.append(f"object: pixels of {pixel[0]:.4g} m x {pixel[1]:.4g} m are not square; no pixel size is kept.")
@@ -318,7 +322,7 @@ def read_training(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
             height, width = (
                 hdf5.positive(hdf5.find(file, f"object_pixel_{edge}_m"), "m", "length") for edge in ("height", "width")
             )
-            frames = read_frames(path, file, in_memory)
+            frames = read_frames(file, in_memory)
             return replace(
                 frames,
                 format="ptychodus-training",
@@ -335,14 +339,14 @@ def read_training(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def read_frames(path: Path, file: h5py.File, in_memory: int = hdf5.IN_MEMORY) -> Record:
+def read_frames(file: h5py.File, in_memory: int = hdf5.IN_MEMORY) -> Record:
     """The assembled frames of ptychodus (``diffraction.h5``): patterns, numbers, bad pixels."""
     item = hdf5.find(file, "patterns", "frames are needed")
     names = ("detector_pixel_height_m", "detector_pixel_width_m")
     pixel = [checked_pixel(name, _attribute(item, name)) for name in names if name in item.attrs]
     return Record(
         "ptychodus-frames",
-        counts=hdf5.frames_of(hdf5.stack(path, item), in_memory),
+        counts=hdf5.frames_of(hdf5.stack(item), in_memory),
         good_pixels=as_good(hdf5.array(file["bad_pixels"])) if "bad_pixels" in file else None,
         detector_pixel_m=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
         extra={"indexes": hdf5.array(file["indexes"])} if "indexes" in file else {},

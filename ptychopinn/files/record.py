@@ -208,18 +208,19 @@ def _counts(
     frames: Counts, record: Record, measurement: str | None, nphotons: float | None
 ) -> tuple[Counts, list[str]]:
     key = record.frames_key
+    unscaled = [] if nphotons is None else [f"--nphotons {nphotons:g} is not used: {key} holds counts, not amplitudes."]
     if frames.dtype.kind in "ui":
         if measurement == "amplitude" or (measurement is None and record.measurement == "amplitude"):
             by = "--measurement amplitude was given" if measurement else "the file says that they are amplitudes"
             raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but {by}.")
-        return frames, []
+        return frames, unscaled
     told = measurement or record.measurement
     if told not in (None, "counts", "amplitude"):
         raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
     if not isinstance(frames, Frames):
         frames = frames.astype(np.float32)
     if told == "counts":
-        return frames, []
+        return frames, unscaled
     notes = [] if told else [f"{key} is {frames.dtype} and nothing says what it holds: taken as amplitude."]
     counts = _squared(frames, key)
     if nphotons is None or not len(counts):
@@ -281,6 +282,14 @@ def as_modes(probe: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloat
     if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
         return np.ascontiguousarray(probe[None, ..., 0])
     return probe
+
+
+def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
+    """An object (H, W), or the product of its layers (L, H, W)."""
+    if layers.ndim == 2:
+        return layers
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by a scan
+        return layers[0] if len(layers) == 1 else np.prod(layers, axis=0)
 
 
 def as_column(value: Array, key: str) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from ptychopinn.files.folder import filling
 from ptychopinn.files.npz import write_npz
 from ptychopinn.inference import Reconstruction
 from ptychopinn.scan import Scan
+from ptychopinn.summary import LIKELY_FACTOR
 from ptychopinn.training_plan import check_training, derived
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,6 @@ FOLDER = "ptychopinn"
 """Of a training, in the output folder."""
 
 TRAINING_FILES = ("train_data.npz", "train_data.h5", "*.npz", "*.h5", "*.hdf5", "*.cxi")
-
-BELIEVED = 4.0
-"""Factor within which the power of a probe and the photons of its frames are taken as the same unit."""
 
 
 def scan_from(parameters: Any) -> Scan:
@@ -70,7 +68,7 @@ def scan_from(parameters: Any) -> Scan:
         frame_numbers=np.asarray(places.get_indexes(), dtype=np.int64),
     )
     power = float((np.abs(probe).astype(np.float64) ** 2).sum())
-    if not scan.photons or 1 / BELIEVED < power / scan.photons < BELIEVED:
+    if not scan.photons or 1 / LIKELY_FACTOR < power / scan.photons < LIKELY_FACTOR:
         return scan
     logger.info("Probe of %.3g photons scaled to the %.3g of a frame.", power, scan.photons)
     return replace(scan, probe=(probe * np.sqrt(scan.photons / power)).astype(np.complex64))

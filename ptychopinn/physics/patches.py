@@ -5,14 +5,14 @@ the image. Both functions are linear in their first argument, differentiable in 
 exact adjoints of each other: <extract(o), p> = <o, place(p)>.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-BLOCK = 8
-"""Pixels of a canvas row that are added together."""
-
-WINDOWS = 64
-"""Windows handled together: few enough to stay in a core's cache."""
+WINDOWS = 32
+"""Patches handled together: few enough to stay in a core's cache."""
 
 
 def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
@@ -45,9 +45,9 @@ def place_patches(patches: Tensor, positions: Tensor, shape: tuple[int, int]) ->
     Returns:
         (..., H, W), of the dtype of ``patches``; overlapping patches are summed.
     """
+    if patches.device.type == "cpu" and positions.ndim == 2:
+        return _Place.apply(patches, positions, shape)
     batch = positions.shape[:-2]
-    if not batch and patches.device.type == "cpu":
-        return _place_by_blocks(patches, positions, shape)
     size = patches.shape[-1]
     corner, fraction = _split(positions, size)
     window = _spread(_spread(patches, fraction[..., 1], -1), fraction[..., 0], -2)
@@ -57,34 +57,111 @@ def place_patches(patches: Tensor, positions: Tensor, shape: tuple[int, int]) ->
     return canvas.reshape(*batch, *shape)
 
 
-def _place_by_blocks(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
-    """:func:`place_patches` on one canvas of a CPU: whole blocks of a row are added, not single pixels.
+class _Place(torch.autograd.Function):
+    """:func:`place_patches` on one canvas of a CPU; its gradient is read by :func:`extract_patches`."""
 
-    ``index_add_`` costs about as much for a row of 8 complex numbers as for one. Windows that start at the same
-    place within a block are handled together; a margin of one window all around takes what falls outside.
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(patches, positions)
+        return _place(patches, positions, shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        patches, positions = ctx.saved_tensors
+        if not ctx.needs_input_grad[1]:
+            return extract_patches(gradient, positions, patches.shape[-1]), None, None
+        with torch.enable_grad():
+            places = positions.detach().requires_grad_()
+            seen = extract_patches(gradient, places, patches.shape[-1])
+            (slope,) = torch.autograd.grad((seen.conj() * patches.detach()).real.sum(), places)
+        return seen.detach(), slope, None
+
+
+def _place(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
+    canvas = Canvas(shape, patches.shape[-1], patches.dtype, patches.device)
+    canvas.add(patches, positions)
+    return canvas.total()
+
+
+class Canvas:
+    """A running sum of :func:`place_patches` without gradients, on any device.
+
+    A CPU sees the canvas through overlapping windows of (N + 1) x (N + 1) pixels, one that starts at every pixel, and
+    adds patches to them whole: ``index_add_`` along an axis that is neither the first nor the last adds one slice after
+    the other (along those it adds single rows, which takes about five times as long). A margin of one window all
+    around takes what falls outside.
+
+    Args:
+        shape: height and width of the image; what falls outside is dropped.
+        size: edge N of the patches, pixels.
+        dtype: of the patches, real or complex.
+        device: of the patches.
     """
-    size = patches.shape[-1] + 1
-    corner, fraction = _split(positions, size - 1)
-    corner = torch.minimum(corner.clamp_min(-size), torch.tensor(shape)) + size
-    height, width = shape
-    blocks = -(-(size + BLOCK - 1) // BLOCK)
-    row_blocks = -(-(width + 2 * size) // BLOCK) + 1
-    canvas = patches.new_zeros((height + 2 * size) * row_blocks, BLOCK)
-    flat = _as_real_rows(canvas)
-    steps = torch.arange(size)[:, None] * row_blocks + torch.arange(blocks)
-    for shift in range(BLOCK):
-        for some in (corner[:, 1] % BLOCK == shift).nonzero()[:, 0].split(WINDOWS):
-            tile = patches.new_zeros(len(some), size, blocks * BLOCK)
-            across = _spread(patches[some], fraction[some, 1], -1)
-            tile[..., shift : shift + size] = _spread(across, fraction[some, 0], -2)
-            first = corner[some, 0] * row_blocks + corner[some, 1] // BLOCK
-            flat.index_add_(0, (first[:, None, None] + steps).flatten(), _as_real_rows(tile.view(-1, BLOCK)))
-    return canvas.view(height + 2 * size, -1)[size : size + height, size : size + width].contiguous()
+
+    def __init__(self, shape: tuple[int, int], size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.shape, self.size = shape, size
+        self.margin = size + 1 if device.type == "cpu" else 0
+        self.pixels = torch.zeros(*(edge + 2 * self.margin for edge in shape), dtype=dtype, device=device)
+        if self.margin:
+            width, step = self.pixels.shape[1], 2 if dtype.is_complex else 1
+            starts = self.pixels.numel() - self.size * (width + 1)
+            edges = (1, starts, self.margin, step * self.margin)
+            self._windows = _as_real(self.pixels).as_strided(edges, (0, step, step * width, 1))
+
+    @torch.no_grad()
+    def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
+        """Add patches (n, N, N), times the real ``weight`` (N, N), at positions (n, 2) in pixels."""
+        if not self.margin:
+            self.pixels += place_patches(patches if weight is None else weight * patches, positions, self.shape)
+            return
+        corner, fraction = _split(positions, self.size)
+        fraction = fraction.to(patches.real.dtype)
+        corner = torch.minimum(corner.clamp_min(-self.margin), torch.tensor(self.shape)) + self.margin
+        first = corner[:, 0] * self.pixels.shape[1] + corner[:, 1]
+        if len(patches) > 1 and patches.stride(0) == 0 and not patches.is_complex():
+            self._add_same(patches[0] if weight is None else weight * patches[0], first, fraction)
+        else:
+            self._add_each(patches, weight, first, fraction)
+
+    def _add_each(self, patches: Tensor, weight: Tensor | None, first: Tensor, fraction: Tensor) -> None:
+        """Add patches whose windows start at pixels ``first`` (n,), with zeros around them that mix into the edges."""
+        scale = torch.ones(1) if weight is None else weight
+        if patches.is_complex() and weight is not None:
+            scale = weight.repeat_interleave(2, dim=-1)
+        scale = scale.to(patches.real.dtype)
+        step = 2 if patches.is_complex() else 1
+        across = patches.real.new_zeros(min(WINDOWS, len(patches)), self.size, step * (self.size + 2))
+        down = across.new_zeros(len(across), self.size + 2, step * self.margin)
+        windows = across.new_empty(len(across), self.margin, step * self.margin)
+        v, u = fraction[:, :, None, None].unbind(1)
+        for start in range(0, len(patches), WINDOWS):
+            some = slice(start, min(start + WINDOWS, len(patches)))
+            a, d, w = (room[: some.stop - start] for room in (across, down, windows))
+            torch.mul(_as_real(patches[some]), scale, out=a[..., step:-step])
+            torch.lerp(a[..., step:], a[..., :-step], u[some], out=d[:, 1:-1])
+            torch.lerp(d[:, 1:], d[:, :-1], v[some], out=w)
+            self._windows.index_add_(1, first[some], w[None])
+
+    def _add_same(self, patch: Tensor, first: Tensor, fraction: Tensor) -> None:
+        """Add one real patch at many places: its windows are sums of four shifted copies."""
+        pads = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
+        copies = torch.stack([torch.nn.functional.pad(patch, pad).flatten() for pad in pads])
+        v, u = fraction.unbind(-1)
+        shares = torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], dim=-1)
+        for some, at in zip(shares.split(WINDOWS), first.split(WINDOWS), strict=True):
+            windows = (some @ copies).view(1, -1, self.margin, self.margin)
+            self._windows.index_add_(1, at, windows)
+
+    def total(self) -> Tensor:
+        """The sum so far (H, W)."""
+        inside = (slice(self.margin, self.margin + edge) for edge in self.shape)
+        return self.pixels[tuple(inside)].clone(memory_format=torch.contiguous_format)
 
 
-def _as_real_rows(rows: Tensor) -> Tensor:
-    """Rows of complex numbers as rows of twice as many real ones, the same memory."""
-    return torch.view_as_real(rows).flatten(1) if rows.is_complex() else rows
+def _as_real(pixels: Tensor) -> Tensor:
+    """Complex pixels as twice as many real ones along the last dimension, the same memory."""
+    return torch.view_as_real(pixels).view(*pixels.shape[:-1], 2 * pixels.shape[-1]) if pixels.is_complex() else pixels
 
 
 def _split(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

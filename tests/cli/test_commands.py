@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,33 @@ def test_train_leaves_a_complete_run(workplace: Path) -> None:
     assert sources["gridsize"] == "default"
 
 
+def test_train_says_what_it_does_not_do_as_asked(workplace: Path) -> None:
+    usual = ("train", "star.npz", "--teacher-epochs", 0, "--n-filters-scale", 0.1, "--stages", 1, "--nepochs", 2)
+    done = call(*usual, "--out", "short", "--max-seconds", 0.01, "--batch-size", 100, "--nphotons", 1e4, cwd=workplace)
+    assert done.exit_code == 0, done.stderr
+    assert "Ended early, in epoch 1 of 2, after 0.01 s (--max-seconds).\n" in done.stdout
+    assert "batch_size" not in done.stdout
+    assert "--nphotons 10000 is not used: diffraction holds counts, not amplitudes.\n" in done.stdout
+    done = call(*usual, "--out", "whole", "--max-seconds", 100, "--batch-size", 1000, cwd=workplace)
+    assert "Ended early" not in done.stdout
+    assert "batch_size: 1000 given, but an epoch has 322 groups: one batch takes them all.\n" in done.stdout
+    done = call("baseline", "star.npz", "--out", "one", "--batch-size", 200, "--epochs", 1, cwd=workplace)
+    assert "--batch-size 200: the scan has 169 frames; one update takes them all.\n" in done.stdout
+
+
+def test_an_interrupted_run_is_to_be_resumed_first(workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    (tmp_path / "run/wts.h5.zip").unlink()
+    done = call("infer", "run", workplace / "star.npz", "--out", "image", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert "finish it first: ptychopinn train star.npz --out run --resume." in done.stderr
+
+
+def test_version(tmp_path: Path) -> None:
+    done = call("--version", cwd=tmp_path)
+    assert (done.exit_code, done.stdout) == (0, f"ptychopinn {version('ptychopinn')}\n")
+
+
 def test_infer_writes_the_same_image_twice_over(workplace: Path) -> None:
     with np.load(workplace / "image/reconstruction.npz") as npz, h5py.File(workplace / "image/reconstruction.h5") as h5:
         for name in ("object", "origin", "coverage", "positions"):
@@ -94,7 +122,11 @@ def test_settings_of_a_run_can_be_used_again(workplace: Path) -> None:
         (("infer", "absent", "star.npz", "--out", "x"), ("absent", "no such file")),
         (("infer", "run", "star.npz", "--out", "image"), ("image", "--overwrite")),
         (("infer", "run", "star.npz", "--out", "run", "--batch", "2"), ("--batch",)),
-        (("train", "star.npz", "--out", "run"), ("run", "--overwrite")),
+        (("train", "star.npz", "--out", "run"), ("run", "or --overwrite to replace it, or --resume to go on")),
+        (("infer", "run", "star.npz", "--out", "run"), ("run: is not empty; give another --out.",)),
+        (("train", "star.npz", "--out", "."), (".: is not empty; give another --out.",)),
+        (("baseline", "star.npz", "--out", "x", "--batch-size", "0"), ("command line: --batch-size: 0 given",)),
+        (("refine", "star.npz", "--out", "x", "--max-seconds", "0"), ("command line: --max-seconds: 0.0 given",)),
         (("train", "star.npz", "--out", "x", "--gridsize", "5"), ("gridsize", "5")),
         (("train", "star.npz", "--out", "x", "--crop", "31"), ("crop", "31", "even")),
         (("train", "star.npz", "--out", "x", "--config", "star.npz"), ("star.npz", "JSON")),

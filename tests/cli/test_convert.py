@@ -92,7 +92,11 @@ def test_a_product_without_frames_is_shown_and_takes_frames_of_another_file(file
     done = call(files, "inspect bare.h5")
     assert done.exit_code == 0
     assert "9 positions, probe (1, 16, 16)" in done.output
-    assert "holds no frames: give them by --frames FILE" in done.output
+    assert "  raw_data/patterns: not there; the product holds no frames: give them by --frames" in done.output
+    assert (files / "bare-inspect.png").stat().st_size > 10_000
+    done = call(files, "inspect bare.h5")
+    assert done.exit_code == 0
+    assert "No picture: bare-inspect.png exists already; give --out, or --overwrite to replace it." in done.output
     with h5py.File(files / "dp.h5", "w") as file:
         file["dp"] = scan_arrays()["diffraction"]
     with h5py.File(files / "diffraction.h5", "w") as file:
@@ -227,7 +231,11 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], Words]] = {
         ("bad_pixels: shape (8, 8)",),
     ),
     "cut CXI": ("scan.cxi", cut("scan.cxi", 0.5), ("is no readable HDF5 file (it is cut short",)),
-    "no layout": ("beamline.h5", lambda folder: None, ("no known layout", "--map map.json")),
+    "no layout": (
+        "beamline.h5",
+        lambda folder: None,
+        ("no known layout", "--map map.json", "It holds /data/frames (16, 16, 9), /good (16, 16), /probe (16, 16)"),
+    ),
 }
 
 
@@ -240,6 +248,7 @@ def test_a_malformed_file_is_one_line(files: Path, name: str) -> None:
 
 MAPS: dict[str, tuple[dict, Words]] = {
     "missing dataset": ({"probe": "guess"}, ("beamline.h5: guess: not there",)),
+    "no object": ({"frames": "data/frames"}, ("map.json: frames: 'data/frames' given. An object with its keys",)),
     "unknown key": ({"colour": "red"}, ("map.json: colour",)),
     "wrong unit": ({"energy": {"value": 8, "unit": "mm"}}, ("energy: unit 'mm'", "energy is needed")),
     "no size": ({"energy": None}, ("positions: in a length", "pixel_size=METRES")),

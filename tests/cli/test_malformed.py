@@ -269,7 +269,7 @@ CALLS: dict[str, tuple[str, Words]] = {
     "no GPU for a run": ("infer run scan.npz --out out --accelerator cuda", ("accelerator: cuda", "use auto or cpu")),
     "unknown device": ("train scan.npz --out out --accelerator tpu", ("accelerator: 'tpu' given", "'cuda'")),
     "--out is a file": ("train scan.npz --out notes.txt", ("notes.txt: is a file", "--out needs a folder")),
-    "--out not empty": ("train scan.npz --out run", ("run: is not empty", "--overwrite")),
+    "--out not empty": ("train scan.npz --out run", ("run: is not empty; give another --out.",)),
     "--out of somebody else": ("infer run scan.npz --out foreign --overwrite", ("foreign: was not written by",)),
     "wrong call with --overwrite": ("train scan.npz --out run --overwrite --every 9", ("scan: 1 frame", "at least 4")),
     "demo into a foreign folder": ("demo --out foreign --overwrite", ("foreign: was not written by ptychopinn",)),

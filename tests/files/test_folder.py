@@ -41,7 +41,9 @@ def test_our_own_folder_is_emptied_only_when_asked(tmp_path):
     folder = ours(tmp_path / "run")
     with pytest.raises(PtychoError) as error:
         make(folder)
-    assert str(error.value) == f"{folder}: is not empty; give another --out, or --overwrite to replace it."
+    assert str(error.value) == (
+        f"{folder}: is not empty; give another --out, or --overwrite to replace it, or --resume to go on with it."
+    )
     assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
     make(folder, overwrite=True)
     assert list(folder.iterdir()) == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ptychopinn.physics.diffraction import diffract, project_to_counts
-from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
 from tests.helpers import random_positions, random_tensor
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -37,6 +37,29 @@ def test_place_patches(size):
     patches = random_tensor(2, 20, size, size, dtype=torch.complex64)
     positions = random_positions(2, 20, low=-10, high=95, dtype=torch.float32)
     assert_cpu_equals_cuda(lambda p, at: place_patches(p, at, (90, 80)), patches, positions, rtol=1e-5)
+
+
+def test_a_canvas():
+    patches, weight = random_tensor(20, 32, 32, dtype=torch.complex64), random_tensor(32, 32, dtype=torch.float32)
+    positions = random_positions(20, low=-10, high=95, dtype=torch.float32)
+    totals = []
+    for device in ("cpu", "cuda"):
+        canvas = Canvas((90, 80), 32, patches.dtype, torch.device(device))
+        canvas.add(patches.to(device), positions.to(device), weight.to(device))
+        totals.append(canvas.total().cpu())
+    torch.testing.assert_close(totals[1], totals[0], rtol=0, atol=1e-5 * float(totals[0].abs().max()))
+
+
+def test_placing_is_reproducible_where_that_is_asked_for():
+    patches = random_tensor(50, 32, 32, dtype=torch.complex64).cuda()
+    positions = random_positions(50, low=10, high=50, dtype=torch.float32).cuda()
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (place_patches(patches, positions, (64, 64)) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert torch.equal(first, second)
 
 
 @SIZES

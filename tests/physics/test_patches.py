@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.patches import WINDOWS, Canvas, extract_patches, place_patches
 from tests.helpers import assert_adjoint, assert_gradient_is_adjoint, random_positions, random_tensor
 
 SHAPE = (21, 26)
@@ -155,3 +155,41 @@ def test_dtype_of_the_data_is_kept(dtype, positions_dtype):
     assert read.dtype == placed.dtype == dtype
     (gradient,) = torch.autograd.grad(read.abs().sum() + placed.abs().sum(), positions)
     assert gradient.dtype == positions_dtype
+
+
+@pytest.mark.parametrize("size", [3, 4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_gradcheck_of_one_canvas(size, dtype):
+    positions = random_positions(3, low=-1, high=8, seed=2).requires_grad_()
+    patches = random_tensor(3, size, size, seed=1, dtype=dtype).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p, at: place_patches(p, at, (7, 6)), (patches, positions))
+
+
+@pytest.mark.parametrize("size", [7, 8])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_a_canvas_sums_weighted_patches_of_many_calls(size, dtype):
+    count = 2 * WINDOWS + 3
+    patches, weight = random_tensor(count, size, size, dtype=dtype), random_tensor(size, size, dtype=torch.float64)
+    positions = random_positions(count, low=-6, high=30)
+    canvas = Canvas(SHAPE, size, dtype, patches.device)
+    for some in (slice(0, 1), slice(1, 4), slice(4, 4), slice(4, count)):
+        canvas.add(patches[some], positions[some], weight)
+    expected = place_by_definition(weight * patches, positions, SHAPE)
+    torch.testing.assert_close(canvas.total(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_one_patch_expanded_is_placed_like_its_copies(size, dtype):
+    patches = random_tensor(size, size, dtype=dtype).expand(2 * WINDOWS + 1, -1, -1)
+    positions = random_positions(len(patches), low=-6, high=30)
+    expected = place_by_definition(patches, positions, SHAPE)
+    torch.testing.assert_close(place_patches(patches, positions, SHAPE), expected, rtol=0, atol=1e-12)
+
+
+def test_nothing_is_placed_where_nothing_covers():
+    weight = torch.zeros(8, 8)
+    weight[2:6, 3:5] = 1e-30
+    positions = random_positions(40, low=4, high=12, dtype=torch.float32)
+    placed = place_patches(weight.expand(40, -1, -1), positions, SHAPE)
+    assert torch.equal(placed > 0, place_by_definition((weight > 0).double().expand(40, -1, -1), positions, SHAPE) > 0)
