@@ -23,6 +23,8 @@ PROVENANCE = "provenance.json"
 
 LOCK = ".lock"
 
+LIVE = "live.png"
+"""Picture of a scan that still grows."""
 CHECKPOINTS = "checkpoints/*.ckpt"
 """What a training leaves from which it can go on."""
 
@@ -33,7 +35,7 @@ RUN: Final = (
 )
 OURS: Final = {
     "train": RUN,
-    "infer": PICTURE,
+    "infer": (*PICTURE, LIVE),
     "baseline": (*PICTURE, "loss.csv", "loss.png", "probe.png"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
