@@ -50,7 +50,7 @@ def test_hdf5_in_batches(measure, scan: Scan, tmp_path: Path, compression: str) 
 
     def read() -> list[Tensor]:
         with h5py.File(path) as file:  # a stack keeps what it has decompressed: every round has its own
-            lazy = replace(scan, counts=Frames.of(hdf5.stack(path, file["data"])))
+            lazy = replace(scan, counts=Frames.of(hdf5.stack(file["data"])))
         return [lazy.frames(slice(first, first + BATCH)) for first in range(0, len(lazy), BATCH)]
 
     parts = measure(read, work=reading(scan, 2, "the page cache"), rounds=3)

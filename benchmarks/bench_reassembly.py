@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.floors import Work
-from ptychopinn.reassembly import normalise, stitch
+from ptychopinn.reassembly import normalise
+from ptychopinn.stitching import stitch
 
 COUNT, SIZE, EDGE = 10_000, 64, 1024
 

@@ -17,13 +17,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+import h5py
 import numpy as np
 
 import ptychopinn
-from ptychopinn.files import formats
+from ptychopinn.files import cxi, formats
 from ptychopinn.files.npz import record_of
-from ptychopinn.frames import Frames
 from ptychopinn.scan import Scan
 from ptychopinn.simulation import raster
 
@@ -31,28 +32,36 @@ SMALL = ("--set", "stages=1", "--set", "n_filters_scale=0.1", "--set", "depth=1"
 BRIEF = ("--teacher-epochs", "0", "--synthetic-fraction", "0", "--val-fraction", "0.001")
 
 
-class Repeated:
-    """The frames of a scan, again and again."""
-
-    def __init__(self, frames: np.ndarray, count: int) -> None:
-        self.frames, self.shape, self.dtype = frames, (count, *frames.shape[1:]), frames.dtype
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        return self.frames[rows % len(self.frames)]
-
-
 def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
-    """A CXI file of so many frames, which repeat those of a scan."""
-    counts = Frames.of(Repeated(np.minimum(scan.counts, 65535).astype(np.uint16), count))
-    record = replace(record_of(scan), counts=counts, positions=positions, object=None)
-    formats.write(path, "cxi", formats.prepared(record, "cxi", formats.Completion(dummy=True)))
+    """A CXI file of so many frames, which repeat those of a scan, as 32-bit numbers without compression.
+
+    Returns:
+        Their number.
+    """
+    if path.exists():
+        return count
+    one = replace(record_of(scan), counts=scan.counts[:1], positions=positions[:1], object=None)
+    formats.write(path, "cxi", formats.prepared(one, "cxi", formats.Completion(dummy=True)))
+    with h5py.File(path, "r+") as file:
+        pixel = float(file[f"{cxi.PTYCHODUS}/object_pixel_height_m"][()])
+        places, units = file[cxi.TRANSLATIONS[0]][0, :2], dict(file[cxi.TRANSLATIONS[0]].attrs)
+        for name in (cxi.TRANSLATIONS[0], f"{cxi.DETECTOR}/data"):
+            del file[name]
+        moves = (positions - positions[0])[:, ::-1] * pixel
+        file[cxi.TRANSLATIONS[0]] = np.pad(places + moves, ((0, 0), (0, 1)))
+        file[cxi.TRANSLATIONS[0]].attrs.update(units)
+        shape = (count, scan.N, scan.N)
+        data = file.create_dataset(f"{cxi.DETECTOR}/data", shape, np.uint32, chunks=(1, scan.N, scan.N))
+        frames = scan.counts.astype(np.uint32)
+        for start in range(0, count, len(frames)):
+            data[start : start + len(frames)] = frames[: count - start]
     return count
 
 
 def growing_field(path: Path, gigabytes: float) -> int:
-    """About so many bytes of frames of 128 x 128, on a field that grows with them; they do not belong to its places."""
-    scan = ptychopinn.simulate(N=128, object_size=192, step=8, nphotons=1e4)
-    count = int(gigabytes * 1e9 / (2 * scan.N**2))
+    """A file of so many bytes of frames of 128 x 128, on a field that grows with it, where they do not belong."""
+    scan = ptychopinn.simulate(N=128, object_size=192, step=3, nphotons=1e4)
+    count = int(gigabytes * 1e9 / (4 * scan.N**2))
     edge = int(np.sqrt(count) * 4) + scan.N
     return write(path, scan, count, np.resize(raster((edge, edge), scan.N, 4.0, 0.2, 0), (count, 2)))
 
@@ -60,13 +69,24 @@ def growing_field(path: Path, gigabytes: float) -> int:
 def same_field(path: Path, count: int) -> int:
     """So many frames of 32 x 32: passes over one field, each with the counts that belong to its places."""
     scan = ptychopinn.simulate(N=32, object_size=224, probe_radius=7, step=1.9, nphotons=1e5)
-    assert len(scan) >= 10_000
     scan = scan.subset(slice(0, 10_000))
     return write(path, scan, count, np.resize(scan.positions, (count, 2)))
 
 
-def run(*line: str) -> str:
-    """What a command needed."""
+class Needed(NamedTuple):
+    """What a command needed: memory in MB, wall time in seconds."""
+
+    resident: float
+    anonymous: float
+    seconds: float
+
+    def __str__(self) -> str:
+        memory = f"{self.resident:.0f} MB resident, {self.anonymous:.0f} MB of it anonymous"
+        return f"{memory}, {self.seconds:.0f} s"
+
+
+def run(*line: str) -> Needed:
+    """Run a command in a process of its own and watch its memory."""
     started, peak, anonymous = time.perf_counter(), 0, 0
     process = subprocess.Popen([sys.executable, "-m", "ptychopinn", *line], stdout=subprocess.DEVNULL)
     while process.poll() is None:
@@ -77,32 +97,31 @@ def run(*line: str) -> str:
         time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"{' '.join(line)}: failed")
-    seconds = time.perf_counter() - started
-    return f"{peak * 1024 / 1e6:.0f} MB resident, {anonymous * 1024 / 1e6:.0f} MB of it anonymous, {seconds:.0f} s"
+    return Needed(peak * 1024 / 1e6, anonymous * 1024 / 1e6, time.perf_counter() - started)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="new; its files are left there")
+    parser.add_argument("--folder", type=Path, required=True, help="for files; those that are there are used again")
     parser.add_argument("--gigabytes", type=float)
     parser.add_argument("--frames", type=int, nargs="*", default=[])
     parser.add_argument("--seconds", type=float, default=20.0, help="of training")
     given = parser.parse_args()
-    given.folder.mkdir(parents=True)
+    given.folder.mkdir(parents=True, exist_ok=True)
     model, limits = str(given.folder / "run"), ("--max-seconds", str(given.seconds))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if given.gigabytes:
         path = given.folder / "large.cxi"
         frames = growing_field(path, given.gigabytes)
         print(f"{frames} frames of 128 x 128, {given.gigabytes:g} GB of counts", flush=True)
-        print("train:", run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL), flush=True)
-        print("infer:", run("infer", model, str(path), "--out", str(given.folder / "image")), flush=True)
+        print("train:", run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL, "--overwrite"), flush=True)
+        print("infer:", run("infer", model, str(path), "--out", str(given.folder / "image"), "--overwrite"), flush=True)
     for number, count in enumerate(given.frames):
         path = given.folder / f"{count}.cxi"
         same_field(path, count)
         if not number and not given.gigabytes:
-            run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL)
-        needed = run("infer", model, str(path), "--out", str(given.folder / f"image{count}"))
+            run("train", str(path), "--out", model, *BRIEF, *limits, *SMALL, "--overwrite")
+        needed = run("infer", model, str(path), "--out", str(given.folder / f"image{count}"), "--overwrite")
         print(f"infer, {count} frames of 32 x 32: {needed}", flush=True)
 
 

@@ -23,6 +23,9 @@ from ptychopinn.training_watch import Report
 
 DEFAULT_PHOTONS = 1e6
 
+READ_ONCE = 2**26
+"""Bytes of HDF5 frames up to which they are read at once, where a second look at them is rare."""
+
 READING = frozenset(DataConfig.model_fields) - {"n_groups", "neighbor_count", "sequential_sampling"}
 """Settings of ``DataConfig`` that are over once a scan is read."""
 
@@ -40,15 +43,37 @@ def read_scan(path: Path | str, **settings: Any) -> Scan:
     return open_scan(Path(path), _chosen(settings, "data").data)
 
 
-def open_scan(path: Path, data: DataConfig) -> Scan:
-    """:func:`read_scan` with a settings object."""
-    return scan_in(path, open_record(path, data), data)
+def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
+    """:func:`read_scan` with a settings object; ``once`` when frames are looked at once or twice only."""
+    how = _reading(data)
+    return scan_in(path, formats.read(path, how._replace(in_memory=READ_ONCE) if once else how), data)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
     """All that a file of any format holds, see :mod:`ptychopinn.files.formats`."""
+    return formats.read(path, _reading(data))
+
+
+def check_growing(path: Path, data: DataConfig) -> None:
+    """Refuse to follow a kind of file that does not grow, and settings that need all frames.
+
+    Raises:
+        PtychoError: naming the file or the setting.
+    """
+    for name in ("n_subsample", "nphotons", "frames"):
+        if getattr(data, name) is not None:
+            raise PtychoError(f"--follow: {name} needs a scan that is complete; leave it away.")
+    formats.check_growing(path, _reading(data))
+
+
+def open_growing(path: Path, data: DataConfig) -> Scan:
+    """:func:`open_scan` for a file to which a detector still appends: the frames that have a position by now."""
+    return scan_in(path, formats.read(path, _reading(data)._replace(in_memory=0, growing=True)), data)
+
+
+def _reading(data: DataConfig) -> formats.Reading:
     mapping, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
-    return formats.read(path, formats.Reading(data.format, mapping, frames, probe, data.pixel_size))
+    return formats.Reading(data.format, mapping, frames, probe, data.pixel_size)
 
 
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
@@ -175,7 +200,7 @@ def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
     _expect(run, Run, "run", "train or load_run")
     _expect(scan, Scan, "scan", "read_scan or simulate")
     chosen, device = settings_of_all.inference, training.device_of(settings_of_all)
-    return inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+    return inference.infer(run, scan, chosen, device)
 
 
 def load_run(path: Path | str) -> Run:

@@ -139,6 +139,10 @@ class InferenceConfig(Section):
     inference_batch_size: int = Field(32, ge=1, description="groups per network call")
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
+    patch_memory: int = Field(128, ge=1, description="patches held at once, MiB; a scan with more is stitched in parts")
+    follow_timeout: float = Field(30.0, gt=0, description="seconds without new frames after which a scan is over")
+    follow_interval: float = Field(2.0, ge=0, description="seconds between two pictures of a growing scan")
+    follow_frames: int | None = Field(None, ge=1, description="frames of a growing scan; None: it ends by the timeout")
     refine: bool = Field(False, description="then refine the image on the counts, to the noise limit")
 
 
@@ -284,6 +288,17 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known settings.
     """
+    values = read_object(path, "settings")
+    Settings.of(values, str(path))
+    return values
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object of ``what``, which an error message names.
+
+    Raises:
+        PtychoError: when the file is missing, is no JSON, is no object, or has a key twice.
+    """
     try:
         # "utf-8-sig": some editors put a mark before the text.
         values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
@@ -292,14 +307,13 @@ def read_settings(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise PtychoError(f"{path}: is not JSON: text in UTF-8 is needed.") from None
     except RecursionError:
-        raise PtychoError(f"{path}: is nested too deeply; a flat object of settings is needed.") from None
+        raise PtychoError(f"{path}: is nested too deeply; an object of {what} is needed.") from None
     except ValueError as error:
         raise PtychoError(f"{path}: is not JSON: {error}.") from None
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
     if not isinstance(values, dict):
-        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of settings is needed.")
-    Settings.of(values, str(path))
+        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of {what} is needed.")
     return values
 
 

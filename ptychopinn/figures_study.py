@@ -57,7 +57,7 @@ def curves_png(curves: Mapping[str, Curves], titles: Mapping[str, str], dpi: int
 def images_png(
     cells: Sequence[Mapping[str, Image]], masks: Sequence[Mask], rows: Sequence[str], dpi: int, phase: bool
 ) -> bytes:
-    """Draw amplitude or phase of all arms, a row per dose, on the scale of the first column.
+    """Draw amplitude or phase of all arms, a row per dose, all on the scale of the first column.
 
     Args:
         cells: of each row, images (H, W) by name, the reference first.
@@ -71,7 +71,7 @@ def images_png(
     height, width = (part.stop - part.start for part in view.window)
     scale = SIDE / max(height, width)
     tall, wide = max(scale * height, 0.9), max(scale * width, 0.9)
-    figure = new_figure(len(names) * (wide + 0.75) + 0.4, len(cells) * (tall + 0.35) + 0.4)
+    figure = new_figure(len(names) * (wide + 0.2) + 1.2, len(cells) * (tall + 0.2) + 0.4)
     grid = figure.subplots(len(cells), len(names), squeeze=False, sharex=True, sharey=True)
     shown = [
         {name: _turned(image, images, mask) for name, image in images.items()}
@@ -85,14 +85,15 @@ def images_png(
         own = view_of(mask.astype(np.float32), np.ones(mask.shape, dtype=bool))
         for axes, name in zip(axes_of_row, names, strict=True):
             if name in images:
-                panel(axes, own.cut(part(images[name])), "rad" if phase else "", norm, colours)
+                label = None if name != next(reversed(images)) else "rad" if phase else ""
+                panel(axes, own.cut(part(images[name])), label, norm, colours)
             else:
                 axes.set(facecolor=BLANK)
             axes.set(xticks=[], yticks=[])
         axes_of_row[0].set(ylabel=title)
     for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(name)
-    return _png(figure, dpi)
+    return _png(figure, dpi, bbox_inches="tight", pad_inches=0.05)
 
 
 def _draw_lines(axes: Axes, of_arms: Mapping[str, Sequence[tuple[float, float]]]) -> None:
@@ -113,7 +114,7 @@ def _turned(image: Image, images: Mapping[str, Image], mask: Mask) -> NDArray[np
     return turned
 
 
-def _png(figure: Figure, dpi: int) -> bytes:
+def _png(figure: Figure, dpi: int, **more: Any) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+    figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"optimize": True}, **more)
     return stream.getvalue()

@@ -1,7 +1,5 @@
 """A trained run and a scan in, an image of the object out."""
 
-import math
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.bundle import Run
+from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.reconstruction import read_reconstruction
@@ -21,13 +20,15 @@ from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.views import SubPixel, look
-from ptychopinn.reassembly import central_mask, group_phases, light_on_canvas, spread, stitch
+from ptychopinn.prediction import Predictor, groups_at_once
+from ptychopinn.processes import ALONE, Team, share
+from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.scan import Scan, check_canvas, reframe
+from ptychopinn.stitching import Stitcher
 
-IN_MEMORY = 2**29
-"""Bytes of patches up to which they are kept in memory until they are stitched."""
+SAMPLE = 4096
+"""Frames that tell the deviance of a scan that is stitched in parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class Reconstruction:
         positions: (n, 2) float64 object-frame positions (y, x) of the frames used.
         pixel_size_m: edge of a pixel, when known.
         deviance: mean Poisson deviance per detector pixel of the counts under this image; about 1 at the noise.
+        deviance_frames: so many frames of the scan, evenly spread, tell it; None: all.
         seconds: wall time of the steps.
         probe: (m, N, N) complex64 in sqrt(photons), when it was refined with the object; None: the scan's own.
         loss: of every epoch, where an iterative engine made the image.
@@ -56,6 +58,7 @@ class Reconstruction:
     positions: NDArray[np.float64]
     pixel_size_m: float | None = None
     deviance: float = float("nan")
+    deviance_frames: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
     loss: tuple[float, ...] = ()
@@ -96,60 +99,73 @@ def load_reconstruction(path: Path) -> Reconstruction:
 def infer(
     run: Run,
     scan: Scan,
-    batch_size: int = 32,
-    synchronise: bool = True,
+    chosen: InferenceConfig = InferenceConfig(),  # noqa: B008 - cannot be changed
     device: str = "cpu",
-    middle_trim: int | None = None,
+    team: Team = ALONE,
 ) -> Reconstruction:
     """Reconstruct a scan with one pass of a trained network.
 
     Every frame seeds one group. Groups agree on their global phases, then one probe-weighted reassembly makes
-    the image. The result does not depend on ``batch_size``.
+    the image. The result does not depend on the batch size.
+
+    Where the patches of all groups fit in ``patch_memory``, all groups agree at once. A larger scan is halved along
+    its longer side until the patches of a part fit. Groups agree within a part; then part joins
+    part, turned by the one phase with which their images agree best where they overlap. Frames are read once, but
+    for those that tell the deviance.
 
     Args:
         run: from :func:`ptychopinn.training.train` or :func:`ptychopinn.bundle.load_run`.
         scan: of any object; its own counts are used, and its own probe unless the run trained one.
-        batch_size: groups per network call.
-        synchronise: find the groups' global phases first.
+        chosen: settings of inference.
         device: torch device.
-        middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
+        team: processes that share the parts of a scan; all return the same image.
 
     Raises:
         PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
             positions too far apart for an image, or when more than a patch is to be stitched.
     """
     check_canvas(scan)
-    if middle_trim is not None and middle_trim > scan.N:
-        raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
-    marks = [time.perf_counter()]
     scan = with_trained_probe(run, scan)
-    model = run.model.to(device)
-    light = Illumination.of(scan).to(device)
+    predictor = Predictor(run, scan, chosen, device)
     dataset = GroupDataset(scan, _groups(run, scan))
-    patches = _predict(run, dataset, light, batch_size, device)
-    marks.append(time.perf_counter())
-    places = scan.canvas_positions[torch.from_numpy(dataset.groups)].to(torch.float32)
-    weight = probe_intensity(light.probe)
-    phases = group_phases(patches, places, weight, scan.probe_diameter / 2) if synchronise else None
-    marks.append(time.perf_counter())
-    kept = weight if middle_trim is None else weight * central_mask(scan.N, middle_trim).to(weight.device)
-    image, coverage = stitch(patches, places, scan.canvas_shape, kept, phases)
-    spreads = spread(patches, places, image, kept, phases)
-    if run.settings.model.gridsize > 1:
-        coverage = light_on_canvas(scan, kept)
-    image = common_phase(image, coverage)
-    marks.append(time.perf_counter())
-    deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
-    model.cpu()
-    names = ("network", "phases", "stitch")
+    at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
+    rows = dataset.groups[:, 0].argsort()
+    canvas = predictor.stitched(dataset, rows, at_once, team)
+    if len(team.members) > 1:
+        canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
+        share(canvas)
+    assert canvas is not None
+    return finished(canvas, predictor, scan, sampled=len(dataset) > at_once)
+
+
+def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) -> Reconstruction:
+    """The image of a scan whose frames are all stitched on its canvas.
+
+    Args:
+        canvas: sums of all patches, on the smallest box that holds them.
+        predictor: that made them.
+        scan: whose positions they have.
+        sampled: whether ``SAMPLE`` frames are to tell the deviance.
+    """
+    began = time.perf_counter()
+    coverage = canvas.coverage
+    if predictor.model.config.gridsize > 1:
+        coverage = light_on_canvas(scan, predictor.kept)
+    image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
+    seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
+    few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
+    shown = scan if few is None else scan.subset(few)
+    deviance = deviance_per_pixel(image, canvas.origin, shown, predictor.light)
+    predictor.model.cpu()
     return Reconstruction(
         object=image.cpu().numpy(),
-        origin=scan.canvas_origin,
+        origin=canvas.origin,
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
         deviance=deviance,
-        seconds={name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)},
+        deviance_frames=None if few is None else len(few),
+        seconds=seconds,
         amplitude_std=spreads[0].cpu().numpy(),
         phase_std=spreads[1].cpu().numpy(),
     )
@@ -200,32 +216,12 @@ def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
         raise PtychoError(
             f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: groups need {gridsize**2}."
         )
+    if gridsize == 1:
+        return np.arange(len(scan))[:, None]
     wanted = run.settings.data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
     groups = form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)
     check_reach(scan.positions, groups, scan.N)
     return groups
-
-
-def room(shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> Tensor:
-    """An empty complex64 tensor; a large one is mapped from a file that vanishes with it, in the temporary folder."""
-    size = math.prod(shape)
-    if 8 * size <= in_memory:
-        return torch.empty(shape, dtype=torch.complex64)
-    with tempfile.NamedTemporaryFile(prefix="ptychopinn-patches-") as file:
-        return torch.from_file(file.name, shared=True, size=size, dtype=torch.complex64).view(shape)
-
-
-def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:
-    """Patches (n, C, N, N) complex64 of every group, on the CPU."""
-    count, channels = dataset.groups.shape
-    size = dataset.scan.N
-    patches = room((count, channels, size, size))
-    with torch.inference_mode():
-        for rows in torch.arange(count).split(batch_size):
-            batch = dataset.__getitems__(rows.tolist())
-            found = run.model(batch.counts.to(device), batch.offsets.to(device), light, batch.reach)[-1]
-            patches[rows] = found.cpu()
-    return patches
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings,
     chosen, device = settings.inference, training.device_of(settings)
 
     def image(part: Scan) -> Reconstruction:
-        return inference.infer(run, part, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+        return inference.infer(run, part, chosen, device)
 
     result, seconds, peak = _measured(lambda: image(scan))
     times = {
@@ -254,9 +254,10 @@ def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
     if arm.name in result.scores:
         row |= flat(result.scores[arm.name])
     if bound is not None:
-        error = result.aligned[arm.name][result.mask] - result.aligned["truth"][result.mask]
-        squared = float(np.square(abs(error.astype(np.complex128))).sum())
-        row |= {"squared_error": squared, "noise_bound": bound, "efficiency": bound / squared if squared else None}
+        image, truth = (result.aligned[name][result.mask].astype(np.complex128) for name in (arm.name, "truth"))
+        squared, whole = (float(np.square(abs(values)).sum()) for values in (image - truth, truth))
+        row |= {"covered_error": math.sqrt(squared / whole) if whole else None, "squared_error": squared}
+        row |= {"noise_bound": bound, "efficiency": bound / squared if squared else None}
     removed = result.removed.get(arm.name)
     if removed is not None:
         row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}

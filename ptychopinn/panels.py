@@ -33,6 +33,9 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 Mask = NDArray[np.bool_]
 Extent = tuple[float, float, float, float]
 
+MOST_SHOWN = 1600
+"""Pixels along an edge up to which all are drawn: a panel has fewer dots, and drawing takes 100 bytes for each."""
+
 
 def new_figure(width: float, height: float, images_only: bool = True) -> Figure:
     """An empty figure, inches; with ``images_only`` no room is lost beside panels of fixed aspect."""
@@ -47,18 +50,25 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def panel(axes: Axes, data: Real, label: str, norm: Normalize, colours: str, extent: Extent | None = None) -> None:
+def panel(
+    axes: Axes, data: Real, label: str | None, norm: Normalize, colours: str, extent: Extent | None = None
+) -> None:
     """An image with a colour bar as high as the image.
 
     Args:
         axes: to draw on.
         data: (h, w), masked or NaN where blank.
-        label: of the colour bar, with the unit.
+        label: of the colour bar, with the unit; None draws none.
         norm: maps data to colours.
         colours: name of the colour map.
         extent: left, right, bottom, top in pixels; from the corner of ``data`` when not given.
     """
     axes.set_facecolor(BLANK)
+    height, width = data.shape
+    step = -(-max(height, width) // MOST_SHOWN)
+    if step > 1:
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5) if extent is None else extent
+        data = data[::step, ::step]
     shown = axes.imshow(
         np.ma.masked_invalid(data),
         norm=norm,
@@ -67,12 +77,13 @@ def panel(axes: Axes, data: Real, label: str, norm: Normalize, colours: str, ext
         # Phases jump from pi to -pi: mix colours, not numbers, when the image is made smaller.
         interpolation_stage="rgba",
     )
-    bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
-    if not isinstance(norm, LogNorm):
-        bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
-    if norm.vmax == math.pi:
-        bar.ax.yaxis.set_major_locator(FixedLocator([-math.pi, -math.pi / 2, 0, math.pi / 2, math.pi]))
-        bar.ax.yaxis.set_major_formatter(FixedFormatter(["-π", "-π/2", "0", "π/2", "π"]))
+    if label is not None:
+        bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
+        if not isinstance(norm, LogNorm):
+            bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
+        if norm.vmax == math.pi:
+            bar.ax.yaxis.set_major_locator(FixedLocator([-math.pi, -math.pi / 2, 0, math.pi / 2, math.pi]))
+            bar.ax.yaxis.set_major_formatter(FixedFormatter(["-π", "-π/2", "0", "π/2", "π"]))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 

@@ -317,6 +317,14 @@ def test_probe_titles_give_the_power_shares(scan: Scan) -> None:
     assert data(shown["Phase of mode 1"]).mask[0, 0], "faint pixels have no phase"
 
 
+def test_a_large_image_is_drawn_with_fewer_pixels_in_its_place(tmp_path):
+    image = np.ones((40, 3300), dtype=np.complex64)
+    figure = figures._reconstruction_figure(image, np.ones(image.shape), "", None, None)
+    shown = panels(figure)["Amplitude"].images[0]
+    assert shown.get_array().shape == (14, 1100)
+    assert shown.get_extent() == pytest.approx([-0.5, 3299.5, 39.5, -0.5])
+
+
 @pytest.mark.parametrize("missing", ["frames", "positions", "image", "probe", "nothing"])
 def test_parts_of_a_scan_are_drawn_without_the_rest(scan: Scan, missing: str) -> None:
     parts = {"frames": scan.counts, "positions": scan.positions, "image": scan.object, "probe": scan.probe}

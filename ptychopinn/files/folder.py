@@ -23,6 +23,8 @@ PROVENANCE = "provenance.json"
 
 LOCK = ".lock"
 
+LIVE = "live.png"
+"""Picture of a scan that still grows."""
 CHECKPOINTS = "checkpoints/*.ckpt"
 """What a training leaves from which it can go on."""
 
@@ -33,7 +35,7 @@ RUN: Final = (
 )
 OURS: Final = {
     "train": RUN,
-    "infer": PICTURE,
+    "infer": (*PICTURE, LIVE),
     "baseline": (*PICTURE, "loss.csv", "loss.png", "probe.png"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
@@ -130,6 +132,8 @@ def _not_to_replace(folder: Path, command: str) -> str | None:
     writer = record.get("command")
     if writer != command:
         return f"{folder}: was written by '{writer}', and '{command}' does not replace it; give another --out."
+    if command not in OURS:
+        return f"{folder}: '{command}' never replaces what it wrote; give another --out."
     listed = record.get("files")
     own = (PROVENANCE, *(listed if isinstance(listed, list) else ()))
     for path in sorted(folder.rglob("*")):

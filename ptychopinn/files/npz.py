@@ -259,7 +259,12 @@ def _record(arrays: dict[str, Array]) -> Record:
         extra={name: arrays[name] for name in KEPT_ARRAYS if name in arrays} | _plain(metadata.get("extra")),
         notes=tuple(notes),
         absent={
-            "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}.",
+            "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}."
+            + (
+                " 'ptychopinn simulate OUT.npz --from FILE' makes frames."
+                if {"objectGuess", "probeGuess"} <= arrays.keys()
+                else ""
+            ),
             "positions": f"{next(missing, 'xcoords')}: not there; positions in pixels are needed.",
             "probe": "probeGuess: not there; the illumination is needed.",
         },

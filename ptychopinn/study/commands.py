@@ -11,7 +11,7 @@ from ptychopinn.files.folder import filling
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
 from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
-from ptychopinn.study.positions import counts_line, impossible_jobs, places_of
+from ptychopinn.study.positions import counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.records import forget, state_of
 from ptychopinn.study.report import write_report
 from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
@@ -59,7 +59,7 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
         PtychoError: for a design that cannot be.
     """
     work = _work(folder, asked)
-    states = _states(folder, work.jobs) | dict.fromkeys(work.impossible, "impossible")
+    states = _states(folder, work.jobs, work.impossible)
     lines = [table(work.jobs, states), "", summary(work.jobs), work.frames]
     if snakefile and folder is not None:
         possible = _possible(work, asked.allow_missing)
@@ -118,8 +118,9 @@ def run_named(folder: Path, name: str) -> str:
 
 def status(folder: Path) -> str:
     """The table of all jobs of a study, and how many are how far."""
-    jobs = jobs_of(stored_design(folder))
-    states = _states(folder, jobs)
+    design = stored_design(folder)
+    jobs = jobs_of(design)
+    states = _states(folder, jobs, still_impossible(design, jobs))
     counts = Counter(states.values())
     return table(jobs, states) + "\n\n" + ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
@@ -151,6 +152,7 @@ def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:
     return tuple(job for job in work.jobs if job.name not in work.impossible)
 
 
-def _states(folder: Path | None, jobs: Sequence[Job]) -> dict[str, str]:
+def _states(folder: Path | None, jobs: Sequence[Job], impossible: Mapping[str, str]) -> dict[str, str]:
     known: dict[str, str] = {}
-    return {job.name: "to do" if folder is None else state_of(folder, job, known) for job in jobs}
+    states = {job.name: "to do" if folder is None else state_of(folder, job, known) for job in jobs}
+    return states | dict.fromkeys(impossible, "impossible")

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ptychopinn.config import Section, Settings
+from ptychopinn.config import Section, Settings, read_object
 from ptychopinn.errors import PtychoError, shortened
 
 FULL: Final = "baseline"
@@ -188,8 +188,18 @@ class StudyDesign(Section):
         except ValidationError as error:
             first = error.errors()[0]
             place = ": ".join(str(part) for part in (origin, *first["loc"]))
-            given = "" if first["loc"] == () else f"{shortened(repr(first['input']))} given. "
-            raise PtychoError(f"{place}: {given}{first['msg'].rstrip('.')}.") from None
+            given = "" if first["loc"] == () else f"{shortened(json.dumps(first['input'], default=str))} given; "
+            raise PtychoError(f"{place}: {given}{_needed(first)}.") from None
+
+
+def _needed(error: Mapping[str, Any]) -> str:
+    """What a value must be, in the words of JSON."""
+    if error["type"] in ("tuple_type", "too_short"):
+        return "a list is needed, such as [1000, 10000]"
+    if error["type"] in ("dict_type", "model_type"):
+        return 'an object is needed, such as {"name": value}'
+    text = str(error["msg"])
+    return (text if error["type"] == "design" else text[:1].lower() + text[1:]).rstrip(".")
 
 
 def _problem(text: str) -> PydanticCustomError:
@@ -228,14 +238,7 @@ def read_design(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known fields.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise PtychoError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except (ValueError, RecursionError) as error:
-        raise PtychoError(f"{path}: is not JSON: {error}.") from None
-    if not isinstance(values, dict):
-        raise PtychoError(f"{path}: an object of fields is needed, such as a study's design.json.")
+    values = read_object(path, "fields of a study")
     StudyDesign.of(values, str(path))
     return values
 

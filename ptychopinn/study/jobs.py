@@ -125,8 +125,8 @@ def matching(
     for name, (wanted, there) in asked.items():
         for value in wanted:
             if value not in there:
-                listed = ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in there)
-                raise PtychoError(f"--{name} {shortened(str(value))}: not in the design; {listed} are.")
+                given, *listed = (f"{each:g}" if isinstance(each, float) else str(each) for each in (value, *there))
+                raise PtychoError(f"--{name} {shortened(given)}: not in the design; {', '.join(listed)} are.")
     found = tuple(
         job for job in jobs if all(not wanted or getattr(job, name) in wanted for name, (wanted, _) in asked.items())
     )

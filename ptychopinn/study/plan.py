@@ -76,10 +76,10 @@ def known_design(folder: Path | None, given: StudyDesign | None, update: bool = 
 def begin(folder: Path, design: StudyDesign) -> None:
     """Make the folder of a study, or note a new design in it."""
     values = json.loads(design.model_dump_json())
-    if (folder / DESIGN).is_file() and read_design(folder / DESIGN) == values:
-        return
-    write_provenance(folder, "study", {"design": values})
-    write_json(folder / DESIGN, values)
+    if not (folder / DESIGN).is_file() or read_design(folder / DESIGN) != values:
+        # First, for it makes the folder a study: a kill before the next line leaves one that goes on.
+        write_json(folder / DESIGN, values)
+        write_provenance(folder, "study", {"design": values})
 
 
 def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:

@@ -62,6 +62,14 @@ def impossible_jobs(design: StudyDesign, jobs: Sequence[Job], places: Places) ->
     return reasons
 
 
+def still_impossible(design: StudyDesign, jobs: Sequence[Job]) -> dict[str, str]:
+    """The same for a study that was begun, whose base may be gone by now: nothing is known then."""
+    try:
+        return impossible_jobs(design, jobs, places_of(design))
+    except PtychoError:
+        return {}
+
+
 def _outline(design: StudyDesign) -> Scan:
     """The whole scan of the design, its frames empty."""
     found: Mapping[str, Any] = {}
@@ -96,8 +104,9 @@ def _too_few(design: StudyDesign, job: Job, places: Places) -> str:
     found = places[job.view, job.split]
     count = f"{len(found)} frames in the {job.split} part of view {job.view}"
     size, neighbours = job.gridsize or 1, design.neighbor_count
-    if job.stage == "train" and len(found) < max(FEWEST_FRAMES, neighbours + 1 if size > 1 else 0):
-        return f"{count}; a training with gridsize {size} and neighbor_count {neighbours} needs more"
+    fewest = max(FEWEST_FRAMES, neighbours + 1 if size > 1 else 0)
+    if job.stage == "train" and len(found) < fewest:
+        return f"{count}; a training with gridsize {size} and neighbor_count {neighbours} needs {fewest}"
     if len(found) < max(2, size**2):
         return f"{count}; at least {max(2, size**2)} are needed"
     if size > 1:

@@ -12,8 +12,9 @@ import jinja2
 from ptychopinn import figures_study
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.folder import write_table
-from ptychopinn.study.design import SPLITS, StudyDesign
+from ptychopinn.study.design import SPLITS, StudyDesign, dose_name
 from ptychopinn.study.jobs import STAGES, Job, jobs_of, summary
+from ptychopinn.study.positions import still_impossible
 from ptychopinn.study.results import Results, Row, best_arms, gather, images_of
 
 PAGE: Final = "report.html"
@@ -22,7 +23,9 @@ TABLE: Final = "report.csv"
 LARGEST: Final = 4_500_000
 """Bytes of the pictures of a page; they are drawn coarser until they fit."""
 
-DPI: Final = (110, 85, 65, 50, 36)
+FINEST: Final = 110
+COARSEST: Final = 36
+"""Dots per inch of the pictures."""
 
 MAIN: Final = {
     "phase_mae": "phase MAE (rad)",
@@ -30,6 +33,7 @@ MAIN: Final = {
     "phase_ssim": "phase SSIM",
     "amplitude_mae": "amplitude MAE",
     "complex_error": "complex error",
+    "covered_error": "complex error, all covered",
     "frc50": "FRC50 (1/px)",
     "efficiency": "efficiency",
     "deviance_per_pixel": "deviance",
@@ -43,7 +47,8 @@ CURVES: Final = ("phase_ms_ssim", "phase_mae", "frc50")
 
 def write_report(folder: Path, design: StudyDesign) -> Path:
     """Write ``report.html`` and ``report.csv`` of what is finished; returns the page."""
-    results = gather(folder, design, jobs_of(design))
+    jobs = jobs_of(design)
+    results = gather(folder, design, jobs, still_impossible(design, jobs))
     write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptychopinn.study", "."),
@@ -61,7 +66,9 @@ def write_report(folder: Path, design: StudyDesign) -> Path:
         titles=MAIN,
         overlaps=_unrepeated(results.overlaps),
         timings=_timings(results),
-        unfinished=[(job, results.states[job.name], results.records[job.name]) for job in _unfinished(results)],
+        unfinished=[
+            (job.name, results.states[job.name], results.reasons.get(job.name, "")) for job in _unfinished(results)
+        ],
         versions=_versions(results),
         design=json.dumps(json.loads(design.model_dump_json()), indent=1),
     )
@@ -125,16 +132,14 @@ def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
     """Titles and data addresses of all pictures, as fine as the limit allows."""
     if not results.rows:
         return []
-    pictures, finest = [], float(DPI[0])
-    for dpi in DPI:
-        if dpi > finest:
-            continue
+    dpi = FINEST
+    while True:
         pictures = [*_curves(results, dpi), *_images(folder, results, dpi)]
         size = sum(len(data) for _, data in pictures) * 4 / 3
-        if size <= LARGEST:
+        if size <= LARGEST or dpi == COARSEST:
             break
-        # Bytes grow with the pixels, a little slower.
-        finest = dpi * math.sqrt(LARGEST / size) * 1.05
+        # Bytes grow a little slower than the pixels.
+        dpi = max(COARSEST, min(dpi - 1, int(dpi * (LARGEST / size) ** 0.7)))
     return [(title, "data:image/png;base64," + base64.b64encode(data).decode()) for title, data in pictures]
 
 
@@ -167,7 +172,7 @@ def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]
     pictures = []
     for (view, split), of_doses in sorted(_cells(results.rows).items(), key=lambda item: item[0][::-1]):
         found = [images_of(folder, rows[0].job, results.design) for rows in of_doses.values()]
-        titles = [f"{dose:g} photons" for dose in of_doses]
+        titles = [f"{dose_name(dose)} photons" for dose in of_doses]
         for kind in ("phase", "amplitude"):
             data = figures_study.images_png(
                 [images for images, _ in found], [mask for _, mask in found], titles, dpi, kind == "phase"

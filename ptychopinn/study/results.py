@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -16,9 +17,21 @@ from ptychopinn.study.records import read_record, state_of
 
 Value = float | str | None
 
-LOW: Final = ("mae", "mse", "complex_error", "half_period_nm", "seconds_total", "peak_memory_gib")
+LOW: Final = (
+    "mae",
+    "mse",
+    "complex_error",
+    "covered_error",
+    "squared_error",
+    "half_period_nm",
+    "seconds_total",
+    "peak_memory_gib",
+)
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
 """Ends of the names of metrics that are best when small, or when large."""
+
+ENDS: Final = MappingProxyType({"failed": "failed", "skipped": "was skipped"})
+"""What is said of a job that another needs in vain."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,8 @@ class Results:
     Attributes:
         design: of the study.
         jobs: all of them.
-        states: how far each is, by name.
+        states: how far each is, by name; ``skipped`` when it cannot be, or needs one that failed or was skipped.
+        reasons: of failures and skips, by name.
         records: ``job.json`` of each, by name.
         rows: of all finished comparisons.
         overlaps: a row of overlap numbers per view, split and dose.
@@ -57,24 +71,51 @@ class Results:
     design: StudyDesign
     jobs: Sequence[Job]
     states: Mapping[str, str]
+    reasons: Mapping[str, str]
     records: Mapping[str, Mapping[str, Any]]
     rows: Sequence[Row]
     overlaps: Sequence[Mapping[str, Any]]
 
 
-def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job]) -> Results:
-    """Read the records of all jobs, and the tables of those that are finished."""
-    known: dict[str, str] = {}
-    states = {job.name: state_of(folder, job, known) for job in jobs}
+def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: Mapping[str, str]) -> Results:
+    """Read the records of all jobs, and the tables of those that are finished.
+
+    Args:
+        folder: of the study.
+        design: of it.
+        jobs: all of them, each after those that it needs.
+        impossible: reasons by name of jobs that cannot be.
+    """
+    records = {job.name: read_record(folder, job) for job in jobs}
+    states, reasons = _ends(folder, jobs, records, impossible)
     done = [job for job in jobs if states[job.name] == "done"]
     return Results(
         design=design,
         jobs=jobs,
         states=states,
-        records={job.name: read_record(folder, job) for job in jobs},
+        reasons=reasons,
+        records=records,
         rows=[row for job in done if job.stage == "compare" for row in _rows(folder, job, design)],
         overlaps=[row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)],
     )
+
+
+def _ends(
+    folder: Path, jobs: Sequence[Job], records: Mapping[str, Mapping[str, Any]], impossible: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """How far each job is, and why it failed or was skipped."""
+    known: dict[str, str] = {}
+    states: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for job in jobs:
+        state: str = state_of(folder, job, known)
+        lost = [f"needs {name}, which {ENDS[states[name]]}" for name in job.needs if states[name] in ENDS]
+        if state == "failed":
+            reasons[job.name] = str(records[job.name].get("reason", ""))
+        elif state != "done" and (job.name in impossible or lost):
+            state, reasons[job.name] = "skipped", impossible.get(job.name) or lost[0]
+        states[job.name] = state
+    return states, reasons
 
 
 def arm_name(arm: str, design: StudyDesign) -> str:

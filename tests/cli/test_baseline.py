@@ -62,7 +62,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
     "unknown engine": ("baseline scan.npz --out out --engine raar", ("engine: 'raar' given", "'lsqml'")),
     "no epochs": ("baseline scan.npz --out out --epochs 0", ("epochs: 0 given", "greater than or equal to 1")),
     "epochs as text": ("baseline scan.npz --out out --epochs many", ("--epochs", "valid int")),
-    "no frames per update": ("baseline scan.npz --out out --batch-size 0", ("baseline_batch_size: 0 given",)),
+    "no frames per update": ("baseline scan.npz --out out --batch-size 0", ("--batch-size: 0 given",)),
     "unknown noise": ("baseline scan.npz --out out --noise-model cauchy", ("noise_model: 'cauchy' given",)),
     "noise that the engine lacks": (
         "baseline scan.npz --out out --engine rpie --noise-model poisson",
@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
     ),
     "negative seed": ("baseline scan.npz --out out --seed -1", ("seed: -1 given",)),
     "unknown device": ("baseline scan.npz --out out --accelerator tpu", ("accelerator: 'tpu' given",)),
-    "a used folder": ("baseline scan.npz --out run", ("run: is not empty", "--overwrite")),
+    "a used folder": ("baseline scan.npz --out run", ("run: is not empty; give another --out.",)),
     "a folder of others": ("baseline scan.npz --out foreign --overwrite", ("foreign: was not written by ptychopinn",)),
     "no image to start from": ("baseline scan.npz --out out --init absent.npz", ("absent.npz", "no such file")),
     "a text to start from": ("baseline scan.npz --out out --init notes.txt", ("notes.txt: is no readable HDF5 file",)),

@@ -100,8 +100,12 @@ def test_a_refined_arm_and_the_bound_of_the_noise(workplace: Path) -> None:
     for key in ("phase_mae", "complex_error", "deviance_per_pixel", "squared_error"):
         assert float(refined[key]) < 0.8 * float(plain[key])
     assert plain["noise_bound"] == refined["noise_bound"]
+    aligned = np.load(workplace / "refined/reconstructions_aligned.npz")
     for row in rows.values():
         assert float(row["efficiency"]) == pytest.approx(float(row["noise_bound"]) / float(row["squared_error"]))
+        image, truth = (aligned[name][aligned["mask"]] for name in (row["arm"], "truth"))
+        expected = np.linalg.norm(image - truth) / np.linalg.norm(truth)
+        assert float(row["covered_error"]) == pytest.approx(expected, rel=1e-5)
     # 30 epochs come near the noise, and not below it.
     assert 3 * float(plain["efficiency"]) < float(refined["efficiency"]) < 1.2
     assert float(refined["seconds_total"]) > float(plain["seconds_total"]) + 0.9 * float(refined["seconds_refine"])

@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
         "overlap scan.npz --out out --gridsize 2 --neighbor-count 2",
         ("neighbor_count: 2 given", "at least 3 neighbours"),
     ),
-    "a used folder": ("overlap scan.npz --out run", ("run: is not empty", "--overwrite")),
+    "a used folder": ("overlap scan.npz --out run", ("run: is not empty; give another --out.",)),
     "a folder of others": ("overlap scan.npz --out foreign --overwrite", ("foreign: was not written by ptychopinn",)),
     "a file for a folder": ("overlap scan.npz --out notes.txt", ("notes.txt: is a file",)),
 }

@@ -57,8 +57,8 @@ def test_a_dry_run_prints_what_the_filters_leave_and_writes_nothing(tmp_path):
         ("plan --dose 7", ("--dose 7", "1000, 10000, 100000")),
         ("plan --view thin", ("--view thin", "baseline, dense, sparse")),
         ("plan --snakefile", ("--snakefile: needs --out",)),
-        ("run --out study --set object_size=420", ("needs more", "--allow-missing")),
-        ("run --out foreign --preset quick", ("foreign: is not empty",)),
+        ("run --out study --set object_size=420", ("needs 8", "--allow-missing")),
+        ("run --out foreign --preset quick", ("foreign: is not empty; give another --out.",)),
         ("run --out notes.txt --preset quick", ("notes.txt: is a file",)),
         ("run --out study --job simulate-1e3", ("study: holds no design.json",)),
         ("run --out study --jobs 0", ("--jobs",)),
@@ -79,10 +79,11 @@ def test_what_cannot_be_is_shown_and_left_out_when_asked(tmp_path):
     assert states["train-1e3-dense-gs2"] == "do"
     done = call(tmp_path, "study plan --set object_size=420 --out study --snakefile --allow-missing")
     assert done.exit_code == 0, done.stderr
+    assert "42 to do, 9 impossible" in call(tmp_path, "study status study").stdout
     summary = json.loads((tmp_path / "study/skip_summary.json").read_text())
     assert summary["count"] == len(summary["skipped"]) == 9
     assert {each["view"] for each in summary["skipped"]} == {"sparse"}
-    assert all("needs more" in each["reason"] for each in summary["skipped"])
+    assert all("needs 8" in each["reason"] for each in summary["skipped"])
     text = (tmp_path / "study/Snakefile").read_text()
     assert "rule compare_1e3_dense_test:" in text
     assert "rule compare_1e3_sparse_test:" not in text

@@ -33,6 +33,7 @@ def test_a_design_survives_json(preset, tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"doses": 5}, "doses: 5 given; a list is needed, such as [1000, 10000]"),
         ({"neighbor_count": 3}, "neighbor_count: 3 given; at least C = 4 is needed for gridsize 2"),
         ({"gridsizes": [1, 3]}, "at least C = 9"),
         ({"views": {"dense": 1.0}}, "dense: an overlap must be at least 0 and below 1"),
@@ -92,7 +93,15 @@ def test_assignments_reach_into_objects_and_leave_the_rest():
     assert StudyDesign.of(changed).resources["train"].mem_mb == 4000
 
 
-@pytest.mark.parametrize(("text", "words"), [("[1]", "an object of fields"), ("{", "is not JSON"), (None, "cannot be")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "an object of fields of a study"),
+        ("{", "is not JSON"),
+        (None, "cannot be"),
+        ('{"N": 64, "N": 32}', "N: stands there twice"),
+    ],
+)
 def test_a_file_that_is_no_design(tmp_path, text, words):
     path = tmp_path / "design.json"
     if text is not None:

@@ -136,7 +136,7 @@ def test_filters(filters, counts):
 @pytest.mark.parametrize(
     ("filters", "words"),
     [
-        ({"doses": [2e3]}, "--dose 2000.0: not in the design; 1000, 10000, 100000 are."),
+        ({"doses": [2e3]}, "--dose 2000: not in the design; 1000, 10000, 100000 are."),
         ({"views": ["thin"]}, "--view thin: not in the design; baseline, dense, sparse are."),
         ({"splits": ["half"]}, "train, test are"),
         ({"stages": ["cook"]}, "simulate, overlap, train, baseline, compare are"),

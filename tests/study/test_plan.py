@@ -50,9 +50,27 @@ def test_a_folder_keeps_its_design(tmp_path):
     assert stored_design(folder) == other
 
 
+def test_a_folder_whose_making_was_killed_goes_on(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    design = StudyDesign.of({"N": 64})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("ptychopinn.study.plan.write_provenance", killed)
+        begin(tmp_path, design)
+    assert known_design(tmp_path, None) == design
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(PtychoError, match="is not empty"):
+        known_design(tmp_path, None)
+
+
+def test_a_study_that_lost_its_design_is_refused(tmp_path):
+    begin(tmp_path, StudyDesign())
+    (tmp_path / "design.json").unlink()
+    with pytest.raises(PtychoError, match=r"is not empty; give another --out\.$"):
         known_design(tmp_path, None)
 
 

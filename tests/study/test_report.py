@@ -191,6 +191,19 @@ def test_a_study_without_any_result_has_a_report(tmp_path):
     assert "34 to do" in words
 
 
+def test_the_page_says_what_was_skipped_and_why(tmp_path):
+    design = StudyDesign.of({"doses": [1e3], "object_size": 420})
+    (failed,) = (job for job in jobs_of(design) if job.name == "overlap-1e3-dense")
+    write_record(tmp_path, failed, {"status": "failed", "reason": "the disk is full"})
+    write_report(tmp_path, design)
+    words = " ".join(Page(tmp_path / "report.html").words.split())
+    assert "overlap-1e3-dense failed the disk is full" in words
+    assert "baseline-1e3-dense-test skipped needs overlap-1e3-dense, which failed" in words
+    assert "compare-1e3-dense-test skipped needs overlap-1e3-dense, which failed" in words
+    assert "train-1e3-sparse-gs2 skipped 4 frames in the train part of view sparse" in words
+    assert "simulate-1e3 to do" in words
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -199,6 +212,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def test_chromium_opens_the_page(study, tmp_path):
     assert CHROMIUM is not None
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1300,1500", f"--user-data-dir={tmp_path}"]
+    flags += ["--disable-background-networking", "--no-first-run"]
     shot = tmp_path / "page.png"
     address = (study / "report.html").as_uri()
     subprocess.run([CHROMIUM, *flags, f"--screenshot={shot}", address], check=True, capture_output=True, timeout=180)
