@@ -5,12 +5,14 @@
 
 ``measure`` writes generated scans to the folder, runs ``ptychopinn infer`` on each as a process of its own and keeps a
 row per run in ``benchmarks/results/scaling.json``; what is there already is not run again. The networks are not
-trained: their time does not depend on their weights. ``draw`` makes ``docs/images/scaling.png`` and prints the tables.
+trained: their time does not depend on their weights. CPU-seconds count, which others on the machine hardly change.
+``draw`` makes ``docs/images/scaling.png`` and prints the tables.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -101,7 +103,7 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     launch = several if case.processes > 1 else ()
     threads = str(max(1, cores() // case.processes))
     line = [sys.executable, "-m", *launch, "ptychopinn", "infer", model, scan, "--out", image, "--accelerator", "cpu"]
-    began, peak = time.perf_counter(), 0
+    began, peak, cpu = time.perf_counter(), 0, cpu_of_children()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": threads})
     while process.poll() is None:
         peak = max(peak, resident_peak(process.pid))
@@ -110,8 +112,14 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
         raise SystemExit(f"{case}: failed")
     seconds = time.perf_counter() - began
     steps = json.loads((image / "provenance.json").read_text(encoding="utf-8"))["seconds"]
-    found = {"seconds": seconds, "peak_bytes": peak, "steps": steps}
+    found = {"seconds": seconds, "cpu_seconds": cpu_of_children() - cpu, "peak_bytes": peak, "steps": steps}
     return asdict(case) | found | {"threads": int(threads)}
+
+
+def cpu_of_children() -> float:
+    """Seconds that the processes which were started and have ended kept cores busy."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def resident_peak(process: int) -> int:
@@ -159,12 +167,12 @@ def load() -> dict[str, Any]:
 
 
 def cost(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """``t = a + b n`` by least squares of the relative errors: a in s, b in s per frame.
+    """``t = a + b n`` by least squares of the relative errors: a in CPU-s, b in CPU-s per frame.
 
     Raises:
         ValueError: for fewer than two numbers of frames.
     """
-    frames, seconds = (np.array([row[name] for row in rows], dtype=float) for name in ("frames", "seconds"))
+    frames, seconds = (np.array([row[name] for row in rows], dtype=float) for name in ("frames", "cpu_seconds"))
     if len(set(frames.tolist())) < 2:
         raise ValueError(f"cost: runs with {sorted(set(frames.tolist()))} frames; at least two numbers are needed.")
     design = np.stack([np.ones_like(frames), frames], axis=1) / seconds[:, None]
@@ -180,27 +188,30 @@ def series(rows: dict[str, dict[str, Any]], name: str, network: str = "default")
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Markdown: a row per run."""
-    lines = ["| varied | frames | N | network | processes | seconds | patterns/s | memory (MB) |", "|---|" + "---|" * 7]
+    lines = [
+        "| varied | frames | N | network | processes | CPU-seconds | seconds | memory (MB) |",
+        "|---|" + "---|" * 7,
+    ]
     for row in rows.values():
         network = row["network"] if row["width"] in (1.0, NARROW["n_filters_scale"]) else f"width {row['width']:g}"
         network = f"width {row['width']:g}" if row["series"] == "width" else network
         lines.append(
             f"| {row['series']} | {row['frames']:,} | {row['N']} | {network} | {row['processes']} | "
-            f"{row['seconds']:.1f} | {row['frames'] / row['seconds']:,.0f} | {row['peak_bytes'] / 1e6:,.0f} |"
+            f"{row['cpu_seconds']:.1f} | {row['seconds']:.1f} | {row['peak_bytes'] / 1e6:,.0f} |"
         )
     return "\n".join(lines)
 
 
-def rate(row: dict[str, Any]) -> float:
-    """Patterns per second of network, phases and stitching, without start-up and files."""
-    return float(row["frames"] / sum(row["steps"].values()))
+def per_frame(row: dict[str, Any], start: float) -> float:
+    """CPU-milliseconds of a frame, without those of the start."""
+    return 1e3 * float(row["cpu_seconds"] - start) / row["frames"]
 
 
 def extrapolated(seconds_per_frame: float, N: int, frames: float = 1e9, disk: float = 2e9) -> str:
-    """What so many frames need: time on this machine, size of the counts as uint16, and of the image.
+    """What so many frames need: days of one core, size of the counts as uint16, and of the image.
 
     Args:
-        seconds_per_frame: b of the cost model.
+        seconds_per_frame: b of the cost model, CPU-s.
         N: edge of a frame.
         frames: how many.
         disk: bytes per second that can be read.
@@ -209,13 +220,13 @@ def extrapolated(seconds_per_frame: float, N: int, frames: float = 1e9, disk: fl
 
     counts, canvas = 2 * N**2 * frames, CANVAS_BYTES * (STEP * N / 64) ** 2 * frames
     return (
-        f"{frames:.0e} frames: {seconds_per_frame * frames / 86400:.3g} days; {counts / 1e12:.3g} TB of counts, "
+        f"{frames:.0e} frames: {seconds_per_frame * frames / 86400:.3g} core-days; {counts / 1e12:.3g} TB of counts, "
         f"{counts / disk / 3600:.2g} h at {disk / 1e9:g} GB/s; an image of {canvas / 1e9:.3g} GB while it is made"
     )
 
 
 def draw(stored: dict[str, Any]) -> None:
-    """Four panels: seconds and memory against frames, patterns per second against N and against width."""
+    """Four panels: CPU time and memory against frames, CPU time of a frame against N and against width."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -230,18 +241,19 @@ def draw(stored: dict[str, Any]) -> None:
             continue
         frames = [row["frames"] for row in found]
         a, b = cost(found)
-        (points,) = panels[0, 0].plot(frames, [row["seconds"] for row in found], marker, label=label)
+        (points,) = panels[0, 0].plot(frames, [row["cpu_seconds"] for row in found], marker, label=label)
         fitted = np.geomspace(frames[0], frames[-1])
         text = f"{a:.1f} s + {1e3 * b:.3g} ms per frame"
         panels[0, 0].plot(fitted, a + b * fitted, "-", color=points.get_color(), label=text)
         panels[0, 1].plot(frames, [row["peak_bytes"] / 1e6 for row in found], marker + "-", label=label)
+    start, _ = cost(series(rows, "frames"))
     for panel, name, label in ((panels[1, 0], "N", "N (pixels)"), (panels[1, 1], "width", "width of the network")):
         found = series(rows, name)
-        panel.plot([row[name] for row in found], [rate(row) for row in found], "o-")
-        panel.set(xscale="log", yscale="log", xlabel=label, ylabel="patterns / s, without start-up")
+        panel.plot([row[name] for row in found], [per_frame(row, start) for row in found], "o-")
+        panel.set(xscale="log", yscale="log", xlabel=label, ylabel="CPU-ms per frame, without start-up")
         panel.set_xticks([row[name] for row in found], [f"{row[name]:g}" for row in found], minor=False)
         panel.minorticks_off()
-    panels[0, 0].set(xscale="log", yscale="log", xlabel="frames", ylabel="seconds, file to written image")
+    panels[0, 0].set(xscale="log", yscale="log", xlabel="frames", ylabel="CPU-seconds, file to written image")
     panels[0, 1].set(xscale="log", xlabel="frames", ylabel="largest resident memory (MB)")
     panels[0, 1].set_ylim(bottom=0)
     for panel in panels.flat:
@@ -271,7 +283,7 @@ def main() -> None:
     for network in ("default", "narrow"):
         if len(rows := series(stored["rows"], "frames", network)) > 1:
             a, b = cost(rows)
-            print(f"{network}: {a:.2f} s + {1e3 * b:.3g} ms per frame; {extrapolated(b, rows[0]['N'])}")
+            print(f"{network}: {a:.2f} CPU-s + {1e3 * b:.3g} CPU-ms per frame; {extrapolated(b, rows[0]['N'])}")
 
 
 if __name__ == "__main__":

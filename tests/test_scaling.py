@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scaling
-from benchmarks.scaling import CASES, Case, cost, extrapolated, rate, resident_peak, run, series, table
+from benchmarks.scaling import CASES, Case, cost, extrapolated, per_frame, resident_peak, run, series, table
 
 
 def row(case: Case, seconds: float) -> dict:
-    return asdict(case) | {"seconds": seconds, "peak_bytes": 10**9, "steps": {"network": 1.0, "stitch": 1.0}}
+    return asdict(case) | {
+        "seconds": seconds,
+        "cpu_seconds": seconds,
+        "peak_bytes": 10**9,
+        "steps": {"network": 1.0, "stitch": 1.0},
+    }
 
 
 def test_the_cost_model_finds_start_and_slope() -> None:
@@ -26,8 +31,8 @@ def test_the_cost_model_finds_start_and_slope() -> None:
 
 
 def test_a_billion_frames() -> None:
-    assert extrapolated(0.00864, 64).startswith("1e+09 frames: 100 days; 8.19 TB of counts, 1.1 h at 2 GB/s; ")
-    assert extrapolated(0.00864, 64).endswith("an image of 640 GB while it is made")
+    assert extrapolated(0.00864, 64).startswith("1e+09 frames: 100 core-days; 8.19 TB of counts, 1.1 h at 2 GB/s; ")
+    assert extrapolated(0.00864, 64).endswith("an image of 800 GB while it is made")
 
 
 def test_no_run_is_planned_twice() -> None:
@@ -40,10 +45,10 @@ def test_series_and_table() -> None:
     assert [found["frames"] for found in series(rows, "frames")] == [1000, 3000]
     assert [found["N"] for found in series(rows, "frames", "narrow")] == [32]
     text = table(rows)
-    assert "| frames | 3,000 | 64 | default | 1 | 10.0 | 300 | 1,000 |" in text
-    assert "| frames | 1,000 | 32 | narrow | 1 | 10.0 | 100 | 1,000 |" in text
+    assert "| frames | 3,000 | 64 | default | 1 | 10.0 | 10.0 | 1,000 |" in text
+    assert "| frames | 1,000 | 32 | narrow | 1 | 10.0 | 10.0 | 1,000 |" in text
     assert "| width | 1,000 | 64 | width 0.5 | 1 |" in text
-    assert rate(rows[cases[0].key]) == 1500
+    assert per_frame(rows[cases[0].key], start=4.0) == 2.0
 
 
 def test_the_picture_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,3 +80,4 @@ def test_a_run_is_measured(tmp_path: Path) -> None:
     assert found["frames"] == 40
     assert found["seconds"] > sum(found["steps"].values())
     assert found["peak_bytes"] > 10**8
+    assert 0.5 < found["cpu_seconds"] < 600
