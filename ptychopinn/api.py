@@ -175,7 +175,7 @@ def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
     _expect(run, Run, "run", "train or load_run")
     _expect(scan, Scan, "scan", "read_scan or simulate")
     chosen, device = settings_of_all.inference, training.device_of(settings_of_all)
-    return inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+    return inference.infer_with(run, scan, chosen, device)
 
 
 def load_run(path: Path | str) -> Run:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.bundle import Run
+from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Precision, ready, usual_batch_size
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
-from ptychopinn.model import Illumination
+from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity
@@ -96,23 +98,24 @@ def load_reconstruction(path: Path) -> Reconstruction:
 def infer(
     run: Run,
     scan: Scan,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     synchronise: bool = True,
     device: str = "cpu",
     middle_trim: int | None = None,
+    precision: Precision = "auto",
 ) -> Reconstruction:
     """Reconstruct a scan with one pass of a trained network.
 
-    Every frame seeds one group. Groups agree on their global phases, then one probe-weighted reassembly makes
-    the image. The result does not depend on ``batch_size``.
+    Every frame seeds a group. Groups agree on their phases, then one probe-weighted reassembly makes the image.
 
     Args:
         run: from :func:`ptychopinn.training.train` or :func:`ptychopinn.bundle.load_run`.
         scan: of any object; its own counts are used, and its own probe unless the run trained one.
-        batch_size: groups per network call.
+        batch_size: groups per network call; None: what suits the device.
         synchronise: find the groups' global phases first.
-        device: torch device.
+        device: of torch.
         middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
+        precision: of the network, see :func:`ptychopinn.execution.ready`.
 
     Raises:
         PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
@@ -123,10 +126,10 @@ def infer(
         raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
     marks = [time.perf_counter()]
     scan = with_trained_probe(run, scan)
-    model = run.model.to(device)
+    model = ready(run.model, device, precision)
     light = Illumination.of(scan).to(device)
     dataset = GroupDataset(scan, _groups(run, scan))
-    patches = _predict(run, dataset, light, batch_size, device)
+    patches = _predict(model, dataset, light, batch_size or usual_batch_size(device), device)
     marks.append(time.perf_counter())
     places = scan.canvas_positions[torch.from_numpy(dataset.groups)].to(torch.float32)
     weight = probe_intensity(light.probe)
@@ -140,7 +143,6 @@ def infer(
     image = common_phase(image, coverage)
     marks.append(time.perf_counter())
     deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
-    model.cpu()
     names = ("network", "phases", "stitch")
     return Reconstruction(
         object=image.cpu().numpy(),
@@ -184,6 +186,19 @@ def deviance_per_pixel(
     return total / len(scan)
 
 
+def infer_with(run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> Reconstruction:
+    """:func:`infer` with the settings of its section."""
+    return infer(
+        run,
+        scan,
+        chosen.inference_batch_size,
+        chosen.synchronise,
+        device,
+        chosen.middle_trim,
+        chosen.inference_precision,
+    )
+
+
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
     """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:
@@ -215,15 +230,15 @@ def room(shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> Tensor:
         return torch.from_file(file.name, shared=True, size=size, dtype=torch.complex64).view(shape)
 
 
-def _predict(run: Run, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:
+def _predict(model: PtychoModel, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:
     """Patches (n, C, N, N) complex64 of every group, on the CPU."""
     count, channels = dataset.groups.shape
     size = dataset.scan.N
     patches = room((count, channels, size, size))
     with torch.inference_mode():
         for rows in torch.arange(count).split(batch_size):
-            batch = dataset.__getitems__(rows.tolist())
-            found = run.model(batch.counts.to(device), batch.offsets.to(device), light, batch.reach)[-1]
+            batch = dataset.__getitems__(rows.tolist()).to(device)
+            found = model(batch.counts, batch.offsets, light, batch.reach)[-1]
             patches[rows] = found.cpu()
     return patches
 

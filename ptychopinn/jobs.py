@@ -143,7 +143,7 @@ def infer_folder(
     device = training.device_of(settings)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
-    result = inference.infer(run, scan, chosen.inference_batch_size, chosen.synchronise, device, chosen.middle_trim)
+    result = inference.infer_with(run, scan, chosen, device)
     if chosen.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)

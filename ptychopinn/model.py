@@ -145,7 +145,7 @@ class PtychoModel(nn.Module):
         edge = self._multiple(light.support + 2 * reach)
         share = features.probe_share(light.probe, light.support).expand(*offsets.shape[:2], -1, -1)
         shares = features.on_canvas(share, offsets, edge)
-        patches = torch.ones_like(counts, dtype=torch.complex64)
+        patches = torch.ones_like(counts, dtype=light.probe.dtype)
         channels = counts.new_zeros(len(counts), 2, edge, edge)
         stages = []
         for network in self.networks:

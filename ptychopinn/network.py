@@ -77,7 +77,8 @@ def to_complex(channels: Tensor, amp_activation: str = "softplus") -> Tensor:
     Returns:
         (B, n, M, M) complex.
     """
-    a, b = channels.float().chunk(2, dim=1)
+    # bfloat16 would round the phase to 1/256 of itself.
+    a, b = channels.to(torch.promote_types(channels.dtype, torch.float32)).chunk(2, dim=1)
     match amp_activation:
         case "softplus":
             amplitude = functional.softplus(a + math.log(math.e - 1))

@@ -31,6 +31,7 @@ LAYERS = (
     "simulation summary",
     "features network losses reassembly registration frc metrics overlap",
     "model",
+    "execution",
     "positions",
     "projections",
     "fisher",
