@@ -112,7 +112,7 @@ class ExecutionConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="of the network; the physics stays in float32"
     )
-    compile_network: bool = Field(False, description="compile the network (torch.compile)")
+    compile_network: bool = Field(False, description="compile the network for training (torch.compile)")
     deterministic: bool = Field(False, description="use only algorithms that repeat to the last bit")
     num_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the main one")
     pin_memory: bool = Field(False, description="page-locked batches, for a GPU")

@@ -1,4 +1,4 @@
-"""A trained model made ready to predict: device, precision, batch size, compilation."""
+"""How a model runs: precision and batch size for inference, compilation for training."""
 
 import copy
 import os
@@ -30,7 +30,7 @@ def multiplies_bf16(device: str) -> bool:
     return kind == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
-def ready(model: PtychoModel, device: str, precision: Precision = "auto", compiled: bool = False) -> PtychoModel:
+def ready(model: PtychoModel, device: str, precision: Precision = "auto") -> PtychoModel:
     """A copy of a model to predict with; the model itself stays where and as it is.
 
     In bfloat16 are the layers of the networks only, with float32 sums inside each convolution. What they add to the
@@ -40,16 +40,10 @@ def ready(model: PtychoModel, device: str, precision: Precision = "auto", compil
         model: trained.
         device: torch device.
         precision: of the networks; "auto" is "bf16" where :func:`multiplies_bf16`, and "32" elsewhere.
-        compiled: compile the networks at their first call.
-
-    Raises:
-        PtychoError: when they cannot be compiled here.
     """
     found = copy.deepcopy(model).to(device).eval()
     if precision == "bf16" or (precision == "auto" and multiplies_bf16(device)):
         found.networks.to(torch.bfloat16)
-    if compiled:
-        compile_networks(found, device)
     return found
 
 

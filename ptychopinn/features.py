@@ -50,9 +50,13 @@ def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, ma
         (B, C, support, support) complex.
     """
     change = centre(project_to_counts(probe, patches, counts, mask), support)
+    return (step_weight(probe, support) * change).sum(dim=-3)
+
+
+def step_weight(probe: Tensor, support: int) -> Tensor:
+    """What turns a change of the exit waves into one of the patch, ``P_m^* / (I + c)``: (m, support, support)."""
     intensity = centre(probe_intensity(probe), support)
-    step = centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean())
-    return (step * change).sum(dim=-3)
+    return centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean())
 
 
 def in_register(images: Tensor, positions: Tensor, size: int) -> Tensor:

@@ -128,7 +128,7 @@ def infer(
     scan = with_trained_probe(run, scan)
     model = ready(run.model, device, precision)
     light = Illumination.of(scan).to(device)
-    dataset = GroupDataset(scan, _groups(run, scan))
+    dataset = GroupDataset(scan, groups_of(run, scan))
     patches = _predict(model, dataset, light, batch_size or usual_batch_size(device), device)
     marks.append(time.perf_counter())
     places = scan.canvas_positions[torch.from_numpy(dataset.groups)].to(torch.float32)
@@ -209,7 +209,7 @@ def with_trained_probe(run: Run, scan: Scan) -> Scan:
     return replace(scan, probe=probe)
 
 
-def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
+def groups_of(run: Run, scan: Scan) -> NDArray[np.int64]:
     gridsize = run.settings.model.gridsize
     if len(scan) < gridsize**2:
         raise PtychoError(

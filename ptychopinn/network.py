@@ -66,6 +66,11 @@ class _Block(nn.Module):
 
 
 def to_complex(channels: Tensor, amp_activation: str = "softplus") -> Tensor:
+    """Transmission of amplitude and phase as :func:`to_amplitude_and_phase` gives them: (B, n, M, M) complex."""
+    return torch.polar(*to_amplitude_and_phase(channels, amp_activation))
+
+
+def to_amplitude_and_phase(channels: Tensor, amp_activation: str = "softplus") -> tuple[Tensor, Tensor]:
     """Amplitude ``softplus(a + ln(e - 1))``, ``exp(a)`` or ``relu(1 + a)``; phase ``2 b`` rad.
 
     Zero channels are vacuum. The amplitude is positive and unbounded above, the phase free.
@@ -75,7 +80,7 @@ def to_complex(channels: Tensor, amp_activation: str = "softplus") -> Tensor:
         amp_activation: "softplus", "exp" or "relu".
 
     Returns:
-        (B, n, M, M) complex.
+        Amplitude and phase in rad, each (B, n, M, M) and float32 or float64.
     """
     # bfloat16 would round the phase to 1/256 of itself.
     a, b = channels.to(torch.promote_types(channels.dtype, torch.float32)).chunk(2, dim=1)
@@ -88,4 +93,4 @@ def to_complex(channels: Tensor, amp_activation: str = "softplus") -> Tensor:
             amplitude = functional.relu(1 + a)
         case _:
             raise ValueError(f"amp_activation {amp_activation!r}")
-    return torch.polar(amplitude, PHASE_SCALE * b)
+    return amplitude, PHASE_SCALE * b

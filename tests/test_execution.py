@@ -58,7 +58,7 @@ def test_a_gpu_gets_more_groups_at_once():
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(PtychoError, match="compile_network: a C\\+\\+ compiler is needed"):
+    with pytest.raises(PtychoError, match="compile_network: on a CPU a C\\+\\+ compiler is needed"):
         compile_networks(model_of("realspace", 1), "cpu")
 
 
@@ -66,7 +66,8 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch):
 def test_compiled_networks_answer_the_same():
     model = model_of("realspace", 1)
     expected = patches_of(model, 1, light_of(34), torch.float32)
-    found = ready(model, "cpu", "32", compiled=True)
+    found = ready(model, "cpu", "32")
+    compile_networks(found, "cpu")
     assert found.state_dict().keys() == model.state_dict().keys()
     torch.testing.assert_close(patches_of(found, 1, light_of(34), torch.float32), expected, rtol=0, atol=1e-5)
 

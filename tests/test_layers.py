@@ -40,6 +40,7 @@ LAYERS = (
     "bundle",
     "training*",
     "inference",
+    "export",
     "uncertainty",
     "api",
     "native",
