@@ -210,6 +210,7 @@ def with_trained_probe(run: Run, scan: Scan) -> Scan:
 
 
 def groups_of(run: Run, scan: Scan) -> NDArray[np.int64]:
+    """Groups (n, C) that are predicted, each around its seed, the first of its frames."""
     gridsize = run.settings.model.gridsize
     if len(scan) < gridsize**2:
         raise PtychoError(
