@@ -3,6 +3,8 @@
 import copy
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Literal
 
 import torch
@@ -45,6 +47,17 @@ def ready(model: PtychoModel, device: str, precision: Precision = "auto") -> Pty
     if precision == "bf16" or (precision == "auto" and multiplies_bf16(device)):
         found.networks.to(torch.bfloat16)
     return found
+
+
+@contextmanager
+def algorithms(deterministic: bool) -> Iterator[None]:
+    """With ``deterministic``, let torch use only algorithms that repeat to the last bit, and no longer than the block."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def compile_networks(model: PtychoModel, device: str) -> None:

@@ -14,6 +14,7 @@ from ptychopinn import api, baseline, bundle, figures, inference, metrics, nativ
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import algorithms
 from ptychopinn.files.folder import (
     PROVENANCE,
     check_folder,
@@ -143,7 +144,8 @@ def infer_folder(
     device = training.device_of(settings)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
-    result = inference.infer_with(run, scan, chosen, device)
+    with algorithms(settings.execution.deterministic):
+        result = inference.infer_with(run, scan, chosen, device)
     if chosen.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)

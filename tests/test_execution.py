@@ -1,12 +1,13 @@
 """A model made ready: bfloat16 in the networks only, near float64, the trained model untouched, compiled or refused."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ptychopinn.dataset import Batch
 from ptychopinn.errors import PtychoError
-from ptychopinn.execution import compile_networks, multiplies_bf16, ready, usual_batch_size
+from ptychopinn.execution import algorithms, compile_networks, multiplies_bf16, ready, usual_batch_size
 from ptychopinn.inference import infer
 from ptychopinn.model import Illumination, PtychoModel
 from tests.test_model import GRIDSIZES, REACH, light_of, measured, model_of, offsets_of
@@ -56,6 +57,15 @@ def test_a_gpu_gets_more_groups_at_once():
     assert usual_batch_size("cuda:1") > usual_batch_size("cpu")
 
 
+def test_algorithms_are_chosen_for_a_block_only():
+    with pytest.raises(KeyError), algorithms(deterministic=True):
+        assert torch.are_deterministic_algorithms_enabled()
+        raise KeyError
+    assert not torch.are_deterministic_algorithms_enabled()
+    with algorithms(deterministic=False):
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(PtychoError, match="compile_network: on a CPU a C\\+\\+ compiler is needed"):
@@ -97,3 +107,10 @@ def test_a_gpu_gives_the_image_of_the_cpu(device, tiny_scan, tiny_run):
     error = abs(found.object - expected.object)[lit]
     assert float((error**2).mean() ** 0.5) < 2e-3
     assert found.deviance == pytest.approx(expected.deviance, rel=1e-2)
+
+
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=needs_cuda)])
+def test_a_gpu_repeats_to_the_last_bit_when_asked(device, tiny_scan, tiny_run):
+    with algorithms(deterministic=True):
+        first, second = (infer(tiny_run, tiny_scan, device=device).object for _ in range(2))
+    assert np.array_equal(first, second)
