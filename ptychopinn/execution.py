@@ -51,7 +51,7 @@ def ready(model: PtychoModel, device: str, precision: Precision = "auto") -> Pty
 
 @contextmanager
 def algorithms(deterministic: bool) -> Iterator[None]:
-    """With ``deterministic``, let torch use only algorithms that repeat to the last bit, and no longer than the block."""
+    """With ``deterministic``, let torch use only algorithms that repeat to the last bit, as long as the block lasts."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(deterministic or before)
     try:
