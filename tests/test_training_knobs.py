@@ -227,6 +227,13 @@ def test_two_processes_give_the_losses_of_one(tiny_scan, tmp_path):
     assert torch.allclose(weights_of(one), weights_of(two), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(tiny_scan):
+    plain, compiled = (fit(tiny_scan, nepochs=1, compile_network=choice) for choice in (False, True))
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+    assert torch.allclose(weights_of(plain), weights_of(compiled), rtol=0, atol=1e-3)
+
+
 def test_something_must_be_learnt(tiny_scan):
     with pytest.raises(PtychoError, match="nothing would be learnt"):
         fit(tiny_scan, nll_weight=0.0, realspace_weight=0.0)
