@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.floors import Work, flops_of
 from ptychopinn import api, losses
 from ptychopinn.bundle import Run
-from ptychopinn.config import ModelConfig, Settings
+from ptychopinn.config import InferenceConfig, ModelConfig, Settings
 from ptychopinn.dataset import Batch, GroupDataset
 from ptychopinn.execution import multiplies_bf16, ready, usual_batch_size
 from ptychopinn.inference import Reconstruction, infer
@@ -124,8 +124,8 @@ def test_inference(measure: Callable, model: PtychoModel, scan: Scan, device: st
     run = Run(model, light, Settings())
     work = network_work(model, all_groups(scan).__getitems__([0]).to("cpu"), light)
     work = Work(len(scan), "patterns", work.formula, conv_flops=work.conv_flops * len(scan))
-    found = measure(lambda: infer(run, scan, device=device), work=work, device=device, rounds=3)
-    expected = infer(run, scan, precision="32")
+    found = measure(lambda: infer(run, scan, InferenceConfig(), device), work=work, device=device, rounds=3)
+    expected = infer(run, scan, InferenceConfig(inference_precision="32"))
     lit = expected.coverage > 0.05 * expected.coverage.max()
     assert float(np.sqrt((abs(found.object - expected.object)[lit] ** 2).mean())) < 1e-2
 
@@ -218,11 +218,13 @@ def test_older_programs_scan(
     light, batch = Illumination.of(peer.scan), all_groups(peer.scan).__getitems__([0]).to("cpu")
     work = network_work(run.model, batch, light)
     work = Work(len(peer.scan), "patterns", work.formula, conv_flops=work.conv_flops * len(peer.scan))
-    image = measure(lambda: infer(run, peer.scan, device=device, precision=precision), work=work, device=device)
+    image = measure(
+        infer, run, peer.scan, InferenceConfig(inference_precision=precision), device, work=work, device=device
+    )
     alone = len(peer.scan) / image.seconds["network"]
     report_ratio(benchmark, len(peer.scan), "inference", f"; the network alone {alone:,.0f} patterns/s")
     if not tiny:
-        seen, unseen = errors(image, peer.scan), errors(infer(run, peer.other, device=device), peer.other)
+        seen, unseen = errors(image, peer.scan), errors(infer(run, peer.other, InferenceConfig(), device), peer.other)
         found = {name: seen[name] for name in ("phase_mae", "amplitude_mae")} | {
             "phase_mae, unseen": unseen["phase_mae"]
         }

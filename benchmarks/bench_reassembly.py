@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.reassembly import normalise, stitch
+from ptychopinn.reassembly import normalise
+from ptychopinn.stitching import stitch
 
 COUNT, SIZE, EDGE = 10_000, 64, 1024
 

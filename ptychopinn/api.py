@@ -47,8 +47,29 @@ def open_scan(path: Path, data: DataConfig) -> Scan:
 
 def open_record(path: Path, data: DataConfig) -> Record:
     """All that a file of any format holds, see :mod:`ptychopinn.files.formats`."""
+    return formats.read(path, _reading(data))
+
+
+def check_growing(path: Path, data: DataConfig) -> None:
+    """Refuse to follow a kind of file that does not grow, and settings that need all frames.
+
+    Raises:
+        PtychoError: naming the file or the setting.
+    """
+    for name in ("n_subsample", "nphotons", "frames"):
+        if getattr(data, name) is not None:
+            raise PtychoError(f"--follow: {name} needs a scan that is complete; leave it away.")
+    formats.check_growing(path, _reading(data))
+
+
+def open_growing(path: Path, data: DataConfig) -> Scan:
+    """:func:`open_scan` for a file to which a detector still appends: the frames that have a position by now."""
+    return scan_in(path, formats.read(path, _reading(data)._replace(in_memory=0, growing=True)), data)
+
+
+def _reading(data: DataConfig) -> formats.Reading:
     mapping, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
-    return formats.read(path, formats.Reading(data.format, mapping, frames, probe, data.pixel_size))
+    return formats.Reading(data.format, mapping, frames, probe, data.pixel_size)
 
 
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
@@ -175,7 +196,7 @@ def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
     _expect(run, Run, "run", "train or load_run")
     _expect(scan, Scan, "scan", "read_scan or simulate")
     chosen, device = settings_of_all.inference, training.device_of(settings_of_all)
-    return inference.infer_with(run, scan, chosen, device)
+    return inference.infer(run, scan, chosen, device)
 
 
 def load_run(path: Path | str) -> Run:

@@ -13,8 +13,12 @@ RELATIVE_FLOOR = 0.1
 
 def amplitude_scale(counts: Tensor) -> float:
     """The one number per scan that scales amplitudes to mean ``sum x^2 = (N/2)^2``: (n, N, N) photons."""
-    power = counts.double().sum(dim=(-2, -1)).mean().clamp_min(1e-12)
-    return float(counts.shape[-1] / 2 / power.sqrt())
+    return scale_at(counts.shape[-1], float(counts.double().sum(dim=(-2, -1)).mean()))
+
+
+def scale_at(size: int, photons: float) -> float:
+    """:func:`amplitude_scale` of frames of edge ``size`` that hold so many photons in the mean."""
+    return size / 2 / max(photons, 1e-12) ** 0.5
 
 
 def centre(images: Tensor, size: int) -> Tensor:

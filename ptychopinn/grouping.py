@@ -83,6 +83,8 @@ def usual_neighbor_count(positions: NDArray[np.float64], gridsize: int, diameter
 
 def reach(positions: NDArray[np.float64], groups: Indices) -> int:
     """Whole pixels, along an axis, from the centre of any group to its farthest frame."""
+    if groups.shape[1] == 1:
+        return 0
     places = positions[groups]
     return int(np.ceil(np.abs(places - places.mean(axis=1, keepdims=True)).max()))
 
@@ -144,6 +146,13 @@ def nearest(positions: NDArray[np.float64], neighbor_count: int) -> Indices:
     # Among coinciding positions a frame may not find itself: then drop the farthest instead.
     itself[~itself.any(axis=1), -1] = True
     return found[~itself].reshape(len(positions), neighbor_count)
+
+
+def halved(positions: NDArray[np.float64]) -> tuple[Indices, Indices]:
+    """Cut a scan in two equally many frames across its longer side; the indices of either half, ascending."""
+    along = positions[:, np.ptp(positions, axis=0).argmax()]
+    first, second = np.split(along.argsort(kind="stable"), [(len(positions) + 1) // 2])
+    return np.sort(first), np.sort(second)
 
 
 def _row_major(groups: Indices, positions: NDArray[np.float64], gridsize: int) -> Indices:

@@ -1,7 +1,5 @@
 """A trained run and a scan in, an image of the object out."""
 
-import math
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,20 +14,21 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
-from ptychopinn.execution import Precision, ready, usual_batch_size
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.losses import poisson_deviance
-from ptychopinn.model import Illumination, PtychoModel
+from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.views import SubPixel, look
-from ptychopinn.reassembly import central_mask, group_phases, light_on_canvas, spread, stitch
+from ptychopinn.prediction import Predictor, groups_at_once
+from ptychopinn.processes import ALONE, Team, share
+from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.scan import Scan, check_canvas, reframe
+from ptychopinn.stitching import Stitcher
 
-IN_MEMORY = 2**29
-"""Bytes of patches up to which they are kept in memory until they are stitched."""
+SAMPLE = 4096
+"""Frames that tell the deviance of a scan that is stitched in parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +42,7 @@ class Reconstruction:
         positions: (n, 2) float64 object-frame positions (y, x) of the frames used.
         pixel_size_m: edge of a pixel, when known.
         deviance: mean Poisson deviance per detector pixel of the counts under this image; about 1 at the noise.
+        deviance_frames: so many frames of the scan, evenly spread, tell it; None: all.
         seconds: wall time of the steps.
         probe: (m, N, N) complex64 in sqrt(photons), when it was refined with the object; None: the scan's own.
         loss: of every epoch, where an iterative engine made the image.
@@ -58,6 +58,7 @@ class Reconstruction:
     positions: NDArray[np.float64]
     pixel_size_m: float | None = None
     deviance: float = float("nan")
+    deviance_frames: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
     loss: tuple[float, ...] = ()
@@ -98,60 +99,73 @@ def load_reconstruction(path: Path) -> Reconstruction:
 def infer(
     run: Run,
     scan: Scan,
-    batch_size: int | None = None,
-    synchronise: bool = True,
+    chosen: InferenceConfig = InferenceConfig(),  # noqa: B008 - cannot be changed
     device: str = "cpu",
-    middle_trim: int | None = None,
-    precision: Precision = "auto",
+    team: Team = ALONE,
 ) -> Reconstruction:
     """Reconstruct a scan with one pass of a trained network.
 
-    Every frame seeds a group. Groups agree on their phases, then one probe-weighted reassembly makes the image.
+    Every frame seeds one group. Groups agree on their global phases, then one probe-weighted reassembly makes
+    the image. The result does not depend on the batch size.
+
+    Where the patches of all groups fit in ``patch_memory``, all groups agree at once. A larger scan is halved along
+    its longer side until the patches of a part fit in an eighth of it. Groups agree within a part; then part joins
+    part, turned by the one phase with which their images agree best where they overlap. Frames are read once, but
+    for those that tell the deviance.
 
     Args:
         run: from :func:`ptychopinn.training.train` or :func:`ptychopinn.bundle.load_run`.
         scan: of any object; its own counts are used, and its own probe unless the run trained one.
-        batch_size: groups per network call; None: what suits the device.
-        synchronise: find the groups' global phases first.
-        device: of torch.
-        middle_trim: stitch only so many central pixels of every patch, along both axes; all when None.
-        precision: of the network, see :func:`ptychopinn.execution.ready`.
+        chosen: settings of inference.
+        device: torch device.
+        team: processes that share the parts of a scan; all return the same image.
 
     Raises:
         PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
             positions too far apart for an image, or when more than a patch is to be stitched.
     """
     check_canvas(scan)
-    if middle_trim is not None and middle_trim > scan.N:
-        raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
-    marks = [time.perf_counter()]
     scan = with_trained_probe(run, scan)
-    model = ready(run.model, device, precision)
-    light = Illumination.of(scan).to(device)
+    predictor = Predictor(run, scan, chosen, device)
     dataset = GroupDataset(scan, groups_of(run, scan))
-    patches = _predict(model, dataset, light, batch_size or usual_batch_size(device), device)
-    marks.append(time.perf_counter())
-    places = scan.canvas_positions[torch.from_numpy(dataset.groups)].to(torch.float32)
-    weight = probe_intensity(light.probe)
-    phases = group_phases(patches, places, weight, scan.probe_diameter / 2) if synchronise else None
-    marks.append(time.perf_counter())
-    kept = weight if middle_trim is None else weight * central_mask(scan.N, middle_trim).to(weight.device)
-    image, coverage = stitch(patches, places, scan.canvas_shape, kept, phases)
-    spreads = spread(patches, places, image, kept, phases)
-    if run.settings.model.gridsize > 1:
-        coverage = light_on_canvas(scan, kept)
-    image = common_phase(image, coverage)
-    marks.append(time.perf_counter())
-    deviance = deviance_per_pixel(image, scan.canvas_origin, scan, light)
-    names = ("network", "phases", "stitch")
+    at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
+    whole = len(dataset) <= at_once
+    rows = dataset.groups[:, 0].argsort()
+    canvas = predictor.stitched(dataset, rows, len(dataset) if whole else max(1, at_once // 8), team)
+    if len(team.members) > 1:
+        canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
+        share(canvas)
+    assert canvas is not None
+    return finished(canvas, predictor, scan, sampled=not whole)
+
+
+def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) -> Reconstruction:
+    """The image of a scan whose frames are all stitched on its canvas.
+
+    Args:
+        canvas: sums of all patches, on the smallest box that holds them.
+        predictor: that made them.
+        scan: whose positions they have.
+        sampled: whether ``SAMPLE`` frames are to tell the deviance.
+    """
+    began = time.perf_counter()
+    coverage = canvas.coverage
+    if predictor.model.config.gridsize > 1:
+        coverage = light_on_canvas(scan, predictor.kept)
+    image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
+    seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
+    few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
+    shown = scan if few is None else scan.subset(few)
+    deviance = deviance_per_pixel(image, canvas.origin, shown, predictor.light)
     return Reconstruction(
         object=image.cpu().numpy(),
-        origin=scan.canvas_origin,
+        origin=canvas.origin,
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
         deviance=deviance,
-        seconds={name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)},
+        deviance_frames=None if few is None else len(few),
+        seconds=seconds,
         amplitude_std=spreads[0].cpu().numpy(),
         phase_std=spreads[1].cpu().numpy(),
     )
@@ -186,19 +200,6 @@ def deviance_per_pixel(
     return total / len(scan)
 
 
-def infer_with(run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> Reconstruction:
-    """:func:`infer` with the settings of its section."""
-    return infer(
-        run,
-        scan,
-        chosen.inference_batch_size,
-        chosen.synchronise,
-        device,
-        chosen.middle_trim,
-        chosen.inference_precision,
-    )
-
-
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
     """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:
@@ -216,32 +217,12 @@ def groups_of(run: Run, scan: Scan) -> NDArray[np.int64]:
         raise PtychoError(
             f"scan: {len(scan)} frames, but the model was trained with gridsize {gridsize}: groups need {gridsize**2}."
         )
+    if gridsize == 1:
+        return np.arange(len(scan))[:, None]
     wanted = run.settings.data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
     groups = form_groups(scan.positions, gridsize, min(wanted, len(scan) - 1), None, run.settings.training.seed)
     check_reach(scan.positions, groups, scan.N)
     return groups
-
-
-def room(shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> Tensor:
-    """An empty complex64 tensor; a large one is mapped from a file that vanishes with it, in the temporary folder."""
-    size = math.prod(shape)
-    if 8 * size <= in_memory:
-        return torch.empty(shape, dtype=torch.complex64)
-    with tempfile.NamedTemporaryFile(prefix="ptychopinn-patches-") as file:
-        return torch.from_file(file.name, shared=True, size=size, dtype=torch.complex64).view(shape)
-
-
-def _predict(model: PtychoModel, dataset: GroupDataset, light: Illumination, batch_size: int, device: str) -> Tensor:
-    """Patches (n, C, N, N) complex64 of every group, on the CPU."""
-    count, channels = dataset.groups.shape
-    size = dataset.scan.N
-    patches = room((count, channels, size, size))
-    with torch.inference_mode():
-        for rows in torch.arange(count).split(batch_size):
-            batch = dataset.__getitems__(rows.tolist()).to(device)
-            found = model(batch.counts, batch.offsets, light, batch.reach)[-1]
-            patches[rows] = found.cpu()
-    return patches
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

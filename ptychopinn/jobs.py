@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, training
+from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, processes, training
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
@@ -124,6 +124,8 @@ def infer_folder(
 ) -> Reconstruction:
     """Reconstruct a scan file with a trained run and write the image as HDF5, NPZ and PNG.
 
+    Processes that torchrun started share the parts of a large scan; the first of them writes.
+
     Args:
         run_path: run folder or bundle.
         source: scan file.
@@ -138,22 +140,24 @@ def infer_folder(
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data)
+    device = training.device_of(settings)
+    report = report if leads() else lambda line: None
     for note in scan.notes:
         report(note)
-    chosen = settings.inference
-    device = training.device_of(settings)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
-    with algorithms(settings.execution.deterministic):
-        result = inference.infer_with(run, scan, chosen, device)
-    if chosen.refine:
+    with processes.team() as team, algorithms(settings.execution.deterministic):
+        result = inference.infer(run, scan, settings.inference, device, team)
+    if not leads():
+        return result
+    if settings.inference.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)
     inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
     with filling(out, "infer", overwrite):
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
         save_reconstruction(out, result, scan)
-    report(_summary(result, scan))
+    report(summary_line(result, scan))
     return result
 
 
@@ -233,16 +237,17 @@ def baseline_folder(
         write_table(out / "loss.csv", rows)
         figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    report(_summary(result, scan))
+    report(summary_line(result, scan))
     return result
 
 
-def _summary(result: Reconstruction, scan: Scan) -> str:
+def summary_line(result: Reconstruction, scan: Scan) -> str:
     """One line: frames, seconds and deviance."""
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     total = sum(result.seconds.values())
     doubt = "; 1 is the noise: this image explains the counts badly" if result.deviance > BAD_DEVIANCE else ""
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}{doubt}"
+    few = "" if result.deviance_frames is None else f" in {result.deviance_frames} of the frames"
+    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}{few}{doubt}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:

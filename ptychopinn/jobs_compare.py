@@ -177,7 +177,7 @@ def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings,
     chosen, device = settings.inference, training.device_of(settings)
 
     def image(part: Scan) -> Reconstruction:
-        return inference.infer_with(run, part, chosen, device)
+        return inference.infer(run, part, chosen, device)
 
     result, seconds, peak = _measured(lambda: image(scan))
     times = {

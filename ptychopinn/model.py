@@ -39,12 +39,11 @@ class Illumination(NamedTuple):
     @classmethod
     def of(cls, scan: Scan) -> "Illumination":
         """What a scan says of its experiment."""
-        sample = scan.frames(slice(0, SCALE_FRAMES))
         return cls(
             probe=torch.from_numpy(scan.probe),
             good_pixels=None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels),
             support=scan.support,
-            scale=features.amplitude_scale(sample),
+            scale=features.scale_at(scan.N, scan.subset(slice(0, SCALE_FRAMES)).photons),
         )
 
     def to(self, device: torch.device | str) -> "Illumination":

@@ -15,8 +15,14 @@ from ptychopinn.scan import Scan
 LINKS = 16
 """Overlapping partners that each group is compared with."""
 
+FARTHEST = 512
+"""Rank of the farthest of them: of thousands within reach, the search for more would cost more than it tells."""
+
+DARK = 1e-6
+"""Share of the light of a patch that does not tell its phase."""
+
 CHUNK = 256
-"""Patches handled at once where all of them would not fit."""
+"""Frames, or pairs of groups, handled at once where all of them would not fit."""
 
 
 def reassemble(patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,74 +97,6 @@ def crowding(scan: Scan, probe: Tensor) -> float:
     return len(scan) * alone / together
 
 
-def stitch(
-    patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor, phases: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Reassemble groups chunk by chunk on one canvas.
-
-    Args:
-        patches: (n, C, N, N) complex, on any device; chunks move to the device of ``weight``.
-        positions: (n, C, 2) pixels on the canvas.
-        shape: of the canvas.
-        weight: (N, N) real.
-        phases: (n,) rad to subtract from each group.
-
-    Returns:
-        Image (H, W) and coverage (H, W), on the device of ``weight``.
-    """
-    device = weight.device
-    total = torch.zeros(shape, dtype=torch.complex64, device=device)
-    coverage = torch.zeros(shape, device=device)
-    size = patches.shape[-1]
-    for rows in torch.arange(len(patches)).split(CHUNK):
-        flat = _turned(patches, phases, rows, device).reshape(-1, size, size)
-        places = positions[rows].reshape(-1, 2).to(device)
-        total += place_patches(weight * flat, places, shape)
-        coverage += place_patches(weight.expand(flat.shape), places, shape)
-    return normalise(total, coverage), coverage
-
-
-def spread(
-    patches: Tensor, positions: Tensor, image: Tensor, weight: Tensor, phases: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """How far overlapping patches scatter about the image that they make: an error bar of the prediction.
-
-    The weighted standard deviation of ``|p| - |o|`` and of ``arg(p o^*)`` over the patches that hold a pixel. Not
-    that of their mean: patches of one network share their errors.
-
-    Args:
-        patches: (n, C, N, N) complex, on any device.
-        positions: (n, C, 2) pixels on the canvas.
-        image: (H, W) complex, from :func:`stitch` with the same arguments.
-        weight: (N, N) real.
-        phases: (n,) rad to subtract from each group.
-
-    Returns:
-        Amplitude and phase in rad, both (H, W) real, NaN where no patch lies.
-    """
-    device, shape, size = weight.device, (image.shape[0], image.shape[1]), patches.shape[-1]
-    total = torch.zeros(2, *shape, device=device)
-    coverage = torch.zeros(shape, device=device)
-    for rows in torch.arange(len(patches)).split(CHUNK):
-        places = positions[rows].reshape(-1, 2).to(device)
-        part = _turned(patches, phases, rows, device).reshape(-1, size, size)
-        seen = extract_patches(image, places, size)
-        total[0] += place_patches(weight * (part.abs() - seen.abs()).square(), places, shape)
-        total[1] += place_patches(weight * (part * seen.conj()).angle().square(), places, shape)
-        coverage += place_patches(weight.expand(part.shape), places, shape)
-    scatter = torch.where(coverage > 0, total / coverage, torch.nan).sqrt()
-    return scatter[0], scatter[1]
-
-
-def _turned(patches: Tensor, phases: Tensor | None, rows: Tensor, device: torch.device) -> Tensor:
-    """Some groups of patches on a device, each turned back by its phase."""
-    part = patches[rows].to(device)
-    if phases is None:
-        return part
-    turn = torch.polar(torch.ones(len(rows)), -phases[rows].float()).to(device)
-    return part * turn[:, None, None, None]
-
-
 def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: float) -> Tensor:
     """Find the global phase of every group from the overlaps between groups.
 
@@ -179,16 +117,28 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     pairs = _links(places.double().numpy(), reach)
     if len(pairs) == 0:
         return torch.zeros(len(patches), dtype=torch.float64)
-    root = weight.sqrt()
-    products = []
-    for chunk in torch.from_numpy(pairs).split(CHUNK):
-        a, b = chunk.T
-        here = patches[a, lead[a]].to(root.device) * root
-        there = patches[b, lead[b]].to(root.device) * root
-        offsets = (places[a] - places[b]).to(root.device)[:, None] + patches.shape[-1] // 2
-        seen = extract_patches(there, offsets, patches.shape[-1])[:, 0]
-        products.append((here * seen.conj()).sum(dim=(-2, -1)).cpu())
-    return torch.from_numpy(_leading_phases(pairs, torch.cat(products).numpy(), len(patches)))
+    lit = _lit(weight)
+    root, size = weight[lit, lit].sqrt(), lit.stop - lit.start
+    # One array from the start: small results kept between large passing ones would leave holes all over the heap.
+    products = torch.empty(len(pairs), dtype=patches.dtype)
+    for start in range(0, len(pairs), CHUNK):
+        a, b = torch.from_numpy(pairs[start : start + CHUNK]).T
+        here = patches[a, lead[a], lit, lit].to(root.device) * root
+        there = patches[b, lead[b], lit, lit].to(root.device) * root
+        offsets = (places[a] - places[b]).to(root.device)[:, None] + size // 2
+        seen = extract_patches(there, offsets, size)[:, 0]
+        products[start : start + CHUNK] = (here * seen.conj()).sum(dim=(-2, -1))
+    return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
+
+
+def _lit(weight: Tensor) -> slice:
+    """Rows, and columns, of the smallest central square that holds all but ``DARK`` of the weight (N, N)."""
+    size = weight.shape[-1]
+    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
+    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
+    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
+    half = int((within.cumsum(0) < (1 - DARK) * within.sum()).sum()) + 1
+    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
 
 
 def _representatives(patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,12 +153,12 @@ def _links(places: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
     count = len(places)
     tree = cKDTree(places)
     inside = int(np.median(tree.query_ball_point(places, reach, return_length=True))) - 1
-    furthest = min(max(inside, LINKS), count - 1)
+    furthest = min(max(inside, LINKS), FARTHEST, count - 1)
     if furthest < 1:
         return np.empty((0, 2), dtype=np.int64)
     ranks = np.unique(np.geomspace(1, furthest, LINKS).round().astype(int))
-    distance, found = tree.query(places, k=furthest + 1)
-    partner, far = found[:, ranks].ravel(), distance[:, ranks].ravel()
+    distance, found = tree.query(places, k=ranks + 1)  # these ranks alone, the nearest being the place itself
+    partner, far = found.ravel(), distance.ravel()
     itself = np.repeat(np.arange(count), len(ranks))
     pairs = np.sort(np.stack([itself, partner], axis=1)[(far <= 2 * reach) & (itself != partner)], axis=1)
     return np.unique(pairs, axis=0).astype(np.int64)

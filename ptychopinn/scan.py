@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -77,14 +77,12 @@ class Scan:
     @property
     def canvas_origin(self) -> tuple[int, int]:
         """Object-frame (y, x), whole pixels, of the corner of the smallest canvas that holds every patch."""
-        row, col = np.floor(self.positions.min(axis=0)).astype(int) - self.N // 2
-        return int(row), int(col)
+        return bounds(self.positions, self.N)[0]
 
     @property
     def canvas_shape(self) -> tuple[int, int]:
         """Height and width of that canvas."""
-        height, width = np.ceil(self.positions.max(axis=0)).astype(int) + self.N // 2 + 1 - np.array(self.canvas_origin)
-        return int(height), int(width)
+        return bounds(self.positions, self.N)[1]
 
     @property
     def canvas_positions(self) -> torch.Tensor:
@@ -226,6 +224,18 @@ class Scan:
         because a position between pixels reads both.
         """
         return self.support + 1.0
+
+
+def bounds(positions: NDArray[np.floating[Any]], size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The smallest box of whole pixels that holds every patch: its corner (y, x), its height and width.
+
+    Args:
+        positions: (n, 2) pixels (y, x).
+        size: edge N of a patch.
+    """
+    low = np.floor(positions.min(axis=0)).astype(int) - size // 2
+    high = np.ceil(positions.max(axis=0)).astype(int) + size // 2 + 1
+    return (int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))
 
 
 def reframe(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import Batch
 from ptychopinn.errors import PtychoError
 from ptychopinn.execution import algorithms, compile_networks, multiplies_bf16, ready, usual_batch_size
@@ -102,7 +103,9 @@ def test_a_gpu_answers_what_the_cpu_does(device, features, gridsize, precision, 
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=needs_cuda)])
 def test_a_gpu_gives_the_image_of_the_cpu(device, tiny_scan, tiny_run):
-    expected, found = (infer(tiny_run, tiny_scan, device=place, precision="32") for place in ("cpu", device))
+    expected, found = (
+        infer(tiny_run, tiny_scan, InferenceConfig(inference_precision="32"), place) for place in ("cpu", device)
+    )
     lit = expected.coverage > 0.01 * expected.coverage.max()
     error = abs(found.object - expected.object)[lit]
     assert float((error**2).mean() ** 0.5) < 2e-3

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ptychopinn.bundle import Run
-from ptychopinn.config import Settings
+from ptychopinn.config import InferenceConfig, Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.inference import Reconstruction, deviance_per_pixel, infer
 from ptychopinn.metrics import score
@@ -41,10 +41,10 @@ def at_dose(scan: Scan, nphotons: float) -> Scan:
 
 @KINDS
 def test_the_image_does_not_depend_on_the_batch_size(tiny_scan, kind):
-    expected = infer(untrained(kind), tiny_scan, batch_size=64)
+    expected = infer(untrained(kind), tiny_scan, InferenceConfig(inference_batch_size=64))
     assert abs(expected.object - expected.object.mean()).max() > 0.05
     for batch_size in (1, 7, 1000):
-        found = infer(untrained(kind), tiny_scan, batch_size=batch_size)
+        found = infer(untrained(kind), tiny_scan, InferenceConfig(inference_batch_size=batch_size))
         np.testing.assert_allclose(found.object, expected.object, rtol=0, atol=1e-5)
         assert found.deviance == pytest.approx(expected.deviance, rel=1e-3)
 
@@ -155,7 +155,7 @@ def test_another_frame_size_and_another_probe_are_served(tiny_run, synchronise):
     positions = raster((90, 90), 34, step=8.0)
     image = np.exp(0.3j * np.random.default_rng(0).random((90, 90))).astype(np.complex64)
     scan = simulate(image, curved_disc(34, 9.0, 1.0).numpy(), positions, nphotons=1e5)
-    found = infer(tiny_run, scan, synchronise=synchronise)
+    found = infer(tiny_run, scan, InferenceConfig(synchronise=synchronise))
     assert np.isfinite(found.object).all()
     assert abs(found.window((90, 90))[scan.scan_box]).mean() == pytest.approx(1, rel=0.1)
 
@@ -186,8 +186,8 @@ def test_the_model_is_not_changed(tiny_scan):
 def test_middle_trim_stitches_the_middle_of_every_patch(tiny_scan):
     run = untrained(("realspace", 1))
     with pytest.raises(PtychoError, match="middle_trim: 33 given; at most 32"):
-        infer(run, tiny_scan, middle_trim=33)
-    whole, same, middle = (infer(run, tiny_scan, middle_trim=trim) for trim in (None, 32, 6))
+        infer(run, tiny_scan, InferenceConfig(middle_trim=33))
+    whole, same, middle = (infer(run, tiny_scan, InferenceConfig(middle_trim=trim)) for trim in (None, 32, 6))
     np.testing.assert_array_equal(same.object, whole.object)
     assert not np.allclose(middle.object, whole.object)
     lit = middle.coverage > 0

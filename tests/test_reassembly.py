@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn import reassembly
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble, stitch
+from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble
 from ptychopinn.simulation import smooth_lines
+from ptychopinn.stitching import stitch
 from tests.helpers import random_positions, random_tensor
 
 SIZE = 12
@@ -112,20 +112,6 @@ def test_every_group_gets_a_canvas_of_its_own(leading):
         alone, alone_coverage = reassemble(patches[at], positions[at], SHAPE, weight)
         torch.testing.assert_close(image[at], alone)
         torch.testing.assert_close(coverage[at], alone_coverage)
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 1000])
-@pytest.mark.parametrize("turned", [False, True])
-def test_stitching_in_chunks_equals_one_reassembly(monkeypatch, chunk, turned):
-    monkeypatch.setattr(reassembly, "CHUNK", chunk)
-    patches = random_tensor(7, 4, SIZE, SIZE, dtype=torch.complex64)
-    positions = random_positions(7, 4, low=3, high=34, dtype=torch.float32)
-    weight, phases = weights("probe", torch.float32), random_tensor(7, dtype=torch.float64) if turned else None
-    image, coverage = stitch(patches, positions, SHAPE, weight, phases)
-    if phases is not None:
-        patches = patches * torch.exp(-1j * phases).to(torch.complex64)[:, None, None, None]
-    expected = reassemble(patches.flatten(0, 1), positions.flatten(0, 1), SHAPE, weight)
-    torch.testing.assert_close((image, coverage), expected, rtol=1e-4, atol=1e-5)
 
 
 def lattice(rows: int, cols: int, step: float = 4.0, corner: float = 20.0) -> Tensor:

@@ -7,6 +7,8 @@ import typer
 
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.folder import leads
 
 app = common.new_app()
 
@@ -33,6 +35,11 @@ def infer(
     synchronise: Annotated[bool | None, setting("synchronise")] = None,
     refine: Annotated[bool | None, setting("refine", "--refine")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="of a scan that is being appended to SCAN, as it comes")
+    ] = False,
+    follow_timeout: Annotated[float | None, setting("follow_timeout")] = None,
+    follow_frames: Annotated[int | None, setting("follow_frames")] = None,
     accelerator: common.Accelerator = None,
     assigned: common.Set = None,
     config: common.Config = None,
@@ -41,12 +48,17 @@ def infer(
 ) -> None:
     """Reconstruct a scan with a trained network, in one pass; with --refine its image is then fitted to the counts.
 
-    The scan is read as the training scan was (crop, flips) unless a flag says otherwise.
+    The scan is read as the training scan was (crop, flips) unless a flag says otherwise. With --follow frames are
+    taken as a detector appends them to an HDF5 file.
     """
     common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
 
-    from ptychopinn import jobs
+    if not follow and (follow_timeout is not None or follow_frames is not None):
+        raise PtychoError("--follow-timeout, --follow-frames: mean something with --follow only.")
 
-    flags = common.given(ctx)
-    jobs.infer_folder(run, scan, out, flags, config, overwrite, common.speaker(quiet))
-    typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")
+    from ptychopinn import jobs, jobs_follow
+
+    fill = jobs_follow.follow_folder if follow else jobs.infer_folder
+    fill(run, scan, out, common.given(ctx), config, overwrite, common.speaker(quiet))
+    if leads():
+        typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")

@@ -47,25 +47,28 @@ DISAGREE = 0.01
 """Relative difference of energy and wavelength beyond which one of them is wrong."""
 
 
-def read_cxi(path: Path, pixel_m: float | None = None, in_memory: int = hdf5.IN_MEMORY) -> Record:
+def read_cxi(
+    path: Path, pixel_m: float | None = None, in_memory: int = hdf5.IN_MEMORY, growing: bool = False
+) -> Record:
     """Read frames, translations, mask and geometry, and probe, object and losses where they are.
 
     Args:
         path: CXI file.
         pixel_m: edge of an object pixel, for a file without distance, energy or detector pixel.
         in_memory: bytes up to which frames are read at once.
+        growing: whether frames and translations may differ in number.
 
     Raises:
         PtychoError: naming the file and the dataset.
     """
     with hdf5.opened(path) as file:
         try:
-            return _record(path, file, pixel_m, in_memory)
+            return _record(path, file, pixel_m, in_memory, growing)
         except PtychoError as error:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int) -> Record:
+def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int, growing: bool) -> Record:
     data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
     frames = None if data is None else hdf5.stack(path, data)
     detector_pixel, axes, notes = _axes(file)
@@ -76,7 +79,7 @@ def _record(path: Path, file: h5py.File, pixel_m: float | None, in_memory: int) 
     positions, origin = _positions(file, axes, pixel, frames, None if layers is None else layers.shape[-2:])
     probes = _first(file, *PROBES)
     extra = _extra(file)
-    if frames is not None and positions is not None and len(positions) != frames.shape[0]:
+    if not growing and frames is not None and positions is not None and len(positions) != frames.shape[0]:
         raise PtychoError(f"translation: {len(positions)} entries for {frames.shape[0]} frames; as many are needed.")
     probe, more = _probe(probes)
     made_up = _text(file, f"{OWN}/made_up_geometry") or ""

@@ -23,6 +23,9 @@ PROVENANCE = "provenance.json"
 
 LOCK = ".lock"
 
+LIVE = "live.png"
+"""Picture of a scan that still grows."""
+
 PICTURE: Final = ("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png")
 RUN: Final = (
     *("settings.json", "wts.h5.zip", "metrics.csv", "loss.png", "probe.png", "mlflow.db"),
@@ -30,7 +33,7 @@ RUN: Final = (
 )
 OURS: Final = {
     "train": RUN,
-    "infer": PICTURE,
+    "infer": (*PICTURE, LIVE),
     "baseline": (*PICTURE, "loss.csv", "loss.png", "probe.png"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),

@@ -31,6 +31,7 @@ class Reading(NamedTuple):
         probe: file whose probe to take.
         pixel_size: edge of an object pixel in metres, where the file does not say.
         in_memory: bytes up to which frames are read at once.
+        growing: whether a detector still appends, so that frames and positions may differ in number.
     """
 
     format: str | None = None
@@ -39,6 +40,7 @@ class Reading(NamedTuple):
     probe: Path | None = None
     pixel_size: float | None = None
     in_memory: int = hdf5.IN_MEMORY
+    growing: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ FORMATS: Final = (
         "CXI",
         "hdf5",
         lambda names: "cxi_version" in names or "entry_1" in names,
-        lambda path, how: cxi.read_cxi(path, how.pixel_size, how.in_memory),
+        lambda path, how: cxi.read_cxi(path, how.pixel_size, how.in_memory, how.growing),
         cxi.write_cxi,
         (".cxi", ".h5", ".hdf5"),
     ),
@@ -225,6 +227,8 @@ def read(path: Path, how: Reading | None = None) -> Record:
         )
     else:
         record = (recognise(path) if how.format is None else named(how.format, "--format")).read(path, how)
+    if how.growing:
+        record = _as_far_as_complete(record)
     if how.frames is not None:
         record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
     record = replace(record, near_field=near_field(record))
@@ -234,6 +238,27 @@ def read(path: Path, how: Reading | None = None) -> Record:
             raise PtychoError(f"--probe {how.probe}: holds no probe.")
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}."))
     return record
+
+
+def check_growing(path: Path, how: Reading) -> None:
+    """Refuse a file of a format to which no detector appends.
+
+    Raises:
+        PtychoError: saying what it is.
+    """
+    if not path.is_file():
+        raise PtychoError(f"{path}: no such file; start after the detector has made it.")
+    found = None if how.map is not None else recognise(path) if how.format is None else named(how.format, "--format")
+    if found is not None and found.name != "cxi":
+        raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
+
+
+def _as_far_as_complete(record: Record) -> Record:
+    """The frames that have a position already."""
+    if record.counts is None or record.positions is None:
+        return record
+    count = min(len(record.counts), len(record.positions))
+    return replace(record, counts=select(record.counts, slice(0, count)), positions=record.positions[:count])
 
 
 def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Record:

@@ -78,7 +78,7 @@ class Stack:
     def _dataset(self) -> Any:
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
-            file = h5py.File(self.path, "r", rdcc_nbytes=CACHE)
+            file = _file(self.path, rdcc_nbytes=CACHE)
             self._open = (process, file, file[self.name])
         return self._open[2]
 
@@ -120,6 +120,24 @@ def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
     return source.read(np.arange(source.shape[0]))
 
 
+def _file(path: Path, **options: Any) -> h5py.File:
+    """A file to read, also while a detector appends to it in SWMR mode, or this process has it open in that mode."""
+    try:
+        return h5py.File(path, "r", **options)
+    except OSError as error:
+        try:
+            return h5py.File(path, "r", swmr=True, **options)
+        except OSError:
+            raise error from None
+
+
+def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
+    """A dataset with what was appended to it since this process opened it first."""
+    if dataset.file.swmr_mode:
+        dataset.id.refresh()
+    return dataset
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """A file to read.
@@ -130,7 +148,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with h5py.File(path, "r") as file:
+        with _file(path) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
@@ -147,6 +165,8 @@ def reason(error: Exception) -> str:
         return "it has not the signature of HDF5"
     if "required filter" in text or "unable to open shared object" in text or "can't open directory" in text:
         return "its compression filter is not installed"
+    if "unable to lock file" in text:
+        return "another program writes it, and not in SWMR mode"
     inner = re.search(r"\((.*)\)", text)
     return (inner[1] if inner else text.strip("'\"")).splitlines()[0].rstrip(".") if text else type(error).__name__
 
@@ -173,7 +193,7 @@ def stack(path: Path, dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1
     Raises:
         PtychoError: when it holds no stack of real frames.
     """
-    name = str(dataset.name)
+    name = str(_as_it_is_now(dataset).name)
     if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
         raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
     return Stack(path, name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner)
@@ -186,7 +206,7 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
         PtychoError: when they cannot be read.
     """
     try:
-        return np.asarray(dataset[()])
+        return np.asarray(_as_it_is_now(dataset)[()])
     except UNREADABLE as error:
         raise PtychoError(f"{dataset.name}: cannot be read: {reason(error)}.") from None
 

@@ -94,7 +94,7 @@ def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) ->
     run = bundle.load_run(Path(model))
     settings = Settings.of(jobs.reading_of(run) | given, "options")
     chosen = settings.inference
-    result = inference.infer_with(run, scan, chosen, device)
+    result = inference.infer(run, scan, chosen, device)
     if not chosen.refine:
         return result
     scan = inference.with_trained_probe(run, scan)
