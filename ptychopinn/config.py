@@ -137,7 +137,7 @@ class ExecutionConfig(Section):
 class InferenceConfig(Section):
     """How patches become an image."""
 
-    inference_batch_size: int | None = Field(None, ge=1, description="groups per network call; None: 32, on a GPU 512")
+    inference_batch_size: int | None = Field(None, ge=1, description="groups per network call; None: 64, on a GPU 512")
     inference_precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="of the network; auto: bf16 where the processor multiplies it"
     )

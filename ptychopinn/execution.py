@@ -15,7 +15,7 @@ from ptychopinn.model import PtychoModel
 Precision = Literal["auto", "32", "bf16"]
 
 GPU_BATCH: Final = 512
-CPU_BATCH: Final = 32
+CPU_BATCH: Final = 64
 """Groups per network call: enough to keep a GPU busy; few enough for the caches of a core."""
 
 

@@ -78,9 +78,8 @@ class TrainingModule(lightning.LightningModule):
         groups: list[dict[str, Any]] = [{"params": self.model.parameters()}]
         if self.probe is not None:
             groups.append({"params": self.probe.parameters(), "weight_decay": 0.0})
-        # One pass over all weights instead of a dozen; it would scale the gradients of 16-mixed back itself, after
-        # they are clipped.
-        fused = self.execution.precision != "16-mixed"
+        # One pass over all weights instead of a dozen. Lightning does not clip gradients for it in mixed precision.
+        fused = self.execution.precision == "32-true"
         optimizer = torch.optim.AdamW(groups, lr=self.execution.learning_rate, weight_decay=1e-3, fused=fused)
         if self.execution.scheduler == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, self.execution.mode, factor=0.3, patience=3)
