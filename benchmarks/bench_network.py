@@ -36,6 +36,9 @@ CHECKED = 4
 STEP_BATCH = 16
 """Groups of a training step."""
 
+EPOCHS = 4
+"""Of the whole training: a third of what the default would be, and enough for the older program's errors."""
+
 PEER = {
     "object": "lines",
     "object_size": 200,
@@ -174,7 +177,7 @@ class Peer:
         self.scan, self.other = api.simulate(**PEER), api.simulate(**PEER, seed=1)
         self.run: Run | None = None
 
-    def train(self, device: str, nepochs: int | None) -> Run:
+    def train(self, device: str, nepochs: int) -> Run:
         self.run = api.train(self.scan, accelerator=device, nepochs=nepochs)
         return self.run
 
@@ -191,13 +194,11 @@ def peer(device: str) -> Peer:
 
 
 def test_whole_training(measure: Callable, peer: Peer, device: str, tiny: bool, benchmark: Any) -> None:
-    """``train`` with default settings from a scan in memory: start, teacher, epochs, validation, checkpoints in memory.
+    """``train`` with default settings but fewer epochs, from a scan in memory: start, teacher, epochs, validation.
 
     Counted are measured patterns only; as many synthetic ones are seen besides.
     """
-    defaults = Settings()
-    planned = derived(peer.scan, defaults)
-    epochs = 1 if tiny else planned["nepochs"]
+    planned, epochs = derived(peer.scan, Settings()), 1 if tiny else EPOCHS
     light, batch = Illumination.of(peer.scan), all_groups(peer.scan).__getitems__([0]).to("cpu")
     flops = network_work(PtychoModel(ModelConfig()), batch, light, factor=3).conv_flops
     measured = planned["n_groups"] * epochs
@@ -214,7 +215,7 @@ def test_older_programs_scan(
     measure: Callable, peer: Peer, device: str, tiny: bool, benchmark: Any, precision: Any
 ) -> None:
     """Inference with stitching after that training, and its errors next to the older program's."""
-    run = peer.run or peer.train(device, 1 if tiny else None)
+    run = peer.run or peer.train(device, 1 if tiny else EPOCHS)
     light, batch = Illumination.of(peer.scan), all_groups(peer.scan).__getitems__([0]).to("cpu")
     work = network_work(run.model, batch, light)
     work = Work(len(peer.scan), "patterns", work.formula, conv_flops=work.conv_flops * len(peer.scan))
