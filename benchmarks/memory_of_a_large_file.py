@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -72,8 +73,20 @@ def same_field(path: Path, count: int) -> int:
     return write(path, scan, count, np.resize(scan.positions, (count, 2)))
 
 
-def run(*line: str) -> str:
-    """What a command needed."""
+class Needed(NamedTuple):
+    """What a command needed: memory in MB, wall time in seconds."""
+
+    resident: float
+    anonymous: float
+    seconds: float
+
+    def __str__(self) -> str:
+        memory = f"{self.resident:.0f} MB resident, {self.anonymous:.0f} MB of it anonymous"
+        return f"{memory}, {self.seconds:.0f} s"
+
+
+def run(*line: str) -> Needed:
+    """Run a command in a process of its own and watch its memory."""
     started, peak, anonymous = time.perf_counter(), 0, 0
     process = subprocess.Popen([sys.executable, "-m", "ptychopinn", *line], stdout=subprocess.DEVNULL)
     while process.poll() is None:
@@ -84,8 +97,7 @@ def run(*line: str) -> str:
         time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"{' '.join(line)}: failed")
-    seconds = time.perf_counter() - started
-    return f"{peak * 1024 / 1e6:.0f} MB resident, {anonymous * 1024 / 1e6:.0f} MB of it anonymous, {seconds:.0f} s"
+    return Needed(peak * 1024 / 1e6, anonymous * 1024 / 1e6, time.perf_counter() - started)
 
 
 def main() -> None:

@@ -23,6 +23,9 @@ from ptychopinn.training_watch import Report
 
 DEFAULT_PHOTONS = 1e6
 
+READ_ONCE = 2**26
+"""Bytes of HDF5 frames up to which they are read at once, where a second look at them is rare."""
+
 READING = frozenset(DataConfig.model_fields) - {"n_groups", "neighbor_count", "sequential_sampling"}
 """Settings of ``DataConfig`` that are over once a scan is read."""
 
@@ -40,9 +43,10 @@ def read_scan(path: Path | str, **settings: Any) -> Scan:
     return open_scan(Path(path), _chosen(settings, "data").data)
 
 
-def open_scan(path: Path, data: DataConfig) -> Scan:
-    """:func:`read_scan` with a settings object."""
-    return scan_in(path, open_record(path, data), data)
+def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
+    """:func:`read_scan` with a settings object; ``once`` when frames are looked at once or twice only."""
+    how = _reading(data)
+    return scan_in(path, formats.read(path, how._replace(in_memory=READ_ONCE) if once else how), data)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:

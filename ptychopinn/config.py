@@ -143,9 +143,7 @@ class InferenceConfig(Section):
     )
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
-    patch_memory: int = Field(
-        512, ge=1, description="patches held at once, MiB; a scan with more is stitched in parts of an eighth of it"
-    )
+    patch_memory: int = Field(128, ge=1, description="patches held at once, MiB; a scan with more is stitched in parts")
     follow_timeout: float = Field(30.0, gt=0, description="seconds without new frames after which a scan is over")
     follow_interval: float = Field(2.0, ge=0, description="seconds between two pictures of a growing scan")
     follow_frames: int | None = Field(None, ge=1, description="frames of a growing scan; None: it ends by the timeout")
@@ -175,7 +173,7 @@ class RefinementConfig(Section):
     )
     tolerance: float = Field(5e-6, ge=0, lt=1, description="end when the deviance falls by less than this share")
     refine_seconds: float | None = Field(None, gt=0, description="wall-clock limit of a refinement, s; None: no limit")
-    error_draws: int = Field(6, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
+    error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
 
 
 class OverlapConfig(Section):

@@ -46,15 +46,19 @@ class Batch(NamedTuple):
     reach: int
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same on a device, its counts as float32.
+        """The same on a device, its counts as float32."""
+        return Batch(*self.inputs(device), moved(self.targets, device), moved(self.has_target, device), self.reach)
 
-        To a GPU they go as they are, from page-locked memory and while it computes, and are converted there.
-        """
-        tensors: list[Tensor] = list(self[:-1])
-        if torch.device(device).type == "cuda":
-            tensors = [tensor if tensor.is_cuda or tensor.is_pinned() else tensor.pin_memory() for tensor in tensors]
-        counts, offsets, targets, has_target = (tensor.to(device, non_blocking=True) for tensor in tensors)
-        return Batch(counts.to(torch.float32), offsets, targets, has_target, self.reach)
+    def inputs(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Counts and offsets on a device; the counts go there as they are and become float32 there."""
+        return moved(self.counts, device).to(torch.float32), moved(self.offsets, device)
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; to a GPU it goes from page-locked memory and while the GPU computes."""
+    if torch.device(device).type == "cuda" and not (tensor.is_cuda or tensor.is_pinned()):
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class GroupDataset(Dataset[Batch]):

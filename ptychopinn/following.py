@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ptychopinn.bundle import Run
@@ -59,8 +60,9 @@ def follow(
 ) -> tuple[Reconstruction, Scan]:
     """Reconstruct a scan while it grows.
 
-    New frames agree on their phases among themselves; then they are turned, as a whole, to agree with the image
-    so far, and added to it. Every frame is predicted once.
+    Every frame is predicted once. The patches of the last frames, as many as fit in ``patch_memory``, are kept: so
+    long, all of them agree on their phases anew for every picture, and the end of a scan that fits is what
+    :func:`ptychopinn.inference.infer` makes of it. Older frames are part of one image that turns as a whole.
 
     Args:
         run: trained with gridsize 1.
@@ -80,22 +82,49 @@ def follow(
             f"--follow: the run was trained with gridsize {run.settings.model.gridsize}, whose groups need frames that "
             "are not there yet; one with gridsize 1 is needed."
         )
-    predictor: Predictor | None = None
-    canvas: Stitcher | None = None
-    done, shown = 0, -np.inf
+    growth: _Growth | None = None
+    shown = -np.inf
     for scan in (with_trained_probe(run, scan) for scan in scans):
         check_canvas(scan)
-        predictor = predictor or Predictor(run, scan, chosen, device)
+        growth = growth or _Growth(Predictor(run, scan, chosen, device), scan, chosen)
         dataset = GroupDataset(scan, np.arange(len(scan))[:, None])
-        most = max(1, groups_at_once(scan, 1, chosen.patch_memory) // 8)
-        for start in range(done, len(scan), most):
-            part = predictor.part(dataset, np.arange(start, min(start + most, len(scan))))
-            canvas = part if canvas is None else predictor.join(canvas, part)
-            done = min(start + most, len(scan))
+        while growth.done < len(scan):
+            growth.add(dataset)
             if time.monotonic() - shown >= chosen.follow_interval:
-                show(common_phase(canvas.image(), canvas.coverage), canvas.coverage, done)
+                canvas = growth.canvas(scan)
+                show(common_phase(canvas.image(), canvas.coverage), canvas.coverage, growth.done)
                 shown = time.monotonic()
-    assert canvas is not None
-    assert predictor is not None
-    sampled = len(scan) > groups_at_once(scan, 1, chosen.patch_memory)
-    return finished(canvas, predictor, scan, sampled), scan
+    assert growth is not None
+    return finished(growth.canvas(scan), growth.predictor, scan, sampled=len(scan) > len(growth.patches)), scan
+
+
+class _Growth:
+    """What is known of a growing scan: the image of its older frames, and the patches of its last ones.
+
+    Args:
+        predictor: that makes patches.
+        scan: its beginning.
+        chosen: settings of inference.
+    """
+
+    def __init__(self, predictor: Predictor, scan: Scan, chosen: InferenceConfig) -> None:
+        self.predictor = predictor
+        shape = groups_at_once(scan, 1, chosen.patch_memory), 1, scan.N, scan.N
+        self.patches = torch.empty(shape, dtype=torch.complex64, device=predictor.device)
+        self.older: Stitcher | None = None
+        self.first = self.done = 0
+
+    def add(self, dataset: GroupDataset) -> None:
+        """Predict new frames, as many as have room."""
+        if self.done == self.first + len(self.patches):
+            self.older, self.first = self.canvas(dataset.scan), self.done
+        stop = min(len(dataset), self.first + len(self.patches))
+        new = self.predictor.patches(dataset, np.arange(self.done, stop))
+        self.patches[self.done - self.first : stop - self.first] = new
+        self.done = stop
+
+    def canvas(self, scan: Scan) -> Stitcher:
+        """The image of all frames so far."""
+        positions = scan.positions[self.first : self.done, None]
+        last = self.predictor.placed(self.patches[: len(positions)], positions)
+        return last if self.older is None else self.predictor.join(last, self.older)

@@ -109,7 +109,7 @@ def infer(
     the image. The result does not depend on the batch size.
 
     Where the patches of all groups fit in ``patch_memory``, all groups agree at once. A larger scan is halved along
-    its longer side until the patches of a part fit in an eighth of it. Groups agree within a part; then part joins
+    its longer side until the patches of a part fit. Groups agree within a part; then part joins
     part, turned by the one phase with which their images agree best where they overlap. Frames are read once, but
     for those that tell the deviance.
 
@@ -129,14 +129,13 @@ def infer(
     predictor = Predictor(run, scan, chosen, device)
     dataset = GroupDataset(scan, groups_of(run, scan))
     at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
-    whole = len(dataset) <= at_once
     rows = dataset.groups[:, 0].argsort()
-    canvas = predictor.stitched(dataset, rows, len(dataset) if whole else max(1, at_once // 8), team)
+    canvas = predictor.stitched(dataset, rows, at_once, team)
     if len(team.members) > 1:
         canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
-    return finished(canvas, predictor, scan, sampled=not whole)
+    return finished(canvas, predictor, scan, sampled=len(dataset) > at_once)
 
 
 def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) -> Reconstruction:

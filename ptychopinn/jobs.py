@@ -139,7 +139,7 @@ def infer_folder(
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
-    scan = api.open_scan(source, settings.data)
+    scan = api.open_scan(source, settings.data, once=not settings.inference.refine)
     device = training.device_of(settings)
     report = report if leads() else lambda line: None
     for note in scan.notes:

@@ -24,8 +24,8 @@ from ptychopinn.stitching import Stitcher, joined
 
 
 def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
-    """How many groups of C patches (complex64) fit in so many MiB."""
-    return patch_memory * 2**20 // (8 * channels * scan.N**2)
+    """How many groups of C patches (complex64) fit in so many MiB; one in any case."""
+    return max(1, patch_memory * 2**20 // (8 * channels * scan.N**2))
 
 
 class Predictor:
@@ -81,10 +81,23 @@ class Predictor:
         return None
 
     def part(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Stitcher:
-        """Stitch groups whose patches fit in memory on a box of the object frame, after they agreed on their phases."""
-        with self._timed("network"):
-            patches = self._patches(dataset, rows)
-        places = torch.from_numpy(dataset.scan.positions[dataset.groups[rows]])
+        """Stitch groups whose patches fit in memory on a box of the object frame."""
+        return self.placed(self.patches(dataset, rows), dataset.scan.positions[dataset.groups[rows]])
+
+    def patches(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Tensor:
+        """Patches (k, C, N, N) complex64 of some groups, on the device."""
+        shape = len(rows), dataset.groups.shape[1], dataset.scan.N, dataset.scan.N
+        patches = torch.empty(shape, dtype=torch.complex64, device=self.device)
+        with self._timed("network"), torch.inference_mode():
+            for some in torch.arange(len(rows)).split(self.batch_size):
+                batch = dataset.__getitems__(rows[some.numpy()].tolist())
+                counts, offsets = batch.inputs(self.device)
+                patches[some] = self.model(counts, offsets, self.light, batch.reach)[-1]
+        return patches
+
+    def placed(self, patches: Tensor, positions: NDArray[np.float64]) -> Stitcher:
+        """Sums of patches (k, C, N, N) at positions (k, C, 2), after they agreed on their phases."""
+        places = torch.from_numpy(positions)
         part = Stitcher.around(places, self.kept)
         phases = None
         if self.synchronise:
@@ -107,13 +120,3 @@ class Predictor:
         began = time.perf_counter()
         yield
         self.seconds[step] += time.perf_counter() - began
-
-    def _patches(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Tensor:
-        """Patches (k, C, N, N) complex64 of some groups, on the device."""
-        shape = len(rows), dataset.groups.shape[1], dataset.scan.N, dataset.scan.N
-        patches = torch.empty(shape, dtype=torch.complex64, device=self.device)
-        with torch.inference_mode():
-            for some in torch.arange(len(rows)).split(self.batch_size):
-                batch = dataset.__getitems__(rows[some.numpy()].tolist()).to(self.device)
-                patches[some] = self.model(batch.counts, batch.offsets, self.light, batch.reach)[-1]
-        return patches

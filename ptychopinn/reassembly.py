@@ -58,6 +58,16 @@ def central_mask(size: int, inner: int | None = None) -> Tensor:
     return (inside[:, None] & inside[None, :]).to(torch.float32)
 
 
+def lit_square(weight: Tensor, dark: float = 0.0) -> slice:
+    """Rows, and columns, of the smallest square about the centre that holds all but a share of the weight (N, N)."""
+    size = weight.shape[-1]
+    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
+    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
+    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
+    half = int((within.cumsum(0) < (1 - dark) * within.sum()).sum()) + 1
+    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
+
+
 def normalise(total: Tensor, coverage: Tensor) -> Tensor:
     """Divide a weighted sum by its weights; 0 where the weights vanish."""
     floor = torch.finfo(coverage.dtype).tiny
@@ -117,7 +127,7 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     pairs = _links(places.double().numpy(), reach)
     if len(pairs) == 0:
         return torch.zeros(len(patches), dtype=torch.float64)
-    lit = _lit(weight)
+    lit = lit_square(weight, DARK)
     root, size = weight[lit, lit].sqrt(), lit.stop - lit.start
     # One array from the start: small results kept between large passing ones would leave holes all over the heap.
     products = torch.empty(len(pairs), dtype=patches.dtype)
@@ -129,16 +139,6 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
         seen = extract_patches(there, offsets, size)[:, 0]
         products[start : start + CHUNK] = (here * seen.conj()).sum(dim=(-2, -1))
     return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
-
-
-def _lit(weight: Tensor) -> slice:
-    """Rows, and columns, of the smallest central square that holds all but ``DARK`` of the weight (N, N)."""
-    size = weight.shape[-1]
-    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
-    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
-    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
-    half = int((within.cumsum(0) < (1 - DARK) * within.sum()).sum()) + 1
-    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
 
 
 def _representatives(patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.physics.patches import place_patches
-from ptychopinn.reassembly import normalise
+from ptychopinn.reassembly import lit_square, normalise
 from ptychopinn.scan import bounds
 
 CHUNK = 256
@@ -32,6 +32,7 @@ class Stitcher:
         self, shape: tuple[int, int], weight: Tensor, origin: tuple[int, int] = (0, 0), moments: bool = True
     ) -> None:
         self.shape, self.weight, self.origin = shape, weight, origin
+        self.lit = lit_square(weight)
         self.total = torch.zeros(shape, dtype=torch.complex64, device=weight.device)
         self.coverage = torch.zeros(shape, device=weight.device)
         # Real and imaginary part are the first and the second moment: one placement adds both.
@@ -52,21 +53,22 @@ class Stitcher:
             phases: (n,) rad to subtract from each group.
         """
         for rows in torch.arange(len(patches)).split(CHUNK):
-            part = patches[rows].to(self.weight.device)
+            part = patches[rows, :, self.lit, self.lit].to(self.weight.device)
             if phases is not None:
                 turn = torch.polar(torch.ones(len(rows)), -phases[rows].float()).to(part.device)
                 part = part * turn[:, None, None, None]
             self._add(part.flatten(0, 1), positions[rows].reshape(-1, 2).cpu())
 
     def _add(self, patches: Tensor, positions: Tensor) -> None:
-        """Patches (n, N, N) that lie on a part of the canvas: only this part is touched."""
+        """Lit squares of patches (n, M, M) that lie on a part of the canvas: only this part is touched."""
+        weight = self.weight[self.lit, self.lit]
         low, shape = bounds(positions.numpy(), patches.shape[-1])
         places = (positions - torch.tensor(low)).to(self.weight.device, torch.float32)
-        self._at(low, shape, self.total, place_patches(self.weight * patches, places, shape))
-        self._at(low, shape, self.coverage, place_patches(self.weight.expand(patches.shape), places, shape))
+        self._at(low, shape, self.total, place_patches(weight * patches, places, shape))
+        self._at(low, shape, self.coverage, place_patches(weight.expand(patches.shape), places, shape))
         if self.moments is not None:
             beside = patches.abs() - 1
-            both = torch.complex(self.weight * beside, self.weight * beside.square())
+            both = torch.complex(weight * beside, weight * beside.square())
             self._at(low, shape, self.moments, place_patches(both, places, shape))
 
     def _at(self, low: tuple[int, int], shape: tuple[int, int], sums: Tensor, part: Tensor) -> None:

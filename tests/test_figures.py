@@ -315,3 +315,11 @@ def test_probe_titles_give_the_power_shares(scan: Scan) -> None:
     assert figure.get_suptitle().endswith("1.00e5 photons")
     np.testing.assert_allclose(data(shown["Mode 1: 80.0 % of power"]), abs(scan.probe[0]))
     assert data(shown["Phase of mode 1"]).mask[0, 0], "faint pixels have no phase"
+
+
+def test_a_large_image_is_drawn_with_fewer_pixels_in_its_place(tmp_path):
+    image = np.ones((40, 3300), dtype=np.complex64)
+    figure = figures._reconstruction_figure(image, np.ones(image.shape), "", None, None)
+    shown = panels(figure)["Amplitude"].images[0]
+    assert shown.get_array().shape == (14, 1100)
+    assert shown.get_extent() == pytest.approx([-0.5, 3299.5, 39.5, -0.5])

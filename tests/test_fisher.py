@@ -182,3 +182,18 @@ def test_a_scan_that_does_not_fit_into_memory_gives_the_same(monkeypatch, unknow
     for name, value in kept.information(step).items():
         torch.testing.assert_close(anew.information(step)[name], value)
         torch.testing.assert_close(anew.scales()[name], kept.scales()[name])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@KINDS
+def test_the_gpu_solves_like_the_cpu(unknowns):
+    scan, estimate = random_case(8)
+    found = []
+    for device in ("cpu", "cuda"):
+        there = Estimate(estimate.image.to(device), estimate.probe.to(device), estimate.positions.to(device))
+        linear = Linearised(scan, there, "fourier", unknowns)
+        step = solve(linear, linear.draw(torch.Generator().manual_seed(0)), 5)
+        found.append({name: value.cpu() for name, value in step.items()} | {"light": linear.light.cpu()})
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=0, atol=1e-4 * float(value.abs().max()))

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.grouping import form_groups, nearest, reach, usual_neighbor_count
+from ptychopinn.grouping import form_groups, halved, nearest, reach, usual_neighbor_count
 
 GRIDSIZES = pytest.mark.parametrize("gridsize", [2, 3])
 DIGEST = """
@@ -299,3 +299,14 @@ def test_oversampling_needs_a_choice_of_neighbours(gridsize):
 def test_a_scan_smaller_than_a_group_is_named_as_such():
     with pytest.raises(PtychoError, match="gridsize: groups of 4 frames asked of a scan of 3 frames"):
         form_groups(scattered(3), 2, 2)
+
+
+@pytest.mark.parametrize("positions", [scattered(), raster(), np.zeros((7, 2)), np.zeros((1, 2))])
+def test_halves_are_equal_and_lie_side_by_side(positions):
+    wide = positions * np.array([1.0, 3.0])
+    first, second = halved(wide)
+    assert np.array_equal(np.sort(np.concatenate([first, second])), np.arange(len(positions)))
+    assert len(first) - len(second) in (0, 1)
+    assert (np.diff(first) > 0).all()
+    if len(second):
+        assert wide[first, 1].max() <= wide[second, 1].min()

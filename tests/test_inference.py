@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ptychopinn import inference
 from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig, Settings
 from ptychopinn.errors import PtychoError
@@ -197,3 +198,34 @@ def test_middle_trim_stitches_the_middle_of_every_patch(tiny_scan):
     rows, cols = np.nonzero(lit)
     distance = np.abs(np.stack([rows, cols], axis=1)[:, None] - places[None]).max(axis=-1).min(axis=1)
     assert distance.max() <= 4
+
+
+def test_a_scan_in_parts_gives_nearly_the_image_of_the_whole(monkeypatch, tiny_run, tiny_scan):
+    # 512 frames of 8 KiB: 4 parts where a megabyte is allowed.
+    scan = tiny_scan.subset(np.tile(np.arange(64), 8))
+    truth, box = scan.object[scan.scan_box], scan.scan_box
+    whole, parted = (infer(tiny_run, scan, InferenceConfig(patch_memory=memory)) for memory in (4, 1))
+    errors = [score(image.window(scan.object.shape)[box], truth).phase_mae for image in (whole, parted)]
+    assert errors[1] < 1.05 * errors[0]
+    assert (whole.origin, whole.object.shape) == (parted.origin, parted.object.shape)
+    np.testing.assert_allclose(parted.coverage, whole.coverage, rtol=1e-3, atol=1e-3)
+    assert whole.deviance_frames is None
+    assert parted.deviance_frames is None
+    monkeypatch.setattr(inference, "SAMPLE", 100)
+    sampled = infer(tiny_run, scan, InferenceConfig(patch_memory=1))
+    assert np.array_equal(sampled.object, parted.object)
+    assert sampled.deviance_frames == 100
+    assert sampled.deviance == pytest.approx(parted.deviance, rel=0.1)
+
+
+@KINDS
+@pytest.mark.parametrize("synchronise", [False, True])
+def test_parts_serve_groups_and_scans_that_are_not_synchronised(tiny_scan, kind, synchronise):
+    scan = tiny_scan.subset(np.tile(np.arange(64), 4))
+    images = [
+        infer(untrained(kind), scan, InferenceConfig(patch_memory=memory, synchronise=synchronise)) for memory in (9, 1)
+    ]
+    assert np.isfinite(images[1].object).all()
+    np.testing.assert_allclose(images[1].coverage, images[0].coverage, rtol=1e-3, atol=1e-3)
+    if not synchronise:
+        np.testing.assert_allclose(images[1].object, images[0].object, rtol=0, atol=1e-5)

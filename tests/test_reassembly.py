@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.reassembly import central_mask, crowding, group_phases, reassemble
+from ptychopinn.reassembly import central_mask, crowding, group_phases, lit_square, reassemble
 from ptychopinn.simulation import smooth_lines
 from ptychopinn.stitching import stitch
 from tests.helpers import random_positions, random_tensor
@@ -223,3 +223,13 @@ def test_crowding_counts_the_frames_that_light_a_pixel(tiny_scan):
     assert 2 < crowding(tiny_scan, probe) < 8
     assert crowding(tiny_scan.subset(np.r_[0:64, 0:64]), probe) == pytest.approx(2 * crowding(tiny_scan, probe))
     assert crowding(tiny_scan, 1e-3 * probe) == pytest.approx(crowding(tiny_scan, probe))
+
+
+@pytest.mark.parametrize("size", [7, 8, 9])
+@pytest.mark.parametrize("half", [1, 2, 3])
+def test_the_lit_square_holds_the_light_and_no_more(size, half):
+    weight = torch.zeros(size, size)
+    weight[size // 2 + half - 1, size // 2] = 1.0  # the farthest pixel of a square of 2 half
+    weight[size // 2, size // 2] = 5.0
+    assert lit_square(weight) == slice(max(0, size // 2 - half), size // 2 + half)
+    assert lit_square(weight, dark=0.2) == slice(size // 2 - 1, size // 2 + 1)

@@ -238,3 +238,16 @@ def test_crowding_counts_the_frames_that_share_a_pixel(tiny_scan):
     assert crowding(tiny_scan.subset(slice(0, 1)), probe) == pytest.approx(1, rel=0.1)
     # A disc of radius 7 px every 6 px: pi 49 / 36 frames per pixel, a little more in the middle.
     assert crowding(tiny_scan, probe) == pytest.approx(np.pi * 49 / 36, rel=0.25)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
+@pytest.mark.parametrize("more", [{}, {"refine_probe": True, "refine_positions": True}], ids=["object", "all"])
+def test_the_gpu_finds_the_image_of_the_cpu(tiny_scan, subpixel, more):
+    cpu, cuda = (refine(tiny_scan, epochs=25, subpixel=subpixel, device=device, **more) for device in ("cpu", "cuda"))
+    assert cuda.estimate.image.device.type == "cuda"
+    # Sums in another order, through 25 epochs of small batches.
+    assert cuda.deviance[-1] == pytest.approx(cpu.deviance[-1], rel=1e-3)
+    apart = score(cuda.estimate.image.cpu().numpy(), cpu.estimate.image.numpy())
+    assert apart.complex_error < 0.01

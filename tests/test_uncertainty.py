@@ -132,11 +132,21 @@ def test_nominal_intervals_hold_the_truth(nphotons):
     for draw in range(50):
         counts = draw_counts(rate, torch.Generator().manual_seed(draw)).numpy()
         drawn = replace(scan, counts=counts)
-        found = refine(drawn, torch.from_numpy(true), epochs=60).estimate
-        bars = error_bars(drawn, found, "fourier", draws=4, seed=draw)
+        found = refine(drawn, epochs=200).estimate
+        bars = error_bars(drawn, found, "fourier", seed=draw)
         image = found.image.numpy()
         image = image * np.exp(-1j * np.angle((light * image * true.conj()).sum()))
         inside["amplitude"] += (abs(abs(image) - abs(true)) < wide * bars.amplitude)[lit].mean() / 50
         inside["phase"] += (abs(np.angle(image * true.conj())) < wide * bars.phase)[lit].mean() / 50
+    print(f"\n{nphotons:g} photons: {inside}")
     assert 0.85 < inside["amplitude"] < 0.95
     assert 0.85 < inside["phase"] < 0.95
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_the_gpu_gives_the_bars_of_the_cpu(small):
+    scan, truth = small
+    there = Estimate(truth.image.cuda(), truth.probe.cuda(), truth.positions.cuda())
+    for cpu, cuda in zip(error_bars(scan, truth, "fourier"), error_bars(scan, there, "fourier"), strict=True):
+        np.testing.assert_allclose(cuda, cpu, rtol=1e-2)
