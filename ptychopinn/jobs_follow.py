@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ptychopinn import api, bundle, figures, following, training
+from ptychopinn import api, bundle, figures, following, processes, training
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import LIVE, file_hash, filling, write_provenance
@@ -35,6 +35,8 @@ def follow_folder(
         overwrite: replace an older result.
         report: receives lines of progress.
     """
+    if processes.started_together() > 1:
+        raise PtychoError("--follow: one process follows a file; leave torchrun away.")
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)

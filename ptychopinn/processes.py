@@ -38,10 +38,15 @@ class Team(NamedTuple):
 ALONE = Team()
 
 
+def started_together() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def team() -> Iterator[Team]:
     """All processes that torchrun started, joined as long as the block lasts; this one where it did not."""
-    size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
+    size, rank = started_together(), int(os.environ.get("RANK", "0"))
     if size == 1:
         yield ALONE
         return

@@ -22,8 +22,8 @@ MAX_POSITION = 1e9
 MIN_PROBE, MAX_PROBE = 1e-20, 1e25
 """Photons between which the squares of a probe keep clear of the ends of float32."""
 
-CANVAS_BYTES = 40
-"""Memory per pixel of the image while it is made: image, light, steps and pictures."""
+CANVAS_BYTES = 50
+"""Memory per pixel of the image while it is made: sums of the halves and of the whole, steps and pictures."""
 
 
 @dataclass(frozen=True, eq=False)

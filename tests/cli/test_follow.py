@@ -154,3 +154,8 @@ def test_groups_are_not_followed(beamline, template):
     done = call(beamline, f"infer {template} whole.cxi --out image --follow --follow-timeout 0.3 --accelerator cpu")
     assert_one_line(done)
     assert "trained with gridsize 2" in done.stderr
+
+
+def test_one_process_follows(beamline, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert_refused(beamline, "infer run whole.cxi --out image --follow", ("--follow: one process",))
