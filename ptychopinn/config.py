@@ -112,6 +112,7 @@ class ExecutionConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="of the network; the physics stays in float32"
     )
+    compile_network: bool = Field(False, description="compile the network for training (torch.compile)")
     deterministic: bool = Field(False, description="use only algorithms that repeat to the last bit")
     num_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the main one")
     pin_memory: bool = Field(False, description="page-locked batches, for a GPU")
@@ -136,7 +137,10 @@ class ExecutionConfig(Section):
 class InferenceConfig(Section):
     """How patches become an image."""
 
-    inference_batch_size: int = Field(32, ge=1, description="groups per network call")
+    inference_batch_size: int | None = Field(None, ge=1, description="groups per network call; None: 64, on a GPU 512")
+    inference_precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="of the network; auto: bf16 where the processor multiplies it"
+    )
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
     patch_memory: int = Field(128, ge=1, description="patches held at once, MiB; a scan with more is stitched in parts")

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     """Groups of frames, and what their patches should be.
 
     Attributes:
-        counts: (B, C, N, N) float32 photons.
+        counts: (B, C, N, N) photons, float32 or integers of one or two bytes.
         offsets: (B, C, 2) float32 positions relative to the centre of each group, pixels (y, x).
         targets: (B, C, N, N) complex64 patches of the teacher or of the known object.
         has_target: (B,) float32, 0 where ``targets`` mean nothing.
@@ -44,6 +44,21 @@ class Batch(NamedTuple):
     targets: Tensor
     has_target: Tensor
     reach: int
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on a device, its counts as float32."""
+        return Batch(*self.inputs(device), moved(self.targets, device), moved(self.has_target, device), self.reach)
+
+    def inputs(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Counts and offsets on a device; the counts go there as they are and become float32 there."""
+        return moved(self.counts, device).to(torch.float32), moved(self.offsets, device)
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; to a GPU it goes from page-locked memory and while the GPU computes."""
+    if torch.device(device).type == "cuda" and not (tensor.is_cuda or tensor.is_pinned()):
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class GroupDataset(Dataset[Batch]):
@@ -65,7 +80,7 @@ class GroupDataset(Dataset[Batch]):
         """One batch."""
         groups = self.groups[index]
         places = self.positions[torch.from_numpy(groups)]
-        counts = self.scan.frames(groups.ravel()).reshape(*groups.shape, self.scan.N, self.scan.N)
+        counts = self.scan.compact_frames(groups.ravel()).reshape(*groups.shape, self.scan.N, self.scan.N)
         known = self.target is not None
         if self.target is not None:
             flat = places.reshape(-1, 2).to(torch.float32)
@@ -131,6 +146,9 @@ class MixedDataset(Dataset[Batch]):
             parts.append(self.measured.__getitems__(real))
         if self.synthetic is not None and (made := [i - count for i in index if i >= count]):
             parts.append(self.synthetic.__getitems__(made))
+        if len(parts) == 1:
+            return parts[0]._replace(reach=self.reach)
+        parts = [part.to("cpu") for part in parts]  # synthetic counts are no whole numbers
         counts, offsets, targets, has_target = (torch.cat(fields) for fields in list(zip(*parts, strict=True))[:-1])
         return Batch(counts, offsets, targets, has_target, self.reach)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.physics.diffraction import project_to_counts
-from ptychopinn.physics.patches import place_patches
+from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 
 RELATIVE_FLOOR = 0.1
@@ -27,6 +27,13 @@ def centre(images: Tensor, size: int) -> Tensor:
     return images[..., start : start + size, start : start + size]
 
 
+def recentred(images: Tensor, size: int, outside: float = 0.0) -> Tensor:
+    """Cut or extend about the middle: (..., n, n) -> (..., size, size), ``outside`` where the images do not reach."""
+    before = size // 2 - images.shape[-1] // 2
+    after = size - images.shape[-1] - before
+    return torch.nn.functional.pad(images, (before, after, before, after), value=outside)
+
+
 def probe_share(probe: Tensor, support: int) -> Tensor:
     """How far the probe, and not the regulariser, decides each pixel: ``I / (I + c)``, (support, support)."""
     intensity = centre(probe_intensity(probe), support)
@@ -46,9 +53,14 @@ def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, ma
     Returns:
         (B, C, support, support) complex.
     """
-    change = (probe.conj() * project_to_counts(probe, patches, counts, mask)).sum(dim=-3)
+    change = centre(project_to_counts(probe, patches, counts, mask), support)
+    return (step_weight(probe, support) * change).sum(dim=-3)
+
+
+def step_weight(probe: Tensor, support: int) -> Tensor:
+    """What turns a change of the exit waves into one of the patch, ``P_m^* / (I + c)``: (m, support, support)."""
     intensity = centre(probe_intensity(probe), support)
-    return centre(change, support) / (intensity + RELATIVE_FLOOR * intensity.mean())
+    return centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean())
 
 
 def in_register(images: Tensor, positions: Tensor, size: int) -> Tensor:
@@ -62,18 +74,30 @@ def in_register(images: Tensor, positions: Tensor, size: int) -> Tensor:
     return place_patches(images[:, :, None], positions[:, :, None], (size, size))
 
 
-def realspace_channels(found: Tensor, share: Tensor, positions: Tensor, size: int) -> Tensor:
-    """Stack corrections and probe shares of a group's frames as real channels in register.
+def on_canvas(images: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """:func:`in_register` by offsets from the middle of the canvas; the only frame of a group lies in its middle.
 
     Args:
-        found: (B, C, n, n) complex, from :func:`corrections`.
-        share: (n, n) from :func:`probe_share`.
-        positions: (B, C, 2) pixels on the canvas.
+        images: (B, C, n, n).
+        offsets: (B, C, 2) pixels relative to the centre of each group; not looked at where C is 1.
         size: edge of the canvas.
+    """
+    if images.shape[1] == 1:
+        return recentred(images, size)
+    return in_register(images, offsets + size // 2, size)
+
+
+def off_canvas(canvas: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """Patches of the frames of a group, vacuum where its canvas does not reach.
+
+    Args:
+        canvas: (B, M, M) complex.
+        offsets: (B, C, 2) as for :func:`on_canvas`.
+        size: edge N of the patches.
 
     Returns:
-        (B, 3 C, size, size): real parts, imaginary parts, shares.
+        (B, C, N, N).
     """
-    placed = in_register(found, positions, size)
-    shares = in_register(share.expand(found.shape), positions, size)
-    return torch.cat([placed.real, placed.imag, shares], dim=1)
+    if offsets.shape[1] == 1:
+        return recentred(canvas[:, None], size, outside=1.0)
+    return 1 + extract_patches(canvas - 1, offsets + canvas.shape[-1] // 2, size)

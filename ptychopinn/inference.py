@@ -127,7 +127,7 @@ def infer(
     check_canvas(scan)
     scan = with_trained_probe(run, scan)
     predictor = Predictor(run, scan, chosen, device)
-    dataset = GroupDataset(scan, _groups(run, scan))
+    dataset = GroupDataset(scan, groups_of(run, scan))
     at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
     rows = dataset.groups[:, 0].argsort()
     canvas = predictor.stitched(dataset, rows, at_once, team)
@@ -156,7 +156,6 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) 
     few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
     shown = scan if few is None else scan.subset(few)
     deviance = deviance_per_pixel(image, canvas.origin, shown, predictor.light)
-    predictor.model.cpu()
     return Reconstruction(
         object=image.cpu().numpy(),
         origin=canvas.origin,
@@ -210,7 +209,8 @@ def with_trained_probe(run: Run, scan: Scan) -> Scan:
     return replace(scan, probe=probe)
 
 
-def _groups(run: Run, scan: Scan) -> NDArray[np.int64]:
+def groups_of(run: Run, scan: Scan) -> NDArray[np.int64]:
+    """Groups (n, C) that are predicted, each around its seed, the first of its frames."""
     gridsize = run.settings.model.gridsize
     if len(scan) < gridsize**2:
         raise PtychoError(

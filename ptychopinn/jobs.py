@@ -14,6 +14,7 @@ from ptychopinn import api, baseline, bundle, figures, inference, metrics, nativ
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import algorithms
 from ptychopinn.files.folder import (
     PROVENANCE,
     check_folder,
@@ -152,7 +153,7 @@ def infer_folder(
     tell(scan, report)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
-    with processes.team() as team:
+    with processes.team() as team, algorithms(settings.execution.deterministic):
         result = inference.infer(run, scan, settings.inference, device, team)
     if not leads():
         return result

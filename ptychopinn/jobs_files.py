@@ -1,21 +1,23 @@
-"""What the commands ``inspect``, ``convert`` and ``subset`` do with files."""
+"""What the commands ``inspect``, ``convert``, ``subset`` and ``export`` do with files."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn import api, figures, summary
-from ptychopinn.config import DataConfig
+from ptychopinn import api, bundle, figures, summary
+from ptychopinn.config import DataConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.export import check_ending, export
 from ptychopinn.files import formats
 from ptychopinn.files.folder import file_hash, write_json
 from ptychopinn.files.npz import write_npz
 from ptychopinn.files.record import Record, counts_of, start_of
 from ptychopinn.frames import blocks, check_counts, stored_dtype
 from ptychopinn.grouping import spread_frames
+from ptychopinn.jobs import reading_of
 from ptychopinn.scan import Scan
 from ptychopinn.summary import Row, readable, readable_length
 
@@ -159,6 +161,27 @@ def subset_file(source: Path, out: Path, count: int, data: DataConfig, overwrite
         },
     )
     return part
+
+
+def export_file(
+    run_path: Path, out: Path, source: Path | None, flags: dict[str, Any], config: Path | None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Write a trained network as a program; see :func:`ptychopinn.export.export`.
+
+    Args:
+        run_path: run folder or bundle.
+        out: new file, ``.pt2`` or ``.onnx``.
+        source: scan file of the experiment it is for, read as the training scan was; that one when None.
+        flags: settings by name; they win over ``config``.
+        config: JSON file of settings.
+        overwrite: replace ``out``.
+    """
+    check_new(out, overwrite)
+    check_ending(out)
+    run = bundle.load_run(run_path)
+    settings = Settings.of(reading_of(run) | (read_settings(config) if config else {}) | flags)
+    scan = None if source is None else api.open_scan(source, settings.data)
+    return export(run, out, scan)
 
 
 def canonical(scan: Scan) -> np.dtype[np.generic]:

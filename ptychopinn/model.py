@@ -142,18 +142,18 @@ class PtychoModel(nn.Module):
     def _from_corrections(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
         size = counts.shape[-1]
         edge = self._multiple(light.support + 2 * reach)
-        places = offsets + edge // 2
-        share = features.probe_share(light.probe, light.support)
-        patches = torch.ones_like(counts, dtype=torch.complex64)
+        share = features.probe_share(light.probe, light.support).expand(*offsets.shape[:2], -1, -1)
+        shares = features.on_canvas(share, offsets, edge)
+        patches = torch.ones_like(counts, dtype=light.probe.dtype)
         channels = counts.new_zeros(len(counts), 2, edge, edge)
         stages = []
         for network in self.networks:
             found = features.corrections(counts, light.probe, patches, light.support, light.good_pixels)
-            seen = features.realspace_channels(found, share, places, edge)
-            channels = channels + network(torch.cat([seen, channels], dim=1))
+            placed = features.on_canvas(found, offsets, edge)
+            channels = channels + network(torch.cat([placed.real, placed.imag, shares, channels], dim=1))
             canvas = to_complex(channels, self.config.amp_activation)[:, 0]
             # Outside the canvas the probe has no power; vacuum stands there.
-            patches = 1 + extract_patches(canvas - 1, places, size)
+            patches = features.off_canvas(canvas, offsets, size)
             stages.append(patches)
         return stages
 

@@ -13,6 +13,7 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import ready, usual_batch_size
 from ptychopinn.grouping import halved
 from ptychopinn.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
@@ -44,8 +45,9 @@ class Predictor:
         middle_trim = chosen.middle_trim
         if middle_trim is not None and middle_trim > scan.N:
             raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
-        self.model, self.device = run.model.to(device), device
-        self.batch_size, self.synchronise = chosen.inference_batch_size, chosen.synchronise
+        self.model, self.device = ready(run.model, device, chosen.inference_precision), device
+        self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
+        self.synchronise = chosen.synchronise
         self.light = Illumination.of(scan).to(device)
         self.weight = probe_intensity(self.light.probe)
         self.kept = self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
@@ -89,7 +91,7 @@ class Predictor:
         with self._timed("network"), torch.inference_mode():
             for some in torch.arange(len(rows)).split(self.batch_size):
                 batch = dataset.__getitems__(rows[some.numpy()].tolist())
-                counts, offsets = batch.counts.to(self.device), batch.offsets.to(self.device)
+                counts, offsets = batch.inputs(self.device)
                 patches[some] = self.model(counts, offsets, self.light, batch.reach)[-1]
         return patches
 

@@ -117,8 +117,14 @@ class Scan:
 
     def frames(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
         """Counts of some frames as float32, bad pixels set to 0: (k, N, N)."""
-        block = torch.from_numpy(np.asarray(self.counts[index], dtype=np.float32))
-        return block if self.good_pixels is None else block * torch.from_numpy(self.good_pixels)
+        return self.compact_frames(index).to(torch.float32)
+
+    def compact_frames(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
+        """The same as integers of one or two bytes, where they are kept so: to be moved first and converted then."""
+        block = np.asarray(self.counts[index])
+        if block.dtype.kind not in "iu" or block.dtype.itemsize > 2:
+            block = block.astype(np.float32, copy=False)
+        return torch.from_numpy(block if self.good_pixels is None else np.where(self.good_pixels, block, 0))
 
     def subset(self, index: Index) -> Self:
         """The same scan with some of its frames, in the order of ``index``."""

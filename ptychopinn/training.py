@@ -15,6 +15,7 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import Settings
 from ptychopinn.dataset import Grouping, ScanDataModule
 from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.execution import compile_networks
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.scan import Scan
 from ptychopinn.training_module import TrainingModule
@@ -69,7 +70,7 @@ def train(
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(PtychoModel(full.model), light, full, clock, data)
+    module = TrainingModule(_model(full), light, full, clock, data)
     with quiet_lightning(), signals_restored():
         callbacks = [watch, Teacher(_target(scan, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
@@ -88,6 +89,14 @@ def train(
     trained = light._replace(probe=light.probe.detach())
     held_out = scan.numbers[data.held_out]
     return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
+
+
+def _model(settings: Settings) -> PtychoModel:
+    """The network to train."""
+    model = PtychoModel(settings.model)
+    if settings.execution.compile_network:
+        compile_networks(model, device_of(settings))
+    return model
 
 
 def _data(scan: Scan, settings: Settings) -> ScanDataModule:

@@ -22,6 +22,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan import Scan
 
+SMALL_INTEGERS = pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16], ids=str)
 GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
 
 
@@ -72,6 +73,23 @@ def test_a_batch_holds_the_frames_of_its_groups(tiny_scan, gridsize):
     assert torch.equal(batch.counts, torch.from_numpy(tiny_scan.counts[groups[index]]))
     assert batch.has_target.tolist() == [0, 0, 0]
     assert batch.reach == reach(tiny_scan.positions, groups)
+
+
+@SMALL_INTEGERS
+@pytest.mark.parametrize("masked", [False, True])
+def test_small_integers_become_float32_on_the_device(tiny_scan, dtype, masked):
+    good = np.random.default_rng(0).random((32, 32)) > 0.1 if masked else None
+    counts = np.minimum(tiny_scan.counts, 100).astype(dtype)
+    scan = replace(tiny_scan, counts=counts, good_pixels=good)
+    as_float = replace(scan, counts=counts.astype(np.float32))
+    groups = groups_of(scan, 2)
+    batch = GroupDataset(scan, groups).__getitems__([3, 1])
+    assert batch.counts.numpy().dtype == dtype
+    assert_equal([batch.to("cpu")], [GroupDataset(as_float, groups).__getitems__([3, 1])])
+    assert torch.equal(scan.frames(slice(0, 5)), as_float.frames(slice(0, 5)))
+    synthetic = SyntheticDataset(scan, groups, objects(scan), seed=0)
+    both = MixedDataset(GroupDataset(scan, groups), synthetic).__getitems__([3, len(groups)])
+    assert both.counts.dtype == torch.float32
 
 
 @GRIDSIZES

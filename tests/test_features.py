@@ -6,9 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.features import amplitude_scale, centre, corrections, in_register, probe_share, realspace_channels
+from ptychopinn.features import (
+    amplitude_scale,
+    centre,
+    corrections,
+    in_register,
+    off_canvas,
+    on_canvas,
+    probe_share,
+    recentred,
+)
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
+from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe
 from tests.helpers import random_tensor
 
@@ -118,11 +128,30 @@ def test_every_frame_keeps_a_channel_of_its_own():
     assert different.tolist() == [[False] * 3, [False, False, True]]
 
 
-def test_channels_are_real_parts_then_imaginary_parts_then_shares():
-    found, share = random_tensor(2, 4, 6, 6), random_tensor(6, 6, dtype=torch.float64)
-    positions = 8 + random_tensor(2, 4, 2, dtype=torch.float64)
-    channels = realspace_channels(found, share, positions, 16)
-    assert channels.shape == (2, 12, 16, 16)
-    expected = (found.real, found.imag, share.expand(2, 4, 6, 6))
-    for part, images in zip(channels.chunk(3, dim=1), expected, strict=True):
-        torch.testing.assert_close(part, in_register(images, positions, 16))
+@pytest.mark.parametrize("size", [6, 10, 14])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_canvas_is_centred_on_its_group(frames, size):
+    images, offsets = random_tensor(2, frames, 10, 10), torch.zeros(2, frames, 2)
+    found = on_canvas(images, offsets, size)
+    assert torch.equal(found, in_register(images, offsets + size // 2, size))
+    expected = 1 + extract_patches(found[:, 0] - 1, offsets + size // 2, 16)
+    torch.testing.assert_close(off_canvas(found[:, 0], offsets, 16), expected)
+
+
+def test_a_frame_goes_to_its_place_and_comes_back_from_there():
+    images, offsets = random_tensor(2, 3, 6, 6), torch.tensor([[3.0, -2.0], [0.0, 0.0], [-4.0, 4.0]]).expand(2, 3, 2)
+    canvas = on_canvas(images, offsets, 20)
+    for frame in range(3):
+        found = off_canvas(canvas[:, frame], offsets, 6)[:, frame]
+        torch.testing.assert_close(found, images[:, frame])
+    assert (off_canvas(canvas[:, 0], offsets, 60)[..., 0, :] == 1).all()
+
+
+@pytest.mark.parametrize("size", [4, 7, 9, 16])
+def test_recentred_keeps_the_middle_in_the_middle(size):
+    image = torch.zeros(2, 9, 9, dtype=torch.complex64)
+    image[:, 4, 4] = 1j
+    found = recentred(image, size, outside=2.0)
+    assert found.shape == (2, size, size)
+    assert (found[:, size // 2, size // 2] == 1j).all()
+    assert int((found[0] == 2).sum()) == max(0, size**2 - 81)

@@ -15,7 +15,7 @@ from ptychopinn.files.folder import leads
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("inspect", "convert", "subset", "config", "demo"),
+    *("inspect", "convert", "subset", "export", "config", "demo"),
 )
 
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.

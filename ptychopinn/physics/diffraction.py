@@ -1,8 +1,7 @@
 """From object patches to expected counts on the detector."""
 
+import torch
 from torch import Tensor
-
-from ptychopinn.physics.fourier import from_detector, to_detector
 
 POWER_FLOOR = 1e-9
 """Photons; below it a field has no phase to keep, and the gradient of its modulus stays finite."""
@@ -31,8 +30,9 @@ def diffract(probe: Tensor, patches: Tensor) -> Tensor:
     Returns:
         (..., N, N) real, photons per detector pixel.
     """
-    field = to_detector(exit_waves(probe, patches))
-    return (field.real.square() + field.imag.square()).sum(dim=-3)
+    field = torch.fft.fft2(exit_waves(probe, patches), norm="ortho")
+    # The real sum over modes is centred, not the complex field of every mode.
+    return torch.fft.fftshift((field.real.square() + field.imag.square()).sum(dim=-3), dim=(-2, -1))
 
 
 def project_to_counts(
@@ -56,9 +56,11 @@ def project_to_counts(
     Returns:
         (..., m, N, N) complex change of the exit waves.
     """
-    field = to_detector(exit_waves(probe, patches))
+    # The detector's corner is moved to the field, zero frequency first, once for all modes and in real numbers.
+    counts = torch.fft.ifftshift(counts, dim=(-2, -1))
+    field = torch.fft.fft2(exit_waves(probe, patches), norm="ortho")
     power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True)
     ratio = (counts.unsqueeze(-3) + offset).sqrt() * (power + offset).clamp_min(POWER_FLOOR).rsqrt() - 1
     if mask is not None:
-        ratio = ratio * mask
-    return from_detector(ratio * field)
+        ratio = ratio * torch.fft.ifftshift(mask, dim=(-2, -1))
+    return torch.fft.ifft2(ratio * field, norm="ortho")

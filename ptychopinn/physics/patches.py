@@ -26,6 +26,9 @@ def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
     Returns:
         (..., n, size, size), of the dtype of ``image``.
     """
+    wanted = torch.is_grad_enabled() and (image.requires_grad or positions.requires_grad)
+    if image.device.type == "cpu" and positions.ndim == 2 and not wanted:
+        return _read_windows(image, positions, size)
     height, width = image.shape[-2:]
     corner, fraction = _split(positions, size)
     index, inside = _window(corner, size + 1, height, width)
@@ -55,6 +58,43 @@ def place_patches(patches: Tensor, positions: Tensor, shape: tuple[int, int]) ->
     canvas = window.new_zeros(int(torch.Size(batch).numel()) * shape[0] * shape[1])
     canvas = canvas.index_add(0, index.reshape(-1), (window * inside).reshape(-1))
     return canvas.reshape(*batch, *shape)
+
+
+@torch.no_grad()
+def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
+    """:func:`extract_patches` from one image on a CPU: windows are read whole, with zeros outside the image."""
+    margin, step = size + 1, 2 if image.is_complex() else 1
+    padded = torch.nn.functional.pad(image, [margin] * 4)
+    first, fraction = _starts(padded, positions, size)
+    v, u = fraction[:, :, None, None].to(image.real.dtype).unbind(1)
+    patches = image.new_empty(len(positions), size, size)
+    windows = _windows(padded, size)[0]
+    down = patches.real.new_empty(min(WINDOWS, len(positions)), size, step * margin)
+    for start in range(0, len(positions), WINDOWS):
+        some = slice(start, min(start + WINDOWS, len(positions)))
+        window, d = windows.index_select(0, first[some]), down[: some.stop - start]
+        torch.lerp(window[:, :-1], window[:, 1:], v[some], out=d)
+        torch.lerp(d[..., :-step], d[..., step:], u[some], out=_as_real(patches[some]))
+    return patches
+
+
+def _windows(padded: Tensor, size: int) -> Tensor:
+    """All windows of (N + 1) x (N + 1) pixels, one from every pixel on: (1, starts, N + 1, N + 1), one memory."""
+    width, step = padded.shape[1], 2 if padded.is_complex() else 1
+    starts = padded.numel() - size * (width + 1)
+    edges = (1, starts, size + 1, step * (size + 1))
+    return _as_real(padded).as_strided(edges, (0, step, step * width, 1))
+
+
+def _starts(padded: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """First pixel (n,) of the window of each position in an image with a margin of N + 1, and the remainder (n, 2).
+
+    A window that lies outside the image falls into the margin.
+    """
+    margin = size + 1
+    corner, fraction = _split(positions, size)
+    corner = torch.minimum(corner.clamp_min(-margin), torch.tensor(padded.shape) - 2 * margin) + margin
+    return corner[:, 0] * padded.shape[1] + corner[:, 1], fraction
 
 
 class _Place(torch.autograd.Function):
@@ -104,10 +144,7 @@ class Canvas:
         self.margin = size + 1 if device.type == "cpu" else 0
         self.pixels = torch.zeros(*(edge + 2 * self.margin for edge in shape), dtype=dtype, device=device)
         if self.margin:
-            width, step = self.pixels.shape[1], 2 if dtype.is_complex else 1
-            starts = self.pixels.numel() - self.size * (width + 1)
-            edges = (1, starts, self.margin, step * self.margin)
-            self._windows = _as_real(self.pixels).as_strided(edges, (0, step, step * width, 1))
+            self._windows = _windows(self.pixels, size)
 
     @torch.no_grad()
     def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
@@ -115,10 +152,8 @@ class Canvas:
         if not self.margin:
             self.pixels += place_patches(patches if weight is None else weight * patches, positions, self.shape)
             return
-        corner, fraction = _split(positions, self.size)
+        first, fraction = _starts(self.pixels, positions, self.size)
         fraction = fraction.to(patches.real.dtype)
-        corner = torch.minimum(corner.clamp_min(-self.margin), torch.tensor(self.shape)) + self.margin
-        first = corner[:, 0] * self.pixels.shape[1] + corner[:, 1]
         if len(patches) > 1 and patches.stride(0) == 0 and not patches.is_complex():
             self._add_same(patches[0] if weight is None else weight * patches[0], first, fraction)
         else:
@@ -160,8 +195,8 @@ class Canvas:
 
 
 def _as_real(pixels: Tensor) -> Tensor:
-    """Complex pixels as twice as many real ones along the last dimension, the same memory."""
-    return torch.view_as_real(pixels).view(*pixels.shape[:-1], 2 * pixels.shape[-1]) if pixels.is_complex() else pixels
+    """Complex pixels as twice as many real ones along the last dimension; the same memory where that is possible."""
+    return torch.view_as_real(pixels.resolve_conj()).flatten(-2) if pixels.is_complex() else pixels
 
 
 def _split(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

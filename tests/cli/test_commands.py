@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 
-COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "config", "demo")
+COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "export", "config", "demo")
 ONE_SCREEN = 50
 """Lines of a terminal 100 columns wide."""
 
@@ -187,7 +187,17 @@ def example(command: str, cwd: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["simulate", "inspect", "infer", "overlap", "baseline", "config init", "config validate", "config schema"],
+    [
+        "simulate",
+        "inspect",
+        "infer",
+        "export",
+        "overlap",
+        "baseline",
+        "config init",
+        "config validate",
+        "config schema",
+    ],
 )
 def test_the_examples_run(command: str, workplace: Path, tmp_path: Path) -> None:
     shutil.copytree(workplace / "run", tmp_path / "run")

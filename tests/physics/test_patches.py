@@ -193,3 +193,25 @@ def test_nothing_is_placed_where_nothing_covers():
     positions = random_positions(40, low=4, high=12, dtype=torch.float32)
     placed = place_patches(weight.expand(40, -1, -1), positions, SHAPE)
     assert torch.equal(placed > 0, place_by_definition((weight > 0).double().expand(40, -1, -1), positions, SHAPE) > 0)
+
+
+@pytest.mark.parametrize(
+    "view", [Tensor.conj, lambda x: x.mT, lambda x: x[..., ::2]], ids=["conj", "transposed", "strided"]
+)
+def test_views_of_other_tensors_are_read_and_placed_like_copies(view):
+    positions = random_positions(5, low=-3, high=40)
+    copy = view(random_tensor(5, 12, 12)).resolve_conj().contiguous()
+    if copy.shape[-1] == copy.shape[-2]:
+        placed = place_patches(view(random_tensor(5, 12, 12)), positions, (40, 33))
+        torch.testing.assert_close(placed, place_patches(copy, positions, (40, 33)))
+    image = view(random_tensor(40, 40, seed=1))
+    read = extract_patches(image, positions, 12)
+    torch.testing.assert_close(read, extract_patches(image.resolve_conj().contiguous(), positions, 12))
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_whole_windows_and_single_pixels_are_read_alike(size):
+    image = random_tensor(30, 25)
+    positions = random_positions(40, low=-12, high=40)
+    with_gradient = extract_patches(image.clone().requires_grad_(), positions, size)
+    torch.testing.assert_close(extract_patches(image, positions, size), with_gradient.detach())
