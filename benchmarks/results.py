@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ratios import plain
+from benchmarks.ratios import DEVICES, plain
 
 FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
@@ -115,7 +115,7 @@ def main() -> None:
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         path.write_text(json.dumps(merged(before, now), indent=1) + "\n", encoding="utf-8")
         print(f"{path}: {len(now['rows'])} rows written")
-    stored = sorted(FOLDER.glob("*.json"))
+    stored = [path for device in DEVICES if (path := FOLDER / f"{device}.json").is_file()]
     tables = {path.stem: table(json.loads(path.read_text(encoding="utf-8"))) for path in stored}
     README.write_text(with_tables(README.read_text(encoding="utf-8"), tables), encoding="utf-8")
 

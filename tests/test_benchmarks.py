@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import floors
+from benchmarks import floors, results
 from benchmarks.floors import Machine, Memory, Work, best_seconds, facts, flops_of, machine_of, watched
 from benchmarks.ratios import paired, plain
 from benchmarks.results import MARKS, by_number, merged, results_of, table, with_tables
@@ -132,6 +132,20 @@ def test_ratios_of_two_files(tmp_path: Path) -> None:
     line = [sys.executable, str(ROOT / "benchmarks" / "ratios.py"), str(tmp_path / "a.json"), str(tmp_path / "b.json")]
     printed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     assert "| a.py::test_b | 100 | 400 | 4 |" in printed
+
+
+def test_a_report_is_kept_beside_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, readme, path = tmp_path / "results", tmp_path / "README.md", tmp_path / "report.json"
+    folder.mkdir()
+    (folder / "scaling.json").write_text("{}")
+    readme.write_text("\n".join(MARKS))
+    path.write_text(json.dumps(report("bench_a.py::test_b[cpu-64]", 0.5)))
+    monkeypatch.setattr(results, "FOLDER", folder)
+    monkeypatch.setattr(results, "README", readme)
+    monkeypatch.setattr(sys, "argv", ["results", str(path)])
+    results.main()
+    assert "a: b[64]" in readme.read_text()
+    assert list(json.loads((folder / "cpu.json").read_text())["rows"]) == ["bench_a.py::test_b[cpu-64]"]
 
 
 def pytest_of(*arguments: str) -> str:
