@@ -60,7 +60,7 @@ class Case:
 CASES = (
     *(Case("frames", count) for count in (1_000, 3_000, 10_000)),
     *(Case("N", count, N=N) for N, count in ((32, 1_000), (64, 1_000), (128, 400), (256, 100))),
-    *(Case("width", 1_000, width=width) for width in (0.25, 0.5, 1.0, 2.0)),
+    *(Case("width", 3_000, width=width) for width in (0.25, 0.5, 1.0, 2.0)),
     *(Case("frames", count, N=32, network="narrow", width=0.25) for count in (1_000, 10_000, 100_000)),
     *(Case("processes", 3_000, processes=processes) for processes in (1, 2)),
 )
@@ -260,8 +260,11 @@ def draw(stored: dict[str, Any]) -> None:
         panel.grid(which="major", alpha=0.3)
     panels[0, 0].legend(fontsize=8)
     panels[0, 1].legend(fontsize=8)
+    panels[1, 1].set(yscale="linear", ylim=(0, None))
     machine = stored["machine"]
-    figure.suptitle(f"ptychopinn infer on {machine['cores']} cores of a shared {machine['name']} machine", fontsize=11)
+    figure.suptitle(
+        f"ptychopinn infer, {machine['cores']} of the cores of a shared {machine['name']} machine", fontsize=11
+    )
     figure.savefig(PICTURE, dpi=110)
 
 
