@@ -64,7 +64,10 @@ EACH = "one (y, x) for each of 12 frames is needed."
         ({"counts": np.ones((0, 16, 16))}, "diffraction: no frames; at least one is needed."),
         ({"counts": spoiled("counts", (3, 4, 5), math.nan)}, "diffraction: NaN or infinity in frame 3."),
         ({"counts": spoiled("counts", (3, 4, 5), math.inf)}, "diffraction: NaN or infinity in frame 3."),
-        ({"counts": spoiled("counts", (3, 4, 5), -2)}, "diffraction: negative counts (-2.0) in frame 3."),
+        (
+            {"counts": spoiled("counts", (3, 4, 5), -2)},
+            "diffraction: negative counts (-2.0) in frame 3; mark pixels that hold no counts in bad_pixels.",
+        ),
         ({"positions": np.ones((11, 2))}, f"positions: shape (11, 2); {EACH}"),
         ({"positions": np.ones((2, 12))}, f"positions: shape (2, 12); {EACH}"),
         (
