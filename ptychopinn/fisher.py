@@ -61,6 +61,7 @@ class Linearised:
         subpixel: model between pixels.
         unknowns: what may change.
         hold_out: leave every ``HELD_OUT``-th detector pixel out of the fit, and measure the deviance on them.
+        measured_only: find the deviances and nothing else; the other attributes and methods are then not there.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -76,6 +77,7 @@ class Linearised:
         subpixel: SubPixel,
         unknowns: Set[Unknown] = frozenset({"object"}),
         hold_out: bool = False,
+        measured_only: bool = False,
     ) -> None:
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
         self.unknowns, self.hold_out = unknowns, hold_out
@@ -84,12 +86,16 @@ class Linearised:
         self._good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
         fields = 16 * len(scan) * len(estimate.probe) * scan.N**2
         self._kept: list[_Chunk] | None = [] if fields < KEPT_BYTES else None
-        self.gradient = self._zero()
-        self.light = torch.zeros(self.shape, device=self._device)
-        self._seen = torch.zeros(scan.N, scan.N, device=self._device)
+        if not measured_only:
+            self.gradient = self._zero()
+            self.light = torch.zeros(self.shape, device=self._device)
+            self._seen = torch.zeros(scan.N, scan.N, device=self._device)
         sums = torch.zeros(4, dtype=torch.float64)
         for chunk, field, rate in self._frames():
-            sums += self._add(chunk, field, rate)
+            counts = scan.frames(chunk.rows).to(self._device).unsqueeze(1)
+            sums += self._deviances(chunk, rate, counts)
+            if not measured_only:
+                self._add(chunk, field, 1 - counts / rate)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
 
     def information(self, step: Step) -> Step:
@@ -152,17 +158,8 @@ class Linearised:
         else:
             yield from (chunk for chunk, _, _ in self._frames())
 
-    def _add(self, chunk: _Chunk, field: Tensor, rate: Tensor) -> Tensor:
-        """Count a chunk in; returns the sums of deviance and of pixels, fitted and held out."""
-        counts = self.scan.frames(chunk.rows).to(self._device).unsqueeze(1)
-        slope = 1 - counts / rate
-        if chunk.mask is not None:
-            slope = slope * chunk.mask
-        self._collect(self.gradient, chunk, from_detector(slope * field), 2.0)
-        self.light += light_of_views(chunk.views, self.shape)
-        self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
-        if self._kept is not None:
-            self._kept.append(chunk)
+    def _deviances(self, chunk: _Chunk, rate: Tensor, counts: Tensor) -> Tensor:
+        """Sums of deviance and of pixels, fitted and held out: (4,)."""
         deviance = poisson_deviance(rate.double(), counts.double())
         every = torch.ones_like(rate, dtype=torch.bool)
         fitted = every if chunk.mask is None else every & chunk.mask
@@ -170,6 +167,16 @@ class Linearised:
         held = held if self._good is None else held & self._good
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
+
+    def _add(self, chunk: _Chunk, field: Tensor, slope: Tensor) -> None:
+        """Count a chunk in, with the slope of its likelihood by the rate."""
+        if chunk.mask is not None:
+            slope = slope * chunk.mask
+        self._collect(self.gradient, chunk, from_detector(slope * field), 2.0)
+        self.light += light_of_views(chunk.views, self.shape)
+        self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
+        if self._kept is not None:
+            self._kept.append(chunk)
 
     def _waves(self, chunk: _Chunk, step: Step) -> Tensor:
         """Change of the exit waves that a step makes: (n, m, N, N)."""

@@ -208,7 +208,7 @@ def _poor(scan: Scan, start: Estimate, subpixel: SubPixel) -> bool:
     """Whether a start explains the counts, of every eighth frame, so badly that it is treated like vacuum."""
     few = slice(None, None, 8)
     seen = replace(start, positions=start.positions[few])
-    return Linearised(scan.subset(few), seen, subpixel).deviance > POOR
+    return Linearised(scan.subset(few), seen, subpixel, measured_only=True).deviance > POOR
 
 
 class _Best:
@@ -220,7 +220,7 @@ class _Best:
 
     def worse(self, now: Estimate) -> bool:
         """Look at an estimate; whether ``PATIENCE`` of them in a row were no better than one before."""
-        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True).held_out
+        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True, measured_only=True).held_out
         self._since += 1
         if held_out < self._held_out:
             self._held_out, self._since = held_out, 0
@@ -239,11 +239,10 @@ def _score(
 ) -> tuple[Estimate, tuple[float, ...], str]:
     """Fisher scoring until nothing is gained: estimate, deviances, and why it ended."""
     hold_out = holds_out(scan)
-    now = Linearised(scan, estimate, subpixel, unknowns, hold_out)
-    budget.spend()
+    reason = budget.spend().over(2)
+    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, measured_only=reason is not None)
     deviance = [now.deviance]
     searches = SEARCHES if "positions" in unknowns else ()
-    reason = budget.over(2)
     while reason is None:
         if len(deviance) in searches:
             here = now.estimate
