@@ -65,11 +65,13 @@ def refined(scan: Scan, subpixel: str, epochs: int, start: torch.Tensor | None =
 
 
 def time_to(scan: Scan, subpixel: str, start: torch.Tensor | None = None) -> tuple[float, float]:
-    """The shortest run of a ladder of epochs that ends below the wanted error."""
+    """The shortest run of a ladder of epochs that ends below the wanted error; the best time of three."""
     for epochs in LADDER:
-        seconds, error = timed(lambda epochs=epochs: refined(scan, subpixel, epochs, start), scan)
+        runs = [timed(lambda epochs=epochs: refined(scan, subpixel, epochs, start), scan)]
+        error = runs[0][1]
         if error <= WANTED:
-            return seconds, error
+            runs += [timed(lambda epochs=epochs: refined(scan, subpixel, epochs, start), scan) for _ in range(2)]
+            return min(seconds for seconds, _ in runs), error
     pytest.fail(f"{error:.4f} rad after {epochs} epochs")
 
 
