@@ -55,6 +55,19 @@ def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None)
             raise complaint or PtychoError(f"follow_timeout: no frames within {timeout:g} s; is the detector running?")
 
 
+def check_run(run: Run) -> None:
+    """Refuse a run that works on groups of frames.
+
+    Raises:
+        PtychoError: naming its gridsize.
+    """
+    if run.settings.model.gridsize > 1:
+        raise PtychoError(
+            f"--follow: the run was trained with gridsize {run.settings.model.gridsize}, whose groups need frames that "
+            "are not there yet; one with gridsize 1 is needed."
+        )
+
+
 def follow(
     run: Run, scans: Iterator[Scan], chosen: InferenceConfig, device: str, show: Show = lambda *now: None
 ) -> tuple[Reconstruction, Scan]:
@@ -77,11 +90,7 @@ def follow(
     Raises:
         PtychoError: when the run works on groups of frames, or the scan is none for it.
     """
-    if run.settings.model.gridsize > 1:
-        raise PtychoError(
-            f"--follow: the run was trained with gridsize {run.settings.model.gridsize}, whose groups need frames that "
-            "are not there yet; one with gridsize 1 is needed."
-        )
+    check_run(run)
     growth: _Growth | None = None
     shown = -np.inf
     for scan in (with_trained_probe(run, scan) for scan in scans):

@@ -1,5 +1,6 @@
 """The folder of an inference that follows a growing scan."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ from torch import Tensor
 from ptychopinn import api, bundle, figures, following, processes, training
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import LIVE, file_hash, filling, write_provenance
-from ptychopinn.inference import Reconstruction
+from ptychopinn.files.folder import LIVE, check_folder, file_hash, filling, write_provenance
+from ptychopinn.inference import Reconstruction, with_trained_probe
 from ptychopinn.jobs import Report, reading_of, save_reconstruction, summary_line
+from ptychopinn.scan import check_canvas
 
 
 def follow_folder(
@@ -24,7 +26,8 @@ def follow_folder(
 ) -> Reconstruction:
     """Reconstruct a scan while a detector appends it to an HDF5 file in SWMR mode.
 
-    ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes.
+    ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
+    made, or emptied, when there are frames that the run can use: what is refused leaves it as it is.
 
     Args:
         run_path: run folder or bundle.
@@ -37,6 +40,7 @@ def follow_folder(
     """
     if processes.started_together() > 1:
         raise PtychoError("--follow: one process follows a file; leave torchrun away.")
+    check_folder(out, "infer", overwrite)
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
@@ -44,18 +48,21 @@ def follow_folder(
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
     api.check_growing(source, settings.data)
+    following.check_run(run)
 
     def show(image: Tensor, coverage: Tensor, frames: int) -> None:
         figures.draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
         report(f"{frames} frames: {out / LIVE}")
 
+    scans = following.growing(
+        lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames
+    )
+    first = next(scans)
+    check_canvas(with_trained_probe(run, first))
     with filling(out, "infer", overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
-        scans = following.growing(
-            lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames
-        )
-        result, scan = following.follow(run, scans, chosen, device, show)
+        result, scan = following.follow(run, chain([first], scans), chosen, device, show)
         found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance, "frames": len(scan)}
         write_provenance(out, "infer", {**inputs, "sha256": file_hash(source), **found})
         save_reconstruction(out, result, scan)
