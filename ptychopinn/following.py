@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -53,6 +54,18 @@ def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None)
             return
         else:
             raise complaint or PtychoError(f"follow_timeout: no frames within {timeout:g} s; is the detector running?")
+
+
+def begun(run: Run, scans: Iterator[Scan]) -> Iterator[Scan]:
+    """The same scans, once there is a first one and it suits the run; no handle of it outlives its turn.
+
+    Raises:
+        PtychoError: when the run works on groups of frames, or the scan is none for it.
+    """
+    check_run(run)
+    first = next(scans)
+    check_canvas(with_trained_probe(run, first))
+    return chain(iter([first]), scans)
 
 
 def check_run(run: Run) -> None:

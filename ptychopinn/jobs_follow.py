@@ -1,6 +1,5 @@
 """The folder of an inference that follows a growing scan."""
 
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ from ptychopinn import api, bundle, figures, following, processes, training
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import LIVE, check_folder, file_hash, filling, write_provenance
-from ptychopinn.inference import Reconstruction, with_trained_probe
+from ptychopinn.inference import Reconstruction
 from ptychopinn.jobs import Report, reading_of, save_reconstruction, summary_line
-from ptychopinn.scan import check_canvas
 
 
 def follow_folder(
@@ -48,7 +46,6 @@ def follow_folder(
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
     api.check_growing(source, settings.data)
-    following.check_run(run)
 
     def show(image: Tensor, coverage: Tensor, frames: int) -> None:
         figures.draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
@@ -57,12 +54,11 @@ def follow_folder(
     scans = following.growing(
         lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames
     )
-    first = next(scans)
-    check_canvas(with_trained_probe(run, first))
+    scans = following.begun(run, scans)
     with filling(out, "infer", overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
-        result, scan = following.follow(run, chain([first], scans), chosen, device, show)
+        result, scan = following.follow(run, scans, chosen, device, show)
         found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance, "frames": len(scan)}
         write_provenance(out, "infer", {**inputs, "sha256": file_hash(source), **found})
         save_reconstruction(out, result, scan)
