@@ -94,7 +94,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
     "a scan for an image": ("refine scan.npz --init scan.npz --out out", ("scan.npz", "object")),
     "a run for an image": ("refine scan.npz --init run --out out", ("run", "reconstruction")),
     "no epochs": ("refine scan.npz --epochs 0 --out out", ("epochs", "0")),
-    "no time": ("refine scan.npz --max-seconds 0 --out out", ("refine_seconds", "0")),
+    "no time": ("refine scan.npz --max-seconds 0 --out out", ("--max-seconds", "0")),
     "a coarse tolerance": ("refine scan.npz --tolerance 1 --out out", ("tolerance", "1")),
     "no such model": ("refine scan.npz --subpixel cubic --out out", ("subpixel", "cubic", "fourier")),
     "draws below zero": ("refine scan.npz --error-draws -1 --out out", ("error_draws", "-1")),
