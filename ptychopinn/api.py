@@ -62,7 +62,8 @@ def check_growing(path: Path, data: DataConfig) -> None:
     """
     for name in ("n_subsample", "nphotons", "frames"):
         if getattr(data, name) is not None:
-            raise PtychoError(f"--follow: {name} needs a scan that is complete; leave it away.")
+            flag = "--" + name.replace("_", "-")
+            raise PtychoError(f"--follow: {flag} needs a scan that is complete; leave it away.")
     formats.check_growing(path, _reading(data))
 
 

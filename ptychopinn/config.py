@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ptychopinn.errors import PtychoError, shortened
 
@@ -148,6 +148,12 @@ class InferenceConfig(Section):
     follow_interval: float = Field(2.0, ge=0, description="seconds between two pictures of a growing scan")
     follow_frames: int | None = Field(None, ge=1, description="frames of a growing scan; None: it ends by the timeout")
     refine: bool = Field(False, description="then refine the image on the counts, to the noise limit")
+
+    @field_validator("inference_precision", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        """32 is a number in JSON, and so in ``--set``."""
+        return str(value) if type(value) is int else value
 
 
 class BaselineConfig(Section):

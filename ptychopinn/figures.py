@@ -214,7 +214,8 @@ def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, 
         label = f"{name.lower()} standard deviation" + (" (rad)" if unit else "")
         panel(axes, view.cut(bar), label, Normalize(0, max(most, 1e-9)), BAR_MAP, view.extent)
         middle = readable(float(np.median(values)), 2) if values.size else "unknown"
-        axes.set_title(f"{name} {called}: median {middle}{unit}")
+        # Short, or the power of ten above the colour bar moves it up, into the panel above.
+        axes.set_title(f"{called.capitalize()}: median {middle}{unit}", fontsize="medium")
     for axes in cells[2:]:
         axes.set_visible(False)
 

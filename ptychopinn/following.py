@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -55,6 +56,31 @@ def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None)
             raise complaint or PtychoError(f"follow_timeout: no frames within {timeout:g} s; is the detector running?")
 
 
+def begun(run: Run, scans: Iterator[Scan]) -> Iterator[Scan]:
+    """The same scans, once there is a first one and it suits the run; no handle of it outlives its turn.
+
+    Raises:
+        PtychoError: when the run works on groups of frames, or the scan is none for it.
+    """
+    check_run(run)
+    first = next(scans)
+    check_canvas(with_trained_probe(run, first))
+    return chain(iter([first]), scans)
+
+
+def check_run(run: Run) -> None:
+    """Refuse a run that works on groups of frames.
+
+    Raises:
+        PtychoError: naming its gridsize.
+    """
+    if run.settings.model.gridsize > 1:
+        raise PtychoError(
+            f"--follow: the run was trained with gridsize {run.settings.model.gridsize}, whose groups need frames that "
+            "are not there yet; one with gridsize 1 is needed."
+        )
+
+
 def follow(
     run: Run, scans: Iterator[Scan], chosen: InferenceConfig, device: str, show: Show = lambda *now: None
 ) -> tuple[Reconstruction, Scan]:
@@ -77,11 +103,7 @@ def follow(
     Raises:
         PtychoError: when the run works on groups of frames, or the scan is none for it.
     """
-    if run.settings.model.gridsize > 1:
-        raise PtychoError(
-            f"--follow: the run was trained with gridsize {run.settings.model.gridsize}, whose groups need frames that "
-            "are not there yet; one with gridsize 1 is needed."
-        )
+    check_run(run)
     growth: _Growth | None = None
     shown = -np.inf
     for scan in (with_trained_probe(run, scan) for scan in scans):

@@ -8,7 +8,7 @@ from torch import Tensor
 from ptychopinn import api, bundle, figures, following, processes, training
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import LIVE, file_hash, filling, write_provenance
+from ptychopinn.files.folder import LIVE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.inference import Reconstruction
 from ptychopinn.jobs import Report, reading_of, save_reconstruction, summary_line
 
@@ -24,7 +24,8 @@ def follow_folder(
 ) -> Reconstruction:
     """Reconstruct a scan while a detector appends it to an HDF5 file in SWMR mode.
 
-    ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes.
+    ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
+    made, or emptied, when there are frames that the run can use: what is refused leaves it as it is.
 
     Args:
         run_path: run folder or bundle.
@@ -37,6 +38,7 @@ def follow_folder(
     """
     if processes.started_together() > 1:
         raise PtychoError("--follow: one process follows a file; leave torchrun away.")
+    check_folder(out, "infer", overwrite)
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
@@ -49,12 +51,13 @@ def follow_folder(
         figures.draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
         report(f"{frames} frames: {out / LIVE}")
 
+    scans = following.growing(
+        lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames
+    )
+    scans = following.begun(run, scans)
     with filling(out, "infer", overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
-        scans = following.growing(
-            lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames
-        )
         result, scan = following.follow(run, scans, chosen, device, show)
         found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance, "frames": len(scan)}
         write_provenance(out, "infer", {**inputs, "sha256": file_hash(source), **found})

@@ -54,6 +54,12 @@ def test_assignments_have_one_name_and_one_value(texts):
         read_assignments(texts)
 
 
+@pytest.mark.parametrize("text", ["32", '"32"', "auto", "bf16"])
+def test_a_precision_may_look_like_a_number(text):
+    settings = Settings.of(read_assignments([f"inference_precision={text}"]))
+    assert settings.inference.inference_precision == text.strip('"')
+
+
 def test_flat_names_go_there_and_back():
     changed = Settings.of({"gridsize": 2, "crop": 32, "nepochs": 7, "object": "lines", "synchronise": False})
     assert changed != Settings.of({}) == Settings()

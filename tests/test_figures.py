@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ptychopinn import figures
 from ptychopinn.errors import PtychoError
+from ptychopinn.panels import save
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
@@ -140,6 +141,18 @@ def test_every_image_has_a_labelled_colour_bar_of_its_own_height(
     assert sorted(labels) == sorted(
         ["amplitude", "phase (rad)", "amplitude error"] + ["amplitude", "phase (rad)", "phase error (rad)"]
     )
+
+
+@pytest.mark.parametrize("called", ["error bar", "spread of patches"])
+def test_titles_of_bars_stay_below_the_panel_above(tmp_path: Path, called: str) -> None:
+    draw = np.random.default_rng(0)
+    image = np.exp(0.01j * draw.random((83, 83))).astype(np.complex64)
+    bars = 0.0029 * draw.random(image.shape)
+    figure = figures._reconstruction_figure(image, np.ones(image.shape), "", None, None, (bars, bars), called)
+    save(figure, tmp_path / "figure.png")
+    for upper, lower in zip(figure.axes[:2], figure.axes[2:4], strict=True):
+        assert lower.child_axes[0].yaxis.get_offset_text().get_text()
+        assert lower.title.get_window_extent().y1 < upper.get_window_extent().y0
 
 
 def test_phase_is_centred(truth: NDArray[np.complex64], coverage: NDArray[np.float64]) -> None:

@@ -80,4 +80,4 @@ def test_lines_tell_how_it_goes(tiny_scan):
     reconstruct(tiny_scan, BaselineConfig(engine="native", epochs=20), RefinementConfig(), report=lines.append)
     assert lines[0].startswith("projections 1: ")
     assert any(line.startswith("scoring ") and "held out" not in line for line in lines)
-    assert lines[-1] == "ended after 19 epochs: no more than 20 were asked for"
+    assert lines[-1] == "ended after 19 epochs: no step more fits in the 20 asked for"

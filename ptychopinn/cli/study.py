@@ -13,7 +13,7 @@ app = common.new_app()
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="folder of the study; an older one goes on")]
 Folder = Annotated[Path, typer.Argument(help="folder of a study")]
-Preset = Annotated[str | None, typer.Option(help="reference, or quick: 12 minutes on 2 cores [default: reference]")]
+Preset = Annotated[str | None, typer.Option(help="reference, or quick: 10 minutes on 2 cores [default: reference]")]
 Design = Annotated[Path | None, typer.Option("--design", help="JSON file of a design")]
 Assigned = Annotated[
     list[str] | None,

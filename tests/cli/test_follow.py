@@ -129,7 +129,7 @@ def test_only_what_can_grow_is_followed(beamline):
             "nowhere.cxi",
             "no such file",
         ),
-        "whole.cxi --n-subsample 9": ("n_subsample needs a scan that is complete",),
+        "whole.cxi --n-subsample 9": ("--n-subsample needs a scan that is complete",),
         "whole.cxi --refine": ("--refine needs the whole scan",),
     }
     for given, words in cases.items():
@@ -148,12 +148,14 @@ def test_a_detector_that_does_not_run_is_no_scan(beamline):
     done = call(beamline, "infer run growing.cxi --out image --follow --follow-timeout 0.3 --accelerator cpu")
     assert_one_line(done)
     assert "growing.cxi" in done.stderr
+    assert not (beamline / "image").exists()
 
 
 def test_groups_are_not_followed(beamline, template):
     done = call(beamline, f"infer {template} whole.cxi --out image --follow --follow-timeout 0.3 --accelerator cpu")
     assert_one_line(done)
     assert "trained with gridsize 2" in done.stderr
+    assert not (beamline / "image").exists()
 
 
 def test_one_process_follows(beamline, monkeypatch):
