@@ -28,6 +28,8 @@ Show = Callable[[Tensor, Tensor, int], None]
 def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None) -> Iterator[Scan]:
     """The scan in a file, again whenever frames were appended; each one begins with the one before.
 
+    Ctrl-C while it waits for more frames says that the scan is over.
+
     Args:
         read: the scan as it is now. What it refuses, it may be able to read when more is there.
         timeout: seconds without new frames after which the scan is over.
@@ -49,7 +51,12 @@ def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None)
             yield replace(scan, positions=scan.positions + (first - scan.positions[0]))
             last = time.monotonic()
         elif time.monotonic() - last < timeout:
-            time.sleep(POLL)
+            try:
+                time.sleep(POLL)
+            except KeyboardInterrupt:
+                if not seen:
+                    raise
+                return
         elif seen:
             return
         else:

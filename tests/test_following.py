@@ -1,5 +1,8 @@
 """A scan that grows: it goes on while frames come, keeps its place, and ends as the image of the whole."""
 
+import os
+import signal
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +35,15 @@ def test_positions_stay_while_the_corner_moves(tiny_scan):
         moves = scan.positions - backwards.positions[: len(scan)]
         np.testing.assert_allclose(moves, np.broadcast_to(moves[0], moves.shape), atol=1e-9)
         np.testing.assert_allclose(scan.positions[0], found[0].positions[0])
+
+
+def test_an_interrupt_while_it_waits_ends_the_scan(tiny_scan):
+    scans = growing(beginnings(tiny_scan, 3, 20), timeout=60)
+    assert [len(next(scans)) for _ in range(2)] == [3, 20]
+    interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+    interrupt.start()
+    assert list(scans) == []
+    interrupt.join()
 
 
 def test_it_ends_with_the_frames_that_were_asked_for(tiny_scan):
