@@ -68,8 +68,7 @@ class Predictor:
         """
         if len(rows) <= most:
             return self.part(dataset, rows) if team.leads else None
-        centres = dataset.scan.positions[dataset.groups[rows, 0]]
-        first, second = (rows[half] for half in halved(centres))
+        first, second = (rows[half] for half in halved(dataset.scan.positions[dataset.groups[rows, 0]]))
         if len(team.members) == 1:
             return self.join(self.stitched(dataset, first, most, team), self.stitched(dataset, second, most, team))
         left, right = team.halves()
