@@ -21,6 +21,7 @@ from tests.cli.refusing import assert_one_line, assert_refused, call, write_scan
 
 WRITER = """
 import sys, time
+from pathlib import Path
 import h5py
 
 frames, positions = "entry_1/instrument_1/detector_1/data", "entry_1/sample_1/geometry_1/translation"
@@ -42,6 +43,11 @@ with h5py.File("whole.cxi") as whole, h5py.File("growing.cxi", "w", libver="late
             file[name][start:] = whole[name][start:stop]
             file[name].flush()
             time.sleep(0.02)
+        # However slow the machine is, the scan is seen while it grows.
+        waited = 0
+        while not Path("image/live.png").exists() and waited < 30:
+            time.sleep(0.05)
+            waited += 0.05
     if sys.argv[1] == "stay":
         sys.stdin.read()
 """
