@@ -12,11 +12,11 @@ from ptychopinn.scan import Scan
 LONGEST_MOVE = 0.5
 """Pixels that a position may move in one step."""
 
-REACH = 4
-"""Pixels along each axis that a search goes out."""
+REACH, FAR = 4, 8
+"""Pixels along each axis that a search goes out, and farther out for the very worst frames."""
 
-SUSPECT = 0.25
-"""Share of the frames that are searched for: those that fit worst."""
+SUSPECT, LOST = 0.25, 0.02
+"""Shares of the frames that are searched for, and searched for farther out: those that fit worst."""
 
 CHUNK = 128
 """Frames handled together."""
@@ -42,34 +42,38 @@ def moves(views: Views, patches: Tensor, change: Tensor) -> Tensor:
     return torch.linalg.solve(normal, right).clamp(-LONGEST_MOVE, LONGEST_MOVE)
 
 
-def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, subpixel: SubPixel) -> Tensor:
+def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured: Tensor, subpixel: SubPixel) -> Tensor:
     """Look for better places of the frames that fit worst, a whole number of pixels away.
 
     Small moves end in the next minimum; a frame that lies pixels off needs a look around (Maiden et al.,
-    Ultramicroscopy 120, 2012, do it at random).
+    Ultramicroscopy 120, 2012, do it at random). The look is around the measured place, not the present one: a frame
+    that a poor image once sent far off comes back.
 
     Args:
         scan: counts and mask.
         image: (H, W) complex on the canvas of the scan.
         probe: (m, N, N) complex.
-        positions: (n, 2) float64 on that canvas.
+        positions: (n, 2) float64 on that canvas, where the frames lie now.
+        measured: (n, 2) float64, where they were said to lie.
         subpixel: model between pixels.
 
     Returns:
-        (n, 2) float64, each the best of ``(2 REACH + 1)^2`` places.
+        (n, 2) float64, each the best of the present place and those within ``REACH`` or ``FAR`` of the measured one.
     """
     every = torch.arange(len(scan), device=positions.device)
-    here = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(CHUNK)])
-    suspects = here.argsort(descending=True)[: max(1, round(SUSPECT * len(scan)))]
+    best = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(CHUNK)])
     found = positions.clone()
-    steps = torch.arange(-REACH, REACH + 1, dtype=torch.float64, device=positions.device)
-    for rows in suspects.split(CHUNK):
-        best = here[rows]
-        for offset in torch.cartesian_prod(steps, steps):
-            there = _misfit(scan, image, probe, positions[rows] + offset, rows, subpixel)
-            better = there < best
-            best = torch.where(better, there, best)
-            found[rows[better]] = positions[rows[better]] + offset
+    middles = positions + (measured - positions).round()
+    for share, reach in ((SUSPECT, REACH), (LOST, FAR)):
+        worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))]
+        steps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=positions.device)
+        for rows in worst.split(CHUNK):
+            for offset in torch.cartesian_prod(steps, steps):
+                places = middles[rows] + offset
+                there = _misfit(scan, image, probe, places, rows, subpixel)
+                better = there < best[rows]
+                best[rows[better]] = there[better]
+                found[rows[better]] = places[better]
     return found
 
 

@@ -30,11 +30,9 @@ the noise that it leaves."""
 DIMMEST = 3.0
 """Photons per lit pixel that a batch should bring; of dim frames it takes several, and an epoch has fewer steps."""
 
-LONGER, BLANK = 4, 2
-"""Times as many epochs where more than the object is unknown, or frames are dim; first ones for the object alone."""
-
-SEARCHES = (1, 3, 5, 7)
-"""Scoring steps before which frames that fit badly are searched for farther away, when positions are unknown."""
+LONGER, DIMMER, BLANK = 2, 4, 2
+"""Times as many epochs where more than the object is unknown; where frames are dim, at most; first ones for the object
+alone."""
 
 ROOM = 8
 """Pixels around the canvas into which positions may move."""
@@ -191,7 +189,7 @@ def _project(
     alone = dim * len(scan) / crowding(scan, estimate.probe)
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         batch = min(len(scan), math.ceil(lighting * alone))
-        longer = LONGER if len(unknowns) > 1 else min(LONGER, round(dim)) if lighting == 1 else 1
+        longer = LONGER if len(unknowns) > 1 else min(DIMMER, round(dim)) if lighting == 1 else 1
         for _ in range(longer * count):
             # A blank image says nothing of probe and positions yet.
             steps.unknowns = {"object"} if blank and budget.spent < BLANK else unknowns
@@ -242,13 +240,9 @@ def _score(
     reason = budget.spend().over(2)
     now = Linearised(scan, estimate, subpixel, unknowns, hold_out, measured_only=reason is not None)
     deviance = [now.deviance]
-    searches = SEARCHES if "positions" in unknowns else ()
     while reason is None:
-        if len(deviance) in searches:
-            here = now.estimate
-            places = search(scan, here.image, here.probe, here.positions, subpixel)
-            places += (here.positions - places).mean(dim=0)
-            now = Linearised(scan, replace(here, positions=places), subpixel, unknowns, hold_out)
+        if "positions" in unknowns and budget.left >= SEARCH + 2:
+            now = _searched(now)
             budget.spend(SEARCH)
         steps = min(SEARCH * len(deviance), budget.left - 1)
         step = solve(now, _negative(now.gradient), steps)
@@ -267,6 +261,15 @@ def _score(
         deviance.append(now.deviance)
         reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over(2)
     return now.estimate, tuple(deviance), reason
+
+
+def _searched(now: Linearised) -> Linearised:
+    """The model after a search for frames that fit badly."""
+    here = now.estimate
+    measured = now.scan.canvas_positions.to(here.positions) + ROOM
+    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
+    places += (here.positions - places).mean(dim=0)
+    return Linearised(now.scan, replace(here, positions=places), now.subpixel, now.unknowns, now.hold_out)
 
 
 def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:

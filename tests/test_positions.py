@@ -8,7 +8,7 @@ import torch
 
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import look, waves_of_object
-from ptychopinn.positions import LONGEST_MOVE, REACH, moves, search
+from ptychopinn.positions import FAR, LONGEST_MOVE, REACH, moves, search
 
 MODELS = pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
 
@@ -49,7 +49,7 @@ def test_frames_far_off_are_found_and_the_others_stay(tiny_scan, tiny_truth, sub
     off = torch.tensor([[3.0, -2.0], [-REACH, 1.0], [2.0, 2.0]], dtype=torch.float64)
     rows = [9, 27, 44]
     wrong[rows] += off
-    found = search(tiny_scan, tiny_truth, torch.from_numpy(tiny_scan.probe), wrong, subpixel)
+    found = search(tiny_scan, tiny_truth, torch.from_numpy(tiny_scan.probe), wrong, wrong, subpixel)
     torch.testing.assert_close(found, true)
 
 
@@ -60,5 +60,22 @@ def test_bad_pixels_do_not_lead_astray(tiny_scan, tiny_truth):
     true = tiny_scan.canvas_positions.double()
     wrong = true.clone()
     wrong[30] += 2
-    found = search(scan, tiny_truth, torch.from_numpy(scan.probe), wrong, "bilinear")
+    found = search(scan, tiny_truth, torch.from_numpy(scan.probe), wrong, wrong, "bilinear")
+    torch.testing.assert_close(found, true)
+
+
+def test_the_worst_frame_is_searched_for_farther_out(tiny_scan, tiny_truth):
+    true = tiny_scan.canvas_positions.double()
+    wrong = true.clone()
+    wrong[30] += torch.tensor([FAR, 2 - FAR])
+    found = search(tiny_scan, tiny_truth, torch.from_numpy(tiny_scan.probe), wrong, wrong, "bilinear")
+    torch.testing.assert_close(found, true)
+
+
+def test_a_frame_that_strayed_comes_back_to_where_it_was_measured(tiny_scan, tiny_truth):
+    true = tiny_scan.canvas_positions.double()
+    measured, strayed = true.clone(), true.clone()
+    measured[20] += torch.tensor([1.4, -2.3])
+    strayed[20] += torch.tensor([3.0 + REACH, -1.0 - REACH])
+    found = search(tiny_scan, tiny_truth, torch.from_numpy(tiny_scan.probe), strayed, measured, "bilinear")
     torch.testing.assert_close(found, true)
