@@ -30,9 +30,11 @@ the noise that it leaves."""
 DIMMEST = 3.0
 """Photons per lit pixel that a batch should bring; of dim frames it takes several, and an epoch has fewer steps."""
 
-LONGER, DIMMER, BLANK = 2, 4, 2
-"""Times as many epochs where more than the object is unknown; where frames are dim, at most; first ones for the object
-alone."""
+PROBE_LONGER, PLACES_LONGER = 4, 2
+"""Times as many epochs of projections while the probe, or the positions, are unknown; scoring places frames better."""
+
+DIMMER, BLANK = 4, 2
+"""At most so many times the epochs where frames are dim; first epochs for the object alone."""
 
 ROOM = 8
 """Pixels around the canvas into which positions may move."""
@@ -189,7 +191,9 @@ def _project(
     alone = dim * len(scan) / crowding(scan, estimate.probe)
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         batch = min(len(scan), math.ceil(lighting * alone))
-        longer = LONGER if len(unknowns) > 1 else min(DIMMER, round(dim)) if lighting == 1 else 1
+        longer = PROBE_LONGER if "probe" in unknowns else PLACES_LONGER if "positions" in unknowns else 1
+        if longer == 1 and lighting == 1:
+            longer = min(DIMMER, round(dim))
         for _ in range(longer * count):
             # A blank image says nothing of probe and positions yet.
             steps.unknowns = {"object"} if blank and budget.spent < BLANK else unknowns
