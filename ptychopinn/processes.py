@@ -63,7 +63,7 @@ def send(part: Stitcher, to: int) -> None:
     """Give sums to another process."""
     distributed.send(torch.tensor([*part.origin, *part.shape]), to)
     for sums in _sums(part):
-        distributed.send(sums.cpu(), to)
+        distributed.send(sums.cpu().contiguous(), to)
 
 
 def receive(weight: Tensor, source: int) -> Stitcher:
@@ -73,7 +73,7 @@ def receive(weight: Tensor, source: int) -> Stitcher:
     row, col, height, width = box.tolist()
     part = Stitcher((height, width), weight, (row, col))
     for sums in _sums(part):
-        taken = torch.empty_like(sums, device="cpu")
+        taken = torch.empty(sums.shape)
         distributed.recv(taken, source)
         sums.copy_(taken)
     return part
@@ -82,7 +82,7 @@ def receive(weight: Tensor, source: int) -> Stitcher:
 def share(canvas: Stitcher) -> None:
     """Give the sums of the first process to all."""
     for sums in _sums(canvas):
-        taken = sums.cpu()
+        taken = sums.cpu().contiguous()
         distributed.broadcast(taken, 0)
         sums.copy_(taken)
 

@@ -71,7 +71,8 @@ def lit_square(weight: Tensor, dark: float = 0.0) -> slice:
 def normalise(total: Tensor, coverage: Tensor) -> Tensor:
     """Divide a weighted sum by its weights; 0 where the weights vanish."""
     floor = torch.finfo(coverage.dtype).tiny
-    return torch.where(coverage > floor, total / coverage.clamp_min(floor), torch.zeros_like(total))
+    share = torch.where(coverage > floor, coverage.clamp_min(floor).reciprocal(), 0)
+    return torch.view_as_complex(torch.view_as_real(total) * share[..., None]) if total.is_complex() else total * share
 
 
 def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     light = Canvas(scan.canvas_shape, weight.shape[-1], torch.float32, weight.device)
     for places in scan.canvas_positions.to(weight.device, torch.float32).split(CHUNK):
         light.add(weight.expand(len(places), -1, -1), places)
-    return light.total()
+    return light.image.contiguous()
 
 
 def crowding(scan: Scan, probe: Tensor) -> float:

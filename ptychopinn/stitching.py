@@ -33,10 +33,11 @@ class Stitcher:
     ) -> None:
         self.shape, self.weight, self.origin = shape, weight, origin
         self.lit = lit_square(weight)
-        self.total = torch.zeros(shape, dtype=torch.complex64, device=weight.device)
-        self.coverage = torch.zeros(shape, device=weight.device)
+        size, device = self.lit.stop - self.lit.start, weight.device
+        self._image = Canvas(shape, size, torch.complex64, device)
+        self._light = Canvas(shape, size, torch.float32, device)
         # Real and imaginary part are the first and the second moment: one placement adds both.
-        self.moments = torch.zeros_like(self.total) if moments else None
+        self._beside = Canvas(shape, size, torch.complex64, device) if moments else None
 
     @classmethod
     def around(cls, positions: Tensor, weight: Tensor) -> Self:
@@ -53,10 +54,7 @@ class Stitcher:
             phases: (n,) rad to subtract from each group.
         """
         device, weight = self.weight.device, self.weight[self.lit, self.lit]
-        low, shape = bounds(positions.reshape(-1, 2).cpu().numpy(), len(weight))
-        image = Canvas(shape, len(weight), torch.complex64, device)
-        light = Canvas(shape, len(weight), torch.float32, device)
-        beside = None if self.moments is None else Canvas(shape, len(weight), torch.complex64, device)
+        origin = torch.tensor(self.origin, dtype=torch.float64)
         for start in range(0, len(patches), CHUNK):
             some = slice(start, start + CHUNK)
             part = patches[some, :, self.lit, self.lit].to(device)
@@ -64,21 +62,27 @@ class Stitcher:
                 turn = torch.polar(torch.ones(len(part)), -phases[some].float()).to(device)
                 part = part * turn[:, None, None, None]
             part = part.flatten(0, 1)
-            places = (positions[some].reshape(-1, 2).cpu() - torch.tensor(low)).to(device, torch.float32)
-            image.add(part, places, weight)
-            light.add(weight.expand(len(places), -1, -1), places)
-            if beside is not None:
+            places = (positions[some].reshape(-1, 2).cpu() - origin).to(device)
+            self._image.add(part, places, weight)
+            self._light.add(weight.expand(len(places), -1, -1), places)
+            if self._beside is not None:
                 change = part.abs() - 1
-                beside.add(torch.complex(change, change.square()), places, weight)
-        self._at(low, shape, self.total, image.total())
-        self._at(low, shape, self.coverage, light.total())
-        if self.moments is not None and beside is not None:
-            self._at(low, shape, self.moments, beside.total())
+                self._beside.add(torch.complex(change, change.square()), places, weight)
 
-    def _at(self, low: tuple[int, int], shape: tuple[int, int], sums: Tensor, part: Tensor) -> None:
-        """Add a part, whose pixel [0, 0] lies at ``low``, to sums of this box; what is outside is dropped."""
-        here, there = _common(self.origin, self.shape, low, shape)
-        sums[here] += part[there]
+    @property
+    def total(self) -> Tensor:
+        """``sum w p`` (H, W) complex64."""
+        return self._image.image
+
+    @property
+    def coverage(self) -> Tensor:
+        """``sum w`` (H, W) float32."""
+        return self._light.image
+
+    @property
+    def moments(self) -> Tensor | None:
+        """``sum w (|p| - 1)`` and, as imaginary part, ``sum w (|p| - 1)^2`` (H, W) complex64."""
+        return None if self._beside is None else self._beside.image
 
     def image(self) -> Tensor:
         """Weighted mean of the patches (H, W) complex64; 0 where none lies."""
@@ -161,4 +165,4 @@ def stitch(
     """
     canvas = Stitcher(shape, weight, moments=False)
     canvas.add(patches, positions, phases)
-    return canvas.image(), canvas.coverage
+    return canvas.image(), canvas.coverage.contiguous()

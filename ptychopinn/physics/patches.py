@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-WINDOWS = 32
-"""Patches handled together: few enough to stay in a core's cache."""
+TOGETHER = 32 * 64 * 64
+"""Pixels of patches handled together: few enough to stay in a core's cache."""
 
 
 def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
@@ -51,13 +51,18 @@ def place_patches(patches: Tensor, positions: Tensor, shape: tuple[int, int]) ->
     if patches.device.type == "cpu" and positions.ndim == 2:
         return _Place.apply(patches, positions, shape)
     batch = positions.shape[:-2]
+    index, values = _pixels(patches, positions, shape)
+    canvas = values.new_zeros(int(torch.Size(batch).numel()) * shape[0] * shape[1])
+    return canvas.index_add(0, index, values).reshape(*batch, *shape)
+
+
+def _pixels(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Flat indices into a batch of images, and what patches add there; outside the image nothing."""
     size = patches.shape[-1]
     corner, fraction = _split(positions, size)
     window = _spread(_spread(patches, fraction[..., 1], -1), fraction[..., 0], -2)
     index, inside = _window(corner, size + 1, *shape)
-    canvas = window.new_zeros(int(torch.Size(batch).numel()) * shape[0] * shape[1])
-    canvas = canvas.index_add(0, index.reshape(-1), (window * inside).reshape(-1))
-    return canvas.reshape(*batch, *shape)
+    return index.reshape(-1), (window * inside).reshape(-1)
 
 
 @torch.no_grad()
@@ -69,13 +74,19 @@ def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
     v, u = fraction[:, :, None, None].to(image.real.dtype).unbind(1)
     patches = image.new_empty(len(positions), size, size)
     windows = _windows(padded, size)[0]
-    down = patches.real.new_empty(min(WINDOWS, len(positions)), size, step * margin)
-    for start in range(0, len(positions), WINDOWS):
-        some = slice(start, min(start + WINDOWS, len(positions)))
+    together = _together(size)
+    down = patches.real.new_empty(min(together, len(positions)), size, step * margin)
+    for start in range(0, len(positions), together):
+        some = slice(start, min(start + together, len(positions)))
         window, d = windows.index_select(0, first[some]), down[: some.stop - start]
         torch.lerp(window[:, :-1], window[:, 1:], v[some], out=d)
         torch.lerp(d[..., :-step], d[..., step:], u[some], out=_as_real(patches[some]))
     return patches
+
+
+def _together(size: int) -> int:
+    """How many patches of an edge are handled together."""
+    return max(1, TOGETHER // max(1, size) ** 2)
 
 
 def _windows(padded: Tensor, size: int) -> Tensor:
@@ -121,7 +132,7 @@ class _Place(torch.autograd.Function):
 def _place(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
     canvas = Canvas(shape, patches.shape[-1], patches.dtype, patches.device)
     canvas.add(patches, positions)
-    return canvas.total()
+    return canvas.image.contiguous()
 
 
 class Canvas:
@@ -145,12 +156,17 @@ class Canvas:
         self.pixels = torch.zeros(*(edge + 2 * self.margin for edge in shape), dtype=dtype, device=device)
         if self.margin:
             self._windows = _windows(self.pixels, size)
+            # Kept from call to call: the zeros around patches stay, and the system gives fresh memory slowly.
+            step, real = 2 if dtype.is_complex else 1, self.pixels.real.dtype
+            edges = (size, size + 2), (size + 2, size + 1), (size + 1, size + 1)
+            self._room = [torch.zeros(_together(size), rows, step * cols, dtype=real) for rows, cols in edges]
 
     @torch.no_grad()
     def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
         """Add patches (n, N, N), times the real ``weight`` (N, N), at positions (n, 2) in pixels."""
         if not self.margin:
-            self.pixels += place_patches(patches if weight is None else weight * patches, positions, self.shape)
+            index, values = _pixels(patches if weight is None else weight * patches, positions, self.shape)
+            self.pixels.view(-1).index_add_(0, index, values)
             return
         first, fraction = _starts(self.pixels, positions, self.size)
         fraction = fraction.to(patches.real.dtype)
@@ -166,12 +182,10 @@ class Canvas:
             scale = weight.repeat_interleave(2, dim=-1)
         scale = scale.to(patches.real.dtype)
         step = 2 if patches.is_complex() else 1
-        across = patches.real.new_zeros(min(WINDOWS, len(patches)), self.size, step * (self.size + 2))
-        down = across.new_zeros(len(across), self.size + 2, step * self.margin)
-        windows = across.new_empty(len(across), self.margin, step * self.margin)
+        across, down, windows = self._room
         v, u = fraction[:, :, None, None].unbind(1)
-        for start in range(0, len(patches), WINDOWS):
-            some = slice(start, min(start + WINDOWS, len(patches)))
+        for start in range(0, len(patches), len(across)):
+            some = slice(start, min(start + len(across), len(patches)))
             a, d, w = (room[: some.stop - start] for room in (across, down, windows))
             torch.mul(_as_real(patches[some]), scale, out=a[..., step:-step])
             torch.lerp(a[..., step:], a[..., :-step], u[some], out=d[:, 1:-1])
@@ -182,16 +196,18 @@ class Canvas:
         """Add one real patch at many places: its windows are sums of four shifted copies."""
         pads = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
         copies = torch.stack([torch.nn.functional.pad(patch, pad).flatten() for pad in pads])
+        together = _together(self.size)
         v, u = fraction.unbind(-1)
         shares = torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], dim=-1)
-        for some, at in zip(shares.split(WINDOWS), first.split(WINDOWS), strict=True):
+        for some, at in zip(shares.split(together), first.split(together), strict=True):
             windows = (some @ copies).view(1, -1, self.margin, self.margin)
             self._windows.index_add_(1, at, windows)
 
-    def total(self) -> Tensor:
-        """The sum so far (H, W)."""
+    @property
+    def image(self) -> Tensor:
+        """The sum so far (H, W), in the memory of the canvas: what is written there is part of the sum."""
         inside = (slice(self.margin, self.margin + edge) for edge in self.shape)
-        return self.pixels[tuple(inside)].clone(memory_format=torch.contiguous_format)
+        return self.pixels[tuple(inside)]
 
 
 def _as_real(pixels: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.patches import WINDOWS, Canvas, extract_patches, place_patches
+from ptychopinn.physics import patches as module
+from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
 from tests.helpers import assert_adjoint, assert_gradient_is_adjoint, random_positions, random_tensor
 
 SHAPE = (21, 26)
@@ -167,21 +168,23 @@ def test_gradcheck_of_one_canvas(size, dtype):
 
 @pytest.mark.parametrize("size", [7, 8])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_a_canvas_sums_weighted_patches_of_many_calls(size, dtype):
-    count = 2 * WINDOWS + 3
+def test_a_canvas_sums_weighted_patches_of_many_calls(monkeypatch, size, dtype):
+    monkeypatch.setattr(module, "TOGETHER", 20 * size**2)
+    count = 2 * 20 + 3
     patches, weight = random_tensor(count, size, size, dtype=dtype), random_tensor(size, size, dtype=torch.float64)
     positions = random_positions(count, low=-6, high=30)
     canvas = Canvas(SHAPE, size, dtype, patches.device)
     for some in (slice(0, 1), slice(1, 4), slice(4, 4), slice(4, count)):
         canvas.add(patches[some], positions[some], weight)
     expected = place_by_definition(weight * patches, positions, SHAPE)
-    torch.testing.assert_close(canvas.total(), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(canvas.image, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 7, 8])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_one_patch_expanded_is_placed_like_its_copies(size, dtype):
-    patches = random_tensor(size, size, dtype=dtype).expand(2 * WINDOWS + 1, -1, -1)
+def test_one_patch_expanded_is_placed_like_its_copies(monkeypatch, size, dtype):
+    monkeypatch.setattr(module, "TOGETHER", 20 * size**2)
+    patches = random_tensor(size, size, dtype=dtype).expand(2 * 20 + 1, -1, -1)
     positions = random_positions(len(patches), low=-6, high=30)
     expected = place_by_definition(patches, positions, SHAPE)
     torch.testing.assert_close(place_patches(patches, positions, SHAPE), expected, rtol=0, atol=1e-12)
