@@ -22,6 +22,7 @@ from ptychopinn.physics.views import (
     look,
     object_of_waves,
     probe_of_waves,
+    views_together,
     waves_of_object,
     waves_of_probe,
     waves_per_pixel,
@@ -31,9 +32,6 @@ from ptychopinn.scan import Scan
 
 Step = dict[Unknown, Tensor]
 """A change of the unknowns: object (H, W), probe (m, N, N), positions (n, 2)."""
-
-CHUNK = 128
-"""Frames handled together."""
 
 KEPT_BYTES = 2**30
 """Memory up to which the fields of all frames are kept, not made anew for every product."""
@@ -136,8 +134,9 @@ class Linearised:
     def _frames(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
         """Every chunk of frames with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
         now = self.estimate
-        for start in range(0, len(self.scan), CHUNK):
-            rows = slice(start, min(start + CHUNK, len(self.scan)))
+        count = views_together(now.probe)
+        for start in range(0, len(self.scan), count):
+            rows = slice(start, min(start + count, len(self.scan)))
             views = look(now.probe, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))

@@ -6,7 +6,7 @@ from torch import Tensor
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.views import SubPixel, Views, look, waves_per_pixel
+from ptychopinn.physics.views import SubPixel, Views, look, views_together, waves_per_pixel
 from ptychopinn.scan import Scan
 
 LONGEST_MOVE = 0.5
@@ -17,9 +17,6 @@ REACH, FAR = 4, 8
 
 SUSPECT, LOST = 0.25, 0.02
 """Shares of the frames that are searched for, and searched for farther out: those that fit worst."""
-
-CHUNK = 128
-"""Frames handled together."""
 
 
 def moves(views: Views, patches: Tensor, change: Tensor) -> Tensor:
@@ -60,14 +57,14 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
     Returns:
         (n, 2) float64, each the best of the present place and those within ``REACH`` or ``FAR`` of the measured one.
     """
-    every = torch.arange(len(scan), device=positions.device)
-    best = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(CHUNK)])
+    every, count = torch.arange(len(scan), device=positions.device), views_together(probe)
+    best = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(count)])
     found = positions.clone()
     middles = positions + (measured - positions).round()
     for share, reach in ((SUSPECT, REACH), (LOST, FAR)):
         worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))]
         steps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=positions.device)
-        for rows in worst.split(CHUNK):
+        for rows in worst.split(count):
             for offset in torch.cartesian_prod(steps, steps):
                 places = middles[rows] + offset
                 there = _misfit(scan, image, probe, places, rows, subpixel)

@@ -15,6 +15,10 @@ from ptychopinn.physics.patches import extract_patches, place_patches
 
 SubPixel = Literal["bilinear", "fourier"]
 
+TOGETHER, TOGETHER_ON_GPU = 2**19, 2**24
+"""Pixels of exit waves handled together. 4 MB on a CPU: for much larger arrays the system gives fresh memory every
+time, slowly. A GPU keeps its memory, and is not busy with so few."""
+
 
 class Views(NamedTuple):
     """How some frames look at the object.
@@ -28,6 +32,11 @@ class Views(NamedTuple):
     probes: Tensor
     places: Tensor
     shifts: Tensor | None
+
+
+def views_together(probe: Tensor) -> int:
+    """How many frames under a probe (m, N, N) are handled together."""
+    return max(1, (TOGETHER_ON_GPU if probe.is_cuda else TOGETHER) // probe.numel())
 
 
 def look(probe: Tensor, positions: Tensor, subpixel: SubPixel) -> Views:
