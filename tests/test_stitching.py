@@ -39,7 +39,7 @@ def filled(patches: Tensor, positions: Tensor, box: Stitcher | None = None) -> S
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
 @pytest.mark.parametrize("turned", [False, True])
 def test_stitching_in_chunks_equals_one_reassembly(monkeypatch, chunk, turned):
-    monkeypatch.setattr(stitching, "CHUNK", chunk)
+    monkeypatch.setattr(stitching, "TOGETHER", chunk * 2 * SIZE**2)
     patches, positions = groups(7)
     phases = random_tensor(7, dtype=torch.float64) if turned else None
     image, coverage = stitch(patches, positions, SHAPE, light(), phases)
