@@ -1,9 +1,16 @@
 """Shared checks: adjoints, gradients, and seeded random data."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
+
+DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+RUN1084 = DATA / "run1084_object_probe_scan.npz"
+needs_run1084 = pytest.mark.skipif(not RUN1084.is_file(), reason=f"PTYCHOPINN_DATA names no folder with {RUN1084.name}")
 
 Operator = Callable[[Tensor], Tensor]
 

@@ -2,11 +2,9 @@
 
 import builtins
 import logging
-import os
 import random
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,9 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
 from ptychopinn.simulation import raster, siemens_star, simulate, smooth_lines
+from tests.helpers import RUN1084, needs_run1084
 
 ENGINES = ("lsqml", "rpie", "epie", "dm", "autodiff")
-DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def two_modes() -> np.ndarray:
@@ -277,9 +275,10 @@ LIMITS = {"lsqml": 0.018, "epie": 0.063, "dm": 0.159, "rpie": 0.0225, "autodiff"
 
 
 @pytest.mark.slow
+@needs_run1084
 @pytest.mark.parametrize("engine", ENGINES)
 def test_run1084(engine: str) -> None:
-    scan = api.simulate(DATA / "run1084_object_probe_scan.npz", nphotons=1e6, interpolation="cubic")
+    scan = api.simulate(RUN1084, nphotons=1e6, interpolation="cubic")
     result = run(scan, engine, epochs=100)
     found = score(window(scan, result), scan.object[scan.scan_box])
     print(f"\n{engine}: {found}, deviance {result.deviance:.3g}, {result.seconds}")

@@ -14,10 +14,10 @@ from ptychopinn.bundle import load_run
 from ptychopinn.config import Settings
 from ptychopinn.files.npz import write_npz
 from ptychopinn.scan import Scan
+from tests.helpers import RUN1084, needs_run1084
 
 pytestmark = pytest.mark.slow
 
-DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PEER = {
     "object": "lines",
     "object_size": 200,
@@ -78,8 +78,9 @@ def test_dose_does_not_change_the_object(peer: tuple[Path, float]) -> None:
     assert max(means) <= 1.03 * min(means)
 
 
+@needs_run1084
 def test_run1084(tmp_path: Path) -> None:
-    scan = api.simulate(DATA / "run1084_object_probe_scan.npz", nphotons=1e6)
+    scan = api.simulate(RUN1084, nphotons=1e6)
     cpu_seconds = train_in_a_process(tmp_path, scan)
     result = inference.infer(load_run(tmp_path / "run"), scan)
     found = jobs.score_in_box(result, scan)
