@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn import bundle, inference, simulation, training
+from ptychopinn import bundle, inference, simulation
 from ptychopinn.bundle import Run
 from ptychopinn.config import DataConfig, Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Report, device_of
 from ptychopinn.files import formats, npz
 from ptychopinn.files.folder import filling, write_json, write_provenance
 from ptychopinn.files.record import Record, scan_of, start_of
@@ -19,7 +20,6 @@ from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
 from ptychopinn.training_plan import check_training, derived
-from ptychopinn.training_watch import Report
 
 DEFAULT_PHOTONS = 1e6
 
@@ -148,6 +148,8 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
     _expect(scan, Scan, "scan", "read_scan or simulate")
     if chosen.execution.devices > 1:
         raise PtychoError("devices: several train together from the command line: ptychopinn train --set devices=2.")
+    from ptychopinn import training  # it takes seconds to import
+
     if out is None:
         return training.train(scan, chosen)
     check_training(scan, chosen)
@@ -175,6 +177,8 @@ def fill_run(
         progress_bar: draw one.
         resume: go on from the last checkpoint.
     """
+    from ptychopinn import training  # it takes seconds to import
+
     found = derived(scan, settings)
     sources = {**origin.get("sources", {}), **dict.fromkeys(found, "data")}
     values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | found}
@@ -200,7 +204,7 @@ def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
     settings_of_all = _chosen(settings, "inference", "execution")
     _expect(run, Run, "run", "train or load_run")
     _expect(scan, Scan, "scan", "read_scan or simulate")
-    chosen, device = settings_of_all.inference, training.device_of(settings_of_all)
+    chosen, device = settings_of_all.inference, device_of(settings_of_all)
     return inference.infer(run, scan, chosen, device)
 
 

@@ -5,13 +5,14 @@ from typing import Final
 
 from ptychopinn import api, bundle, figures, inference, jobs, training
 from ptychopinn.config import Settings
+from ptychopinn.execution import Report
 from ptychopinn.files.folder import filling, write_json, write_provenance
 from ptychopinn.files.npz import write_npz
 
 SCAN: Final = {"object_size": 224, "step": 4.8, "probe_radius": 12.0, "nphotons": 1e6}
 
 
-def run_demo(out: Path, max_seconds: float, overwrite: bool = False, report: jobs.Report = lambda line: None) -> str:
+def run_demo(out: Path, max_seconds: float, overwrite: bool = False, report: Report = lambda line: None) -> str:
     """Train on a simulated Siemens star, then reconstruct it and an object of another kind.
 
     Args:
@@ -27,7 +28,7 @@ def run_demo(out: Path, max_seconds: float, overwrite: bool = False, report: job
         return _run(out, max_seconds, report)
 
 
-def _run(out: Path, max_seconds: float, report: jobs.Report) -> str:
+def _run(out: Path, max_seconds: float, report: Report) -> str:
     settings = Settings.of({**SCAN, "max_seconds": max_seconds, "nepochs": 1000})
     write_provenance(out, "demo", {"settings": settings.flat()})
     scans = {

@@ -1,22 +1,40 @@
-"""How a model runs: precision and batch size for inference, compilation for training."""
+"""How a model runs: the device, precision and batch size for inference, compilation for training."""
 
 import copy
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
 import torch
 
+from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model import PtychoModel
 
 Precision = Literal["auto", "32", "bf16"]
+Report = Callable[[str], None]
+"""Receives lines of progress."""
 
 GPU_BATCH: Final = 512
 CPU_BATCH: Final = 64
 """Groups per network call: enough to keep a GPU busy; few enough for the caches of a core."""
+
+
+def device_of(settings: Settings) -> str:
+    """The torch device that the accelerator setting means here.
+
+    Raises:
+        PtychoError: when the machine has none.
+    """
+    wanted = settings.execution.accelerator
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return "cuda" if here["cuda"] else "cpu"
+    if not here[wanted]:
+        raise PtychoError(f"accelerator: {wanted} asked for, but this machine has none; use auto or cpu.")
+    return wanted
 
 
 def usual_batch_size(device: str) -> int:

@@ -1,7 +1,7 @@
 """What a command leaves on disk: one function per command that fills a folder."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, processes, training
+from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, processes
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.execution import algorithms
+from ptychopinn.execution import Report, algorithms, device_of
 from ptychopinn.files.folder import (
     PROVENANCE,
     check_folder,
@@ -35,7 +35,6 @@ from ptychopinn.summary import doubts
 from ptychopinn.training_plan import check_training
 from ptychopinn.uncertainty import with_error_bars
 
-Report = Callable[[str], None]
 PATTERNS_SHOWN = 3
 BAD_DEVIANCE = 5.0
 
@@ -81,6 +80,8 @@ def train_folder(
     """
     scan = api.open_scan(source, settings.data)
     if not leads():
+        from ptychopinn import training  # it takes seconds to import
+
         return training.train(scan, settings, out, resume=resume)
     tell(scan, report)
     check_training(scan, settings)
@@ -148,7 +149,7 @@ def infer_folder(
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data, once=not settings.inference.refine)
-    device = training.device_of(settings)
+    device = device_of(settings)
     report = report if leads() else lambda line: None
     tell(scan, report)
     if run.settings.model.probe_trainable:
@@ -215,7 +216,7 @@ def baseline_folder(
     start = None if init is None else inference.load_reconstruction(init)
     scan = api.open_scan(source, settings.data)
     tell(scan, report)
-    chosen, seed, device = settings.baseline, settings.training.seed, training.device_of(settings)
+    chosen, seed, device = settings.baseline, settings.training.seed, device_of(settings)
     if chosen.engine == "native":
         if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
             report("noise_model and batch size: the native engine is Poisson and chooses its batches.")

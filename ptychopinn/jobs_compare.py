@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ptychopinn import api, bundle, figures_compare, inference, native, training
+from ptychopinn import api, bundle, figures_compare, inference, native
 from ptychopinn.bundle import Run
 from ptychopinn.compare import Arm, Comparison, compare, flat
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Report, device_of
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.folder import (
     PROVENANCE,
@@ -33,7 +34,7 @@ from ptychopinn.files.npz import read_object_and_probe
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.frc import half_bit
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import Report, reading_of
+from ptychopinn.jobs import reading_of
 from ptychopinn.model import Illumination
 from ptychopinn.projections import Estimate
 from ptychopinn.scan import Scan, reframe
@@ -174,7 +175,7 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
 
 def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
     """The image of a trained network that took ``load`` seconds to read; with those of the even and odd frames."""
-    chosen, device = settings.inference, training.device_of(settings)
+    chosen, device = settings.inference, device_of(settings)
 
     def image(part: Scan) -> Reconstruction:
         return inference.infer(run, part, chosen, device)
@@ -193,7 +194,7 @@ def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings,
 
 def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
     """An arm refined on the counts; its seconds and those of the refinement."""
-    seed, device = settings.training.seed, training.device_of(settings)
+    seed, device = settings.training.seed, device_of(settings)
     scan = inference.with_trained_probe(run, scan)
 
     def image(part: Scan, start: Reconstruction) -> Reconstruction:

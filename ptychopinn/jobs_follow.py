@@ -5,12 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ptychopinn import api, bundle, figures, following, processes, training
+from ptychopinn import api, bundle, figures, following, processes
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Report, device_of
 from ptychopinn.files.folder import LIVE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import Report, reading_of, save_reconstruction, summary_line
+from ptychopinn.jobs import reading_of, save_reconstruction, summary_line
 
 
 def follow_folder(
@@ -42,7 +43,7 @@ def follow_folder(
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
-    chosen, device = settings.inference, training.device_of(settings)
+    chosen, device = settings.inference, device_of(settings)
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
     api.check_growing(source, settings.data)

@@ -12,6 +12,7 @@ import torch
 from ptychopinn import api
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Report
 from ptychopinn.figures_overlap import draw_view
 from ptychopinn.files.folder import check_folder, file_hash, filling, write_json, write_provenance
 from ptychopinn.files.npz import write_npz
@@ -19,7 +20,6 @@ from ptychopinn.grouping import check_neighbor_count, choose_frames, usual_neigh
 from ptychopinn.overlap import Selection, measure, select_spaced, spacing_of
 from ptychopinn.physics.probe import probe_width
 from ptychopinn.scan import Scan
-from ptychopinn.training_watch import Report
 
 BUNDLE = "metrics_bundle.json"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from ptychopinn import api
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Report
 from ptychopinn.files.npz import write_npz, write_npz_files
 from ptychopinn.scan import Scan
-from ptychopinn.training_watch import Report
 
 SIDES = ("train", "test")
 

@@ -13,20 +13,20 @@ from torch import Tensor
 from ptychopinn import refinement
 from ptychopinn.bundle import Run
 from ptychopinn.config import Settings
-from ptychopinn.dataset import Grouping, ScanDataModule
+from ptychopinn.dataset import Grouping
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.execution import compile_networks
+from ptychopinn.execution import Report, compile_networks, device_of
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.scan import Scan
+from ptychopinn.training_data import ScanDataModule
 from ptychopinn.training_module import TrainingModule
 from ptychopinn.training_plan import check_training, derived, remarks
 from ptychopinn.training_setup import (
     build_trainer,
-    device_of,
     loader_options,
     quiet_lightning,
 )
-from ptychopinn.training_watch import LAST, Clock, Report, Teacher, Watch, signals_restored
+from ptychopinn.training_watch import LAST, Clock, Teacher, Watch, signals_restored
 
 
 def train(

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ptychopinn import losses
 from ptychopinn.config import Settings
-from ptychopinn.dataset import Batch, ScanDataModule
+from ptychopinn.dataset import Batch
 from ptychopinn.model import Illumination, PtychoModel, TrainedProbe
 from ptychopinn.physics.probe import circular_mask, probe_intensity
-from ptychopinn.training_setup import monitored
+from ptychopinn.training_data import ScanDataModule
+from ptychopinn.training_plan import monitored
 from ptychopinn.training_watch import Clock
 
 EARLY_STAGE_WEIGHT = 0.3

@@ -1,14 +1,19 @@
 """What a training will do, and what must hold before it starts, so that a wrong call costs and leaves nothing."""
 
 import math
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Final
+
+import torch
 
 from ptychopinn.config import Settings
 from ptychopinn.dataset import frames_held_out, synthetic_groups
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import device_of
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan import Scan, check_canvas
-from ptychopinn.training_setup import check_execution, monitored
+
+LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 USUAL_STEPS = 1100
 """Optimiser steps after which the loss of the reference scans has levelled off."""
@@ -99,3 +104,44 @@ def _check_groups(scan: Scan, settings: Settings) -> None:
             f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
             f"at least {fewest} are needed."
         )
+
+
+def check_execution(settings: Settings) -> None:
+    """Refuse what this machine, or the execution settings among themselves, do not allow.
+
+    Raises:
+        PtychoError: naming the setting.
+    """
+    execution = settings.execution
+    device = device_of(settings)
+    monitored(settings, True)
+    batch, devices = settings.training.batch_size, execution.devices
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise PtychoError(f"devices: {devices} given, but this machine has {torch.cuda.device_count()} GPUs.")
+    if batch % devices:
+        raise PtychoError(f"batch_size: {batch} groups cannot be shared by {devices} devices; give a multiple of them.")
+    training = settings.training
+    learns = ("nll_weight", "mae_weight", "realspace_weight", "realspace_mae_weight")
+    if not any(getattr(training, name) for name in learns):
+        raise PtychoError(f"{', '.join(learns)}: all 0, so nothing would be learnt; give one of them.")
+    if execution.precision == "16-mixed" and device == "cpu":
+        raise PtychoError("precision: 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
+    if execution.pin_memory and device == "cpu":
+        raise PtychoError("pin_memory: page-locked batches are for a GPU, and the training runs on a CPU.")
+    if not execution.num_workers and (execution.persistent_workers or execution.prefetch_factor):
+        raise PtychoError("num_workers: 0 given, but persistent_workers and prefetch_factor need at least 1.")
+    package = LOGGER_PACKAGES.get(execution.logger)
+    if package is not None and find_spec(package) is None:
+        raise PtychoError(f"logger: {package} is not installed; pip install 'ptychopinn[{package}]', or use csv.")
+
+
+def monitored(settings: Settings, validates: bool) -> str:
+    """The value that decides which weights are best: that of the training stands in where nothing is validated.
+
+    Raises:
+        PtychoError: when its weight is zero, so that nobody computes it.
+    """
+    monitor, weights = settings.execution.monitor, settings.training
+    if monitor == "val_nll" and not (weights.nll_weight or weights.mae_weight):
+        raise PtychoError("monitor: val_nll is not computed with nll_weight 0; use val_loss.")
+    return monitor if validates else monitor.replace("val_", "train_")

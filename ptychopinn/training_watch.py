@@ -15,11 +15,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ptychopinn.config import ExecutionConfig
-from ptychopinn.dataset import ScanDataModule
 from ptychopinn.errors import RunFailedError
+from ptychopinn.execution import Report
 from ptychopinn.files.folder import write_table
+from ptychopinn.training_data import ScanDataModule
 
-Report = Callable[[str], None]
 """Receives one line of progress."""
 
 CHECKPOINTS = "checkpoints"

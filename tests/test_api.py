@@ -220,3 +220,10 @@ def test_training_replaces_nothing(tiny_scan, tmp_path):
     with pytest.raises(PtychoError, match="is not empty"):
         ptychopinn.train(tiny_scan, out=tmp_path, nepochs=1)
     assert (tmp_path / "wts.h5.zip").read_text() == "an earlier run"
+
+
+def test_only_training_waits_for_lightning():
+    modules = "sys, ptychopinn.cli.infer, ptychopinn.cli.inspect, ptychopinn.jobs_compare"
+    code = f"import {modules}; print('lightning' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
+    assert ran.stdout.strip() == "False"

@@ -15,8 +15,8 @@ import torch
 from ptychopinn.bundle import Run
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.execution import device_of
 from ptychopinn.training import train
-from ptychopinn.training_setup import device_of
 
 SMALL = {
     "n_filters_scale": 0.25,
@@ -37,7 +37,7 @@ LIKELIHOOD_ALONE = {"teacher_epochs": 0, "synthetic_fraction": 0.0}
 def short(monkeypatch):
     """What a training of a few steps needs: little warm-up and few synthetic objects."""
     monkeypatch.setattr("ptychopinn.training_module.WARMUP_STEPS", 5)
-    monkeypatch.setattr("ptychopinn.dataset.SYNTHETIC_OBJECTS", 3)
+    monkeypatch.setattr("ptychopinn.training_data.SYNTHETIC_OBJECTS", 3)
 
 
 def fit(scan, folder: Path | None = None, report=lambda line: None, **changes: Any) -> Run:

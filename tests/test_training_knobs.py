@@ -176,7 +176,7 @@ def test_mlflow_log(tiny_scan, tmp_path):
 
 
 def test_a_logger_that_is_not_installed(tiny_scan, tmp_path, monkeypatch):
-    monkeypatch.setattr("ptychopinn.training_setup.find_spec", lambda name: None)
+    monkeypatch.setattr("ptychopinn.training_plan.find_spec", lambda name: None)
     with pytest.raises(PtychoError, match="mlflow is not installed"):
         fit(tiny_scan, tmp_path, logger="mlflow")
 

@@ -21,9 +21,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn import api, bundle, inference, jobs, native, training
+from ptychopinn import api, bundle, inference, jobs, native
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import device_of
 from ptychopinn.files.folder import filling
 from ptychopinn.files.npz import write_npz
 from ptychopinn.inference import Reconstruction
@@ -84,7 +85,7 @@ def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
 
 
 def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) -> Reconstruction:
-    device = training.device_of(settings)
+    device = device_of(settings)
     if model is None:
         return native.reconstruct(
             scan, settings.baseline, settings.refinement, settings.training.seed, device, report=logger.info
