@@ -1,4 +1,4 @@
-"""Shared checks: adjoints, gradients, and seeded random data."""
+"""Shared checks: adjoints, gradients, batches, and seeded random data."""
 
 import os
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+
+from ptychopinn.dataset import Batch
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RUN1084 = DATA / "run1084_object_probe_scan.npz"
@@ -70,3 +72,10 @@ def assert_gradient_is_adjoint(forward: Operator, adjoint: Operator, x: Tensor, 
     x = x.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(forward(x), x, grad_outputs=y)
     torch.testing.assert_close(gradient, adjoint(y).detach())
+
+
+def assert_same_batches(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.reach == b.reach
+        assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ptychopinn.dataset import (
-    Batch,
     GroupDataset,
     MixedDataset,
     SyntheticDataset,
@@ -17,6 +16,7 @@ from ptychopinn.grouping import form_groups, reach
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan import Scan
+from tests.helpers import assert_same_batches
 
 SMALL_INTEGERS = pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16], ids=str)
 GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
@@ -30,13 +30,6 @@ def objects(scan: Scan, count: int = 2) -> torch.Tensor:
     """Objects large enough for any group of the scan."""
     image = torch.from_numpy(scan.object).repeat(2, 2)
     return torch.stack([image.roll(7 * i, dims=0) for i in range(count)])
-
-
-def assert_equal(first: list[Batch], second: list[Batch]) -> None:
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        assert a.reach == b.reach
-        assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
 
 
 @GRIDSIZES
@@ -65,7 +58,7 @@ def test_small_integers_become_float32_on_the_device(tiny_scan, dtype, masked):
     groups = groups_of(scan, 2)
     batch = GroupDataset(scan, groups).__getitems__([3, 1])
     assert batch.counts.numpy().dtype == dtype
-    assert_equal([batch.to("cpu")], [GroupDataset(as_float, groups).__getitems__([3, 1])])
+    assert_same_batches([batch.to("cpu")], [GroupDataset(as_float, groups).__getitems__([3, 1])])
     assert torch.equal(scan.frames(slice(0, 5)), as_float.frames(slice(0, 5)))
     synthetic = SyntheticDataset(scan, groups, objects(scan), seed=0)
     both = MixedDataset(GroupDataset(scan, groups), synthetic).__getitems__([3, len(groups)])
@@ -121,7 +114,7 @@ def test_synthetic_groups_look_like_the_measured_ones(tiny_scan, gridsize):
     assert [x.shape for x in batch[:-1]] == [x.shape for x in measured[:-1]]
     assert [x.dtype for x in batch[:-1]] == [x.dtype for x in measured[:-1]]
     assert batch.has_target.tolist() == [1, 1, 1]
-    assert_equal([synthetic.__getitems__(index)], [batch])
+    assert_same_batches([synthetic.__getitems__(index)], [batch])
     other = SyntheticDataset(tiny_scan, groups, objects(tiny_scan), seed=1).__getitems__(index)
     assert not torch.equal(other.targets, batch.targets)
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from ptychopinn.dataset import Batch, Grouping
 from ptychopinn.scan import Scan
 from ptychopinn.training_data import ScanDataModule
+from tests.helpers import assert_same_batches
 
 GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
 
@@ -28,13 +29,6 @@ def module_of(
     module = ScanDataModule(scan, Grouping(gridsize, 9, n_groups, seed), **values)
     module.trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank, world_size=world)
     return module
-
-
-def assert_equal(first: list[Batch], second: list[Batch]) -> None:
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        assert a.reach == b.reach
-        assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
 
 
 @GRIDSIZES
@@ -63,7 +57,7 @@ def test_epochs_differ_and_each_repeats(tiny_scan, synthetic_fraction):
         return set(map(tuple, loader(epoch, seed).dataset.measured.groups.tolist()))
 
     first = list(loader(1))
-    assert_equal(list(loader(1)), first)
+    assert_same_batches(list(loader(1)), first)
     for other in ((2, 0), (1, 1)):
         assert not torch.equal(next(iter(loader(*other))).counts, first[0].counts)
         assert groups(*other) != groups(1)
@@ -73,7 +67,7 @@ def test_epochs_differ_and_each_repeats(tiny_scan, synthetic_fraction):
 
 
 def test_validation_is_the_same_in_every_epoch(tiny_scan):
-    assert_equal(
+    assert_same_batches(
         list(module_of(tiny_scan, epoch=0).val_dataloader()), list(module_of(tiny_scan, epoch=9).val_dataloader())
     )
 
