@@ -164,7 +164,7 @@ class BaselineConfig(Section):
     )
     epochs: int = Field(100, ge=1, description="passes of the engine over the scan")
     refine_probe: bool = Field(False, description="refine the probe too, its power kept")
-    refine_positions: bool = Field(False, description="refine the positions too, their mean kept")
+    refine_positions: bool = Field(False, description="refine positions, their mean kept; try 300 epochs")
     noise_model: Literal["gaussian", "poisson"] = Field("gaussian", description="poisson below 1e4 photons")
     baseline_batch_size: int | None = Field(
         None, ge=1, description="frames per update; None: a tenth of the scan, at most 100"

@@ -206,21 +206,29 @@ class Linearised:
         return zeros
 
 
+def _centre(step: Step) -> Step:
+    """Take the mean out of the positions: moving all of them and the object together changes nothing."""
+    if "positions" in step:
+        step["positions"] -= step["positions"].mean(dim=0)
+    return step
+
+
 def solve(linear: Linearised, right: Step, iterations: int, scales: Step | None = None) -> Step:
     """Solve ``J x = right`` by so many preconditioned conjugate-gradient steps from zero.
 
-    Few steps leave out what the counts hardly determine: they act as a regularisation.
+    Few steps leave out what the counts hardly determine: they act as a regularisation. The positions move by nothing
+    in the mean.
     """
     scales = linear.scales() if scales is None else scales
     found = {name: torch.zeros_like(value) for name, value in right.items()}
-    rest = {name: value.clone() for name, value in right.items()}
-    towards = {name: scales[name] * value for name, value in rest.items()}
+    rest = _centre({name: value.clone() for name, value in right.items()})
+    towards = _centre({name: scales[name] * value for name, value in rest.items()})
     product = first = dot(rest, towards)
     for _ in range(iterations):
         # Beyond the precision of the numbers the steps would only add up what is rounded.
         if not product > PRECISION * first:
             break
-        bent = linear.information(towards)
+        bent = _centre(linear.information(towards))
         curvature = dot(towards, bent)
         if not curvature > 0:
             break
@@ -228,7 +236,7 @@ def solve(linear: Linearised, right: Step, iterations: int, scales: Step | None 
         for name, direction in towards.items():
             found[name] += length * direction
             rest[name] -= length * bent[name]
-        scaled = {name: scales[name] * value for name, value in rest.items()}
+        scaled = _centre({name: scales[name] * value for name, value in rest.items()})
         before, product = product, dot(rest, scaled)
         towards = {name: value + (product / before) * towards[name] for name, value in scaled.items()}
     return found

@@ -1,5 +1,6 @@
 """The package's own iterative engine, from a scan and a start to a reconstruction with error bars."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +37,7 @@ def reconstruct(
         refinement: sub-pixel model, and when to stop.
         seed: of the order of the frames.
         device: torch device.
-        start: object to start from, and its probe and positions where it brought refined ones; vacuum when None.
+        start: whose image to start from; vacuum when None. Probe and positions are those of the scan.
         report: receives lines of progress.
 
     Returns:
@@ -68,8 +69,18 @@ def reconstruct(
         report=report,
     )
     report(f"ended after {found.epochs} epochs: {found.reason}")
+    if config.refine_positions:
+        report(_moves(scan, found))
     seconds = {"native": time.perf_counter() - began}
     return _result(scan, found, config, refinement, seconds)
+
+
+def _moves(scan: Scan, found: Refined) -> str:
+    """One line: how far frames moved from where they were measured."""
+    there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
+    distance = np.linalg.norm(there - scan.positions, axis=1)
+    rms = math.sqrt(float((distance**2).mean()))
+    return f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
 
 
 def _on_canvas(scan: Scan, start: Reconstruction) -> torch.Tensor:

@@ -120,7 +120,7 @@ class _Budget:
     def over(self, need: int = 1) -> str | None:
         """Why nothing that takes so many epochs can be done; None while it can."""
         if self.left < need:
-            return f"no step more fits in the {self.epochs} asked for"
+            return f"another step does not fit in the {self.epochs} asked for"
         return "the time is over" if time.monotonic() > self._end else None
 
 

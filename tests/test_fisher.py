@@ -151,6 +151,17 @@ def test_enough_steps_solve(subpixel):
     assert rest(400) < 1e-3
 
 
+@SIZES
+@MODELS
+def test_a_step_leaves_the_mean_position_and_goes_down(size, subpixel):
+    scan, now = random_case(size, mask=True)
+    linear = Linearised(scan, now, subpixel, {"object", "positions"})
+    step = solve(linear, {name: -value for name, value in linear.gradient.items()}, 40)
+    assert float(step["positions"].mean(dim=0).abs().max()) < 1e-6 * float(step["positions"].abs().max())
+    assert dot(linear.gradient, step) < 0
+    assert Linearised(scan, moved(now, step, 1e-3), subpixel).deviance < linear.deviance
+
+
 def test_the_deviance_is_that_of_the_image(tiny_scan, tiny_truth):
     linear = Linearised(tiny_scan, Estimate.of(tiny_scan, image=tiny_truth), "bilinear")
     light = Illumination.of(tiny_scan)

@@ -65,11 +65,14 @@ def test_refined_positions_and_probe_come_back_in_the_frame_of_the_scan(tiny_sca
     off = np.random.default_rng(0).normal(0, 0.4, tiny_scan.positions.shape)
     wrong = replace(tiny_scan, positions=tiny_scan.positions + off - off.mean(axis=0))
     config = BaselineConfig(engine="native", epochs=60, refine_probe=True, refine_positions=True)
-    result = reconstruct(wrong, config, BILINEAR)
+    lines: list[str] = []
+    result = reconstruct(wrong, config, BILINEAR, report=lines.append)
     assert result.probe.shape == wrong.probe.shape
     assert power_of_modes(result.probe) == [1.0]
     np.testing.assert_allclose(result.positions.mean(axis=0), wrong.positions.mean(axis=0), atol=1e-6)
     assert abs(result.positions - wrong.positions).max() < 10
+    moves = np.linalg.norm(result.positions - wrong.positions, axis=1)
+    assert f"at most {moves.max():.2g} px" in lines[-1]
     # The deviance of the file is that of the refined probe and positions.
     plain = reconstruct(wrong, QUICK, BILINEAR)
     assert result.deviance < 0.8 * plain.deviance
@@ -80,4 +83,4 @@ def test_lines_tell_how_it_goes(tiny_scan):
     reconstruct(tiny_scan, BaselineConfig(engine="native", epochs=20), RefinementConfig(), report=lines.append)
     assert lines[0].startswith("projections 1: ")
     assert any(line.startswith("scoring ") and "held out" not in line for line in lines)
-    assert lines[-1] == "ended after 19 epochs: no step more fits in the 20 asked for"
+    assert lines[-1] == "ended after 19 epochs: another step does not fit in the 20 asked for"

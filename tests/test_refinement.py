@@ -153,7 +153,7 @@ def test_epochs_are_a_limit(tiny_scan, epochs):
     found = refine(tiny_scan, epochs=epochs)
     # A last step may be halved before it is taken.
     assert found.epochs <= max(epochs, 2) + 5
-    assert found.reason == f"no step more fits in the {epochs} asked for"
+    assert found.reason == f"another step does not fit in the {epochs} asked for"
     assert found.estimate.image.isfinite().all()
 
 

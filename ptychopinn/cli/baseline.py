@@ -22,7 +22,7 @@ def baseline(
     refine_positions: Annotated[bool | None, setting("refine_positions", "--refine-positions")] = None,
     noise_model: Annotated[str | None, setting("noise_model")] = None,
     baseline_batch_size: Annotated[int | None, setting("baseline_batch_size", "--batch-size")] = None,
-    init: Annotated[Path | None, typer.Option("--init", help="image to start from; vacuum without")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="image, and no more, to start from")] = None,
     crop: common.Crop = None,
     every: common.Every = None,
     n_subsample: common.Subsample = None,

@@ -17,7 +17,7 @@ def refine(
     ctx: typer.Context,
     scan: Annotated[Path, typer.Argument(help="scan file")],
     out: common.Out,
-    init: Annotated[Path | None, typer.Option("--init", help="image to start from; vacuum without")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="image, and no more, to start from")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
     refine_seconds: Annotated[float | None, setting("refine_seconds", "--max-seconds")] = None,
     tolerance: Annotated[float | None, setting("tolerance")] = None,
