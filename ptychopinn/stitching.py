@@ -71,6 +71,9 @@ class Stitcher:
                 # Half the time of abs(), which guards against squares that overflow.
                 change = (part.real.square() + part.imag.square()).sqrt() - 1
                 self._beside.add(torch.complex(change, change.square()), places, weight)
+        for canvas in (self._image, self._light, self._beside):
+            if canvas is not None:
+                canvas.rest()  # many parts may wait for one another
 
     @property
     def total(self) -> Tensor:

@@ -156,10 +156,7 @@ class Canvas:
         self.pixels = torch.zeros(*(edge + 2 * self.margin for edge in shape), dtype=dtype, device=device)
         if self.margin:
             self._windows = _windows(self.pixels, size)
-            # Kept from call to call: the zeros around patches stay, and the system gives fresh memory slowly.
-            step, real = 2 if dtype.is_complex else 1, self.pixels.real.dtype
-            edges = (size, size + 2), (size + 2, size + 1), (size + 1, size + 1)
-            self._room = [torch.zeros(_together(size), rows, step * cols, dtype=real) for rows, cols in edges]
+        self._room: list[Tensor] = []
 
     @torch.no_grad()
     def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
@@ -182,7 +179,7 @@ class Canvas:
             scale = weight.repeat_interleave(2, dim=-1)
         scale = scale.to(patches.real.dtype)
         step = 2 if patches.is_complex() else 1
-        across, down, windows = self._room
+        across, down, windows = self._room = self._room or self._fresh_room()
         v, u = fraction[:, :, None, None].unbind(1)
         for start in range(0, len(patches), len(across)):
             some = slice(start, min(start + len(across), len(patches)))
@@ -191,6 +188,17 @@ class Canvas:
             torch.lerp(a[..., step:], a[..., :-step], u[some], out=d[:, 1:-1])
             torch.lerp(d[:, 1:], d[:, :-1], v[some], out=w)
             self._windows.index_add_(1, first[some], w[None])
+
+    def _fresh_room(self) -> list[Tensor]:
+        """Kept from call to call: the zeros around patches stay, and the system gives fresh memory slowly."""
+        size, step = self.size, 2 if self.pixels.is_complex() else 1
+        edges = (size, size + 2), (size + 2, size + 1), (size + 1, size + 1)
+        kind = self.pixels.real.dtype
+        return [torch.zeros(_together(size), rows, step * cols, dtype=kind) for rows, cols in edges]
+
+    def rest(self) -> None:
+        """Give back the room for adding; the next call takes it anew."""
+        self._room = []
 
     def _add_same(self, patch: Tensor, first: Tensor, fraction: Tensor) -> None:
         """Add one real patch at many places: its windows are sums of four shifted copies."""
