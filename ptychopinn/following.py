@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.bundle import Run
@@ -28,39 +29,49 @@ Show = Callable[[Tensor, Tensor, int], None]
 def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None) -> Iterator[Scan]:
     """The scan in a file, again whenever frames were appended; each one begins with the one before.
 
-    Ctrl-C while it waits for more frames says that the scan is over.
+    Ctrl-C while it looks or waits for more frames says that the scan is over.
 
     Args:
         read: the scan as it is now. What it refuses, it may be able to read when more is there.
         timeout: seconds without new frames after which the scan is over.
-        frames: that the scan will have: over as soon as they are there.
+        frames: that the scan will have: over as soon as they are there; what comes after them is left.
 
     Raises:
         PtychoError: what ``read`` refused, when no frame came in time.
     """
-    seen, first, last, complaint = 0, None, time.monotonic(), None
+    seen, last = 0, time.monotonic()
+    first: NDArray[np.float64] | None = None
+    complaint: PtychoError | None = None
     while frames is None or seen < frames:
         try:
-            scan = read()
-        except PtychoError as error:
-            scan, complaint = None, error
-        if scan is not None and len(scan) > seen:
+            scan, refused = _more(read, seen)
+            complaint, waited = refused or complaint, time.monotonic() - last
+            if scan is None and waited < timeout:
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            if not seen:
+                raise
+            return
+        if scan is not None:
+            scan = scan if frames is None else scan.subset(slice(frames))
             # Readers put the corner of what they see at 0; the first frame stays where it was at first.
             first = scan.positions[0] if first is None else first
             seen = len(scan)
             yield replace(scan, positions=scan.positions + (first - scan.positions[0]))
             last = time.monotonic()
-        elif time.monotonic() - last < timeout:
-            try:
-                time.sleep(POLL)
-            except KeyboardInterrupt:
-                if not seen:
-                    raise
-                return
-        elif seen:
+        elif waited >= timeout and seen:
             return
-        else:
+        elif waited >= timeout:
             raise complaint or PtychoError(f"follow_timeout: no frames within {timeout:g} s; is the detector running?")
+
+
+def _more(read: Callable[[], Scan], seen: int) -> tuple[Scan | None, PtychoError | None]:
+    """The scan as it is now if it has more frames than were seen, or why it cannot be read."""
+    try:
+        scan = read()
+    except PtychoError as error:
+        return None, error
+    return (scan if len(scan) > seen else None), None
 
 
 def begun(run: Run, scans: Iterator[Scan]) -> Iterator[Scan]:

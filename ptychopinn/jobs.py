@@ -244,7 +244,7 @@ def baseline_folder(
         step = "step" if chosen.engine == "native" else "epoch"
         rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
         write_table(out / "loss.csv", rows)
-        figures.draw_history(out / "loss.png", {"epoch": epochs, "train_loss": result.loss})
+        figures.draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
         figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
     report(summary_line(result, scan))
     return result

@@ -18,6 +18,9 @@ LINKS = 16
 FARTHEST = 512
 """Rank of the farthest of them: of thousands within reach, the search for more would cost more than it tells."""
 
+TOGETHER = 2**17
+"""Pixels of pairs of groups that a CPU compares at once: few enough to stay in its cache."""
+
 DARK = 1e-6
 """Share of the light of a patch that does not tell its phase."""
 
@@ -86,8 +89,8 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
         (H, W) on the device of ``weight``.
     """
     light = Canvas(scan.canvas_shape, weight.shape[-1], torch.float32, weight.device)
-    for places in scan.canvas_positions.to(weight.device, torch.float32).split(CHUNK):
-        light.add(weight.expand(len(places), -1, -1), places)
+    places = scan.canvas_positions.to(weight.device, torch.float32)
+    light.add(weight.expand(len(places), -1, -1), places)
     return light.image.contiguous()
 
 
@@ -130,15 +133,15 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
         return torch.zeros(len(patches), dtype=torch.float64)
     lit = lit_square(weight, DARK)
     root, size = weight[lit, lit].sqrt(), lit.stop - lit.start
+    held = patches[torch.arange(len(patches)), lead, lit, lit].to(root.device).mul_(root)
     # One array from the start: small results kept between large passing ones would leave holes all over the heap.
     products = torch.empty(len(pairs), dtype=patches.dtype)
-    for start in range(0, len(pairs), CHUNK):
-        a, b = torch.from_numpy(pairs[start : start + CHUNK]).T
-        here = patches[a, lead[a], lit, lit].to(root.device) * root
-        there = patches[b, lead[b], lit, lit].to(root.device) * root
+    count = CHUNK if root.is_cuda else max(1, TOGETHER // size**2)
+    for start in range(0, len(pairs), count):
+        a, b = torch.from_numpy(pairs[start : start + count]).T
         offsets = (places[a] - places[b]).to(root.device)[:, None] + size // 2
-        seen = extract_patches(there, offsets, size)[:, 0]
-        products[start : start + CHUNK] = (here * seen.conj()).sum(dim=(-2, -1))
+        seen = extract_patches(held[b], offsets, size)[:, 0]
+        products[start : start + count] = (held[a] * seen.conj()).sum(dim=(-2, -1))
     return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
 
 

@@ -54,26 +54,31 @@ class Stitcher:
             phases: (n,) rad to subtract from each group.
         """
         device, weight = self.weight.device, self.weight[self.lit, self.lit]
-        origin = torch.tensor(self.origin, dtype=torch.float64)
-        most = TOGETHER_ON_GPU if device.type == "cuda" else TOGETHER
-        count = max(1, most // max(1, patches.shape[1] * weight.numel()))
-        for start in range(0, len(patches), count):
+        places = (positions.cpu() - torch.tensor(self.origin, dtype=torch.float64)).to(device)
+        self._light.add(weight.expand(places[..., 0].numel(), -1, -1), places.flatten(0, 1))
+        for start in range(0, len(patches), count := self._together(patches, phases)):
             some = slice(start, start + count)
-            part = patches[some, :, self.lit, self.lit].to(device)
+            part, at = patches[some, :, self.lit, self.lit].to(device), places[some].flatten(0, 1)
             if phases is not None:
                 turn = torch.polar(torch.ones(len(part)), -phases[some].float()).to(device)
                 part = part * turn[:, None, None, None]
             part = part.flatten(0, 1)
-            places = (positions[some].reshape(-1, 2).cpu() - origin).to(device)
-            self._image.add(part, places, weight)
-            self._light.add(weight.expand(len(places), -1, -1), places)
+            self._image.add(part, at, weight)
             if self._beside is not None:
                 # Half the time of abs(), which guards against squares that overflow.
                 change = (part.real.square() + part.imag.square()).sqrt() - 1
-                self._beside.add(torch.complex(change, change.square()), places, weight)
+                self._beside.add(torch.complex(change, change.square()), at, weight)
         for canvas in (self._image, self._light, self._beside):
             if canvas is not None:
                 canvas.rest()  # many parts may wait for one another
+
+    def _together(self, patches: Tensor, phases: Tensor | None) -> int:
+        """Groups that are handled at once: all where nothing is made of them but the sum."""
+        device = self.weight.device
+        if phases is None and self._beside is None and patches.device == device:
+            return max(1, len(patches))
+        most = TOGETHER_ON_GPU if device.type == "cuda" else TOGETHER
+        return max(1, most // max(1, patches.shape[1] * self.weight.numel()))
 
     @property
     def total(self) -> Tensor:

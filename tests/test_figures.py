@@ -316,6 +316,11 @@ def test_history_has_a_panel_per_quantity() -> None:
     assert (error.get_ylabel(), error.get_yscale()) == ("patch error", "linear"), "values below 0 have no logarithm"
 
 
+def test_history_of_an_engine_that_scores_between_epochs_runs_along_its_steps() -> None:
+    (loss,) = figures._history_figure({"step": [1, 2], "train_loss": [2.0, 1.0]}).axes
+    assert loss.get_xlabel() == "step"
+
+
 def test_history_without_losses_is_refused() -> None:
     with pytest.raises(PtychoError, match="columns epoch"):
         figures._history_figure({"epoch": [1]})

@@ -46,9 +46,21 @@ def test_an_interrupt_while_it_waits_ends_the_scan(tiny_scan):
     interrupt.join()
 
 
+def test_an_interrupt_while_it_looks_ends_the_scan(tiny_scan):
+    def read() -> Scan:
+        if found:
+            raise KeyboardInterrupt
+        return tiny_scan
+
+    found: list[Scan] = []
+    for scan in growing(read, timeout=60):
+        found.append(scan)
+    assert [len(scan) for scan in found] == [len(tiny_scan)]
+
+
 def test_it_ends_with_the_frames_that_were_asked_for(tiny_scan):
     found = list(growing(beginnings(tiny_scan, 3, 20, 64), timeout=60, frames=18))
-    assert [len(scan) for scan in found] == [3, 20]
+    assert [len(scan) for scan in found] == [3, 18]
 
 
 def test_what_is_refused_until_the_end_is_said():

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import common
+from ptychopinn.files.folder import leads
 
 app = common.new_app()
 
@@ -37,6 +38,8 @@ def export(
 
     from ptychopinn import jobs_files
 
+    if not leads():
+        return  # torchrun started several; one writes
     about = jobs_files.export_file(run, out, scan, common.given(ctx), config, overwrite)
     for kind in ("inputs", "outputs"):
         for name, text in about[kind].items():

@@ -35,6 +35,7 @@ def infer(
     synchronise: Annotated[bool | None, setting("synchronise")] = None,
     refine: Annotated[bool | None, setting("refine", "--refine")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
+    refine_seconds: Annotated[float | None, setting("refine_seconds", "--max-seconds")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="of a scan that is being appended to SCAN, as it comes")
     ] = False,

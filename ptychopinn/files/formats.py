@@ -170,6 +170,8 @@ def recognise(path: Path) -> Format:
     Raises:
         PtychoError: when it cannot be read, or no format has these names.
     """
+    if path.is_dir():
+        raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
     found = _top(path) if kind == "hdf5" else _members(path)
     for format_ in FORMATS:

@@ -19,8 +19,8 @@ from ptychopinn.frames import Counts, Frames, Source, blocks, stored_dtype
 IN_MEMORY = 2**28
 """Bytes up to which a stack of frames is read at once; a larger one stays in its file."""
 
-CACHE = 2**26
-"""Bytes of chunks that HDF5 keeps decompressed."""
+CACHE = 2**24
+"""Bytes of chunks that HDF5 keeps decompressed; always enough for two chunks."""
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What a damaged file raises inside h5py."""
@@ -49,6 +49,7 @@ class Stack:
         dtype: of the values.
         order: for each of frame, row and column, the axis of the dataset.
         corner: whether the zero frequency is stored at [0, 0].
+        cache: bytes of chunks that are kept decompressed.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Stack:
     dtype: np.dtype[Any]
     order: tuple[int, int, int] = (0, 1, 2)
     corner: bool = False
+    cache: int = CACHE
     _open: tuple[int, Any, Any] | None = None
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -78,7 +80,7 @@ class Stack:
     def _dataset(self) -> Any:
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
-            file = _file(self.path, rdcc_nbytes=CACHE)
+            file = _file(self.path, rdcc_nbytes=self.cache)
             self._open = (process, file, file[self.name])
         return self._open[2]
 
@@ -210,9 +212,9 @@ def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner
     if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
         raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
     # A link may have led into another file, where the name holds.
-    return Stack(
-        Path(dataset.file.filename), name, tuple(dataset.shape[axis] for axis in order), dataset.dtype, order, corner
-    )
+    path, shape = Path(dataset.file.filename), tuple(dataset.shape[axis] for axis in order)
+    chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
+    return Stack(path, name, shape, dataset.dtype, order, corner, max(CACHE, 2 * chunk))
 
 
 def array(dataset: h5py.Dataset) -> NDArray[Any]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TOGETHER = 32 * 64 * 64
-"""Pixels of patches handled together: few enough to stay in a core's cache."""
+TOGETHER, TOGETHER_ON_GPU = 2**17, 2**22
+"""Pixels of patches handled together: few enough to stay in a core's cache, enough to keep a GPU busy."""
 
 
 def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
@@ -27,7 +27,7 @@ def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
         (..., n, size, size), of the dtype of ``image``.
     """
     wanted = torch.is_grad_enabled() and (image.requires_grad or positions.requires_grad)
-    if image.device.type == "cpu" and positions.ndim == 2 and not wanted:
+    if image.device.type == "cpu" and not wanted:
         return _read_windows(image, positions, size)
     height, width = image.shape[-2:]
     corner, fraction = _split(positions, size)
@@ -67,26 +67,34 @@ def _pixels(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> tuple
 
 @torch.no_grad()
 def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
-    """:func:`extract_patches` from one image on a CPU: windows are read whole, with zeros outside the image."""
-    margin, step = size + 1, 2 if image.is_complex() else 1
-    padded = torch.nn.functional.pad(image, [margin] * 4)
-    first, fraction = _starts(padded, positions, size)
-    v, u = fraction[:, :, None, None].to(image.real.dtype).unbind(1)
-    patches = image.new_empty(len(positions), size, size)
+    """:func:`extract_patches` on a CPU: windows are read whole, with zeros outside the images.
+
+    Images stand below one another in one memory, with a margin of one window above and to the left of each: what
+    reaches out on the right or below lies in the margin of the next row or of the next image.
+    """
+    height, width = image.shape[-2:]
+    margin, step, count = size + 1, 2 if image.is_complex() else 1, int(torch.Size(positions.shape[:-2]).numel())
+    padded = image.new_zeros((count + 1) * (height + margin) + 1, width + margin)
+    each = padded[: count * (height + margin)].view(count, height + margin, width + margin)
+    each[:, margin:, margin:] = image.reshape(count, height, width)
+    first, fraction = _starts(positions.reshape(count, positions.shape[-2], 2), size, height, width, width + margin)
+    first = (first + torch.arange(count)[:, None] * (height + margin) * (width + margin)).flatten()
+    v, u = fraction.reshape(-1, 2, 1, 1).to(image.real.dtype).unbind(1)
+    patches = image.new_empty(len(first), size, size)
     windows = _windows(padded, size)[0]
     together = _together(size)
-    down = patches.real.new_empty(min(together, len(positions)), size, step * margin)
-    for start in range(0, len(positions), together):
-        some = slice(start, min(start + together, len(positions)))
+    down = patches.real.new_empty(min(together, len(first)), size, step * margin)
+    for start in range(0, len(first), together):
+        some = slice(start, min(start + together, len(first)))
         window, d = windows.index_select(0, first[some]), down[: some.stop - start]
         torch.lerp(window[:, :-1], window[:, 1:], v[some], out=d)
         torch.lerp(d[..., :-step], d[..., step:], u[some], out=_as_real(patches[some]))
-    return patches
+    return patches.reshape(*positions.shape[:-1], size, size)
 
 
-def _together(size: int) -> int:
+def _together(size: int, pixels: int | None = None) -> int:
     """How many patches of an edge are handled together."""
-    return max(1, TOGETHER // max(1, size) ** 2)
+    return max(1, (pixels or TOGETHER) // max(1, size) ** 2)
 
 
 def _windows(padded: Tensor, size: int) -> Tensor:
@@ -97,15 +105,20 @@ def _windows(padded: Tensor, size: int) -> Tensor:
     return _as_real(padded).as_strided(edges, (0, step, step * width, 1))
 
 
-def _starts(padded: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """First pixel (n,) of the window of each position in an image with a margin of N + 1, and the remainder (n, 2).
+def _starts(positions: Tensor, size: int, height: int, width: int, row: int) -> tuple[Tensor, Tensor]:
+    """First pixel (..., n) of the window of each position in an image with a margin, and the remainder (..., n, 2).
 
-    A window that lies outside the image falls into the margin.
+    Args:
+        positions: (..., n, 2) in the image, pixels.
+        size: edge N of the patches; the margin is N + 1 wide, and a window outside the image falls into it.
+        height: of the image.
+        width: of the image.
+        row: pixels from one row to the next, with the margin.
     """
     margin = size + 1
     corner, fraction = _split(positions, size)
-    corner = torch.minimum(corner.clamp_min(-margin), torch.tensor(padded.shape) - 2 * margin) + margin
-    return corner[:, 0] * padded.shape[1] + corner[:, 1], fraction
+    corner = torch.minimum(corner.clamp_min(-margin), torch.tensor([height, width])) + margin
+    return corner[..., 0] * row + corner[..., 1], fraction
 
 
 class _Place(torch.autograd.Function):
@@ -162,10 +175,12 @@ class Canvas:
     def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
         """Add patches (n, N, N), times the real ``weight`` (N, N), at positions (n, 2) in pixels."""
         if not self.margin:
-            index, values = _pixels(patches if weight is None else weight * patches, positions, self.shape)
-            self.pixels.view(-1).index_add_(0, index, values)
+            together = _together(self.size, TOGETHER_ON_GPU)
+            for part, at in zip(patches.split(together), positions.split(together), strict=True):
+                index, values = _pixels(part if weight is None else weight * part, at, self.shape)
+                self.pixels.view(-1).index_add_(0, index, values)
             return
-        first, fraction = _starts(self.pixels, positions, self.size)
+        first, fraction = _starts(positions, self.size, *self.shape, self.pixels.shape[1])
         fraction = fraction.to(patches.real.dtype)
         if len(patches) > 1 and patches.stride(0) == 0 and not patches.is_complex():
             self._add_same(patches[0] if weight is None else weight * patches[0], first, fraction)

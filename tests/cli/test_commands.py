@@ -135,6 +135,7 @@ def test_settings_of_a_run_can_be_used_again(workplace: Path) -> None:
         (("simulate", "scan.h5"), (".npz",)),
         (("simulate", "new.npz", "--object-size", "60"), ("object", "60")),
         (("inspect", "run/wts.h5.zip"), ("wts.h5.zip",)),
+        (("inspect", "run"), ("run: is a folder; a scan file is needed.",)),
         (("demo", "--out", ".", "--overwrite"), ("not written by ptychopinn",)),
         (("trian",), ("trian",)),
         (("train", "star.npz", "--out", "x", "--no-such-flag", "0.1"), ("--no-such-flag",)),

@@ -41,6 +41,14 @@ def test_the_program_says_what_it_takes_and_gives(place: Path) -> None:
     assert [path.name for path in (place / "programs").iterdir()] == ["net.pt2"]
 
 
+def test_of_several_processes_the_first_writes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    before = sorted(place.rglob("*"))
+    done = call(place, "export run --scan scan.npz --out second.pt2")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert sorted(place.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -212,9 +212,12 @@ def test_views_of_other_tensors_are_read_and_placed_like_copies(view):
     torch.testing.assert_close(read, extract_patches(image.resolve_conj().contiguous(), positions, 12))
 
 
-@pytest.mark.parametrize("size", [7, 8])
-def test_whole_windows_and_single_pixels_are_read_alike(size):
-    image = random_tensor(30, 25)
-    positions = random_positions(40, low=-12, high=40)
+@pytest.mark.parametrize("size", [1, 7, 8])
+@pytest.mark.parametrize("leading", [(), (3,), (2, 2), (0,)])
+@pytest.mark.parametrize("dtype", [torch.complex128, torch.float64])
+def test_whole_windows_and_single_pixels_are_read_alike(size, leading, dtype):
+    image = random_tensor(*leading, 11, 9, dtype=dtype)
+    positions = random_positions(*leading, 40, low=-20, high=30)
     with_gradient = extract_patches(image.clone().requires_grad_(), positions, size)
     torch.testing.assert_close(extract_patches(image, positions, size), with_gradient.detach())
+    assert extract_patches(image, positions[..., :0, :], size).shape == (*leading, 0, size, size)
