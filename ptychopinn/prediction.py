@@ -24,8 +24,11 @@ from ptychopinn.stitching import Stitcher, joined
 
 
 def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
-    """How many groups of C patches (complex64) fit in so many MiB; one in any case."""
-    return max(1, patch_memory * 2**20 // (8 * channels * scan.N**2))
+    """How many groups of C patches (complex64) fit in so many MiB; one in any case.
+
+    One more patch of each is held while groups agree on their phases, see :func:`ptychopinn.reassembly.group_phases`.
+    """
+    return max(1, patch_memory * 2**20 // (8 * (channels + 1) * scan.N**2))
 
 
 class Predictor:

@@ -201,10 +201,10 @@ def test_middle_trim_stitches_the_middle_of_every_patch(tiny_scan):
 
 
 def test_a_scan_in_parts_gives_nearly_the_image_of_the_whole(monkeypatch, tiny_run, tiny_scan):
-    # 512 frames of 8 KiB: 4 parts where a megabyte is allowed.
+    # 512 frames of 16 KiB: 8 parts where a megabyte is allowed.
     scan = tiny_scan.subset(np.tile(np.arange(64), 8))
     truth, box = scan.object[scan.scan_box], scan.scan_box
-    whole, parted = (infer(tiny_run, scan, InferenceConfig(patch_memory=memory)) for memory in (4, 1))
+    whole, parted = (infer(tiny_run, scan, InferenceConfig(patch_memory=memory)) for memory in (8, 1))
     errors = [score(image.window(scan.object.shape)[box], truth).phase_mae for image in (whole, parted)]
     assert errors[1] < 1.05 * errors[0]
     assert (whole.origin, whole.object.shape) == (parted.origin, parted.object.shape)
@@ -223,7 +223,7 @@ def test_a_scan_in_parts_gives_nearly_the_image_of_the_whole(monkeypatch, tiny_r
 def test_parts_serve_groups_and_scans_that_are_not_synchronised(tiny_scan, kind, synchronise):
     scan = tiny_scan.subset(np.tile(np.arange(64), 4))
     images = [
-        infer(untrained(kind), scan, InferenceConfig(patch_memory=memory, synchronise=synchronise)) for memory in (9, 1)
+        infer(untrained(kind), scan, InferenceConfig(patch_memory=memory, synchronise=synchronise)) for memory in (10, 1)
     ]
     assert np.isfinite(images[1].object).all()
     np.testing.assert_allclose(images[1].coverage, images[0].coverage, rtol=1e-3, atol=1e-3)
