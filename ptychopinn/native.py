@@ -17,6 +17,9 @@ from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.refinement import Refined, refine
 from ptychopinn.scan import Scan, check_canvas, reframe
 
+WELL_ABOVE_NOISE = 1.3
+"""Deviance per pixel of a fit from which on its model or its end is in doubt; measured stars end at 1.15."""
+
 Report = Callable[[str], None]
 
 
@@ -72,7 +75,20 @@ def reconstruct(
     if config.refine_positions:
         report(_moves(scan, found))
     seconds = {"native": time.perf_counter() - began}
-    return _result(scan, found, config, refinement, seconds)
+    result = _result(scan, found, config, refinement, seconds)
+    if result.deviance > WELL_ABOVE_NOISE:
+        report(_doubt(result.deviance, config))
+    return result
+
+
+def _doubt(deviance: float, config: BaselineConfig) -> str:
+    """One line about a fit that does not explain the counts."""
+    unused = [flag for flag in ("refine_probe", "refine_positions") if not getattr(config, flag)]
+    advice = " or ".join("--" + flag.replace("_", "-") for flag in unused)
+    return (
+        f"deviance per pixel {deviance:.3g}, and 1 is the noise: the fit is not at its end, or the counts are not "
+        f"those of this probe at these positions{f' (try {advice})' if advice else ''}; no error bar knows of that"
+    )
 
 
 def _moves(scan: Scan, found: Refined) -> str:

@@ -223,7 +223,8 @@ def test_a_scan_in_parts_gives_nearly_the_image_of_the_whole(monkeypatch, tiny_r
 def test_parts_serve_groups_and_scans_that_are_not_synchronised(tiny_scan, kind, synchronise):
     scan = tiny_scan.subset(np.tile(np.arange(64), 4))
     images = [
-        infer(untrained(kind), scan, InferenceConfig(patch_memory=memory, synchronise=synchronise)) for memory in (10, 1)
+        infer(untrained(kind), scan, InferenceConfig(patch_memory=memory, synchronise=synchronise))
+        for memory in (10, 1)
     ]
     assert np.isfinite(images[1].object).all()
     np.testing.assert_allclose(images[1].coverage, images[0].coverage, rtol=1e-3, atol=1e-3)

@@ -59,6 +59,19 @@ def test_it_goes_on_from_a_file_and_stops_in_time(scan: Path) -> None:
     assert third.probe is not None
 
 
+def test_a_fit_that_misses_the_counts_says_so(scan: Path) -> None:
+    with np.load(scan / "star.npz") as file:
+        arrays = dict(file)
+    rows, cols = np.mgrid[-16:16, -16:16]
+    arrays["probeGuess"] = arrays["probeGuess"] * np.exp(0.03j * (rows**2 + cols**2))
+    np.savez(scan / "wrong.npz", **arrays)
+    for name, expected in (("star", False), ("wrong", True)):
+        done = call(scan, f"refine {name}.npz --out {name} --epochs 60 --refine-positions --set error_draws=0")
+        assert done.exit_code == 0, done.output
+        assert ("1 is the noise: the fit is not at its end" in done.stdout) == expected, done.output
+    assert "(try --refine-probe); no error bar" in done.stdout
+
+
 def test_every_command_is_the_same_engine(scan: Path) -> None:
     assert call(scan, "refine star.npz --out one --epochs 9 --quiet").exit_code == 0
     assert call(scan, "baseline star.npz --engine native --out two --epochs 9 --quiet").exit_code == 0
