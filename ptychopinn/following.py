@@ -14,6 +14,7 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig
 from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
+from ptychopinn.execution import Report
 from ptychopinn.inference import Reconstruction, common_phase, finished, with_trained_probe
 from ptychopinn.prediction import Predictor, groups_at_once
 from ptychopinn.scan import Scan, check_canvas
@@ -26,7 +27,9 @@ Show = Callable[[Tensor, Tensor, int], None]
 """Receives image, coverage and number of frames so far."""
 
 
-def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None) -> Iterator[Scan]:
+def growing(
+    read: Callable[[], Scan], timeout: float, frames: int | None = None, report: Report = lambda line: None
+) -> Iterator[Scan]:
     """The scan in a file, again whenever frames were appended; each one begins with the one before.
 
     Ctrl-C while it looks or waits for more frames says that the scan is over.
@@ -35,6 +38,7 @@ def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None)
         read: the scan as it is now. What it refuses, it may be able to read when more is there.
         timeout: seconds without new frames after which the scan is over.
         frames: that the scan will have: over as soon as they are there; what comes after them is left.
+        report: receives what ``read`` refuses while it waits, each complaint once.
 
     Raises:
         PtychoError: what ``read`` refused, when no frame came in time.
@@ -45,7 +49,10 @@ def growing(read: Callable[[], Scan], timeout: float, frames: int | None = None)
     while frames is None or seen < frames:
         try:
             scan, refused = _more(read, seen)
-            complaint, waited = refused or complaint, time.monotonic() - last
+            waited = time.monotonic() - last
+            if refused is not None and str(refused) != str(complaint):
+                report(f"waiting: {refused}")
+            complaint = refused or complaint
             if scan is None and waited < timeout:
                 time.sleep(POLL)
         except KeyboardInterrupt:

@@ -53,7 +53,7 @@ def follow_folder(
         report(f"{frames} frames: {out / LIVE}")
 
     scans = following.growing(
-        lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames
+        lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames, report
     )
     scans = following.begun(run, scans)
     with filling(out, "infer", overwrite):

@@ -67,8 +67,10 @@ def test_what_is_refused_until_the_end_is_said():
     def read() -> Scan:
         raise PtychoError("growing.cxi: no frames yet.")
 
+    said: list[str] = []
     with pytest.raises(PtychoError, match="no frames yet"):
-        list(growing(read, timeout=0.05))
+        list(growing(read, timeout=0.05, report=said.append))
+    assert said == ["waiting: growing.cxi: no frames yet."]
 
 
 def test_a_scan_that_fits_ends_as_the_image_of_the_whole(tiny_run, tiny_scan):
