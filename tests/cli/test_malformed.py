@@ -238,7 +238,7 @@ CALLS: dict[str, tuple[str, Words]] = {
     "no scan": ("train --out out", ("Missing argument 'scan'",)),
     "one argument too many": ("inspect scan.npz scan.npz", ("scan.npz",)),
     "missing scan": ("train absent.npz --out out", ("absent.npz: no such file",)),
-    "scan that is a folder": ("inspect empty", ("empty: is a folder", "an NPZ file is needed")),
+    "scan that is a folder": ("inspect empty", ("empty: is a folder", "a scan file is needed")),
     "scan inside a file": ("inspect scan.npz/inner.npz", ("scan.npz/inner.npz", "Not a directory")),
     "missing settings": ("train scan.npz --out out --config absent.json", ("absent.json: cannot be read: No such",)),
     "settings in a folder": ("config validate empty", ("empty: cannot be read: Is a directory",)),
