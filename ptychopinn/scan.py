@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import signal
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.frames import Counts, Frames, Index, blocks, check_counts, select, window
@@ -267,13 +266,15 @@ def reframe(
 
 def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
     """Sample ``image`` every full / size pixels, from [0, 0], without aliasing."""
+    from scipy.signal import resample  # it takes a second to import
+
     for axis in (0, 1):
         step = full // np.gcd(size, full)
         short = -image.shape[axis] % step
         pad = [(0, 0), (0, 0)]
         pad[axis] = (0, int(short))
         image = np.pad(image, pad, mode="edge")
-        image = signal.resample(image, image.shape[axis] * size // full, axis=axis)
+        image = resample(image, image.shape[axis] * size // full, axis=axis)
     return image.astype(np.complex64)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
 from ptychopinn.frames import light_in_corners
@@ -63,6 +62,8 @@ def coverage_map(scan: Scan) -> tuple[NDArray[np.float64], int, int] | None:
     Returns:
         The map (H, W), and the object row and column of its first pixel; None where the map would be huge.
     """
+    from scipy.signal import fftconvolve  # it takes a second to import
+
     half = scan.N // 2
     low = np.floor(scan.positions.min(axis=0)).astype(int) - half
     height, width = (np.floor(scan.positions.max(axis=0)).astype(int) + half + 1 - low).tolist()
