@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptychopinn import api, inference, jobs
+from ptychopinn import api, inference, jobs, training
 from ptychopinn.bundle import load_run
 from ptychopinn.config import Settings
 from ptychopinn.files.npz import write_npz
@@ -94,7 +94,7 @@ def test_run1084(tmp_path: Path) -> None:
 def test_no_collapse_at_128(seed: int) -> None:
     scan = api.simulate(N=128, object_size=256, probe_radius=16.0, step=6.0, nphotons=1e6)
     settings = Settings.of({"seed": seed, "nepochs": 8})
-    run = api.training.train(scan, settings)
+    run = training.train(scan, settings)
     image = inference.infer(run, scan)
     found = jobs.score_in_box(image, scan)
     inside = image.window(scan.object.shape)[scan.scan_box]
