@@ -178,7 +178,9 @@ class RefinementConfig(Section):
         "fourier", description="between pixels: mix those of the object, or move the probe exactly"
     )
     tolerance: float = Field(5e-6, ge=0, lt=1, description="end when the deviance falls by less than this share")
-    refine_seconds: float | None = Field(None, gt=0, description="wall-clock limit of a refinement, s; None: no limit")
+    refine_seconds: float | None = Field(
+        None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
+    )
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
 
 

@@ -52,8 +52,10 @@ def infer(
     The scan is read as the training scan was (crop, flips) unless a flag says otherwise. With --follow frames are
     taken as a detector appends them to an HDF5 file.
     """
-    common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
+    settings, _ = common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
 
+    if not settings.inference.refine and (epochs is not None or refine_seconds is not None):
+        raise PtychoError("--epochs, --max-seconds: mean something with --refine only.")
     if not follow and (follow_timeout is not None or follow_frames is not None):
         raise PtychoError("--follow-timeout, --follow-frames: mean something with --follow only.")
 

@@ -64,9 +64,9 @@ class Stack:
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Frames by number, ascending without repeats: (k, H, W)."""
         try:
-            dataset = self._dataset()
             runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-            parts = [self._run(dataset, int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+            with self._dataset() as dataset:
+                parts = [self._run(dataset, int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
         except UNREADABLE as error:
             raise PtychoError(f"{self.path}: {self.name}: cannot be read: {reason(error)}.") from None
         found = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
@@ -77,12 +77,18 @@ class Stack:
         index[self.order[0]] = slice(first, after)
         return np.transpose(dataset[tuple(index)], self.order)
 
-    def _dataset(self) -> Any:
+    @contextmanager
+    def _dataset(self) -> Iterator[Any]:
+        """It stays open, but not in a file that grows: a refresh by another reader of the process would spoil it."""
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
             file = _file(self.path, rdcc_nbytes=self.cache)
+            if file.swmr_mode:
+                with file:
+                    yield file[self.name]
+                return
             self._open = (process, file, file[self.name])
-        return self._open[2]
+        yield self._open[2]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}

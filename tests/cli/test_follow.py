@@ -82,6 +82,7 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
     [
         pytest.param("close", "--follow-timeout 1.5", marks=pytest.mark.slow),
         ("stay", "--follow-frames 64 --follow-timeout 60"),
+        ("stay", "--follow-timeout 3"),
     ],
 )
 def test_a_growing_scan_becomes_the_image_of_the_whole(beamline, tiny_scan, tiny_run, then, ends):
