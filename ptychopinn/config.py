@@ -143,7 +143,9 @@ class InferenceConfig(Section):
     )
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
     middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
-    patch_memory: int = Field(96, ge=1, description="patches held at once, MiB; a scan with more is stitched in parts")
+    patch_memory: int = Field(
+        96, ge=1, description="patches and copies of them at once, MiB; a scan with more is done in parts"
+    )
     follow_timeout: float = Field(30.0, gt=0, description="seconds without new frames after which a scan is over")
     follow_interval: float = Field(2.0, ge=0, description="seconds between two pictures of a growing scan")
     follow_frames: int | None = Field(None, ge=1, description="frames of a growing scan; None: it ends by the timeout")

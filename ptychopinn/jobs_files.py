@@ -117,6 +117,10 @@ def convert_file(
     record = api.open_record(source, data)
     if all(getattr(record, part) is None for part in PARTS):
         raise PtychoError(f"{source}: holds nothing to convert.")
+    if name != "npz" and record.scan_index is not None and len(np.unique(record.scan_index)) > 1:
+        raise PtychoError(
+            f"{source}: scan_index: frames of several scans, which {name} cannot hold; take one by subset."
+        )
     try:
         record = formats.prepared(record, name, given, data.measurement, data.nphotons, with_frames)
         formats.write(out, name, record)

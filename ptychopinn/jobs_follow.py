@@ -61,8 +61,7 @@ def follow_folder(
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan = following.follow(run, scans, chosen, device, show)
         found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance, "frames": len(scan)}
-        digest = file_hash(source) if source.exists() else None  # a detector may have moved it
-        write_provenance(out, "infer", {**inputs, "sha256": digest, **found})
+        write_provenance(out, "infer", {**inputs, "sha256": file_hash(source), **found})
         save_reconstruction(out, result, scan)
         (out / LIVE).unlink(missing_ok=True)
     report(summary_line(result, scan))

@@ -86,8 +86,9 @@ def _doubt(deviance: float, config: BaselineConfig) -> str:
     unused = [flag for flag in ("refine_probe", "refine_positions") if not getattr(config, flag)]
     advice = " or ".join("--" + flag.replace("_", "-") for flag in unused)
     return (
-        f"deviance per pixel {deviance:.3g}, and at most 1 is the noise: the fit is not at its end, or the counts are "
-        f"not those of this probe at these positions{f' (try {advice})' if advice else ''}; no error bar knows of that"
+        f"deviance per pixel {deviance:.3g}, where noise alone has about 1 or less: the fit is not at its end, or the "
+        f"counts are not those of this probe at these positions{f' (try {advice})' if advice else ''}; no error bar "
+        "knows of that"
     )
 
 

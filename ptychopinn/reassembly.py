@@ -18,14 +18,11 @@ LINKS = 16
 FARTHEST = 512
 """Rank of the farthest of them: of thousands within reach, the search for more would cost more than it tells."""
 
-TOGETHER = 2**17
-"""Pixels of pairs of groups that a CPU compares at once: few enough to stay in its cache."""
+TOGETHER, TOGETHER_ON_GPU = 2**17, 2**20
+"""Pixels of pairs of groups that are compared at once: few enough for the cache of a core, enough for a GPU."""
 
 DARK = 1e-6
 """Share of the light of a patch that does not tell its phase."""
-
-CHUNK = 256
-"""Frames, or pairs of groups, handled at once where all of them would not fit."""
 
 
 def reassemble(patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +133,7 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     held = patches[torch.arange(len(patches)), lead, lit, lit].to(root.device).mul_(root)
     # One array from the start: small results kept between large passing ones would leave holes all over the heap.
     products = torch.empty(len(pairs), dtype=patches.dtype)
-    count = CHUNK if root.is_cuda else max(1, TOGETHER // size**2)
+    count = max(1, (TOGETHER_ON_GPU if root.is_cuda else TOGETHER) // size**2)
     for start in range(0, len(pairs), count):
         a, b = torch.from_numpy(pairs[start : start + count]).T
         offsets = (places[a] - places[b]).to(root.device)[:, None] + size // 2

@@ -82,7 +82,7 @@ def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
     v, u = fraction.reshape(-1, 2, 1, 1).to(image.real.dtype).unbind(1)
     patches = image.new_empty(len(first), size, size)
     windows = _windows(padded, size)[0]
-    together = _together(size)
+    together = _together(size, TOGETHER)
     down = patches.real.new_empty(min(together, len(first)), size, step * margin)
     for start in range(0, len(first), together):
         some = slice(start, min(start + together, len(first)))
@@ -92,9 +92,9 @@ def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
     return patches.reshape(*positions.shape[:-1], size, size)
 
 
-def _together(size: int, pixels: int | None = None) -> int:
+def _together(size: int, pixels: int) -> int:
     """How many patches of an edge are handled together."""
-    return max(1, (pixels or TOGETHER) // max(1, size) ** 2)
+    return max(1, pixels // max(1, size) ** 2)
 
 
 def _windows(padded: Tensor, size: int) -> Tensor:
@@ -209,7 +209,7 @@ class Canvas:
         size, step = self.size, 2 if self.pixels.is_complex() else 1
         edges = (size, size + 2), (size + 2, size + 1), (size + 1, size + 1)
         kind = self.pixels.real.dtype
-        return [torch.zeros(_together(size), rows, step * cols, dtype=kind) for rows, cols in edges]
+        return [torch.zeros(_together(size, TOGETHER), rows, step * cols, dtype=kind) for rows, cols in edges]
 
     def rest(self) -> None:
         """Give back the room for adding; the next call takes it anew."""
@@ -219,7 +219,7 @@ class Canvas:
         """Add one real patch at many places: its windows are sums of four shifted copies."""
         pads = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
         copies = torch.stack([torch.nn.functional.pad(patch, pad).flatten() for pad in pads])
-        together = _together(self.size)
+        together = _together(self.size, TOGETHER)
         v, u = fraction.unbind(-1)
         shares = torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], dim=-1)
         for some, at in zip(shares.split(together), first.split(together), strict=True):

@@ -47,6 +47,7 @@ def files(place: Path) -> Path:
         scan=np.stack([arrays["ycoords"], arrays["xcoords"]], axis=-1) - SIZE / 2,
         probe=arrays["probeGuess"][None, None, None],
     )
+    np.savez(place / "several.npz", **arrays, scan_index=np.arange(len(arrays["xcoords"])) // 5)
     places = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=-1) * 1e-7
     with h5py.File(place / "scan.ptyd", "w") as file:
         file["meta/distance"], file["meta/energy"], file["meta/psize"] = 0.8, 8.0, 75e-6
@@ -271,6 +272,10 @@ CALLS: dict[str, tuple[str, Words]] = {
     "no such format": ("convert scan.npz new.h5 --to nexus", ("--to nexus: no such format",)),
     "read only": ("convert scan.npz new.h5 --to ptyd", ("--to ptyd: is read, not written",)),
     "unknown pixel": ("convert scan.npz new.h5", ("pixel size: not known", "--dummy-geometry")),
+    "several scans": (
+        "convert several.npz new.h5 --dummy-geometry",
+        ("several.npz: scan_index: frames of several scans", "ptychodus-product"),
+    ),
     "itself": ("convert scan.npz scan.npz --overwrite", ("scan.npz: is the file to convert",)),
     "replaced": ("convert scan.npz scan.h5 --dummy-geometry", ("scan.h5: exists already",)),
     "too few": ("subset scan.npz --n 3 --out new.npz", ("n: 3 given; from 4 to 9",)),
