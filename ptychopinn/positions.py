@@ -16,7 +16,7 @@ REACH, FAR = 4, 8
 """Pixels along each axis that a search goes out, and farther out for the very worst frames."""
 
 SUSPECT, LOST = 0.25, 0.02
-"""Shares of the frames that are searched for, and searched for farther out: those that fit worst."""
+"""Shares of the frames that are searched for, and searched for farther out and more finely: those that fit worst."""
 
 
 def moves(views: Views, patches: Tensor, change: Tensor) -> Tensor:
@@ -40,11 +40,12 @@ def moves(views: Views, patches: Tensor, change: Tensor) -> Tensor:
 
 
 def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured: Tensor, subpixel: SubPixel) -> Tensor:
-    """Look for better places of the frames that fit worst, a whole number of pixels away.
+    """Look for better places of the frames that fit worst, pixels away.
 
     Small moves end in the next minimum; a frame that lies pixels off needs a look around (Maiden et al.,
     Ultramicroscopy 120, 2012, do it at random). The look is around the measured place, not the present one: a frame
-    that a poor image once sent far off comes back.
+    that a poor image once sent far off comes back. The very worst are also looked for in half pixels: where there is
+    much light half a pixel beside the right place can fit worse than a wrong place at its best.
 
     Args:
         scan: counts and mask.
@@ -61,9 +62,9 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
     best = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(count)])
     found = positions.clone()
     middles = positions + (measured - positions).round()
-    for share, reach in ((SUSPECT, REACH), (LOST, FAR)):
+    for share, reach, step in ((SUSPECT, REACH, 1.0), (LOST, FAR, 1.0), (LOST, REACH, 0.5)):
         worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))]
-        steps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=positions.device)
+        steps = torch.arange(-reach, reach + step, step, dtype=torch.float64, device=positions.device)
         for rows in worst.split(count):
             for offset in torch.cartesian_prod(steps, steps):
                 places = middles[rows] + offset

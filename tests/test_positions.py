@@ -9,8 +9,15 @@ import torch
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import look, waves_of_object
 from ptychopinn.positions import FAR, LONGEST_MOVE, REACH, moves, search
+from ptychopinn.scan import Scan
+from ptychopinn.simulation import simulate
 
 MODELS = pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
+
+
+def in_model(scan: Scan, subpixel: str) -> Scan:
+    """The same scan with the counts of a model between pixels: under another one no frame fits where it is."""
+    return simulate(scan.object, scan.probe, scan.positions, nphotons=1e5, interpolation=subpixel)
 
 
 @MODELS
@@ -49,7 +56,8 @@ def test_frames_far_off_are_found_and_the_others_stay(tiny_scan, tiny_truth, sub
     off = torch.tensor([[3.0, -2.0], [-REACH, 1.0], [2.0, 2.0]], dtype=torch.float64)
     rows = [9, 27, 44]
     wrong[rows] += off
-    found = search(tiny_scan, tiny_truth, torch.from_numpy(tiny_scan.probe), wrong, wrong, subpixel)
+    scan = in_model(tiny_scan, subpixel)
+    found = search(scan, tiny_truth, torch.from_numpy(scan.probe), wrong, wrong, subpixel)
     torch.testing.assert_close(found, true)
 
 
@@ -78,4 +86,14 @@ def test_a_frame_that_strayed_comes_back_to_where_it_was_measured(tiny_scan, tin
     measured[20] += torch.tensor([1.4, -2.3])
     strayed[20] += torch.tensor([3.0 + REACH, -1.0 - REACH])
     found = search(tiny_scan, tiny_truth, torch.from_numpy(tiny_scan.probe), strayed, measured, "bilinear")
+    torch.testing.assert_close(found, true)
+
+
+@MODELS
+def test_the_worst_frame_is_searched_for_in_half_pixels(tiny_scan, tiny_truth, subpixel):
+    true = tiny_scan.canvas_positions.double()
+    wrong = true.clone()
+    wrong[30] += torch.tensor([1.5, -2.5])
+    scan = in_model(tiny_scan, subpixel)
+    found = search(scan, tiny_truth, torch.from_numpy(scan.probe), wrong, wrong, subpixel)
     torch.testing.assert_close(found, true)
