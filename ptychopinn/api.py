@@ -18,7 +18,7 @@ from ptychopinn.files.record import Record, scan_of, start_of
 from ptychopinn.grouping import choose_frames
 from ptychopinn.inference import Reconstruction
 from ptychopinn.physics.probe import curved_disc
-from ptychopinn.scan import Scan
+from ptychopinn.scan import Scan, leading_on_canvas
 from ptychopinn.training_plan import check_training, derived
 
 DEFAULT_PHOTONS = 1e6
@@ -67,9 +67,21 @@ def check_growing(path: Path, data: DataConfig) -> None:
     formats.check_growing(path, _reading(data))
 
 
-def open_growing(path: Path, data: DataConfig) -> Scan:
-    """:func:`open_scan` for a file to which a detector still appends: the frames that have a position by now."""
-    return scan_in(path, formats.read(path, _reading(data)._replace(in_memory=0, growing=True)), data)
+def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None]:
+    """:func:`open_scan` for a file to which a detector still appends.
+
+    Returns:
+        The frames that have a position by now, as far as these can be used, and what is wrong with the next one.
+
+    Raises:
+        PtychoError: naming what is not there yet, or wrong with the first frame.
+        IncurableError: for what no further frame can put right.
+    """
+    record = formats.read(path, _reading(data)._replace(in_memory=0, growing=True))
+    scan, refused = scan_in(path, record, data), record.refused
+    count, wide = leading_on_canvas(scan)
+    refused = wide or refused
+    return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
 
 
 def _reading(data: DataConfig) -> formats.Reading:
@@ -82,13 +94,16 @@ def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
     try:
         scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
     except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+        raise error.of(path) from None
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
         scan = scan.subset(choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling))
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
-    scan = scan if data.crop is None else scan.crop(data.crop)
+    try:
+        scan = scan if data.crop is None else scan.crop(data.crop)
+    except PtychoError as error:
+        raise error.of(path) from None
     return scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
 
 

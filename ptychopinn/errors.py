@@ -1,5 +1,8 @@
 """Errors that a user can act on."""
 
+from pathlib import Path
+from typing import Self
+
 
 def shortened(text: str, length: int = 120) -> str:
     """What the user gave, as an error message may quote it: cut where it is long."""
@@ -13,6 +16,14 @@ class PtychoError(Exception):
     """
 
     exit_code = 2
+
+    def of(self, path: Path) -> Self:
+        """The same about a file, whose name it begins with."""
+        return self if str(self).startswith(f"{path}: ") else type(self)(f"{path}: {self}")
+
+
+class IncurableError(PtychoError):
+    """Wrong input that no further frames of a growing scan can put right."""
 
 
 class RunFailedError(PtychoError):

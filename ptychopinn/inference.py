@@ -135,17 +135,16 @@ def infer(
         canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
-    return finished(canvas, predictor, scan, sampled=len(dataset) > at_once)
+    return with_deviance(finished(canvas, predictor, scan), predictor.light, scan, sampled=len(dataset) > at_once)
 
 
-def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) -> Reconstruction:
-    """The image of a scan whose frames are all stitched on its canvas.
+def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstruction:
+    """The image of a scan whose frames are all stitched on its canvas; its deviance is not known yet.
 
     Args:
         canvas: sums of all patches, on the smallest box that holds them.
         predictor: that made them.
-        scan: whose positions they have.
-        sampled: whether ``SAMPLE`` frames are to tell the deviance.
+        scan: whose positions they have; its frames are not read.
     """
     began = time.perf_counter()
     coverage = canvas.coverage
@@ -153,21 +152,31 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan, sampled: bool) 
         coverage = light_on_canvas(scan, predictor.kept)
     image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
     seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
-    few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
-    shown = scan if few is None else scan.subset(few)
-    deviance = deviance_per_pixel(image, canvas.origin, shown, predictor.light)
     return Reconstruction(
         object=image.cpu().numpy(),
         origin=canvas.origin,
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
-        deviance=deviance,
-        deviance_frames=None if few is None else len(few),
         seconds=seconds,
         amplitude_std=spreads[0].cpu().numpy(),
         phase_std=spreads[1].cpu().numpy(),
     )
+
+
+def with_deviance(found: Reconstruction, light: Illumination, scan: Scan, sampled: bool) -> Reconstruction:
+    """A reconstruction and how well it explains the counts of its scan.
+
+    Args:
+        found: image of the scan.
+        light: probe and mask, on the device that is to work.
+        scan: whose frames are read.
+        sampled: whether ``SAMPLE`` of them are to tell it.
+    """
+    few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
+    image = torch.from_numpy(found.object).to(light.probe.device)
+    deviance = deviance_per_pixel(image, found.origin, scan if few is None else scan.subset(few), light)
+    return replace(found, deviance=deviance, deviance_frames=None if few is None else len(few))
 
 
 def deviance_per_pixel(

@@ -256,11 +256,18 @@ def summary_line(result: Reconstruction, scan: Scan) -> str:
     total = sum(result.seconds.values())
     doubt = "; 1 is the noise: this image explains the counts badly" if result.deviance > BAD_DEVIANCE else ""
     few = "" if result.deviance_frames is None else f" in {result.deviance_frames} of the frames"
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {result.deviance:.3g}{few}{doubt}"
+    deviance = "unknown" if np.isnan(result.deviance) else f"{result.deviance:.3g}"
+    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {deviance}{few}{doubt}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
     """Write ``reconstruction.h5``, ``.npz`` and the pictures; with the scan's object beside it when ``truth``."""
+    save_image(out, result, scan, truth)
+    save_patterns(out, result, scan)
+
+
+def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
+    """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
     arrays = {
         "object": result.object,
         "origin": np.array(result.origin),
@@ -288,6 +295,10 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
         bars=bars,
         bars_are="error bar" if result.std_of == "counts" else "spread of patches",
     )
+
+
+def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
+    """Write ``patterns.png``: some frames, and what the image says of them."""
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
     places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
     probe = scan.probe if result.probe is None else result.probe

@@ -1,5 +1,6 @@
 """The folder of an inference that follows a growing scan."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ from torch import Tensor
 
 from ptychopinn import api, bundle, figures, following, processes
 from ptychopinn.config import Settings, read_settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.execution import Report, device_of
-from ptychopinn.files.folder import LIVE, check_folder, file_hash, filling, write_provenance
+from ptychopinn.files.folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import reading_of, save_reconstruction, summary_line
+from ptychopinn.jobs import reading_of, save_image, save_patterns, summary_line
+from ptychopinn.scan import Scan
 
 
 def follow_folder(
@@ -28,6 +30,9 @@ def follow_folder(
     ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
     made, or emptied, when there are frames that the run can use: what is refused leaves it as it is.
 
+    Whatever happens to the file after that, the image of the frames that were good is written. From then on Ctrl-C and
+    SIGTERM mean that the scan is over.
+
     Args:
         run_path: run folder or bundle.
         source: CXI file, or any HDF5 file with a map.
@@ -36,6 +41,9 @@ def follow_folder(
         config: JSON file of settings.
         overwrite: replace an older result.
         report: receives lines of progress.
+
+    Raises:
+        PtychoError: for a wrong call; and, when the image is written, for frames after its last that cannot be used.
     """
     if processes.started_together() > 1:
         raise PtychoError("--follow: one process follows a file; leave torchrun away.")
@@ -52,17 +60,48 @@ def follow_folder(
         figures.draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
         report(f"{frames} frames: {out / LIVE}")
 
+    ending = following.Ending(report)
+    patience = chosen.follow_timeout
     scans = following.growing(
-        lambda: api.open_growing(source, settings.data), chosen.follow_timeout, chosen.follow_frames, report
+        lambda: api.open_growing(source, settings.data), patience, chosen.follow_frames, report, ending
     )
-    scans = following.begun(run, scans)
-    with filling(out, "infer", overwrite):
+    scans = following.begun(run, scans, patience, report)
+    with ending, filling(out, "infer", overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
-        result, scan = following.follow(run, scans, chosen, device, show)
-        found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance, "frames": len(scan)}
-        write_provenance(out, "infer", {**inputs, "sha256": file_hash(source), **found})
-        save_reconstruction(out, result, scan)
-        (out / LIVE).unlink(missing_ok=True)
+        result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
+        _save(out, result, scan, inputs, report)
     report(summary_line(result, scan))
+    if refused is not None:
+        why = str(refused.of(source)).rstrip(".")
+        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
     return result
+
+
+def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:
+    """Write what ``infer`` writes, the image first, and what needs the scan file as far as that is still there."""
+    save_image(out, result, scan)
+    (out / LIVE).unlink(missing_ok=True)
+    _save_patterns(out, result, scan, report)
+    deviance = None if math.isnan(result.deviance) else result.deviance
+    found = {"seconds": result.seconds, "deviance_per_pixel": deviance, "frames": len(scan)}
+    write_provenance(out, "infer", {**inputs, "sha256": _hash(Path(inputs["scan"]), report), **found})
+
+
+def _save_patterns(out: Path, result: Reconstruction, scan: Scan, report: Report) -> None:
+    """Write ``patterns.png`` unless the frames are no longer to be read."""
+    try:
+        save_patterns(out, result, scan)
+    except RunFailedError:
+        raise
+    except PtychoError as error:
+        report(f"No patterns.png: {error}")
+
+
+def _hash(source: Path, report: Report) -> str | None:
+    """SHA-256 of the file; None, and a line, when it is no longer to be read."""
+    try:
+        return file_hash(source)
+    except OSError as error:
+        report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
+        return None

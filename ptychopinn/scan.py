@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.frames import Counts, Frames, Index, blocks, check_counts, select, window
 from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
@@ -191,7 +191,7 @@ class Scan:
         if size == full:
             return self
         if size > full or size % 2 or size < 8:
-            raise PtychoError(f"crop: {size} given; an even number from 8 to {full} is needed.")
+            raise IncurableError(f"crop: {size} given; an even number from 8 to {full} is needed.")
         keep = slice(full // 2 - size // 2, full // 2 + size // 2)
         probe = fourier_crop(torch.from_numpy(self.probe), size).numpy()
         return replace(
@@ -280,7 +280,7 @@ def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.
 
 def _check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2 or not counts.shape[1]:
-        raise PtychoError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
+        raise IncurableError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
     if len(counts) == 0:
         raise PtychoError("diffraction: no frames; at least one is needed.")
     if positions.shape != (len(counts), 2):
@@ -294,16 +294,24 @@ def _check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
 
 def check_positions(positions: NDArray[np.float64]) -> None:
     """Refuse positions that are not finite, or too large to be pixels."""
-    wrong = ~np.isfinite(positions).all(axis=1)
-    if wrong.any():
-        raise PtychoError(f"positions: frame {int(wrong.argmax())} has a position that is not a finite number.")
-    wrong = (abs(positions) > MAX_POSITION).any(axis=1)
-    if wrong.any():
-        y, x = positions[int(wrong.argmax())]
-        raise PtychoError(
-            f"positions: frame {int(wrong.argmax())} lies at y {y:.3g}, x {x:.3g}; object pixels up to "
-            f"{MAX_POSITION:g} are needed; check the unit of xcoords and ycoords."
-        )
+    count, why = leading(positions)
+    if why is not None:
+        raise why
+
+
+def leading(positions: NDArray[np.float64]) -> tuple[int, PtychoError | None]:
+    """How many positions (n, 2), in pixels, come before one that is not finite or too large; and that complaint."""
+    good = (abs(positions) <= MAX_POSITION).all(axis=1)  # NaN is not
+    if good.all():
+        return len(positions), None
+    count = int(good.argmin())
+    if not np.isfinite(positions[count]).all():
+        return count, PtychoError(f"positions: frame {count} has a position that is not a finite number.")
+    y, x = positions[count]
+    return count, PtychoError(
+        f"positions: frame {count} lies at y {y:.3g}, x {x:.3g}; object pixels up to "
+        f"{MAX_POSITION:g} are needed; check the unit of xcoords and ycoords."
+    )
 
 
 def check_canvas(scan: Scan) -> None:
@@ -320,11 +328,29 @@ def check_canvas(scan: Scan) -> None:
     )
 
 
+def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
+    """How many frames come before the one that makes :func:`check_canvas` refuse them; and that complaint."""
+    low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
+    pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
+    count = int(pixels.searchsorted(_memory() / CANVAS_BYTES, side="right"))
+    if count < len(scan):
+        wide = scan.subset(slice(0, count + 1))
+        try:
+            check_canvas(wide)
+        except PtychoError as error:
+            return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
+    return len(scan), None
+
+
 def check_memory(needed: float, what: str) -> None:
     """Refuse to need more bytes than this machine has; ``what`` says what needs them."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = _memory()
     if needed > there:
         raise PtychoError(f"{what}: {needed / 2**30:.3g} GiB are needed, {there / 2**30:.3g} are there.")
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_object(image: NDArray[np.complex64]) -> None:
@@ -343,7 +369,7 @@ def check_probe(probe: NDArray[np.complex64], size: int | None = None) -> None:
         size: N; any even number when None.
     """
     if size is not None and (probe.ndim != 3 or probe.shape[1:] != (size, size)):
-        raise PtychoError(f"probe: shape {probe.shape}; (modes, {size}, {size}) is needed, as large as the frames.")
+        raise IncurableError(f"probe: shape {probe.shape}; (modes, {size}, {size}) is needed, as large as the frames.")
     if probe.ndim != 3 or probe.shape[1] != probe.shape[2] or probe.shape[1] % 2 or not probe.size:
         raise PtychoError(f"probe: shape {probe.shape}; (modes, N, N) with even N is needed.")
     if not np.isfinite(probe).all():

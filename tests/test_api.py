@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
 import ptychopinn
 from ptychopinn import api, metrics
-from ptychopinn.errors import PtychoError
+from ptychopinn.config import DataConfig
+from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files.npz import read_npz, write_npz
 
 TINY = {
@@ -227,3 +229,58 @@ def test_only_training_waits_for_lightning():
     code = f"import {modules}; print('lightning' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
     assert ran.stdout.strip() == "False"
+
+
+def growing_file(folder, tiny_scan, frames, x, y):
+    """A file that a map describes, with what a detector appended so far; an object pixel is 10 nm."""
+    positions, pixel = {"x": "x", "y": "y", "unit": "nm"}, {"value": 1e-8}
+    layout = {"frames": {"dataset": "frames"}, "positions": positions, "probe": "probe", "pixel_size": pixel}
+    (folder / "map.json").write_text(json.dumps(layout))
+    with h5py.File(folder / "growing.h5", "w") as file:
+        file["frames"], file["probe"] = tiny_scan.counts[:frames], tiny_scan.probe
+        file["x"], file["y"] = 10 * np.asarray(x, dtype=float), 10 * np.asarray(y, dtype=float)
+    return folder / "growing.h5", DataConfig(map=str(folder / "map.json"))
+
+
+@pytest.mark.parametrize(
+    ("frames", "x", "y", "usable", "wrong"),
+    [
+        pytest.param(6, range(6), range(6), 6, None, id="complete"),
+        pytest.param(6, range(6), range(4), 4, None, id="x before y"),
+        pytest.param(4, [*range(4), *[np.nan] * 4], range(8), 4, None, id="filled with NaN in advance"),
+        pytest.param(6, [*range(4), np.nan, 5], range(6), 4, "positions: frame 4 has a position that", id="NaN"),
+        pytest.param(6, range(6), [0, -1, -2, -1e30, -4, -5], 3, "positions: frame 3 lies at", id="far"),
+        pytest.param(6, range(6), [0, 1, 2, -9e8, -9e8, 5], 3, "frame 3: positions: they reach over", id="wide"),
+    ],
+)
+def test_a_growing_scan_is_read_as_far_as_it_can_be_used(tmp_path, tiny_scan, frames, x, y, usable, wrong):
+    path, data = growing_file(tmp_path, tiny_scan, frames, x, y)
+    scan, refused = api.open_growing(path, data)
+    moves = np.stack([y[:usable], x[:usable]], axis=-1)
+    np.testing.assert_allclose(scan.positions - scan.positions[0], moves, atol=1e-6)
+    assert (refused is None) == (wrong is None)
+    if wrong:
+        assert str(refused).startswith(f"{path}: {wrong}")
+
+
+def test_a_growing_scan_needs_a_first_frame_that_can_be_used(tmp_path, tiny_scan):
+    for x, y, words in (
+        ([np.nan, 1], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
+        ([], [0], "growing.h5: positions: none; at least one is needed"),
+    ):
+        with pytest.raises(PtychoError, match=words):
+            api.open_growing(*growing_file(tmp_path, tiny_scan, 2, x, y))
+
+
+def test_what_no_further_frame_cures_is_told_from_the_rest(tmp_path, tiny_scan):
+    path, data = growing_file(tmp_path, tiny_scan, 2, range(2), range(2))
+    with pytest.raises(IncurableError, match=r"growing.h5: crop: 48 given"):
+        api.open_growing(path, data.model_copy(update={"crop": 48}))
+    with h5py.File(path, "r+") as file:
+        del file["probe"]
+        with pytest.raises(PtychoError, match="probe") as missing:
+            api.open_growing(path, data)
+        assert not isinstance(missing.value, IncurableError)
+        file["probe"] = tiny_scan.probe[:, 1:, 1:]
+    with pytest.raises(IncurableError, match=r"growing.h5: probe: shape \(1, 31, 31\)"):
+        api.open_growing(path, data)

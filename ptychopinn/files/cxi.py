@@ -22,6 +22,7 @@ from ptychopinn.files.record import (
     Array,
     Record,
     as_complex,
+    as_far_as_usable,
     as_good,
     as_modes,
     as_product,
@@ -76,7 +77,8 @@ def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: boo
     energy, distance = _energy(file), _length(file, f"{DETECTOR}/distance")
     layers = _layers(file)
     pixel = _object_pixel(file, frames, energy, distance, detector_pixel, pixel_m)
-    positions, origin = _positions(file, axes, pixel, frames, None if layers is None else layers.shape[-2:])
+    shape = None if layers is None else layers.shape[-2:]
+    positions, origin, refused = _positions(file, axes, pixel, frames, shape, growing)
     probes = _first(file, *PROBES)
     extra = _extra(file)
     if not growing and frames is not None and positions is not None and len(positions) != frames.shape[0]:
@@ -99,6 +101,7 @@ def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: boo
         made_up="pixel" in made_up,
         metric=positions is not None and "pixel" not in made_up,
         near_field=_text(file, f"{OWN}/near_field"),
+        refused=refused,
         extra=extra | more | ({"object_layers": layers} if layers is not None and _is_stack(layers) else {}),
         notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
         absent={
@@ -205,25 +208,28 @@ def _positions(
     pixel: tuple[float, float] | None,
     frames: hdf5.Stack | None,
     shape: tuple[int, ...] | None,
-) -> tuple[NDArray[np.float64] | None, tuple[float, float] | None]:
-    """Positions (n, 2) in object pixels, and metres of pixel coordinate 0.
+    growing: bool,
+) -> tuple[NDArray[np.float64] | None, tuple[float, float] | None, PtychoError | None]:
+    """Positions (n, 2) in object pixels, metres of pixel coordinate 0, and why no more of a growing scan are usable.
 
     An object in the file says where it lies; else the first patch touches the corner of the image.
     """
     found = _first(file, *TRANSLATIONS)
     if found is None:
-        return None, None
+        return None, None, None
     translation = hdf5.reals(found) * hdf5.unit_of(found, "m", "length")
     if translation.ndim != 2 or translation.shape[1] not in (2, 3) or not len(translation):
         raise PtychoError(f"{found.name}: shape {translation.shape}; one (x, y, z) per frame is needed.")
-    if not np.isfinite(translation).all():
+    if not growing and not np.isfinite(translation).all():
         raise PtychoError(f"{found.name}: holds NaN or infinity.")
     if pixel is None:
         raise PtychoError(
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
             "give --set pixel_size=METRES."
         )
-    places = -translation @ axes[:, : translation.shape[1]].T
+    places, refused = -translation @ axes[:, : translation.shape[1]].T, None
+    if growing:
+        places, refused = as_far_as_usable(places, pixel)
     center = [_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"]
     stored = [_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"]
     if stored[0] is not None and stored[1] is not None:
@@ -234,7 +240,7 @@ def _positions(
         half = 0 if frames is None else frames.shape[-1] / 2
         low = places.min(axis=0)
         origin = float(low[0] - pixel[0] * half), float(low[1] - pixel[1] * half)
-    return (places - origin) / pixel, origin
+    return (places - origin) / pixel, origin, refused
 
 
 def _value(file: h5py.File, name: str) -> float | None:

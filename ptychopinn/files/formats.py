@@ -12,7 +12,7 @@ import numpy as np
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import cxi, hdf5, layouts, npz, ptychodus
 from ptychopinn.files.mapping import read_file_map
-from ptychopinn.files.record import HC_EV_M, Record, counts_of, near_field
+from ptychopinn.files.record import HC_EV_M, Record, as_far_as_complete, counts_of, near_field
 from ptychopinn.frames import select
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -191,13 +191,8 @@ def _kind(path: Path) -> str:
     """``hdf5`` or, for everything else, ``npz``, whose reader says what is wrong."""
     try:
         with path.open("rb") as stream:
-            return (
-                "hdf5"
-                if stream.read(8) == MAGIC
-                else "hdf5"
-                if path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd")
-                else "npz"
-            )
+            named_so = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd")
+            return "hdf5" if stream.read(8) == MAGIC or named_so else "npz"
     except OSError:
         return "npz"
 
@@ -228,41 +223,45 @@ def read(path: Path, how: Reading | None = None) -> Record:
     how = how or Reading()
     if how.map is not None:
         layout = read_file_map(how.map)
-        record = _inside(lambda file, how: layouts.read_map(file, layout, how.pixel_size, how.in_memory))(path, how)
+        record = _inside(lambda file, how: layouts.read_map(file, layout, how.pixel_size, how.in_memory, how.growing))(
+            path, how
+        )
     else:
         record = (recognise(path) if how.format is None else named(how.format, "--format")).read(path, how)
     if how.growing:
-        record = _as_far_as_complete(record)
+        record = as_far_as_complete(record)
     if how.frames is not None:
         record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
     record = replace(record, near_field=near_field(record))
     if how.probe is not None:
-        probe = read(how.probe).probe
-        if probe is None:
-            raise PtychoError(f"--probe {how.probe}: holds no probe.")
-        record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}."))
+        record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
     return record
 
 
 def check_growing(path: Path, how: Reading) -> None:
-    """Refuse a file of a format to which no detector appends.
+    """Refuse a file of a format to which no detector appends, and a map or probe that cannot be read.
 
     Raises:
         PtychoError: saying what it is.
     """
+    if path.is_dir():
+        raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
     if not path.is_file():
         raise PtychoError(f"{path}: no such file; start after the detector has made it.")
     found = None if how.map is not None else recognise(path) if how.format is None else named(how.format, "--format")
     if found is not None and found.name != "cxi":
         raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
+    if how.map is not None:
+        read_file_map(how.map)
+    if how.probe is not None:
+        _probe_of(how.probe)
 
 
-def _as_far_as_complete(record: Record) -> Record:
-    """The frames that have a position already."""
-    if record.counts is None or record.positions is None:
-        return record
-    count = min(len(record.counts), len(record.positions))
-    return replace(record, counts=select(record.counts, slice(0, count)), positions=record.positions[:count])
+def _probe_of(path: Path) -> Any:
+    probe = read(path).probe
+    if probe is None:
+        raise PtychoError(f"--probe {path}: holds no probe.")
+    return probe
 
 
 def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Record:

@@ -175,6 +175,8 @@ def reason(error: Exception) -> str:
         return "its compression filter is not installed"
     if "unable to lock file" in text:
         return "another program writes it, and not in SWMR mode"
+    if told := re.search(r"error message = '([^']+)'", text):
+        return told[1].lower()
     inner = re.search(r"\((.*)\)", text)
     lines = (inner[1] if inner else text.strip("'\"")).splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

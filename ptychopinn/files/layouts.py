@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.npz import load_arrays
-from ptychopinn.files.record import HC_EV_M, Array, Record, as_complex, as_good, as_modes, object_pixel
+from ptychopinn.files.record import (
+    HC_EV_M,
+    Array,
+    Record,
+    as_complex,
+    as_far_as_usable,
+    as_good,
+    as_modes,
+    object_pixel,
+)
 from ptychopinn.frames import blocks, light_in_corners
 
 NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
@@ -216,7 +225,9 @@ def _centre(file: h5py.File, size: int) -> tuple[str, ...]:
     return (f"meta/center: {found.tolist()}; the zero frequency is taken at [{size // 2}, {size // 2}].",)
 
 
-def read_map(file: h5py.File, layout: dict[str, Any], pixel_m: float | None, in_memory: int) -> Record:
+def read_map(
+    file: h5py.File, layout: dict[str, Any], pixel_m: float | None, in_memory: int, growing: bool = False
+) -> Record:
     """Any HDF5 file, by a map that names its datasets; see docs/formats.md."""
     frames, order = _mapped_frames(file, layout["frames"])
     energy, distance, pitch = (
@@ -251,7 +262,7 @@ def read_map(file: h5py.File, layout: dict[str, Any], pixel_m: float | None, in_
         absent={"probe": NO_PROBE},
         frames_key=layout["frames"]["dataset"],
     )
-    return _mapped_positions(file, record, layout["positions"], pixel, frames.shape[-1])
+    return _mapped_positions(file, record, layout["positions"], pixel, frames.shape[-1], growing)
 
 
 def _mapped_frames(file: h5py.File, wanted: dict[str, Any]) -> tuple[hdf5.Stack, str]:
@@ -274,8 +285,27 @@ def _quantity(file: h5py.File, wanted: dict[str, Any] | None, name: str) -> floa
 
 
 def _mapped_positions(
-    file: h5py.File, record: Record, wanted: dict[str, Any], pixel: float | None, size: int
+    file: h5py.File, record: Record, wanted: dict[str, Any], pixel: float | None, size: int, growing: bool
 ) -> Record:
+    places = _mapped_places(file, wanted, growing)
+    told = wanted.get("unit", "px")
+    length = hdf5.unit(told, "positions", "length", "pixels")
+    in_pixels = hdf5.UNITS[told][0] == "pixels"
+    if growing:
+        places, refused = as_far_as_usable(places, 1.0 if in_pixels else (pixel or 1.0) / length)
+        record = replace(record, refused=refused)
+    if in_pixels:
+        return replace(record, positions=places, pixel_m=None if pixel is None else (pixel, pixel))
+    if pixel is None:
+        raise PtychoError(
+            "positions: in a length, so the size of an object pixel is needed: give pixel_size, or energy, distance "
+            "and detector_pixel, in the map, or --set pixel_size=METRES."
+        )
+    return _metric(record, places * length, (pixel, pixel), size)
+
+
+def _mapped_places(file: h5py.File, wanted: dict[str, Any], growing: bool) -> NDArray[np.float64]:
+    """Positions (n, 2), (y, x), in the unit of the file; of a growing scan those with both coordinates."""
     columns = []
     for axis in "yx":
         if axis in wanted:
@@ -290,16 +320,10 @@ def _mapped_positions(
         if values.dtype.kind not in "uif":
             raise PtychoError(f"positions: dtype {values.dtype}; numbers are needed.")
         columns.append(wanted.get("sign", {}).get(axis, 1) * values.astype(np.float64))
+    if growing:
+        columns = [column[: min(map(len, columns))] for column in columns]
     if len(columns[0]) != len(columns[1]):
         raise PtychoError(f"positions: {len(columns[1])} x and {len(columns[0])} y; as many are needed.")
-    places = np.stack(columns, axis=-1)
-    told = wanted.get("unit", "px")
-    length = hdf5.unit(told, "positions", "length", "pixels")
-    if hdf5.UNITS[told][0] == "pixels":
-        return replace(record, positions=places, pixel_m=None if pixel is None else (pixel, pixel))
-    if pixel is None:
-        raise PtychoError(
-            "positions: in a length, so the size of an object pixel is needed: give pixel_size, or energy, distance "
-            "and detector_pixel, in the map, or --set pixel_size=METRES."
-        )
-    return _metric(record, places * length, (pixel, pixel), size)
+    if growing and not len(columns[0]):
+        raise PtychoError("positions: none; at least one is needed.")
+    return np.stack(columns, axis=-1)

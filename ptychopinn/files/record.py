@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.frames import Counts, Frames, blocks, check_amplitudes
-from ptychopinn.scan import Scan, check_object, check_positions, check_probe
+from ptychopinn.frames import Counts, Frames, blocks, check_amplitudes, select
+from ptychopinn.scan import Scan, check_object, check_positions, check_probe, leading
 
 Array = NDArray[Any]
 
@@ -45,6 +45,7 @@ class Record:
         metric: whether the positions came as metres.
         near_field: why the data are no far-field data.
         partial: whether a file of this kind need not hold a whole scan.
+        refused: of a growing scan, why its frames end here: the position of the next one cannot be used.
         extra: what only some formats know, by the name that ptychodus gives it.
         notes: what was assumed or changed.
         absent: sentence for a part that is missing.
@@ -68,6 +69,7 @@ class Record:
     metric: bool = False
     near_field: str | None = None
     partial: bool = True
+    refused: PtychoError | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -170,6 +172,37 @@ def object_pixel(
     """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
     reach = HC_EV_M / energy_eV * distance_m
     return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
+
+
+def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[np.float64], PtychoError | None]:
+    """Positions of a growing scan before the first that cannot be used, and what is wrong with that one.
+
+    Args:
+        places: (n, 2) in the unit of the file.
+        pixel: edges of an object pixel (y, x), or both, in that unit.
+
+    Raises:
+        PtychoError: when it is the first of all.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
+        # Seen from the first frame: the corner of the scan may be that of the wrong one.
+        count, why = leading((places - places[:1]) / pixel)
+    if why is not None and not count:
+        raise why
+    return places[:count], why
+
+
+def as_far_as_complete(record: Record) -> Record:
+    """The frames of a growing scan that have a position already."""
+    if record.counts is None or record.positions is None:
+        return record
+    count = min(len(record.counts), len(record.positions))
+    return replace(
+        record,
+        counts=select(record.counts, slice(0, count)),
+        positions=record.positions[:count],
+        refused=record.refused if len(record.counts) > count else None,
+    )
 
 
 def near_field(record: Record) -> str | None:

@@ -1,13 +1,16 @@
 """``ptychopinn infer --follow`` beside a process that writes as a detector does."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -53,6 +56,11 @@ with h5py.File("whole.cxi") as whole, h5py.File("growing.cxi", "w", libver="late
 """
 
 
+FRAMES, POSITIONS = "entry_1/instrument_1/detector_1/data", "entry_1/sample_1/geometry_1/translation"
+FOLLOW = "infer run growing.cxi --out image --follow --set follow_interval=0 --accelerator cpu"
+WRITTEN = {"provenance.json", "reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"}
+
+
 @contextmanager
 def writing(folder: Path, then: str) -> Iterator[None]:
     """A detector that appends 64 frames, then closes the file or stays."""
@@ -87,12 +95,10 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
 )
 def test_a_growing_scan_becomes_the_image_of_the_whole(beamline, tiny_scan, tiny_run, then, ends):
     with writing(beamline, then):
-        line = f"infer run growing.cxi --out image --follow {ends} --set follow_interval=0 --accelerator cpu"
-        done = call(beamline, line)
+        done = call(beamline, f"{FOLLOW} {ends}")
     assert (done.exit_code, done.stderr) == (0, ""), done.output
     assert done.stdout.count(" frames: image/live.png") >= 2
-    names = {path.name for path in (beamline / "image").iterdir()}
-    assert names == {"provenance.json", "reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"}
+    assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN
     assert json.loads((beamline / "image/provenance.json").read_text())["frames"] == 64
     found, expected = load_reconstruction(beamline / "image"), infer(tiny_run, tiny_scan)
     # The file puts its first frame elsewhere, by a part of a pixel: positions agree up to one common move.
@@ -106,6 +112,80 @@ def test_a_growing_scan_becomes_the_image_of_the_whole(beamline, tiny_scan, tiny
     errors = [score(image, truth).complex_error for image in (window, expected.window((80, 80))[tiny_scan.scan_box])]
     assert errors[0] == pytest.approx(errors[1], rel=0.02)
     assert found.deviance == pytest.approx(expected.deviance, rel=0.02)
+
+
+def spoil(folder: Path, dataset: str, row: int, value: float) -> None:
+    """Change the file that the detector will have written: all values of a frame or of a position."""
+    with h5py.File(folder / "whole.cxi", "r+") as file:
+        values, units = file[dataset][()].astype("f4" if dataset == FRAMES else "f8"), dict(file[dataset].attrs)
+        values[row] = value
+        del file[dataset]
+        file[dataset] = values
+        file[dataset].attrs.update(units)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "row", "value", "words"),
+    [
+        (FRAMES, 30, np.nan, ("diffraction: NaN or infinity in frame 30",)),
+        pytest.param(FRAMES, 3, -1, ("diffraction: negative counts (-1.0) in frame 3",), marks=pytest.mark.slow),
+        (POSITIONS, 30, np.nan, ("positions: frame 30 has a position that is not a finite number",)),
+        pytest.param(POSITIONS, 30, -1e30, ("positions: frame 30 lies at",), marks=pytest.mark.slow),
+        pytest.param(POSITIONS, 3, 1.0, ("frame 3: positions: they reach over",), marks=pytest.mark.slow),
+        pytest.param(POSITIONS, 63, -1.0, ("frame 63: positions: they reach over",), marks=pytest.mark.slow),
+    ],
+)
+def test_the_image_of_the_frames_before_a_bad_one_is_written(beamline, dataset, row, value, words):
+    spoil(beamline, dataset, row, value)
+    with writing(beamline, "close"):
+        done = call(beamline, f"{FOLLOW} --follow-timeout 2")
+    assert_one_line(done)
+    for word in ("ptychopinn: growing.cxi: ", *words, f"image holds the image of the {row} frames before it."):
+        assert word in done.stderr
+    assert any(line.startswith("waiting: ") and words[0] in line for line in done.stdout.splitlines())
+    assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN
+    provenance = json.loads((beamline / "image/provenance.json").read_text())
+    found = load_reconstruction(beamline / "image")
+    assert provenance["frames"] == len(found.positions) == row
+    assert np.isfinite(found.object).all()
+    assert found.deviance == provenance["deviance_per_pixel"]
+
+
+@pytest.mark.parametrize("frames", [pytest.param(20, marks=pytest.mark.slow), 64])
+def test_the_image_does_not_need_the_file_any_more(beamline, frames):
+    script = WRITER.replace("list(range(5, 64, 20)) + [64]", f"[{frames}]")
+    script += f"os.rename('growing.cxi', 'moved.cxi') if {frames} == 64 else os.remove('growing.cxi')\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import os\n{script}", "close"], cwd=beamline, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        done = call(beamline, f"{FOLLOW} --follow-timeout 2")
+    assert (done.exit_code, done.stderr) == (0, ""), done.output
+    assert done.stdout.count("growing.cxi: cannot be read at the end (No such file or directory)") == 1
+    assert f"{frames} frames in" in done.stdout
+    assert "deviance per pixel unknown" in done.stdout
+    assert done.stdout.count("data: cannot be read: no such file or directory.\n") == 2
+    assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN - {"patterns.png"}
+    provenance = json.loads((beamline / "image/provenance.json").read_text(), parse_constant=pytest.fail)
+    assert (provenance["frames"], provenance["sha256"], provenance["deviance_per_pixel"]) == (frames, None, None)
+    assert len(load_reconstruction(beamline / "image").positions) == frames
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_scan_and_its_image_is_written(beamline, number):
+    with writing(beamline, "stay"):
+        command = [sys.executable, "-m", "ptychopinn", *FOLLOW.split(), "--follow-timeout", "600"]
+        with subprocess.Popen(command, cwd=beamline, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
+            assert follower.stdout is not None
+            assert any(b"64 frames: " in row for row in follower.stdout)
+            follower.send_signal(number)
+            out, err = follower.communicate(timeout=60)
+    assert (follower.returncode, err) == (0, b"")
+    assert out.splitlines()[0].startswith(f"{number.name}: the scan is over".encode())
+    assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN
+    assert json.loads((beamline / "image/provenance.json").read_text())["frames"] == 64
 
 
 @pytest.mark.slow
@@ -136,6 +216,9 @@ def test_only_what_can_grow_is_followed(beamline):
             "nowhere.cxi",
             "no such file",
         ),
+        ".": ("ptychopinn: .: is a folder; the HDF5 file to which the detector appends is needed",),
+        "whole.cxi --probe scan.h5.gone": ("scan.h5.gone",),
+        "whole.cxi --map notes.txt": ("notes.txt: is not JSON",),
         "whole.cxi --n-subsample 9": ("--n-subsample needs a scan that is complete",),
         "whole.cxi --refine": ("--refine needs the whole scan",),
     }
@@ -168,3 +251,18 @@ def test_groups_are_not_followed(beamline, template):
 def test_one_process_follows(beamline, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert_refused(beamline, "infer run whole.cxi --out image --follow", ("--follow: one process",))
+
+
+def test_a_crop_that_no_frame_has_is_refused_at_once(beamline):
+    began = time.monotonic()
+    line = "infer run whole.cxi --out image --follow --follow-timeout 600 --crop 64 --accelerator cpu"
+    assert_refused(beamline, line, ("whole.cxi: crop: 64 given; an even number from 8 to 32 is needed",))
+    assert time.monotonic() - began < 60
+
+
+def test_a_probe_of_another_size_is_refused_at_once(beamline):
+    write_scan(beamline / "scan.npz")
+    began = time.monotonic()
+    line = "infer run whole.cxi --out image --follow --follow-timeout 600 --probe scan.npz --accelerator cpu"
+    assert_refused(beamline, line, ("whole.cxi: probe: shape (1, 16, 16); (modes, 32, 32) is needed",))
+    assert time.monotonic() - began < 60
