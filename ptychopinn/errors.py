@@ -1,4 +1,7 @@
-"""Errors that a user can act on."""
+"""Errors that a user can act on, and how a warning begins."""
+
+WARNING = "Warning: "
+"""What a reported line begins with that is no progress but a doubt; ``--quiet`` keeps it."""
 
 
 def shortened(text: str, length: int = 120) -> str:

@@ -11,7 +11,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.execution import Report, device_of
 from ptychopinn.files.folder import LIVE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import reading_of, save_reconstruction, summary_line
+from ptychopinn.jobs import reading_of, save_reconstruction, tell_result, told
 
 
 def follow_folder(
@@ -60,9 +60,9 @@ def follow_folder(
         inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan = following.follow(run, scans, chosen, device, show)
-        found = {"seconds": result.seconds, "deviance_per_pixel": result.deviance, "frames": len(scan)}
+        found = {"seconds": result.seconds, **told(result), "frames": len(scan)}
         write_provenance(out, "infer", {**inputs, "sha256": file_hash(source), **found})
         save_reconstruction(out, result, scan)
         (out / LIVE).unlink(missing_ok=True)
-    report(summary_line(result, scan))
+    tell_result(result, scan, report)
     return result
