@@ -30,8 +30,8 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
-from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.inference import Reconstruction, common_phase, deviance_per_pixel
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
+from ptychopinn.inference import Reconstruction, common_phase, deviances
 from ptychopinn.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import crowding, light_on_canvas
@@ -132,7 +132,7 @@ def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
     if len(scan) >= FEW_FRAMES and measured >= LEAST_REDUNDANCY * unknown:
         return None
     return (
-        f"Warning: {len(scan)} frames hold about {measured:.2g} independent numbers for {unknown:.2g} unknowns; the "
+        f"{WARNING}{len(scan)} frames hold about {measured:.2g} independent numbers for {unknown:.2g} unknowns; the "
         "image may be wrong although the loss falls: more frames or more overlap are needed."
     )
 
@@ -340,13 +340,15 @@ def _on_canvas(
     light = Illumination.of(scan).to(device)
     coverage = light_on_canvas(scan, probe_intensity(light.probe))
     found = common_phase(torch.where(coverage > 0, found, 0), coverage)
+    told = deviances(found, scan.canvas_origin, scan, light, "fourier")
     return Reconstruction(
         object=found.cpu().numpy(),
         origin=scan.canvas_origin,
         coverage=coverage.cpu().numpy(),
         positions=scan.positions,
         pixel_size_m=scan.pixel_size_m,
-        deviance=deviance_per_pixel(found, scan.canvas_origin, scan, light, "fourier"),
+        deviance=told.measured,
+        expected_deviance=told.expected,
         seconds=seconds,
         subpixel="fourier",
     )

@@ -1,7 +1,10 @@
-"""Errors that a user can act on."""
+"""Errors that a user can act on, and how a warning begins."""
 
 from pathlib import Path
 from typing import Self
+
+WARNING = "Warning: "
+"""What a reported line begins with that is no progress but a doubt; ``--quiet`` keeps it."""
 
 
 def shortened(text: str, length: int = 120) -> str:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ptychopinn.dataset import GroupDataset
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
-from ptychopinn.losses import poisson_deviance
+from ptychopinn.losses import expected_deviance, poisson_deviance
 from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
@@ -30,6 +30,10 @@ from ptychopinn.stitching import Stitcher
 SAMPLE = 4096
 """Frames that tell the deviance of a scan that is stitched in parts."""
 
+THINNED = 7
+"""One detector pixel in so many tells the expected deviance, which has no noise of its own; an odd number passes over
+all columns of a frame."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
@@ -42,6 +46,8 @@ class Reconstruction:
         positions: (n, 2) float64 object-frame positions (y, x) of the frames used.
         pixel_size_m: edge of a pixel, when known.
         deviance: mean Poisson deviance per detector pixel of the counts under this image; about 1 at the noise.
+        expected_deviance: the deviance that noise alone would leave at the rates of this image; below 1 where most
+            detector pixels see less than a photon.
         deviance_frames: so many frames of the scan, evenly spread, tell it; None: all.
         seconds: wall time of the steps.
         probe: (m, N, N) complex64 in sqrt(photons), when it was refined with the object; None: the scan's own.
@@ -58,6 +64,7 @@ class Reconstruction:
     positions: NDArray[np.float64]
     pixel_size_m: float | None = None
     deviance: float = float("nan")
+    expected_deviance: float = float("nan")
     deviance_frames: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
@@ -88,6 +95,7 @@ def load_reconstruction(path: Path) -> Reconstruction:
         positions=arrays["positions"].astype(np.float64),
         pixel_size_m=None if size is None else float(size),
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
+        expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
         probe=arrays["probe"].astype(np.complex64) if "probe" in arrays else None,
         subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
         amplitude_std=arrays["amplitude_std"].astype(np.float32) if "amplitude_std" in arrays else None,
@@ -175,19 +183,32 @@ def with_deviance(found: Reconstruction, light: Illumination, scan: Scan, sample
     """
     few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
     image = torch.from_numpy(found.object).to(light.probe.device)
-    deviance = deviance_per_pixel(image, found.origin, scan if few is None else scan.subset(few), light)
-    return replace(found, deviance=deviance, deviance_frames=None if few is None else len(few))
+    told = deviances(image, found.origin, scan if few is None else scan.subset(few), light)
+    number = None if few is None else len(few)
+    return replace(found, deviance=told.measured, expected_deviance=told.expected, deviance_frames=number)
 
 
-def deviance_per_pixel(
+class Deviances(NamedTuple):
+    """Mean Poisson deviances per good detector pixel.
+
+    Attributes:
+        measured: of the counts under an image.
+        expected: that noise alone would leave at the rates of this image.
+    """
+
+    measured: float
+    expected: float
+
+
+def deviances(
     image: Tensor,
     origin: tuple[int, int],
     scan: Scan,
     light: Illumination,
     subpixel: SubPixel = "bilinear",
     chunk: int = 64,
-) -> float:
-    """Mean Poisson deviance per good detector pixel of a scan under an image.
+) -> Deviances:
+    """Mean Poisson deviance per good detector pixel of a scan under an image, and what noise alone would leave there.
 
     Args:
         image: (H, W) complex.
@@ -198,14 +219,27 @@ def deviance_per_pixel(
         chunk: frames at once.
     """
     positions = torch.from_numpy(scan.positions - np.array(origin))
-    total = 0.0
+    measured = expected = 0.0
     for rows in torch.arange(len(scan)).split(chunk):
         views = look(light.probe, positions[rows].to(image.device), subpixel)
         rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
         deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
-        kept = deviance if light.good_pixels is None else deviance[:, light.good_pixels]
-        total += float(kept.mean(dim=tuple(range(1, kept.ndim))).sum())
-    return total / len(scan)
+        kept, rate = (x.flatten(1) if light.good_pixels is None else x[:, light.good_pixels] for x in (deviance, rate))
+        measured += float(kept.mean(dim=1).sum())
+        expected += len(rows) * float(expected_deviance(rate.flatten()[::THINNED]).double().mean())
+    return Deviances(measured / len(scan), expected / len(scan))
+
+
+def deviance_per_pixel(
+    image: Tensor,
+    origin: tuple[int, int],
+    scan: Scan,
+    light: Illumination,
+    subpixel: SubPixel = "bilinear",
+    chunk: int = 64,
+) -> float:
+    """The first of :func:`deviances`."""
+    return deviances(image, origin, scan, light, subpixel, chunk).measured
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:

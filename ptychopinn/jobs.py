@@ -1,5 +1,6 @@
 """What a command leaves on disk: one function per command that fills a folder."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -13,13 +14,14 @@ import torch
 from ptychopinn import api, baseline, bundle, figures, inference, metrics, native, processes
 from ptychopinn.bundle import Run
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.execution import Report, algorithms, device_of
 from ptychopinn.files.folder import (
     PROVENANCE,
     check_folder,
     file_hash,
     filling,
+    holding,
     leads,
     read_provenance,
     write_provenance,
@@ -31,12 +33,16 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import look
 from ptychopinn.scan import Scan
-from ptychopinn.summary import doubts
+from ptychopinn.summary import doubts, readable_length
 from ptychopinn.training_plan import check_training
 from ptychopinn.uncertainty import with_error_bars
 
 PATTERNS_SHOWN = 3
 BAD_DEVIANCE = 5.0
+"""Times the deviance of noise alone from which on an image explains the counts badly."""
+
+SAME_PIXEL = 1e-3
+"""Relative difference up to which two pixel sizes are one, rounded on their way through files."""
 
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
 """Settings that may change when a training goes on."""
@@ -53,7 +59,7 @@ def tell(scan: Scan, report: Report) -> None:
     for note in scan.notes:
         report(note)
     for doubt in doubts(scan):
-        report(f"Warning: {doubt}")
+        report(f"{WARNING}{doubt}")
 
 
 def train_folder(
@@ -145,28 +151,40 @@ def infer_folder(
         report: receives lines of progress.
     """
     check_folder(out, "infer", overwrite)
+    if not leads():
+        return _inferred(run_path, source, flags, config)[0]
+    with holding(out, "infer", overwrite) as ready:
+        result, scan, reading = _inferred(run_path, source, flags, config, report)
+        inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
+        ready()
+        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **told(result)})
+        save_reconstruction(out, result, scan)
+    tell_result(result, scan, report)
+    return result
+
+
+def _inferred(
+    run_path: Path,
+    source: Path,
+    flags: dict[str, Any],
+    config: Path | None,
+    report: Report = lambda line: None,
+) -> tuple[Reconstruction, Scan, dict[str, Any]]:
+    """The image that :func:`infer_folder` writes, its scan, and the settings that were given."""
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data, once=not settings.inference.refine)
     device = device_of(settings)
-    report = report if leads() else lambda line: None
     tell(scan, report)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team, algorithms(settings.execution.deterministic):
         result = inference.infer(run, scan, settings.inference, device, team)
-    if not leads():
-        return result
-    if settings.inference.refine:
-        report(f"network: deviance per pixel {result.deviance:.3g}")
+    if settings.inference.refine and leads():
+        report(f"network: {deviance_in_words(result)}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)
-    inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
-    with filling(out, "infer", overwrite):
-        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, "deviance_per_pixel": result.deviance})
-        save_reconstruction(out, result, scan)
-    report(summary_line(result, scan))
-    return result
+    return result, scan, reading
 
 
 def refined(
@@ -212,52 +230,102 @@ def baseline_folder(
         report: receives lines of progress.
         command: that writes: ``baseline`` or ``refine``.
     """
-    check_folder(out, command, overwrite)
-    start = None if init is None else inference.load_reconstruction(init)
-    scan = api.open_scan(source, settings.data)
-    tell(scan, report)
+    with holding(out, command, overwrite) as ready:
+        start = None if init is None else inference.load_reconstruction(init)
+        scan = api.open_scan(source, settings.data)
+        tell(scan, report)
+        if start is not None:
+            check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {init}", "the scan")
+        result = _fitted(scan, settings, start, report)
+        used, origins = _used(scan, settings, sources)
+        inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
+        found: dict[str, Any] = {"seconds": result.seconds, **told(result)}
+        if result.probe is not None:
+            shares = native.power_of_modes(result.probe)
+            found["power_of_modes"] = shares
+            report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
+        is_ours = settings.baseline.engine == "native"
+        library = {} if is_ours else {"ptychi": version("ptychi")}
+        ready()
+        write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
+        save_reconstruction(out, result, scan)
+        epochs = range(1, len(result.loss) + 1)
+        step = "step" if is_ours else "epoch"
+        rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
+        write_table(out / "loss.csv", rows)
+        figures.draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
+        figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+    tell_result(result, scan, report)
+    return result
+
+
+def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report: Report) -> Reconstruction:
+    """The image of an iterative engine, with error bars."""
     chosen, seed, device = settings.baseline, settings.training.seed, device_of(settings)
     if chosen.engine == "native":
         if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
             report("noise_model and batch size: the native engine is Poisson and chooses its batches.")
-        result = refined(scan, settings, device, start, report)
-    else:
-        if (size := chosen.baseline_batch_size or 0) > len(scan):
-            report(f"--batch-size {size}: the scan has {len(scan)} frames; one update takes them all.")
-        result = barred(baseline.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
+        return refined(scan, settings, device, start, report)
+    if (size := chosen.baseline_batch_size or 0) > len(scan):
+        report(f"--batch-size {size}: the scan has {len(scan)} frames; one update takes them all.")
+    return barred(baseline.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
+
+
+def _used(scan: Scan, settings: Settings, sources: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings that decided a fit, and where each came from."""
+    chosen, seed = settings.baseline, settings.training.seed
     used = settings.data.model_dump() | chosen.model_dump() | settings.refinement.model_dump() | {"seed": seed}
     origins = {name: sources[name] for name in used}
     if chosen.engine != "native" and chosen.baseline_batch_size is None:
         used["baseline_batch_size"] = baseline.usual_batch_size(len(scan), chosen.engine)
         origins["baseline_batch_size"] = "data"
-    inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
-    found: dict[str, Any] = {"seconds": result.seconds, "deviance_per_pixel": result.deviance}
-    if result.probe is not None:
-        shares = native.power_of_modes(result.probe)
-        found["power_of_modes"] = shares
-        report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
-    with filling(out, command, overwrite):
-        library = {} if chosen.engine == "native" else {"ptychi": version("ptychi")}
-        write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
-        save_reconstruction(out, result, scan)
-        epochs = range(1, len(result.loss) + 1)
-        step = "step" if chosen.engine == "native" else "epoch"
-        rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
-        write_table(out / "loss.csv", rows)
-        figures.draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
-        figures.draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+    return used, origins
+
+
+def check_pixels(size: float | None, other: float | None, name: str, other_name: str) -> None:
+    """Refuse an image whose pixels have another size than those of a scan or another image, where both are known.
+
+    Args:
+        size: edge of its pixels, m.
+        other: of those of the other.
+        name: the image, as the user gave it.
+        other_name: with what it does not go together.
+    """
+    if size and other and not math.isclose(size, other, rel_tol=SAME_PIXEL):
+        raise PtychoError(
+            f"{name}: its pixels are {readable_length(size)} wide and those of {other_name} {readable_length(other)}; "
+            "equal pixels are needed (was one made with another --crop?)."
+        )
+
+
+def told(result: Reconstruction) -> dict[str, float]:
+    """What files say of an image's deviance."""
+    return {"deviance_per_pixel": result.deviance, "expected_deviance_per_pixel": result.expected_deviance}
+
+
+def deviance_in_words(result: Reconstruction) -> str:
+    """``deviance per pixel 0.31 (noise alone 0.32)``."""
+    if np.isnan(result.deviance):
+        return "deviance per pixel unknown"
+    few = "" if result.deviance_frames is None else f" in {result.deviance_frames} of the frames"
+    return f"deviance per pixel {result.deviance:.3g}{few} (noise alone {result.expected_deviance:.3g})"
+
+
+def tell_result(result: Reconstruction, scan: Scan, report: Report) -> None:
+    """Say what an image took and how well it explains the counts; warn where it hardly does."""
     report(summary_line(result, scan))
-    return result
+    if result.deviance > BAD_DEVIANCE * result.expected_deviance:
+        report(
+            f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; probe, positions or "
+            "sub-pixel model may be wrong, or it was made with too few steps."
+        )
 
 
 def summary_line(result: Reconstruction, scan: Scan) -> str:
     """One line: frames, seconds and deviance."""
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     total = sum(result.seconds.values())
-    doubt = "; 1 is the noise: this image explains the counts badly" if result.deviance > BAD_DEVIANCE else ""
-    few = "" if result.deviance_frames is None else f" in {result.deviance_frames} of the frames"
-    deviance = "unknown" if np.isnan(result.deviance) else f"{result.deviance:.3g}"
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); deviance per pixel {deviance}{few}{doubt}"
+    return f"{len(scan)} frames in {total:.1f} s ({parts}); {deviance_in_words(result)}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
@@ -273,10 +341,11 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
         "origin": np.array(result.origin),
         "coverage": result.coverage,
         "positions": result.positions,
+        "frame_numbers": scan.numbers,
     }
     optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
     arrays |= {name: values for name, values in optional.items() if values is not None}
-    attributes: dict[str, float | str] = {"deviance_per_pixel": result.deviance, "subpixel": result.subpixel}
+    attributes: dict[str, float | str] = {**told(result), "subpixel": result.subpixel}
     if result.phase_std is not None:
         attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:

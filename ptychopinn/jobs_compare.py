@@ -4,7 +4,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ptychopinn import api, bundle, figures_compare, inference, native
 from ptychopinn.bundle import Run
@@ -23,8 +24,7 @@ from ptychopinn.execution import Report, device_of
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.folder import (
     PROVENANCE,
-    check_folder,
-    filling,
+    holding,
     read_provenance,
     write_json,
     write_provenance,
@@ -34,13 +34,16 @@ from ptychopinn.files.npz import read_object_and_probe
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.frc import half_bit
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import reading_of
+from ptychopinn.jobs import check_pixels, reading_of, told
 from ptychopinn.model import Illumination
 from ptychopinn.projections import Estimate
 from ptychopinn.scan import Scan, reframe
 from ptychopinn.uncertainty import noise_bound
 
 T = TypeVar("T")
+
+SAME_PLACE = 10.0
+"""Pixels along an axis by which a refinement may have moved a frame."""
 
 TABLE = (
     ("phase MAE (rad)", "phase_mae"),
@@ -107,11 +110,29 @@ def compare_folder(
     Returns:
         A table of the scores.
     """
-    check_folder(out, "compare", overwrite)
+    with holding(out, "compare", overwrite) as ready:
+        settings, scan, arms, result, bound = _compared(source, wanted, flags, config, report)
+        rows = [_row(arm, result, bound) for arm in arms]
+        inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
+        ready()
+        given = {name: str(path) for name, path in inputs.items() if path is not None}
+        frames = None if scan is None else scan.numbers.tolist()
+        write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
+        _write(out, rows, result, wanted.save_npz)
+        size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
+        figures_compare.draw_comparison(out / "comparison.png", result, size)
+    return _table(rows, result)
+
+
+def _compared(
+    source: Path | None, wanted: Wanted, flags: Mapping[str, Any], config: Path | None, report: Report
+) -> tuple[Settings, Scan | None, list[Arm], Comparison, float | None]:
+    """What :func:`compare_folder` writes: settings, scan, images, their comparison, and the bound of the noise."""
     loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
     runs = {name: run for name, (run, _, _) in loaded.items()}
     settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
     scan = None if source is None else api.open_scan(source, settings.data)
+    _check_crop(settings, scan)
     truth = _truth(wanted, scan)
     if truth is not None and wanted.truth is None:
         report(f"objectGuess of {source} is taken for the truth; --no-truth if it is an earlier reconstruction.")
@@ -122,6 +143,7 @@ def compare_folder(
         if wanted.refine and arms:
             arms.insert(1, _refined(arms[0], runs[arms[0].name], scan, settings, report))
     arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
+    _check_pixels(arms)
     result = compare(
         arms,
         truth,
@@ -131,17 +153,23 @@ def compare_folder(
         ramp=wanted.ramp,
         sigma=wanted.sigma,
     )
-    bound = None if scan is None or truth is None else _bound(scan, truth, result)
-    rows = [_row(arm, result, bound) for arm in arms]
-    inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
-    with filling(out, "compare", overwrite):
-        given = {name: str(path) for name, path in inputs.items() if path is not None}
-        frames = None if scan is None else scan.numbers.tolist()
-        write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
-        _write(out, rows, result, wanted.save_npz)
-        size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
-        figures_compare.draw_comparison(out / "comparison.png", result, size)
-    return _table(rows, result)
+    return settings, scan, arms, result, None if scan is None or truth is None else _bound(scan, truth, result)
+
+
+def _check_crop(settings: Settings, scan: Scan | None) -> None:
+    """Refuse to stitch more of a patch than there is."""
+    size = settings.inference.middle_trim
+    if size is not None and scan is not None and size > scan.N:
+        raise PtychoError(
+            f"--stitch-crop-size (middle_trim): {size} given; at most {scan.N}, the edge of a patch, is possible."
+        )
+
+
+def _check_pixels(arms: Sequence[Arm]) -> None:
+    """Refuse images whose pixels are known to differ in size."""
+    known = [(arm.name, arm.result.pixel_size_m) for arm in arms if arm.result.pixel_size_m]
+    for name, size in known[1:]:
+        check_pixels(size, known[0][1], name, known[0][0])
 
 
 def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +181,7 @@ def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[s
             if key not in flags and reading.get(key) != first[1].get(key):
                 raise PtychoError(
                     f"{key}: {name} was trained with {reading.get(key)!r}, {first[0]} with {first[1].get(key)!r}; "
-                    f"give --{key.replace('_', '-')} to say how the frames are read."
+                    f"give --set {key}=VALUE to say which holds for both."
                 )
     return first[1]
 
@@ -164,7 +192,9 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
     path = wanted.truth
     if path is not None:
         found: dict[str, Any] = read_object_and_probe(path) if path.suffix == ".npz" else {}
-        if "object" not in found:
+        if found and "object" not in found:
+            raise PtychoError(f"{path}: holds no objectGuess; a file with the true object is needed.")
+        if not found:
             arrays = read_reconstruction(path)
             found, origin = arrays, (int(arrays["origin"][0]), int(arrays["origin"][1]))
         image = found["object"].astype(np.complex64)
@@ -224,15 +254,28 @@ def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
     if scan is not None:
         if len(result.positions) != len(scan):
             report(f"{name}: was made of {len(result.positions)} frames, the others of {len(scan)}.")
-        probe = read_reconstruction(path).get("probe")
-        light = Illumination.of(scan if probe is None else replace(scan, probe=probe.astype(np.complex64)))
-        image = torch.from_numpy(result.object)
-        deviance = inference.deviance_per_pixel(image, result.origin, scan, light, result.subpixel)
-        result = replace(result, deviance=deviance)
+        check_pixels(result.pixel_size_m, scan.pixel_size_m, str(path), "the scan")
+        own = replace(scan, positions=_own_positions(path, result, scan))
+        light = Illumination.of(scan if result.probe is None else replace(scan, probe=result.probe))
+        found = inference.deviances(torch.from_numpy(result.object), result.origin, own, light, result.subpixel)
+        result = replace(result, deviance=found.measured, expected_deviance=found.expected)
     folder = path if path.is_dir() else path.parent
     made = read_provenance(folder).get("seconds", {}) if (folder / PROVENANCE).is_file() else {}
     spent = sum(float(value) for value in made.values())
     return Arm(name, result, None, {"load": seconds, "infer": spent, "total": seconds + spent}, peak)
+
+
+def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
+    """Where a reconstruction has the frames of a scan: refined, if it refined them; as measured if it lacks one."""
+    numbers = read_reconstruction(path).get("frame_numbers")
+    if numbers is None:  # an older file: as many frames at about the same places are the same
+        near = len(result.positions) == len(scan) and (abs(result.positions - scan.positions) < SAME_PLACE).all()
+        return result.positions if near else scan.positions
+    rows = {int(number): row for row, number in enumerate(numbers)}
+    found = [rows.get(int(number)) for number in scan.numbers]
+    if None in found:
+        return scan.positions
+    return result.positions[np.array(found)]
 
 
 def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
@@ -264,7 +307,7 @@ def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
         row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}
         row |= {"removed_phase": removed.phase, "removed_scale": removed.scale}
         row |= {"removed_ramp_y": removed.ramp[0], "removed_ramp_x": removed.ramp[1]}
-    row["deviance_per_pixel"] = arm.result.deviance
+    row |= told(arm.result)
     row |= {f"seconds_{name}": value for name, value in arm.seconds.items()}
     row["peak_memory_gib"] = None if arm.peak_bytes is None else arm.peak_bytes / 2**30
     return {

@@ -12,7 +12,7 @@ from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.execution import Report, device_of
 from ptychopinn.files.folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import reading_of, save_image, save_patterns, summary_line
+from ptychopinn.jobs import reading_of, save_image, save_patterns, tell_result, told
 from ptychopinn.scan import Scan
 
 
@@ -71,7 +71,7 @@ def follow_folder(
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         _save(out, result, scan, inputs, report)
-    report(summary_line(result, scan))
+    tell_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
         raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
@@ -83,8 +83,8 @@ def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any],
     save_image(out, result, scan)
     (out / LIVE).unlink(missing_ok=True)
     _save_patterns(out, result, scan, report)
-    deviance = None if math.isnan(result.deviance) else result.deviance
-    found = {"seconds": result.seconds, "deviance_per_pixel": deviance, "frames": len(scan)}
+    known = {name: None if math.isnan(value) else value for name, value in told(result).items()}
+    found = {"seconds": result.seconds, **known, "frames": len(scan)}
     write_provenance(out, "infer", {**inputs, "sha256": _hash(Path(inputs["scan"]), report), **found})
 
 

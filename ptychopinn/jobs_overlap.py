@@ -14,7 +14,7 @@ from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.execution import Report
 from ptychopinn.figures_overlap import draw_view
-from ptychopinn.files.folder import check_folder, file_hash, filling, write_json, write_provenance
+from ptychopinn.files.folder import file_hash, holding, write_json, write_provenance
 from ptychopinn.files.npz import write_npz
 from ptychopinn.grouping import check_neighbor_count, choose_frames, usual_neighbor_count
 from ptychopinn.overlap import Selection, measure, select_spaced, spacing_of
@@ -61,12 +61,12 @@ def overlap_folder(
         PtychoError: for files that cannot be read, two of one name, or frames that all lie at one position.
     """
     _check_sources(sources, out)
-    check_folder(out, "overlap", overwrite)
     if settings.data.neighbor_count is not None:
         check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
-    splits = [_split(source, settings, report) for source in sources]
     used = _settings_used(settings)
-    with filling(out, "overlap", overwrite):
+    with holding(out, "overlap", overwrite) as ready:
+        splits = [_split(source, settings, report) for source in sources]
+        ready()
         record = {
             "scans": {str(split.source): split.metrics["sha256"] for split in splits},
             "settings": used,

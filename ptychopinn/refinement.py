@@ -241,9 +241,12 @@ def _score(
 ) -> tuple[Estimate, tuple[float, ...], str]:
     """Fisher scoring until nothing is gained: estimate, deviances, and why it ended."""
     hold_out = holds_out(scan)
-    reason = budget.spend().over(2)
+    # A scoring step takes a pass to linearise, one to solve and one to try; a last look at the deviance is no epoch.
+    reason = budget.over(3)
     now = Linearised(scan, estimate, subpixel, unknowns, hold_out, measured_only=reason is not None)
     deviance = [now.deviance]
+    if reason is None:
+        budget.spend()
     while reason is None:
         if "positions" in unknowns and budget.left >= SEARCH + 2:
             now = _searched(now)

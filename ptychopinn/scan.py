@@ -39,6 +39,7 @@ class Scan:
         pixel_size_m: edge of an object pixel in metres.
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
+        interpolation: how the object was read between pixels, of a simulated scan that says so.
     """
 
     counts: Counts
@@ -49,6 +50,7 @@ class Scan:
     pixel_size_m: float | None = None
     notes: tuple[str, ...] = field(default=())
     frame_numbers: NDArray[np.int64] | None = None
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
         """Check every contract that the rest of the package relies on."""

@@ -77,6 +77,7 @@ def simulate(
         positions=np.asarray(positions, dtype=np.float64),
         probe=light.numpy().astype(np.complex64),
         object=image,
+        interpolation=interpolation,
     )
 
 

@@ -155,7 +155,7 @@ def _bad_pixels(scan: Scan) -> str:
     if scan.good_pixels is None:
         return "no mask given"
     bad = int((~scan.good_pixels).sum())
-    return f"{bad} of {scan.good_pixels.size} ({100 * bad / scan.good_pixels.size:.2g} %)" if bad else "none"
+    return f"{bad} of {scan.good_pixels.size} ({readable(100 * bad / scan.good_pixels.size, 2)} %)" if bad else "none"
 
 
 def _probe_rows(scan: Scan, photons: float) -> list[Row]:

@@ -12,7 +12,7 @@ from ptychopinn import inference
 from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig, Settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.inference import Reconstruction, deviance_per_pixel, infer
+from ptychopinn.inference import Reconstruction, deviance_per_pixel, deviances, infer
 from ptychopinn.metrics import score
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.physics.patches import place_patches
@@ -131,6 +131,19 @@ def test_the_true_object_has_a_deviance_of_one(tiny_scan, masked):
     light, image = Illumination.of(scan), torch.from_numpy(scan.object)
     assert deviance_per_pixel(image, (0, 0), scan, light) == pytest.approx(1, rel=0.03)
     assert deviance_per_pixel(1.01 * image, (0, 0), scan, light) > 10
+
+
+@pytest.mark.parametrize("nphotons", [1e3, 1e5, 1e7])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_true_object_has_the_deviance_that_is_expected_of_it_at_any_dose(tiny_scan, nphotons, masked):
+    scan = at_dose(tiny_scan, nphotons)
+    if masked:
+        scan = replace(scan, good_pixels=np.random.default_rng(0).random((32, 32)) > 0.3)
+    light, image = Illumination.of(scan), torch.from_numpy(scan.object)
+    found = deviances(image, (0, 0), scan, light)
+    assert found.measured == deviance_per_pixel(image, (0, 0), scan, light)
+    assert found.expected == pytest.approx(found.measured, rel=0.03)
+    assert found.expected == pytest.approx(deviances(image, (0, 0), scan, light, chunk=5).expected, rel=0.01)
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 64])

@@ -1,13 +1,16 @@
 """Losses: the likelihood of counts with its floor, the deviance that people read, the error that forgives a phase."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import poisson
 from torch import Tensor
 
 from ptychopinn.losses import (
     RATE_FLOOR,
     amplitude_mae,
     complex_mae,
+    expected_deviance,
     mean_over,
     patch_error,
     poisson_deviance,
@@ -191,3 +194,37 @@ def test_dark_patches_have_a_finite_gradient(groups, error):
     patches = torch.zeros_like(targets).requires_grad_()
     (gradient,) = torch.autograd.grad(error(patches, targets, weight).sum(), patches)
     assert gradient.isfinite().all()
+
+
+def summed(rate: float) -> float:
+    """Mean deviance of Poisson counts, summed over the counts."""
+    rate = max(rate, RATE_FLOOR)
+    spread = 14 * rate**0.5
+    counts = np.arange(max(0, int(rate - spread - 40)), int(rate + spread) + 60)
+    parts = rate - counts + counts * np.log(np.maximum(counts, 1) / rate)
+    return float(2 * (poisson.pmf(counts, rate) * parts).sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_expected_deviance_is_that_of_the_poisson_sum(dtype):
+    rates = np.concatenate([[0.0], np.geomspace(1e-8, 1e5, 300), np.linspace(60, 68, 30)])
+    found = expected_deviance(torch.tensor(rates, dtype=dtype).reshape(-1, 1))
+    assert (found.dtype, found.shape) == (dtype, (len(rates), 1))
+    expected = [summed(float(rate)) for rate in rates]
+    np.testing.assert_allclose(found.flatten().numpy(), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.05, 1.0, 1.3, 20.0, 63.9, 64.1, 1e4])
+def test_the_expected_deviance_is_the_mean_of_drawn_counts(rate):
+    values = poisson_deviance(*drawn(rate))
+    error = float(values.std()) / len(values) ** 0.5
+    assert abs(float(values.mean()) - float(expected_deviance(number(rate)))) < 4 * error
+
+
+def test_noise_alone_leaves_most_at_a_photon_or_so_and_one_where_there_are_many():
+    rates = torch.logspace(-6, 9, 2000, dtype=torch.float64)
+    values = expected_deviance(rates)
+    assert 1.16 < float(values.max()) < 1.161
+    assert 1.2 < float(rates[values.argmax()]) < 1.5
+    assert float(values[-1]) == pytest.approx(1, abs=1e-9)
+    assert float(values[0]) < 3e-5

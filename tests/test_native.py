@@ -10,7 +10,9 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.inference import Reconstruction
 from ptychopinn.metrics import score
 from ptychopinn.native import power_of_modes, reconstruct
+from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import Scan
+from ptychopinn.simulation import raster, siemens_star, simulate
 
 QUICK = BaselineConfig(engine="native", epochs=30)
 BILINEAR = RefinementConfig(subpixel="bilinear")
@@ -80,7 +82,53 @@ def test_refined_positions_and_probe_come_back_in_the_frame_of_the_scan(tiny_sca
 
 def test_lines_tell_how_it_goes(tiny_scan):
     lines: list[str] = []
-    reconstruct(tiny_scan, BaselineConfig(engine="native", epochs=20), RefinementConfig(), report=lines.append)
+    measured = replace(tiny_scan, interpolation=None)
+    reconstruct(measured, BaselineConfig(engine="native", epochs=20), RefinementConfig(), report=lines.append)
     assert lines[0].startswith("projections 1: ")
     assert any(line.startswith("scoring ") and "held out" not in line for line in lines)
     assert lines[-1] == "ended after 19 epochs: another step does not fit in the 20 asked for"
+
+
+def test_one_epoch_is_one(tiny_scan):
+    lines: list[str] = []
+    result = reconstruct(tiny_scan, BaselineConfig(engine="native", epochs=1), BILINEAR, report=lines.append)
+    assert lines[0].startswith("projections 1: ")
+    assert lines[1] == "ended after 1 epoch: another step does not fit in the 1 asked for"
+    assert len(result.loss) == 1
+
+
+@pytest.mark.parametrize("nphotons", [1e4, 2e4])
+def test_a_wrong_model_is_doubted_where_the_noise_is_far_below_one(nphotons):
+    positions = raster((80, 80), 32, step=4.0)
+    right = simulate(siemens_star(80), curved_disc(32, 7.0, 2.5).numpy(), positions, nphotons)
+    off = np.random.default_rng(0).normal(0, 3, positions.shape)
+    wrong = replace(right, positions=positions + off - off.mean(axis=0))
+    for scan, doubted in ((right, False), (wrong, True)):
+        lines: list[str] = []
+        result = reconstruct(scan, QUICK, BILINEAR, report=lines.append)
+        assert result.deviance < 1.3
+        assert 0.25 < result.expected_deviance < 0.5
+        found = [line for line in lines if "where noise alone would have" in line]
+        assert bool(found) == doubted
+    assert f"deviance per pixel {result.deviance:.3g}, where noise alone would have 0." in found[0]
+    assert found[0].startswith("Warning: ")
+
+
+@pytest.mark.parametrize(
+    ("made", "fitted", "advice"),
+    [
+        ("bilinear", "fourier", "give --subpixel bilinear"),
+        ("cubic", "fourier", "neither bilinear nor fourier is right"),
+        ("fourier", "fourier", None),
+        (None, "fourier", None),
+        ("bilinear", "bilinear", None),
+    ],
+)
+def test_a_simulation_of_another_model_is_told_once(tiny_scan, made, fitted, advice):
+    lines: list[str] = []
+    scan = replace(tiny_scan, interpolation=made)
+    short = BaselineConfig(engine="native", epochs=1)
+    reconstruct(scan, short, RefinementConfig(subpixel=fitted), report=lines.append)
+    found = [line for line in lines if f"simulated with interpolation {made}" in line]
+    assert len(found) == (advice is not None)
+    assert all(line.startswith("Warning: ") and line.endswith(advice) for line in found)

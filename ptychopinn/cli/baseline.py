@@ -7,6 +7,7 @@ import typer
 
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
+from ptychopinn.errors import PtychoError
 
 app = common.new_app()
 
@@ -20,6 +21,7 @@ def baseline(
     epochs: Annotated[int | None, setting("epochs")] = None,
     refine_probe: Annotated[bool | None, setting("refine_probe", "--refine-probe")] = None,
     refine_positions: Annotated[bool | None, setting("refine_positions", "--refine-positions")] = None,
+    subpixel: Annotated[str | None, setting("subpixel")] = None,
     noise_model: Annotated[str | None, setting("noise_model")] = None,
     baseline_batch_size: Annotated[int | None, setting("baseline_batch_size", "--batch-size")] = None,
     init: Annotated[Path | None, typer.Option("--init", help="image, and no more, to start from")] = None,
@@ -47,6 +49,8 @@ def baseline(
     The image lies in the same frame as that of 'infer'. The probe of the file is taken as it is unless refined.
     """
     settings, sources = common.resolved(ctx)
+    if subpixel is not None and settings.baseline.engine != "native":
+        raise PtychoError("--subpixel: means something with --engine native only.")
 
     from ptychopinn import jobs
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from ptychopinn.config import Settings, describe, read_assignments, resolve
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """A help text as wide as the terminal up to this, so that an option has one line."""
@@ -21,7 +21,7 @@ def setting(name: str, *flags: str) -> Any:
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the results; must be new or empty")]
 Config = Annotated[Path | None, typer.Option("--config", help="JSON file of settings; flags win over it")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a folder that ptychopinn wrote")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what this command wrote to --out before")]
 Crop = Annotated[int | None, setting("crop")]
 FlipX = Annotated[bool | None, setting("flip_x")]
 FlipY = Annotated[bool | None, setting("flip_y")]
@@ -40,7 +40,7 @@ Accelerator = Annotated[str | None, setting("accelerator")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="any other setting of 'config schema'")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the last line only")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and the last line only")]
 
 
 def given(ctx: typer.Context) -> dict[str, Any]:
@@ -66,8 +66,15 @@ def _renames(option: Any) -> bool:
 
 
 def speaker(quiet: bool) -> Callable[[str], None]:
-    """A function that prints a line at once, or nothing."""
-    return (lambda line: None) if quiet else lambda line: typer.echo(line)
+    """A function that prints a line at once; when quiet only a warning, on standard error."""
+
+    def speak(line: str) -> None:
+        if not quiet:
+            typer.echo(line)
+        elif line.startswith(WARNING):
+            typer.echo(line, err=True)
+
+    return speak
 
 
 def shows_bar(quiet: bool) -> bool:

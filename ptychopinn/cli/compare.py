@@ -30,7 +30,7 @@ def compare(
     scale: Annotated[bool, typer.Option("--scale", help="remove one amplitude factor per image")] = False,
     ramp: Annotated[bool, typer.Option("--ramp", help="remove a phase ramp per image")] = False,
     sigma: Annotated[float, typer.Option(min=0, max=100, help="px; smoothing before MS-SSIM")] = 0.0,
-    stitch_crop_size: Annotated[int | None, typer.Option(help="stitch only so many central pixels of a patch")] = None,
+    middle_trim: Annotated[int | None, setting("middle_trim", "--stitch-crop-size")] = None,
     save_npz: Annotated[bool, typer.Option(help="write the images")] = True,
     crop: common.Crop = None,
     every: common.Every = None,
@@ -62,9 +62,8 @@ def compare(
         raise PtychoError("--no-truth: given together with --truth; give one of them.")
     elif not runs and not images:
         raise PtychoError("compare: nothing to compare; give --pinn, --supervised or --iterative, or two images.")
+    common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
     flags = common.given(ctx)
-    if stitch_crop_size is not None:
-        flags["middle_trim"] = stitch_crop_size
 
     from ptychopinn import jobs_compare
 

@@ -36,6 +36,7 @@ def infer(
     refine: Annotated[bool | None, setting("refine", "--refine")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
     refine_seconds: Annotated[float | None, setting("refine_seconds", "--max-seconds")] = None,
+    subpixel: Annotated[str | None, setting("subpixel")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="of a scan that is being appended to SCAN, as it comes")
     ] = False,
@@ -54,8 +55,8 @@ def infer(
     """
     settings, _ = common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
 
-    if not settings.inference.refine and (epochs is not None or refine_seconds is not None):
-        raise PtychoError("--epochs, --max-seconds: mean something with --refine only.")
+    if not settings.inference.refine and any(value is not None for value in (epochs, refine_seconds, subpixel)):
+        raise PtychoError("--epochs, --max-seconds, --subpixel: mean something with --refine only.")
     if not follow and (follow_timeout is not None or follow_frames is not None):
         raise PtychoError("--follow-timeout, --follow-frames: mean something with --follow only.")
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -33,10 +33,12 @@ RUN: Final = (
     *("settings.json", "wts.h5.zip", "metrics.csv", "loss.png", "probe.png", "mlflow.db"),
     *(CHECKPOINTS, "tensorboard/events.out.tfevents.*", "tensorboard/hparams.yaml"),
 )
+FITTED: Final = (*PICTURE, "loss.csv", "loss.png", "probe.png")
 OURS: Final = {
     "train": RUN,
     "infer": (*PICTURE, LIVE),
-    "baseline": (*PICTURE, "loss.csv", "loss.png", "probe.png"),
+    "baseline": FITTED,
+    "refine": FITTED,
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *("reconstructions.npz", "reconstructions_aligned.npz"),
@@ -58,15 +60,28 @@ def leads() -> bool:
 
 @contextmanager
 def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
-    """Make an output folder, or empty one of ours, and hold it while the block writes into it.
+    """Make an output folder, or empty one of ours, and hold it while the block writes into it: see :func:`holding`."""
+    with holding(folder, command, overwrite, keep) as ready:
+        ready()
+        yield
 
-    The lock ends with the process, however that ends.
+
+@contextmanager
+def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[Callable[[], None]]:
+    """Make an output folder and hold it while the block computes what goes into it.
+
+    What an older folder of ours holds stays until the function that is yielded is called: then there is something to
+    write. A folder that was made for a block that failed before is removed again. The lock ends with the process,
+    however that ends.
 
     Args:
         folder: new or empty, or of ours with ``overwrite`` or ``keep``.
         command: that writes; it replaces only what it wrote itself.
-        overwrite: empty it first.
+        overwrite: replace what is there.
         keep: write beside what is there.
+
+    Yields:
+        A function that empties the folder, unless ``keep``.
 
     Raises:
         PtychoError: when something is there that may not be replaced, or another process writes there.
@@ -75,6 +90,13 @@ def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
     if not keep:
         check_folder(folder, command, overwrite)
     lock = FileLock(folder / LOCK)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+
+    def ready() -> None:
+        if not keep:
+            check_folder(folder, command, overwrite)
+            _empty(folder)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -82,14 +104,17 @@ def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
         raise PtychoError(f"{folder}: another process writes here; wait, or give another --out.") from None
     except OSError as error:
         raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
+    failed = True
     try:
         if not keep:
             check_folder(folder, command, overwrite)
-            _empty(folder)
-        yield
+        yield ready
+        failed = False
     finally:
         with suppress(OSError):
             (folder / LOCK).unlink(missing_ok=True)
+            for path in made if failed else ():
+                path.rmdir()  # does so with an empty folder only
         lock.release()
 
 

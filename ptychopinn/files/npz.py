@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.record import (
+    INTERPOLATION,
     Array,
     Record,
     as_column,
@@ -115,6 +116,9 @@ def write_npz_files(scans: Mapping[Path, Scan]) -> None:
 
 def record_of(scan: Scan) -> Record:
     """What a scan has for a file."""
+    extra: dict[str, Any] = {} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers}
+    if scan.interpolation is not None:
+        extra[INTERPOLATION] = scan.interpolation
     return Record(
         "npz",
         counts=scan.counts,
@@ -123,7 +127,7 @@ def record_of(scan: Scan) -> Record:
         object=scan.object,
         good_pixels=scan.good_pixels,
         pixel_m=None if scan.pixel_size_m is None else (scan.pixel_size_m, scan.pixel_size_m),
-        extra={} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers},
+        extra=extra,
     )
 
 

@@ -58,6 +58,10 @@ def read_reconstruction(path: Path) -> Arrays:
             raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
         path = found[0]
     arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
+    if {"xcoords", "ycoords"} & arrays.keys():
+        raise PtychoError(
+            f"{path}: is a scan, no image; the folder or file that infer, baseline or refine wrote is needed."
+        )
     if missing := [name for name in NAMES if name not in arrays]:
         raise PtychoError(f"{path}: holds no {missing[0]}; a reconstruction has {', '.join(NAMES)}.")
     image, coverage = arrays["object"], arrays["coverage"]
@@ -67,6 +71,12 @@ def read_reconstruction(path: Path) -> Arrays:
         raise PtychoError(f"{path}: coverage: shape {coverage.shape}; light >= 0 on {image.shape} pixels is needed.")
     if arrays["origin"].shape != (2,) or arrays["origin"].dtype.kind not in "iu":
         raise PtychoError(f"{path}: origin: {arrays['origin'].tolist()}; two whole numbers (y, x) are needed.")
+    positions = arrays["positions"]
+    if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu":
+        raise PtychoError(f"{path}: positions: shape {positions.shape}, {positions.dtype}; (n, 2) numbers are needed.")
+    numbers = arrays.get("frame_numbers")
+    if numbers is not None and (numbers.shape != positions.shape[:1] or numbers.dtype.kind not in "iu"):
+        raise PtychoError(f"{path}: frame_numbers: shape {numbers.shape}; one whole number per position is needed.")
     return arrays
 
 

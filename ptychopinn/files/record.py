@@ -22,6 +22,9 @@ HC_EV_M = 1.239841984332e-06
 
 JOULE_PER_EV = 1.602176634e-19
 
+INTERPOLATION = "interpolation"
+"""In ``extra``: how the object of a simulated scan was read between pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -115,8 +118,15 @@ def scan_of(
             good_pixels=record.good_pixels,
             pixel_size_m=None if record.made_up else pixel_size(record),
             notes=(*record.notes, *notes),
+            interpolation=_interpolation(record),
         )
         return _one_scan(scan, record.scan_index, scan_index)
+
+
+def _interpolation(record: Record) -> str | None:
+    """How a simulated scan says that it was made; None of others."""
+    told = record.extra.get(INTERPOLATION)
+    return shortened(told, 40) if isinstance(told, str) else None
 
 
 def counts_of(

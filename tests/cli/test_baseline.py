@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
     "a folder of others": ("baseline scan.npz --out foreign --overwrite", ("foreign: was not written by ptychopinn",)),
     "no image to start from": ("baseline scan.npz --out out --init absent.npz", ("absent.npz", "no such file")),
     "a text to start from": ("baseline scan.npz --out out --init notes.txt", ("notes.txt: is no readable HDF5 file",)),
-    "a scan to start from": ("baseline scan.npz --out out --init scan.npz", ("scan.npz: holds no object",)),
+    "a scan to start from": ("baseline scan.npz --out out --init scan.npz", ("scan.npz: is a scan, no image",)),
     "an empty folder to start from": ("baseline scan.npz --out out --init empty", ("empty: holds no reconstruction",)),
     "an unknown setting": ("baseline scan.npz --out out --set epoch=3", ("epoch: not a setting", "'epochs'")),
     "an unknown flag": ("baseline scan.npz --out out --nepochs 3", ("--nepochs",)),

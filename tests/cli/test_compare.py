@@ -125,6 +125,33 @@ def test_two_images_without_a_scan(workplace: Path) -> None:
     assert "complex error 0" in done.stdout or "e-" in done.stdout
 
 
+@pytest.mark.parametrize("numbered", [True, False])
+def test_the_positions_and_the_probe_of_an_image_are_its_own(workplace: Path, numbered: bool) -> None:
+    place = workplace / f"numbered_{numbered}"
+    place.mkdir()
+    with np.load(workplace / "star.npz") as file:
+        arrays = dict(file)
+    for key, seed in (("xcoords", 0), ("ycoords", 1)):
+        arrays[key] = arrays[key] + np.random.default_rng(seed).normal(0, 0.7, len(arrays[key]))
+    np.savez(place / "off.npz", **arrays)
+    flags = "--refine-positions --refine-probe --subpixel bilinear --set error_draws=0"
+    assert call(place, f"refine off.npz --out fit --epochs 60 {flags}").exit_code == 0
+    with np.load(place / "fit/reconstruction.npz") as file:
+        fit = dict(file)
+    if not numbered:
+        del fit["frame_numbers"]
+    np.savez(place / "fit.npz", **fit)
+    for every in (1, 2) if numbered else (1,):
+        done = call(place, f"compare off.npz --iterative fit.npz --every {every} --out all{every}")
+        assert done.exit_code == 0, done.stderr
+        found = float(rows_of(place / f"all{every}")["iterative"]["deviance_per_pixel"])
+        assert found == pytest.approx(float(fit["deviance_per_pixel"]), rel=1e-4 if every == 1 else 0.05)
+    # Without its positions the image would explain the counts far worse.
+    np.savez(place / "moved.npz", **{**fit, "positions": np.stack([arrays["ycoords"], arrays["xcoords"]], axis=-1)})
+    assert call(place, "compare off.npz --iterative moved.npz --out moved").exit_code == 0
+    assert float(rows_of(place / "moved")["iterative"]["deviance_per_pixel"]) > 1.5 * float(fit["deviance_per_pixel"])
+
+
 def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
     for size in (8, 32):
         line = f"compare star.npz --pinn run --stitch-crop-size {size} --out crop{size} --accelerator cpu"
@@ -141,16 +168,16 @@ def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
         ("star.npz --pinn absent", "absent"),
         ("star.npz --pinn star.npz", "star.npz"),
         ("star.npz --iterative absent", "absent: no such file"),
-        ("star.npz --iterative star.npz", "star.npz: holds no object"),
+        ("star.npz --iterative star.npz", "star.npz: is a scan, no image; the folder or file that infer, baseline or"),
         ("star.npz --iterative run", "run: holds no reconstruction"),
         ("image image image", "3 files given"),
-        ("image star.npz", "star.npz: holds no object"),
+        ("image star.npz", "star.npz: is a scan, no image"),
         ("image other --pinn run", "2 files given"),
         ("star.npz --pinn run --truth absent.npz", "absent.npz: no such file"),
-        ("star.npz --pinn run --truth real.npz", "real.npz: holds no object"),
+        ("star.npz --pinn run --truth real.npz", "real.npz: holds no objectGuess"),
         ("star.npz --pinn run --truth star.npz --no-truth", "--no-truth: given together with --truth"),
-        ("star.npz --pinn run --stitch-crop-size 0", "middle_trim: 0 given"),
-        ("star.npz --pinn run --stitch-crop-size 33", "middle_trim: 33 given"),
+        ("star.npz --pinn run --stitch-crop-size 0", "--stitch-crop-size: 0 given"),
+        ("star.npz --pinn run --stitch-crop-size 33", "--stitch-crop-size (middle_trim): 33 given; at most 32"),
         ("star.npz --pinn run --n-subsample 100000", "n_subsample: 100000 frames asked"),
         ("star.npz --pinn run --sigma -1", "--sigma"),
         ("star.npz --pinn run --crop 31", "crop: 31 given"),

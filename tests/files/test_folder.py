@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.folder import LOCK, PROVENANCE, file_hash, filling, leads, write_json, write_provenance
+from ptychopinn.files.folder import LOCK, PROVENANCE, file_hash, filling, holding, leads, write_json, write_provenance
 
 
 def make(folder: Path, overwrite: bool = False) -> None:
@@ -156,6 +156,37 @@ def test_a_command_replaces_only_what_it_wrote_itself(tmp_path):
     ):
         raise AssertionError("replaced")
     assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
+
+
+def test_what_is_there_stays_until_there_is_something_to_write(tmp_path):
+    folder = ours(tmp_path / "run")
+    with pytest.raises(ZeroDivisionError), holding(folder, "train", overwrite=True):
+        raise ZeroDivisionError
+    assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
+    with holding(folder, "train", overwrite=True) as ready:
+        assert (folder / "checkpoints" / "last.ckpt").exists()
+        with pytest.raises(PtychoError, match="another process writes here"), holding(folder, "train", overwrite=True):
+            raise AssertionError("held twice")
+        ready()
+        assert [entry.name for entry in folder.iterdir()] == [LOCK]
+    assert list(folder.iterdir()) == []
+
+
+def test_what_came_meanwhile_is_not_removed(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(PtychoError, match="is not empty"), holding(folder, "train") as ready:
+        (folder / "notes.txt").write_text("mine")
+        ready()
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_made_in_vain_is_removed_and_no_other(tmp_path):
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "there", tmp_path / "a" / "b"):
+        with pytest.raises(ZeroDivisionError), holding(folder, "train"):
+            assert folder.is_dir()
+            raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path):

@@ -180,6 +180,15 @@ def test_there_and_back(tmp_path, counts, stored):
     assert [entry.name for entry in path.parent.iterdir()] == ["scan.npz"]
 
 
+@pytest.mark.parametrize("told", ["bilinear", "cubic", "fourier", None])
+def test_a_simulated_scan_says_how_it_was_made(tmp_path, tiny_scan, told):
+    path = tmp_path / "scan.npz"
+    write_npz(path, replace(tiny_scan, interpolation=told))
+    assert read_npz(path).interpolation == told
+    write_npz(path, read_npz(path).subset(slice(0, 9)))
+    assert read_npz(path).interpolation == told
+
+
 def test_what_is_unknown_is_left_out(tmp_path):
     path = tmp_path / "scan.npz"
     write_npz(path, replace(example(whole_numbers()), object=None, good_pixels=None, pixel_size_m=None))

@@ -76,6 +76,9 @@ def test_what_was_written_is_read(tmp_path, name):
         ({"object": np.full((7, 9), np.nan + 0j)}, "object: shape .*a finite complex"),
         ({"coverage": -np.ones((7, 9))}, "coverage: shape .*light >= 0"),
         ({"coverage": np.ones((9, 7))}, "coverage: shape .*light >= 0"),
+        ({"positions": np.ones(5)}, r"positions: shape \(5,\).*\(n, 2\) numbers are needed"),
+        ({"frame_numbers": np.arange(4)}, r"frame_numbers: shape \(4,\); one whole number per position is needed"),
+        ({"xcoords": np.ones(5), "object": None}, "is a scan, no image; the folder or file that infer, baseline or"),
     ],
 )
 def test_a_file_that_is_no_reconstruction_is_named(tmp_path, suffix, changes, words):
