@@ -64,6 +64,8 @@ def check_growing(path: Path, data: DataConfig) -> None:
         if getattr(data, name) is not None:
             flag = "--" + name.replace("_", "-")
             raise PtychoError(f"--follow: {flag} needs a scan that is complete; leave it away.")
+    if data.drop_dark:
+        raise PtychoError("--follow: drop_dark needs a scan that is complete; leave it away.")
     formats.check_growing(path, _reading(data))
 
 
@@ -89,7 +91,13 @@ def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
         scan = scan.subset(choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling))
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
     scan = scan if data.crop is None else scan.crop(data.crop)
-    return scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
+    scan = scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
+    if not data.drop_dark:
+        return scan
+    try:
+        return scan.without_dark()
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
 
 
 def simulate(source: Path | str | None = None, **settings: Any) -> Scan:

@@ -31,7 +31,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import look
 from ptychopinn.scan import Scan
-from ptychopinn.summary import doubts
+from ptychopinn.summary import dark_frames, doubts
 from ptychopinn.training_plan import check_training
 from ptychopinn.uncertainty import with_error_bars
 
@@ -48,11 +48,18 @@ SHARED = (
 """Settings of a training that an inference takes over."""
 
 
-def tell(scan: Scan, report: Report) -> None:
-    """Say what the reader of a scan assumed, and what looks wrong in it."""
+def tell(scan: Scan, report: Report, passes: bool = True) -> None:
+    """Say what the reader of a scan assumed, and what looks wrong in it.
+
+    Args:
+        scan: to speak about.
+        report: receives the lines.
+        passes: whether the frames are passed over anyhow before the work begins: then dark ones are counted.
+    """
     for note in scan.notes:
         report(note)
-    for doubt in doubts(scan):
+    dark = dark_frames(scan.dark, len(scan)) if passes and scan.photons > 0 else []
+    for doubt in (*dark, *doubts(scan)):
         report(f"Warning: {doubt}")
 
 
@@ -151,13 +158,15 @@ def infer_folder(
     scan = api.open_scan(source, settings.data, once=not settings.inference.refine)
     device = device_of(settings)
     report = report if leads() else lambda line: None
-    tell(scan, report)
+    tell(scan, report, passes=False)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team, algorithms(settings.execution.deterministic):
         result = inference.infer(run, scan, settings.inference, device, team)
     if not leads():
         return result
+    for line in dark_frames(result.dark, len(scan)):
+        report(f"Warning: {line}")
     if settings.inference.refine:
         report(f"network: deviance per pixel {result.deviance:.3g}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)

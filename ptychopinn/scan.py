@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.frames import Counts, Frames, Index, blocks, check_counts, select, window
+from ptychopinn.frames import Counts, Index, blocks, check_all, select, window
 from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 
@@ -20,6 +20,8 @@ MAX_POSITION = 1e9
 
 MIN_PROBE, MAX_PROBE = 1e-20, 1e25
 """Photons between which the squares of a probe keep clear of the ends of float32."""
+
+NO_LIGHT = "diffraction: zero everywhere; frames with photons are needed."
 
 CANVAS_BYTES = 50
 """Memory per pixel of the image while it is made: sums of the halves and of the whole, steps and pictures."""
@@ -56,8 +58,8 @@ class Scan:
         check_probe(self.probe, self.N)
         if self.object is not None:
             check_object(self.object)
-        if self.good_pixels is not None and self.good_pixels.shape != self.counts.shape[1:]:
-            raise PtychoError(f"bad_pixels: shape {self.good_pixels.shape}; the frames are {self.counts.shape[1:]}.")
+        if self.good_pixels is not None:
+            _check_mask(self.good_pixels, self.counts.shape[1:])
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -93,10 +95,34 @@ class Scan:
         return reframe(image, (0, 0), self.canvas_origin, self.canvas_shape, outside)
 
     @cached_property
+    def totals(self) -> NDArray[np.float64]:
+        """Photons of every frame over the good pixels, (n,); one pass over the frames."""
+        return np.concatenate([self.frames(block).sum(dim=(1, 2)).double().numpy() for block in self.blocks()])
+
+    @property
     def photons(self) -> float:
         """Mean photons per frame over the good pixels."""
-        total = sum(float(self.frames(block).sum()) for block in self.blocks())
-        return total / len(self)
+        return float(self.totals.mean())
+
+    @property
+    def dark(self) -> NDArray[np.int64]:
+        """Which frames hold no photon, as numbers of the file."""
+        return self.numbers[self.totals == 0]
+
+    def without_dark(self) -> Self:
+        """The same scan without the frames that hold no photon.
+
+        Raises:
+            PtychoError: when all frames are dark.
+        """
+        lit = self.totals > 0
+        if lit.all():
+            return self
+        if not lit.any():
+            raise PtychoError(NO_LIGHT)
+        note = f"Left out: {len(lit) - lit.sum()} of {len(lit)} frames, which hold no photon."
+        part = self.subset(lit)
+        return replace(part, notes=(*part.notes, note))
 
     def blocks(self) -> Iterator[slice]:
         """Slices that pass over all frames in parts that fit in memory."""
@@ -286,10 +312,17 @@ def _check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
     if positions.shape != (len(counts), 2):
         raise PtychoError(f"positions: shape {positions.shape}; one (y, x) for each of {len(counts)} frames is needed.")
     check_positions(positions)
-    if isinstance(counts, Frames):
-        return
-    for block in blocks(counts.shape):
-        check_counts(counts[block], np.arange(block.start, block.stop))
+    check_all(counts)
+
+
+def _check_mask(good: NDArray[np.bool_], shape: tuple[int, ...]) -> None:
+    if good.shape != shape:
+        raise PtychoError(f"bad_pixels: shape {good.shape}; the frames are {shape}.")
+    if not good.any():
+        raise PtychoError(
+            f"bad_pixels: all {shape[0]} x {shape[1]} pixels are marked bad (True, or a number other than 0); is the "
+            "mask the other way round?"
+        )
 
 
 def check_positions(positions: NDArray[np.float64]) -> None:

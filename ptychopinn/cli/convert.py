@@ -45,7 +45,7 @@ def convert(
     settings, _ = common.resolved(ctx)
 
     from ptychopinn import jobs_files
-    from ptychopinn.files.formats import Completion
+    from ptychopinn.files.completion import Completion
 
     given = Completion(settings.data.pixel_size, energy, distance, dummy_geometry)
     record = jobs_files.convert_file(source, out, to, settings.data, given, with_frames, overwrite)
