@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,6 +25,13 @@ DEFAULT_PHOTONS = 1e6
 
 READ_ONCE = 2**26
 """Bytes of HDF5 frames up to which they are read at once, where a second look at them is rare."""
+
+FROM_FILE: Final = {
+    "object": ("an object", ("object", "object_size")),
+    "probe": ("a probe", ("N", "probe_radius", "probe_curvature")),
+    "positions": ("positions", ("step", "jitter")),
+}
+"""What a simulation takes from a file, what to call it, and the settings that then have no effect."""
 
 READING = frozenset(DataConfig.model_fields) - {"n_groups", "neighbor_count", "sequential_sampling"}
 """Settings of ``DataConfig`` that are over once a scan is read."""
@@ -64,6 +71,8 @@ def check_growing(path: Path, data: DataConfig) -> None:
         if getattr(data, name) is not None:
             flag = "--" + name.replace("_", "-")
             raise PtychoError(f"--follow: {flag} needs a scan that is complete; leave it away.")
+    if data.drop_dark:
+        raise PtychoError("--follow: drop_dark needs a scan that is complete; leave it away.")
     formats.check_growing(path, _reading(data))
 
 
@@ -102,9 +111,10 @@ def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
     try:
         scan = scan if data.crop is None else scan.crop(data.crop)
+        scan = scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
+        return scan.without_dark() if data.drop_dark else scan
     except PtychoError as error:
         raise error.of(path) from None
-    return scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
 
 
 def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
@@ -115,17 +125,22 @@ def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
         **settings: of ``SimulationConfig``, ``nphotons`` and ``seed``.
 
     Raises:
-        PtychoError: when object, probe and positions do not fit together.
+        PtychoError: when object, probe and positions do not fit together, or a setting of what the file holds is given.
     """
-    return make_scan(Settings.of(settings), None if source is None else Path(source))
+    chosen = _chosen(settings, "simulation", also=("nphotons", "seed"))
+    return make_scan(chosen, None if source is None else Path(source), {name: name for name in settings})
 
 
-def make_scan(settings: Settings, source: Path | None = None) -> Scan:
-    """:func:`simulate` with a settings object."""
+def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str, str] = MappingProxyType({})) -> Scan:
+    """:func:`simulate` with a settings object; ``given`` says what the user calls the settings that were asked for."""
     what, seed = settings.simulation, settings.training.seed
     found = start_in(source) if source is not None else {}
     if source is not None and not found:
         raise PtychoError(f"{source}: holds none of objectGuess, probeGuess, xcoords and ycoords.")
+    for part in found:
+        holds, names = FROM_FILE[part]
+        if name := next((name for name in names if name in given), None):
+            raise PtychoError(f"{given[name]}: has no effect: {source} holds {holds} to use; leave it away.")
     image = found["object"] if "object" in found else _object(what, seed)
     probe = found["probe"] if "probe" in found else make_probe(what)
     positions = found.get("positions")
@@ -233,13 +248,15 @@ def _expect(value: Any, kind: type, name: str, makers: str) -> None:
         raise PtychoError(f"{name}: {type(value).__name__} given; a {kind.__name__} from {makers} is needed.")
 
 
-def _chosen(settings: Mapping[str, Any], *sections: str) -> Settings:
-    """Settings by name, of the sections that a function uses."""
+def _chosen(settings: Mapping[str, Any], *sections: str, also: tuple[str, ...] = ()) -> Settings:
+    """Settings by name, of the sections, and some others, that a function uses."""
     chosen = Settings.of(settings)
-    used = {name for section in sections for name in type(getattr(chosen, section)).model_fields}
+    used = {name for section in sections for name in type(getattr(chosen, section)).model_fields} | set(also)
     for name in settings:
         if name not in used:
-            raise PtychoError(f"settings: {name}: has no effect here; settings of {', '.join(sections)} are taken.")
+            raise PtychoError(
+                f"settings: {name}: has no effect here; settings of {', '.join((*sections, *also))} are taken."
+            )
     return chosen
 
 

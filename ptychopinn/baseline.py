@@ -29,13 +29,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptychopinn.checks import check_memory
 from ptychopinn.config import BaselineConfig
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.inference import Reconstruction, common_phase, deviances
 from ptychopinn.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import crowding, light_on_canvas
-from ptychopinn.scan import Scan, check_canvas, check_memory, reframe
+from ptychopinn.scan import NO_LIGHT, Scan, check_canvas, reframe
 
 Report = Callable[[str], None]
 
@@ -150,6 +151,8 @@ def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
         raise PtychoError(
             f"scan: {len(scan)} frames at one position; overlapping frames at several positions are needed."
         )
+    if not scan.photons > 0:
+        raise PtychoError(NO_LIGHT)
     waves = len(scan.probe) * 8 if config.engine == "dm" else 0
     check_memory((8 + waves) * len(scan) * scan.N**2, f"scan: {len(scan)} frames of {scan.N} x {scan.N} pixels")
 

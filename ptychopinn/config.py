@@ -67,6 +67,7 @@ class DataConfig(Section):
     probe: str | None = Field(None, description="file whose probe to take")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     every: int = Field(1, ge=1, description="keep every k-th frame")
+    drop_dark: bool = Field(False, description="leave out frames without a photon; reads all of them once more")
     measurement: Literal["counts", "amplitude"] | None = Field(
         None, description="what float frames hold; None: as the file says"
     )

@@ -86,7 +86,7 @@ class Frames:
             if self.good_pixels is not None:
                 block[:, ~self.good_pixels[self.keep]] = 0
             if self.scale is not None:
-                check_amplitudes(block)
+                check_amplitudes(block, numbers)
                 block = np.square(block) * np.float32(self.scale)
         check_counts(block, numbers)
         return block if np.array_equal(back, np.arange(len(back))) else block[back]
@@ -150,6 +150,13 @@ def stored_dtype(counts: Counts) -> np.dtype[np.generic]:
     return np.dtype(np.uint16 if largest < 2**16 else np.uint32)
 
 
+def check_all(counts: Counts) -> None:
+    """:func:`check_counts` of all frames in memory; those in a file are checked when they are read."""
+    if not isinstance(counts, Frames):
+        for block in blocks(counts.shape):
+            check_counts(counts[block], np.arange(block.start, block.stop))
+
+
 def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None:
     """Refuse frames that are no counts; ``numbers`` says which they are.
 
@@ -176,11 +183,14 @@ def _first(wrong: NDArray[np.bool_], numbers: NDArray[np.int64]) -> int:
     return int(numbers[wrong.any(axis=(1, 2)).argmax()])
 
 
-def check_amplitudes(block: NDArray[np.generic], key: str = "diffraction") -> None:
-    """Refuse negative amplitudes.
+def check_amplitudes(block: NDArray[np.generic], numbers: NDArray[np.int64], key: str = "diffraction") -> None:
+    """Refuse negative amplitudes; ``numbers`` says which frames they are.
 
     Raises:
-        PtychoError: naming ``key``.
+        PtychoError: naming ``key`` and the first such frame.
     """
-    if block.size and block.min() < 0:
-        raise PtychoError(f"{key}: negative amplitudes ({block.min()}); mark such pixels in bad_pixels.")
+    if block.size and (lowest := block.min()) < 0:
+        raise PtychoError(
+            f"{key}: negative amplitudes ({lowest}) in frame {_first(block == lowest, numbers)}; "
+            "mark such pixels in bad_pixels."
+        )

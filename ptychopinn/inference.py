@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig
-from ptychopinn.dataset import GroupDataset
+from ptychopinn.dataset import Batch, GroupDataset
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
@@ -26,6 +26,7 @@ from ptychopinn.processes import ALONE, Team, share
 from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.scan import Scan, check_canvas, reframe
 from ptychopinn.stitching import Stitcher
+from ptychopinn.summary import check_light
 
 SAMPLE = 4096
 """Frames that tell the deviance of a scan that is stitched in parts."""
@@ -56,6 +57,7 @@ class Reconstruction:
         amplitude_std: (H, W) float32 standard deviation of the amplitude, where it is known.
         phase_std: (H, W) float32, rad, the same of the phase.
         std_of: where these come from: the spread of overlapping patches, or the noise of the counts.
+        dark: numbers of the frames without a photon, as far as this process read them.
     """
 
     object: NDArray[np.complex64]
@@ -73,6 +75,7 @@ class Reconstruction:
     amplitude_std: NDArray[np.float32] | None = None
     phase_std: NDArray[np.float32] | None = None
     std_of: Literal["patches", "counts"] = "patches"
+    dark: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
@@ -129,13 +132,14 @@ def infer(
         team: processes that share the parts of a scan; all return the same image.
 
     Raises:
-        PtychoError: when the scan has fewer frames than a group, frames of another size than a trained probe, or
-            positions too far apart for an image, or when more than a patch is to be stitched.
+        PtychoError: when the scan has fewer frames than a group, no photon, frames of another size than a trained
+            probe, or positions too far apart for an image, or when more than a patch is to be stitched.
     """
     check_canvas(scan)
     scan = with_trained_probe(run, scan)
     predictor = Predictor(run, scan, chosen, device)
-    dataset = GroupDataset(scan, groups_of(run, scan))
+    check_light(scan)
+    dataset = _Watched(scan, groups_of(run, scan))
     at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
     rows = dataset.groups[:, 0].argsort()
     canvas = predictor.stitched(dataset, rows, at_once, team)
@@ -143,7 +147,22 @@ def infer(
         canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
-    return with_deviance(finished(canvas, predictor, scan), predictor.light, scan, sampled=len(dataset) > at_once)
+    result = with_deviance(finished(canvas, predictor, scan), predictor.light, scan, sampled=len(dataset) > at_once)
+    return replace(result, dark=scan.numbers[dataset.dark])
+
+
+class _Watched(GroupDataset):
+    """Groups of a scan that notes, as they are read, which frames hold no photon: no pass of its own for that."""
+
+    def __init__(self, scan: Scan, groups: NDArray[np.int64]) -> None:
+        super().__init__(scan, groups)
+        self.dark = np.zeros(len(scan), dtype=bool)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """One batch."""
+        batch = super().__getitems__(index)
+        self.dark[self.groups[index]] = batch.counts.numpy().max(axis=(-2, -1)) == 0
+        return batch
 
 
 def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstruction:

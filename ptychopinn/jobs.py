@@ -33,14 +33,12 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.views import look
 from ptychopinn.scan import Scan
-from ptychopinn.summary import doubts, readable_length
+from ptychopinn.summary import dark_frames, readable_length
+from ptychopinn.telling import deviance_in_words, tell, tell_result, told
 from ptychopinn.training_plan import check_training
 from ptychopinn.uncertainty import with_error_bars
 
 PATTERNS_SHOWN = 3
-BAD_DEVIANCE = 5.0
-"""Times the deviance of noise alone from which on an image explains the counts badly."""
-
 SAME_PIXEL = 1e-3
 """Relative difference up to which two pixel sizes are one, rounded on their way through files."""
 
@@ -52,14 +50,6 @@ SHARED = (
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""
-
-
-def tell(scan: Scan, report: Report) -> None:
-    """Say what the reader of a scan assumed, and what looks wrong in it."""
-    for note in scan.notes:
-        report(note)
-    for doubt in doubts(scan):
-        report(f"{WARNING}{doubt}")
 
 
 def train_folder(
@@ -176,11 +166,14 @@ def _inferred(
     settings = Settings.of(reading)
     scan = api.open_scan(source, settings.data, once=not settings.inference.refine)
     device = device_of(settings)
-    tell(scan, report)
+    tell(scan, report, passes=False)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team, algorithms(settings.execution.deterministic):
         result = inference.infer(run, scan, settings.inference, device, team)
+    if leads():
+        for line in dark_frames(result.dark, len(scan)):
+            report(f"{WARNING}{line}")
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
         result = refined(inference.with_trained_probe(run, scan), settings, device, result, report)
@@ -296,36 +289,6 @@ def check_pixels(size: float | None, other: float | None, name: str, other_name:
             f"{name}: its pixels are {readable_length(size)} wide and those of {other_name} {readable_length(other)}; "
             "equal pixels are needed (was one made with another --crop?)."
         )
-
-
-def told(result: Reconstruction) -> dict[str, float]:
-    """What files say of an image's deviance."""
-    return {"deviance_per_pixel": result.deviance, "expected_deviance_per_pixel": result.expected_deviance}
-
-
-def deviance_in_words(result: Reconstruction) -> str:
-    """``deviance per pixel 0.31 (noise alone 0.32)``."""
-    if np.isnan(result.deviance):
-        return "deviance per pixel unknown"
-    few = "" if result.deviance_frames is None else f" in {result.deviance_frames} of the frames"
-    return f"deviance per pixel {result.deviance:.3g}{few} (noise alone {result.expected_deviance:.3g})"
-
-
-def tell_result(result: Reconstruction, scan: Scan, report: Report) -> None:
-    """Say what an image took and how well it explains the counts; warn where it hardly does."""
-    report(summary_line(result, scan))
-    if result.deviance > BAD_DEVIANCE * result.expected_deviance:
-        report(
-            f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; probe, positions or "
-            "sub-pixel model may be wrong, or it was made with too few steps."
-        )
-
-
-def summary_line(result: Reconstruction, scan: Scan) -> str:
-    """One line: frames, seconds and deviance."""
-    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
-    total = sum(result.seconds.values())
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); {deviance_in_words(result)}"
 
 
 def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:

@@ -34,10 +34,11 @@ from ptychopinn.files.npz import read_object_and_probe
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.frc import half_bit
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import check_pixels, reading_of, told
+from ptychopinn.jobs import check_pixels, reading_of
 from ptychopinn.model import Illumination
 from ptychopinn.projections import Estimate
 from ptychopinn.scan import Scan, reframe
+from ptychopinn.telling import told
 from ptychopinn.uncertainty import noise_bound
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from ptychopinn.config import DataConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.export import check_ending, export
 from ptychopinn.files import formats
+from ptychopinn.files.completion import Completion
 from ptychopinn.files.folder import file_hash, write_json
 from ptychopinn.files.npz import write_npz
 from ptychopinn.files.record import Record, counts_of, start_of
@@ -89,7 +90,7 @@ def convert_file(
     out: Path,
     to: str | None,
     data: DataConfig,
-    given: formats.Completion,
+    given: Completion,
     with_frames: bool = True,
     overwrite: bool = False,
 ) -> Record:
@@ -111,6 +112,8 @@ def convert_file(
     if name is None:
         raise PtychoError(f"{out}: give --to; one of {', '.join(formats.writable())} is needed.")
     formats.check_target(out, name)
+    if given.dummy and name == "npz":
+        raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; leave it away.")
     check_new(out, overwrite)
     if out.exists() and out.samefile(source):
         raise PtychoError(f"{out}: is the file to convert; give another name.")

@@ -12,8 +12,9 @@ from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.execution import Report, device_of
 from ptychopinn.files.folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.inference import Reconstruction
-from ptychopinn.jobs import reading_of, save_image, save_patterns, tell_result, told
+from ptychopinn.jobs import reading_of, save_image, save_patterns
 from ptychopinn.scan import Scan
+from ptychopinn.telling import tell_result, told
 
 
 def follow_folder(

@@ -1,6 +1,8 @@
 """What ``simulate`` leaves on disk: a scan, or one scan cut in two."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ptychopinn import api
 from ptychopinn.config import Settings
@@ -25,6 +27,7 @@ def simulate_files(
     gap: float | None = None,
     overwrite: bool = False,
     report: Report = lambda line: None,
+    given: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Simulate a scan and write it whole, or cut in two along an axis; of two files both or none are written.
 
@@ -38,6 +41,7 @@ def simulate_files(
         gap: pixels along it between the positions of the two parts; :attr:`Scan.clear_distance` when None.
         overwrite: replace older files.
         report: receives a line about the gap and one for each file.
+        given: settings that were asked for by name, and what the user calls them; see :func:`ptychopinn.api.make_scan`.
 
     Raises:
         PtychoError: for a name or a split that cannot be, or a file that is there already.
@@ -52,7 +56,7 @@ def simulate_files(
     for file in files:
         if file.is_dir() or (file.exists() and not overwrite):
             raise PtychoError(f"{file}: exists already; give another name, or --overwrite to replace it.")
-    scan = api.make_scan(settings, source)
+    scan = api.make_scan(settings, source, given)
     if split is None:
         parts: tuple[Scan, ...] = (scan,)
         write_npz(out, scan)

@@ -1,6 +1,5 @@
 """A scan: counts, positions and probe, checked once when built."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,16 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptychopinn.checks import check_frames, check_mask, check_memory, check_object, check_probe, memory
 from ptychopinn.errors import IncurableError, PtychoError
-from ptychopinn.frames import Counts, Frames, Index, blocks, check_counts, select, window
+from ptychopinn.frames import Counts, Index, blocks, select, window
 from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 
-MAX_POSITION = 1e9
-"""Pixels; positions in a wrong unit are larger."""
-
-MIN_PROBE, MAX_PROBE = 1e-20, 1e25
-"""Photons between which the squares of a probe keep clear of the ends of float32."""
+NO_LIGHT = "diffraction: zero everywhere; frames with photons are needed."
 
 CANVAS_BYTES = 50
 """Memory per pixel of the image while it is made: sums of the halves and of the whole, steps and pictures."""
@@ -54,12 +50,12 @@ class Scan:
 
     def __post_init__(self) -> None:
         """Check every contract that the rest of the package relies on."""
-        _check_frames(self.counts, self.positions)
+        check_frames(self.counts, self.positions)
         check_probe(self.probe, self.N)
         if self.object is not None:
             check_object(self.object)
-        if self.good_pixels is not None and self.good_pixels.shape != self.counts.shape[1:]:
-            raise PtychoError(f"bad_pixels: shape {self.good_pixels.shape}; the frames are {self.counts.shape[1:]}.")
+        if self.good_pixels is not None:
+            check_mask(self.good_pixels, self.counts.shape[1:])
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -95,10 +91,34 @@ class Scan:
         return reframe(image, (0, 0), self.canvas_origin, self.canvas_shape, outside)
 
     @cached_property
+    def totals(self) -> NDArray[np.float64]:
+        """Photons of every frame over the good pixels, (n,); one pass over the frames."""
+        return np.concatenate([self.frames(block).sum(dim=(1, 2)).double().numpy() for block in self.blocks()])
+
+    @property
     def photons(self) -> float:
         """Mean photons per frame over the good pixels."""
-        total = sum(float(self.frames(block).sum()) for block in self.blocks())
-        return total / len(self)
+        return float(self.totals.mean())
+
+    @property
+    def dark(self) -> NDArray[np.int64]:
+        """Which frames hold no photon, as numbers of the file."""
+        return self.numbers[self.totals == 0]
+
+    def without_dark(self) -> Self:
+        """The same scan without the frames that hold no photon.
+
+        Raises:
+            PtychoError: when all frames are dark.
+        """
+        lit = self.totals > 0
+        if lit.all():
+            return self
+        if not lit.any():
+            raise PtychoError(NO_LIGHT)
+        note = f"Left out: {len(lit) - lit.sum()} of {len(lit)} frames, which hold no photon."
+        part = self.subset(lit)
+        return replace(part, notes=(*part.notes, note))
 
     def blocks(self) -> Iterator[slice]:
         """Slices that pass over all frames in parts that fit in memory."""
@@ -280,42 +300,6 @@ def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.
     return image.astype(np.complex64)
 
 
-def _check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
-    if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2 or not counts.shape[1]:
-        raise IncurableError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
-    if len(counts) == 0:
-        raise PtychoError("diffraction: no frames; at least one is needed.")
-    if positions.shape != (len(counts), 2):
-        raise PtychoError(f"positions: shape {positions.shape}; one (y, x) for each of {len(counts)} frames is needed.")
-    check_positions(positions)
-    if isinstance(counts, Frames):
-        return
-    for block in blocks(counts.shape):
-        check_counts(counts[block], np.arange(block.start, block.stop))
-
-
-def check_positions(positions: NDArray[np.float64]) -> None:
-    """Refuse positions that are not finite, or too large to be pixels."""
-    count, why = leading(positions)
-    if why is not None:
-        raise why
-
-
-def leading(positions: NDArray[np.float64]) -> tuple[int, PtychoError | None]:
-    """How many positions (n, 2), in pixels, come before one that is not finite or too large; and that complaint."""
-    good = (abs(positions) <= MAX_POSITION).all(axis=1)  # NaN is not
-    if good.all():
-        return len(positions), None
-    count = int(good.argmin())
-    if not np.isfinite(positions[count]).all():
-        return count, PtychoError(f"positions: frame {count} has a position that is not a finite number.")
-    y, x = positions[count]
-    return count, PtychoError(
-        f"positions: frame {count} lies at y {y:.3g}, x {x:.3g}; object pixels up to "
-        f"{MAX_POSITION:g} are needed; check the unit of xcoords and ycoords."
-    )
-
-
 def check_canvas(scan: Scan) -> None:
     """Refuse positions so far apart that their image does not fit in this machine's memory.
 
@@ -334,7 +318,7 @@ def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
     """How many frames come before the one that makes :func:`check_canvas` refuse them; and that complaint."""
     low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
     pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
-    count = int(pixels.searchsorted(_memory() / CANVAS_BYTES, side="right"))
+    count = int(pixels.searchsorted(memory() / CANVAS_BYTES, side="right"))
     if count < len(scan):
         wide = scan.subset(slice(0, count + 1))
         try:
@@ -342,44 +326,3 @@ def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
         except PtychoError as error:
             return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
     return len(scan), None
-
-
-def check_memory(needed: float, what: str) -> None:
-    """Refuse to need more bytes than this machine has; ``what`` says what needs them."""
-    there = _memory()
-    if needed > there:
-        raise PtychoError(f"{what}: {needed / 2**30:.3g} GiB are needed, {there / 2**30:.3g} are there.")
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def check_object(image: NDArray[np.complex64]) -> None:
-    """Refuse an object that is not (H, W) or not finite."""
-    if image.ndim != 2 or not image.size:
-        raise PtychoError(f"object: shape {image.shape}; (H, W) is needed.")
-    if not np.isfinite(image).all():
-        raise PtychoError("object: holds NaN or infinity.")
-
-
-def check_probe(probe: NDArray[np.complex64], size: int | None = None) -> None:
-    """Refuse a probe that is not (modes, N, N), not finite, zero everywhere or beyond what float32 can square.
-
-    Args:
-        probe: to check.
-        size: N; any even number when None.
-    """
-    if size is not None and (probe.ndim != 3 or probe.shape[1:] != (size, size)):
-        raise IncurableError(f"probe: shape {probe.shape}; (modes, {size}, {size}) is needed, as large as the frames.")
-    if probe.ndim != 3 or probe.shape[1] != probe.shape[2] or probe.shape[1] % 2 or not probe.size:
-        raise PtychoError(f"probe: shape {probe.shape}; (modes, N, N) with even N is needed.")
-    if not np.isfinite(probe).all():
-        raise PtychoError("probe: holds NaN or infinity.")
-    if not np.abs(probe).any():
-        raise PtychoError("probe: is zero everywhere; an illumination is needed.")
-    photons = float((np.abs(probe).astype(np.float64) ** 2).sum())
-    if not MIN_PROBE < photons < MAX_PROBE:
-        raise PtychoError(
-            f"probe: sum |P|^2 is {photons:.3g}; photons per frame, from {MIN_PROBE:g} to {MAX_PROBE:g}, are needed."
-        )

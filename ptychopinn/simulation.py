@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from ptychopinn.checks import check_memory
 from ptychopinn.errors import PtychoError
 from ptychopinn.frames import MAX_COUNTS
 from ptychopinn.physics.diffraction import diffract
@@ -15,7 +16,7 @@ from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe
 from ptychopinn.physics.views import look
-from ptychopinn.scan import Scan, check_memory
+from ptychopinn.scan import Scan
 
 Complex = NDArray[np.complex64]
 Interpolation = Literal["bilinear", "cubic", "fourier"]

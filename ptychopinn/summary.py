@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ptychopinn.errors import PtychoError
 from ptychopinn.frames import light_in_corners
 from ptychopinn.physics.patches import place_patches
 from ptychopinn.physics.probe import probe_intensity, probe_power, probe_width
-from ptychopinn.scan import Scan
+from ptychopinn.scan import NO_LIGHT, Scan
 
 MAX_CANVAS = 50_000_000
 """Pixels of the largest coverage map; positions in a wrong unit ask for more."""
@@ -86,8 +87,54 @@ def summarise(scan: Scan) -> list[Row]:
         ("object", _object(scan)),
         ("pixel size", "not given" if scan.pixel_size_m is None else readable_length(scan.pixel_size_m)),
         *(("note", note) for note in scan.notes),
-        *(("warning", doubt) for doubt in doubts(scan)),
+        *(
+            ("warning", doubt)
+            for doubt in (*dark_frames(scan.numbers[statistics.totals == 0], len(scan)), *doubts(scan))
+        ),
     ]
+
+
+def check_light(scan: Scan) -> None:
+    """Refuse a scan without a photon; frames are read until one holds some.
+
+    Raises:
+        PtychoError: when all frames are zero.
+    """
+    parts = (slice(start, start + LOOKED_AT) for start in range(0, len(scan), LOOKED_AT))
+    if not any(scan.compact_frames(part).numpy().any() for part in parts):
+        raise PtychoError(NO_LIGHT)
+
+
+def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
+    """A line about the frames, out of so many, that hold no photon; none where there are none."""
+    if not len(numbers):
+        return []
+    first = f"frame {numbers[0]}" if len(numbers) == 1 else f"the first is frame {numbers[0]}"
+    return [
+        f"no photon in {len(numbers)} of {frames} frames ({first}), as with a closed shutter; they make holes in the "
+        "image: --set drop_dark=true leaves them out."
+    ]
+
+
+def check_moves(scan: Scan) -> None:
+    """Refuse frames that all lie at one position.
+
+    Raises:
+        PtychoError: saying where.
+    """
+    if distinct(scan.positions) < 2:
+        raise PtychoError(f"positions: {_still(scan)}; overlapping frames at several positions are needed.")
+
+
+def distinct(positions: NDArray[np.float64]) -> int:
+    """How many different positions there are among (n, 2)."""
+    ordered = positions[np.lexsort(positions.T)]  # a fifth of the time of np.unique
+    return 1 + int((np.diff(ordered, axis=0) != 0).any(axis=1).sum())
+
+
+def _still(scan: Scan) -> str:
+    y, x = scan.positions[0]
+    return f"all {len(scan)} frames lie at one position, y {y:.1f}, x {x:.1f} (did the motors move?)"
 
 
 def doubts(scan: Scan) -> list[str]:
@@ -97,6 +144,14 @@ def doubts(scan: Scan) -> list[str]:
     power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
     extent = float(np.ptp(scan.positions, axis=0).max())
     found = []
+    places = distinct(scan.positions)
+    if 1 == places < len(scan):
+        found.append(f"{_still(scan)}; an image needs overlapping frames at several positions.")
+    elif places <= len(scan) / 2:
+        found.append(
+            f"the {len(scan)} frames lie at {places} different positions only; did a motor not move, or are several "
+            "scans in one file?"
+        )
     if photons > 0 and not 1 / LIKELY_FACTOR < power / photons < LIKELY_FACTOR:
         found.append(
             f"the probe holds {readable(power / photons)} times the photons of a mean frame; about 1 is expected of a "

@@ -4,6 +4,7 @@ import math
 from importlib.util import find_spec
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from ptychopinn.config import Settings
@@ -11,7 +12,8 @@ from ptychopinn.dataset import frames_held_out, synthetic_groups
 from ptychopinn.errors import PtychoError
 from ptychopinn.execution import device_of
 from ptychopinn.grouping import check_reach, form_groups, usual_neighbor_count
-from ptychopinn.scan import Scan, check_canvas
+from ptychopinn.scan import NO_LIGHT, Scan, check_canvas
+from ptychopinn.summary import check_moves
 
 LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
@@ -64,6 +66,10 @@ def remarks(settings: Settings, validates: bool) -> list[str]:
         lines.append(f"monitor: nothing is validated, so {used} stands in for {wanted}.")
     if size > (groups := groups_per_epoch(settings)):
         lines.append(f"batch_size: {size} given, but an epoch has {groups} groups: one batch takes them all.")
+    if settings.model.model_type == "supervised" and (epochs := settings.training.teacher_epochs):
+        lines.append(f"teacher_epochs: {epochs} given, but a supervised training has a truth and makes no teacher.")
+    if settings.model.features == "amplitude" and settings.model.stages != type(settings.model)().stages:
+        lines.append(f"stages: {settings.model.stages} given, but a network on amplitudes has one.")
     return lines
 
 
@@ -84,11 +90,27 @@ def check_training(scan: Scan, settings: Settings) -> None:
     if scan.N < SMALLEST_FRAME:
         raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
     if not scan.photons > 0:
-        raise PtychoError("diffraction: zero everywhere; frames with photons are needed to train on.")
-    if settings.model.model_type == "supervised" and scan.object is None:
-        raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
+        raise PtychoError(NO_LIGHT)
+    check_moves(scan)
+    if settings.model.model_type == "supervised":
+        _check_truth(scan)
     check_canvas(scan)
     _check_groups(scan, settings)
+
+
+def _check_truth(scan: Scan) -> None:
+    """Refuse a truth that is not there, or not everywhere where the probe lights it; a pixel at its rim is rounding."""
+    if scan.object is None:
+        raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
+    half, edges = scan.support / 2, np.array(scan.object.shape)
+    beyond = ((scan.positions < half - 1) | (scan.positions > edges - half + 1)).any(axis=1)
+    if beyond.any():
+        y, x = scan.positions[int(beyond.argmax())]
+        raise PtychoError(
+            f"objectGuess: {edges[0]} x {edges[1]} pixels, but the probe lights {scan.support} pixels around every "
+            f"position, beyond its edge for {int(beyond.sum())} of {len(scan)} frames (the first at y {y:.1f}, x "
+            f"{x:.1f}); supervised training needs a truth under all frames."
+        )
 
 
 def _check_groups(scan: Scan, settings: Settings) -> None:

@@ -113,7 +113,8 @@ def test_simulate_uses_what_a_file_holds(scan_file, tiny_scan, tmp_path):
     np.testing.assert_allclose(again.probe, tiny_scan.probe, rtol=1e-5)
     assert again.photons == pytest.approx(tiny_scan.photons, rel=1e-2)
     np.savez(tmp_path / "object.npz", objectGuess=0.5 * np.ones((60, 50)))
-    grey = api.simulate(tmp_path / "object.npz", **SMALL, nphotons=1e4)
+    rest = {name: value for name, value in SMALL.items() if name not in ("object", "object_size")}
+    grey = api.simulate(tmp_path / "object.npz", **rest, nphotons=1e4)
     assert grey.object.shape == (60, 50)
     assert grey.photons == pytest.approx(2500, rel=0.05)
 

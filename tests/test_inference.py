@@ -12,6 +12,7 @@ from ptychopinn import inference
 from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig, Settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.frames import Frames
 from ptychopinn.inference import Reconstruction, deviance_per_pixel, deviances, infer
 from ptychopinn.metrics import score
 from ptychopinn.model import Illumination, PtychoModel
@@ -243,3 +244,32 @@ def test_parts_serve_groups_and_scans_that_are_not_synchronised(tiny_scan, kind,
     np.testing.assert_allclose(images[1].coverage, images[0].coverage, rtol=1e-3, atol=1e-3)
     if not synchronise:
         np.testing.assert_allclose(images[1].object, images[0].object, rtol=0, atol=1e-5)
+
+
+class Recorded:
+    """Frames that note how often each is read."""
+
+    def __init__(self, frames):
+        self.frames, self.reads = frames, np.zeros(len(frames), dtype=int)
+        self.shape, self.dtype = frames.shape, frames.dtype
+
+    def read(self, rows):
+        self.reads[rows] += 1
+        return self.frames[rows]
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_dark_frames_of_a_file_are_found_where_they_are_read_anyhow(tiny_scan, gridsize):
+    run, counts = untrained(("realspace", gridsize)), np.tile(tiny_scan.counts, (2, 1, 1))
+    positions = np.concatenate([tiny_scan.positions, tiny_scan.positions + 3])
+    usual = 3 * len(counts)  # input scale, network, deviance
+    for dark in ([], [3, 100]):
+        counts[dark] = 0
+        source = Recorded(counts)
+        found = infer(run, replace(tiny_scan, counts=Frames.of(source), positions=positions))
+        np.testing.assert_array_equal(found.dark, dark)
+        if gridsize == 1:
+            assert source.reads.sum() == usual + 64  # a look for light
+    counts[:] = 0
+    with pytest.raises(PtychoError, match=r"^diffraction: zero everywhere"):
+        infer(run, replace(tiny_scan, counts=Frames.of(Recorded(counts)), positions=positions))

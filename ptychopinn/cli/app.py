@@ -28,6 +28,17 @@ def _one_line(text: str) -> str:
     return "".join(shown)
 
 
+def _check_empty(args: list[str]) -> None:
+    """Refuse arguments without a character: a path of them would be the current folder."""
+    for before, text in zip(args, args[1:], strict=False):
+        flag, sign, value = text.partition("=")
+        if text and not (flag.startswith("--") and sign and not value):
+            continue
+        after = flag or before
+        where = f"{after}: an empty text is given" if after.startswith("-") else f"an empty text is given after {after}"
+        raise PtychoError(f"{where}; a name or a value is needed (is a variable of the shell empty?).")
+
+
 class _Commands(TyperGroup):
     """Loads a command's module when it is asked for."""
 
@@ -39,6 +50,7 @@ class _Commands(TyperGroup):
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMANDS)}."
             raise PtychoError(f"{args[0]}: no such command. {hint}")
+        _check_empty(args)
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import common, used
 from ptychopinn.cli.common import setting
-from ptychopinn.errors import PtychoError
 
 app = common.new_app()
 
@@ -49,8 +48,9 @@ def baseline(
     The image lies in the same frame as that of 'infer'. The probe of the file is taken as it is unless refined.
     """
     settings, sources = common.resolved(ctx)
-    if subpixel is not None and settings.baseline.engine != "native":
-        raise PtychoError("--subpixel: means something with --engine native only.")
+    if (chosen := settings.baseline.engine) != "native":
+        why = f"has no effect with engine {chosen}; it is a setting of --engine native"
+        used.refuse(common.written(ctx), used.NATIVE_ONLY, why)
 
     from ptychopinn import jobs
 

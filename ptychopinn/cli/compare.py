@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import common, used
 from ptychopinn.cli.common import setting
 from ptychopinn.errors import PtychoError
 
@@ -56,6 +56,7 @@ def compare(
         )
     if refine and pinn is None:
         raise PtychoError("--refine: given without --pinn; give the network whose image is to be refined.")
+    _check_effects(ctx, len(inputs) == 2, bool(runs))
     if len(inputs) == 2:
         images = {_name(path, number): path for number, path in enumerate(inputs)}
     elif truth is not None and no_truth:
@@ -74,6 +75,22 @@ def compare(
     table = jobs_compare.compare_folder(source, wanted, out, flags, config, overwrite, common.speaker(quiet))
     typer.echo(table)
     typer.echo(f"Comparison: {out / 'comparison_metrics.csv'} and {out / 'comparison.png'}")
+
+
+def _check_effects(ctx: typer.Context, no_scan: bool, networks: bool) -> None:
+    """Refuse wrong values, and flags of what this comparison does not do."""
+    common.resolved(ctx)
+    given = {name: flag for name, flag in common.written(ctx).items() if name != "refine"}
+    if no_scan:
+        used.refuse(given, used.READING, "says how a scan is read, and two images are given without one; leave it away")
+        if ctx.params["no_truth"]:
+            raise PtychoError("--no-truth: two images are given without a scan, which could bring one; leave it away.")
+    if not networks:
+        if ctx.params["stitch_crop_size"] is not None:
+            given["middle_trim"] = "--stitch-crop-size"
+        used.refuse(given, used.NETWORKS, "says how a network is run, and none is given; leave it away")
+    if not ctx.params["refine"]:
+        used.refuse(given, used.NATIVE, "has no effect without --refine; give both, or none")
 
 
 def _name(path: Path, number: int) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import common, used
 
 app = common.new_app()
 
@@ -45,8 +45,11 @@ def convert(
     settings, _ = common.resolved(ctx)
 
     from ptychopinn import jobs_files
-    from ptychopinn.files.formats import Completion
+    from ptychopinn.files.completion import Completion
 
+    if not with_frames:
+        why = "says how frames are read, and --no-frames writes none; give one of them"
+        used.refuse(common.written(ctx), ("frames", "measurement", "nphotons"), why)
     given = Completion(settings.data.pixel_size, energy, distance, dummy_geometry)
     record = jobs_files.convert_file(source, out, to, settings.data, given, with_frames, overwrite)
     speak = common.speaker(quiet)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import common, used
 from ptychopinn.files.folder import leads
 
 app = common.new_app()
@@ -35,6 +35,9 @@ def export(
     Its numbers are real; the probe and the detector mask are part of it.
     """
     common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
+    if scan is None:
+        why = "says how a scan file is read, and none is given; give --scan FILE too, or leave it away"
+        used.refuse(common.written(ctx), used.READING, why)
 
     from ptychopinn import jobs_files
 

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import common, used
 from ptychopinn.cli.common import setting
-from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import leads
 
 app = common.new_app()
@@ -55,10 +54,10 @@ def infer(
     """
     settings, _ = common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
 
-    if not settings.inference.refine and any(value is not None for value in (epochs, refine_seconds, subpixel)):
-        raise PtychoError("--epochs, --max-seconds, --subpixel: mean something with --refine only.")
-    if not follow and (follow_timeout is not None or follow_frames is not None):
-        raise PtychoError("--follow-timeout, --follow-frames: mean something with --follow only.")
+    if not settings.inference.refine:
+        used.refuse(common.written(ctx), used.NATIVE, "has no effect without --refine; give both, or none")
+    if not follow:
+        used.refuse(common.written(ctx), used.FOLLOWING, "has no effect without --follow; give both, or none")
 
     from ptychopinn import jobs, jobs_follow
 

@@ -43,4 +43,5 @@ def simulate(
 
     from ptychopinn import jobs_simulate
 
-    jobs_simulate.simulate_files(out, settings, source, split, split_gap, overwrite, typer.echo)
+    given = common.written(ctx)
+    jobs_simulate.simulate_files(out, settings, source, split, split_gap, overwrite, typer.echo, given)

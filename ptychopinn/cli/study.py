@@ -56,6 +56,8 @@ def plan(
 
     from ptychopinn.study import commands
 
+    if update and out is None:
+        raise PtychoError("--update: has no effect without --out, the folder whose design it replaces.")
     filters = _filters(dose, view, split, stage, gridsize)
     asked = commands.Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update)
     typer.echo(commands.plan(out, asked, snakefile))
@@ -88,6 +90,10 @@ def run(
     filters = _filters(dose, view, split, stage, gridsize)
     asked = commands.Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update, redo)
     if job is not None:
+        others = {"preset": preset, "design": design, "set": assigned, "jobs": jobs > 1, "dry-run": dry_run}
+        others |= {"allow-missing": allow_missing, "update": update, "redo": redo, **filters}
+        if given := [name for name, value in others.items() if value]:
+            raise PtychoError(f"--job: runs one job of a study as it is; leave --{given[0].removesuffix('s')} away.")
         typer.echo(commands.run_named(out, job))
     elif dry_run:
         typer.echo(commands.plan(out, asked, snakefile=False))

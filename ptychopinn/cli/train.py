@@ -7,7 +7,6 @@ import typer
 
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
-from ptychopinn.config import resolve
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.folder import leads
 
@@ -58,13 +57,12 @@ def train(
     """Train a network on a scan, from its counts alone."""
     if resume and (config or overwrite):
         raise PtychoError("--resume: continues with the settings of the run; leave --config and --overwrite away.")
-    flags = common.given(ctx)
-    settings, sources = resolve(flags, config)
+    settings, sources = common.resolved(ctx)
 
     from ptychopinn import jobs
 
     if resume:
-        settings, sources = jobs.settings_to_resume(out, flags)
+        settings, sources = jobs.settings_to_resume(out, common.given(ctx))
     jobs.train_folder(scan, out, settings, sources, overwrite, common.speaker(quiet), common.shows_bar(quiet), resume)
     if leads():
         typer.echo(f"Trained network: {out / 'wts.h5.zip'}")

@@ -1,24 +1,22 @@
 """Every format behind one ``read``, ``write`` and ``convert``."""
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import cxi, hdf5, layouts, npz, ptychodus
+from ptychopinn.files.completion import Completion, completed, with_pixel
 from ptychopinn.files.mapping import read_file_map
-from ptychopinn.files.record import HC_EV_M, Record, as_far_as_complete, counts_of, near_field
+from ptychopinn.files.record import Record, as_far_as_complete, counts_of, near_field
 from ptychopinn.frames import select
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
-
-DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
-"""Placeholders for what a file does not know and the user will not say."""
+MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
 class Reading(NamedTuple):
@@ -173,7 +171,7 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
-    found = _top(path) if kind == "hdf5" else _members(path)
+    found = _top(path) if kind == "hdf5" else npz.keys_of(path)
     for format_ in FORMATS:
         if format_.kind == kind and format_.holds(found):
             return format_
@@ -188,26 +186,19 @@ def recognise(path: Path) -> Format:
 
 
 def _kind(path: Path) -> str:
-    """``hdf5`` or, for everything else, ``npz``, whose reader says what is wrong."""
+    """``hdf5`` or ``npz`` by the first bytes; by the name where they are neither: the reader says what is wrong."""
     try:
         with path.open("rb") as stream:
-            named_so = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd")
-            return "hdf5" if stream.read(8) == MAGIC or named_so else "npz"
+            start = stream.read(len(MAGIC))
     except OSError:
         return "npz"
+    by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd") and not start.startswith(ZIP)
+    return "hdf5" if start == MAGIC or by_name else "npz"
 
 
 def _top(path: Path) -> set[str]:
     with hdf5.opened(path) as file:
         return set(file)
-
-
-def _members(path: Path) -> set[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (*npz.UNREADABLE, NotImplementedError):
-        return set()
 
 
 def read(path: Path, how: Reading | None = None) -> Record:
@@ -232,7 +223,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = as_far_as_complete(record)
     if how.frames is not None:
         record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
-    record = replace(record, near_field=near_field(record))
+    record = replace(with_pixel(record, how.pixel_size), near_field=near_field(record))
     if how.probe is not None:
         record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
     return record
@@ -257,7 +248,7 @@ def check_growing(path: Path, how: Reading) -> None:
         _probe_of(how.probe)
 
 
-def _probe_of(path: Path) -> Any:
+def _probe_of(path: Path) -> NDArray[np.complex64]:
     probe = read(path).probe
     if probe is None:
         raise PtychoError(f"--probe {path}: holds no probe.")
@@ -296,15 +287,6 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
         extra=extra,
         frames_key=other.frames_key,
     )
-
-
-class Completion(NamedTuple):
-    """What to write where the file does not know: metres and electronvolts; placeholders when ``dummy``."""
-
-    pixel_size: float | None = None
-    energy_eV: float | None = None  # noqa: N815 - eV is the unit
-    distance_m: float | None = None
-    dummy: bool = False
 
 
 def write(path: Path, to: str, record: Record) -> None:
@@ -347,53 +329,4 @@ def prepared(
     if record.counts is not None:
         counts, notes = counts_of(record, measurement, nphotons)
         record = replace(record, counts=counts, measurement="counts", notes=(*record.notes, *notes))
-    if record.pixel_m is None and given.pixel_size is not None:
-        record = replace(record, pixel_m=(given.pixel_size,) * 2)
-    return record if to == "npz" else _with_object(_with_geometry(record, given), to)
-
-
-def _with_geometry(record: Record, given: Completion) -> Record:
-    """Pixel, energy and distance, and the detector pixel that belongs to them; ``comments`` say what was made up."""
-    if record.pixel_m is None and not given.dummy:
-        raise PtychoError(
-            "pixel size: not known, and positions are written in metres; give --pixel-size M, or --dummy-geometry for "
-            "placeholders."
-        )
-    pixel = record.pixel_m or (DUMMY_PIXEL_M, DUMMY_PIXEL_M)
-    energy = record.energy_eV or given.energy_eV
-    distance = record.distance_m or given.distance_m
-    known = {"pixel": None if record.made_up else record.pixel_m, "energy": energy, "distance": distance}
-    made = ", ".join(name for name, value in known.items() if value is None)
-    energy, distance = energy or DUMMY_ENERGY_EV, distance or DUMMY_DISTANCE_M
-    shape = (
-        record.probe.shape if record.probe is not None else record.counts.shape if record.counts is not None else None
-    )
-    detector = record.detector_pixel_m
-    if shape is not None:
-        reach = HC_EV_M / energy * distance
-        detector = reach / (shape[-2] * pixel[0]), reach / (shape[-1] * pixel[1])
-    extra = dict(record.extra)
-    if made:
-        said = str(extra.get("comments", ""))
-        remark = f"ptychopinn: placeholders, not measured: {made}."
-        extra["comments"] = said if remark in said else f"{said} {remark}".strip()
-        extra["made_up_geometry"] = made
-    return replace(
-        record,
-        pixel_m=pixel,
-        energy_eV=energy,
-        distance_m=distance,
-        detector_pixel_m=detector,
-        made_up=known["pixel"] is None,
-        extra=extra,
-    )
-
-
-def _with_object(record: Record, to: str) -> Record:
-    """Vacuum under all patches, for a format that needs an object and a record without one."""
-    if record.object is not None or to != "ptychodus-product" or record.positions is None or record.probe is None:
-        return record
-    shape = np.ceil(record.positions.max(axis=0)).astype(int) + record.probe.shape[-1] // 2 + 1
-    extra: dict[str, Any] = dict(record.extra)
-    extra["comments"] = f"{extra.get('comments', '')} ptychopinn: no object was given, it is vacuum.".strip()
-    return replace(record, object=np.ones(np.maximum(shape, record.probe.shape[-2:]), np.complex64), extra=extra)
+    return completed(record, to, given)

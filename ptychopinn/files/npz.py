@@ -44,6 +44,15 @@ KEPT_ARRAYS = (
 )
 """Arrays of other formats that are kept as they are."""
 
+FRAMES_FIRST = "nyx"
+"""What our files say of their frames: as many frames as rows would leave it open."""
+
+MAX_NUMBER = 1e300
+
+METADATA = """a text such as {"measurement": "counts"} is needed, or no such key."""
+
+KNOWN = EXPORT_KEYS | {*FRAME_KEYS, *KEPT_ARRAYS, "Y", "_metadata"}
+
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, struct.error)
 """What a damaged ZIP archive raises."""
 
@@ -97,6 +106,15 @@ def read_record(path: Path) -> Record:
             return _record(arrays)
     except PtychoError as error:
         raise PtychoError(f"{path}: {error}") from None
+
+
+def keys_of(path: Path) -> set[str]:
+    """Names of the arrays in an NPZ file, none of them read; empty where the file cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (*UNREADABLE, NotImplementedError):
+        return set()
 
 
 def write_npz(path: Path, scan: Scan) -> None:
@@ -174,7 +192,7 @@ def _write_frames(archive: zipfile.ZipFile, counts: Counts) -> None:
 def _metadata_of(record: Record) -> dict[str, Any]:
     """What ``_metadata`` says; placeholders are left out."""
     counts = record.counts is not None and (record.measurement == "counts" or record.counts.dtype.kind in "ui")
-    known: dict[str, Any] = {"measurement": "counts" if counts else record.measurement}
+    known: dict[str, Any] = {"measurement": "counts" if counts else record.measurement, "order": FRAMES_FIRST}
     if not record.made_up:
         known |= {
             "pixel_size_m": pixel_size(record),
@@ -234,7 +252,8 @@ def _first_line(error: Exception) -> str:
 def _record(arrays: dict[str, Array]) -> Record:
     positions, metadata = _positions(arrays), _metadata(arrays)
     key = next((key for key in FRAME_KEYS if key in arrays), None)
-    frames, notes = (None, []) if key is None else _frames(arrays[key], key, positions)
+    told = metadata.get("order") == FRAMES_FIRST
+    frames, notes = (None, []) if key is None else _frames(arrays[key], key, None if told else positions)
     if positions is not None:
         notes += _left_out(arrays, positions)
     exported = arrays.keys() == EXPORT_KEYS
@@ -277,13 +296,24 @@ def _record(arrays: dict[str, Array]) -> Record:
 
 
 def _metadata(arrays: dict[str, Array]) -> dict[str, Any]:
+    """The object that ``_metadata`` holds as JSON, empty where there is none.
+
+    Raises:
+        PtychoError: when it is something else: it decides whether frames are counts.
+    """
     if "_metadata" not in arrays:
         return {}
+    stored = arrays["_metadata"]
+    if stored.size != 1 or stored.dtype.kind not in "US":
+        raise PtychoError(f"_metadata: shape {stored.shape}, dtype {stored.dtype}; {METADATA}")
+    text = stored.item()
     try:
-        values = json.loads(str(arrays["_metadata"]))
+        values = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
+        values = None
+    if not isinstance(values, dict):
+        raise PtychoError(f"_metadata: {shortened(repr(text))} is no JSON object; {METADATA}")
+    return values
 
 
 def _measurement(metadata: Mapping[str, Any]) -> str | None:
@@ -293,19 +323,29 @@ def _measurement(metadata: Mapping[str, Any]) -> str | None:
 
 def _number(metadata: Mapping[str, Any], key: str) -> float | None:
     value = metadata.get(key)
-    return float(value) if isinstance(value, float | int) and not isinstance(value, bool) else None
+    return None if value is None else _real(value, key, value, "a number is")
+
+
+def _real(value: Any, key: str, given: Any, need: str) -> float:
+    """A number of the metadata that float can hold."""
+    if not isinstance(value, float | int) or isinstance(value, bool) or not abs(value) < MAX_NUMBER:
+        raise PtychoError(f"_metadata: {key} {shortened(repr(given))}; {need} needed.")
+    return float(value)
 
 
 def _pair(metadata: Mapping[str, Any], key: str) -> tuple[float, float] | None:
     value = metadata.get(key)
-    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(part, float | int) for part in value):
+    if value is None:
         return None
-    return float(value[0]), float(value[1])
+    first, second = value if isinstance(value, list) and len(value) == 2 else (None, None)
+    return _real(first, key, value, "two numbers are"), _real(second, key, value, "two numbers are")
 
 
 def _text(metadata: Mapping[str, Any], key: str) -> str | None:
     value = metadata.get(key)
-    return value if isinstance(value, str) else None
+    if value is not None and not isinstance(value, str):
+        raise PtychoError(f"_metadata: {key} {shortened(repr(value))}; a text is needed.")
+    return value
 
 
 def _plain(extra: Any) -> dict[str, Any]:
@@ -335,6 +375,9 @@ def _frames(frames: Array, key: str, positions: NDArray[np.float64] | None) -> t
 def _left_out(arrays: dict[str, Array], positions: NDArray[np.float64]) -> list[str]:
     """A line for every key of the contract that is there but not used."""
     notes = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in arrays else []
+    if unknown := sorted(arrays.keys() - KNOWN):
+        shown = ", ".join(key if key.isprintable() else ascii(key) for key in unknown)
+        notes.append(f"Not read, of unknown meaning: {shortened(shown)}.")
     for key, column in (("xcoords_start", positions[:, 1]), ("ycoords_start", positions[:, 0])):
         if key not in arrays:
             continue

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ptychopinn.checks import check_object, check_positions, check_probe, leading
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.frames import Counts, Frames, blocks, check_amplitudes, select
-from ptychopinn.scan import Scan, check_object, check_positions, check_probe, leading
+from ptychopinn.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
+from ptychopinn.scan import Scan
 
 Array = NDArray[Any]
 
@@ -107,7 +108,7 @@ def scan_of(
                 f"near-field data ({record.near_field}); only far-field data can be reconstructed; should they be "
                 "far-field data, check distance, energy, detector pixel and the unit of the positions."
             )
-        counts, notes = counts_of(record, measurement, nphotons)
+        counts, notes = _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
         if record.probe is None:
             raise record.missing("probe", "the illumination is")
         scan = Scan(
@@ -132,10 +133,16 @@ def _interpolation(record: Record) -> str | None:
 def counts_of(
     record: Record, measurement: str | None = None, nphotons: float | None = None
 ) -> tuple[Counts, list[str]]:
-    """The frames as counts, 0 where the detector is bad, and what was assumed; see :func:`scan_of`."""
+    """The frames as counts, 0 where the detector is bad, and what was assumed; see :func:`scan_of`.
+
+    Raises:
+        PtychoError: for frames that are no counts; those in a file are checked when they are read.
+    """
     assert record.counts is not None
-    with np.errstate(over="ignore", invalid="ignore"):  # checked where the counts are used
-        return _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        counts, notes = _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+    check_all(counts)
+    return counts, notes
 
 
 def start_of(record: Record) -> dict[str, Array]:
@@ -251,20 +258,22 @@ def _counts(
     frames: Counts, record: Record, measurement: str | None, nphotons: float | None
 ) -> tuple[Counts, list[str]]:
     key = record.frames_key
+    told = measurement or record.measurement
+    if told not in (None, "counts", "amplitude"):
+        raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
     unscaled = [] if nphotons is None else [f"--nphotons {nphotons:g} is not used: {key} holds counts, not amplitudes."]
     if frames.dtype.kind in "ui":
         if measurement == "amplitude" or (measurement is None and record.measurement == "amplitude"):
             by = "--measurement amplitude was given" if measurement else "the file says that they are amplitudes"
             raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but {by}.")
         return frames, unscaled
-    told = measurement or record.measurement
-    if told not in (None, "counts", "amplitude"):
-        raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
     if not isinstance(frames, Frames):
         frames = frames.astype(np.float32)
     if told == "counts":
         return frames, unscaled
     notes = [] if told else [f"{key} is {frames.dtype} and nothing says what it holds: taken as amplitude."]
+    if not told and len(frames) and (first := np.asarray(frames[:1])).any() and (first == np.rint(first)).all():
+        notes.append(f"{key}: the first frame has whole numbers only; if they are counts, give --measurement counts.")
     counts = _squared(frames, key)
     if nphotons is None or not len(counts):
         return counts, [*notes, "No --nphotons: the squared amplitudes are taken as photons."]
@@ -279,7 +288,7 @@ def _counts(
 def _squared(frames: Counts, key: str) -> Any:
     if isinstance(frames, Frames):
         return replace(frames, scale=1.0)
-    check_amplitudes(frames, key)
+    check_amplitudes(frames, np.arange(len(frames)), key)
     return np.square(frames)
 
 

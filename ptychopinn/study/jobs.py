@@ -4,9 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.files.npz import keys_of
 from ptychopinn.study.design import EMBEDDED, FULL, SPLITS, StudyDesign, dose_name
 
 STAGES: Final = ("simulate", "overlap", "train", "baseline", "compare")
@@ -182,7 +184,8 @@ def _simulate(design: StudyDesign, dose: float) -> Job:
     else:
         arguments += ["--from", design.base]
         inputs = (design.base,)
-    arguments += ["--step", f"{design.step:g}", "--jitter", f"{design.jitter:g}"]
+    if design.base in EMBEDDED or not {"xcoords", "ycoords"} <= keys_of(Path(design.base)):
+        arguments += ["--step", f"{design.step:g}", "--jitter", f"{design.jitter:g}"]
     arguments += ["--interpolation", design.interpolation, "--split", design.split_axis]
     if design.split_gap is not None:
         arguments += ["--split-gap", f"{design.split_gap:g}"]

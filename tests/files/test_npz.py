@@ -71,9 +71,10 @@ def test_floats_are_counts_where_something_says_so(tmp_path, told, dtype):
         ({"_metadata": meta(measurement="counts")}, "amplitude", False),
         ({}, None, True),
         ({"_metadata": meta(comment="nothing about it")}, None, True),
-        ({"_metadata": np.array("not JSON")}, None, True),
+        ({"_metadata": np.array([json.dumps({"measurement": "amplitude"})])}, None, False),
+        ({"_metadata": np.array(json.dumps({"measurement": "amplitude"}).encode())}, None, False),
     ],
-    ids=["file", "flag", "flag against file", "nothing", "other metadata", "damaged metadata"],
+    ids=["file", "flag", "flag against file", "nothing", "other metadata", "array of one", "bytes"],
 )
 def test_other_floats_are_amplitudes_and_the_notes_say_what_was_assumed(tmp_path, told, flag, assumed):
     scan = read_npz(save(tmp_path, diffraction=floats(), **told), flag)
