@@ -51,6 +51,9 @@ PATIENCE = 3
 SEARCH = 8
 """Conjugate-gradient steps of the first scoring step, twice as many of the second ...; each costs about an epoch."""
 
+UNSETTLED = 0.05
+"""Share of frames moved by the search before a scoring step from which on the step is no longer than the last one."""
+
 
 def reconstruct(
     scan: Scan,
@@ -247,11 +250,15 @@ def _score(
     deviance = [now.deviance]
     if reason is None:
         budget.spend()
+    length = 0
     while reason is None:
+        moved = 0.0
         if "positions" in unknowns and budget.left >= SEARCH + 2:
-            now = _searched(now)
+            now, moved = _searched(now)
             budget.spend(SEARCH)
-        steps = min(SEARCH * len(deviance), budget.left - 1)
+        if moved < UNSETTLED or not length:
+            length += SEARCH
+        steps = min(length, budget.left - 1)
         step = solve(now, _negative(now.gradient), steps)
         budget.spend(steps)
         then = _taken(now, step, budget)
@@ -270,13 +277,14 @@ def _score(
     return now.estimate, tuple(deviance), reason
 
 
-def _searched(now: Linearised) -> Linearised:
-    """The model after a search for frames that fit badly."""
+def _searched(now: Linearised) -> tuple[Linearised, float]:
+    """The model after a search for frames that fit badly, and the share of the frames that it moved."""
     here = now.estimate
     measured = now.scan.canvas_positions.to(here.positions) + ROOM
     places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
+    moved = float((places != here.positions).any(dim=1).double().mean())
     places += (here.positions - places).mean(dim=0)
-    return Linearised(now.scan, replace(here, positions=places), now.subpixel, now.unknowns, now.hold_out)
+    return Linearised(now.scan, replace(here, positions=places), now.subpixel, now.unknowns, now.hold_out), moved
 
 
 def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:

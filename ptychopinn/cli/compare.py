@@ -86,8 +86,6 @@ def _check_effects(ctx: typer.Context, no_scan: bool, networks: bool) -> None:
         if ctx.params["no_truth"]:
             raise PtychoError("--no-truth: two images are given without a scan, which could bring one; leave it away.")
     if not networks:
-        if ctx.params["stitch_crop_size"] is not None:
-            given["middle_trim"] = "--stitch-crop-size"
         used.refuse(given, used.NETWORKS, "says how a network is run, and none is given; leave it away")
     if not ctx.params["refine"]:
         used.refuse(given, used.NATIVE, "has no effect without --refine; give both, or none")

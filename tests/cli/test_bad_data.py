@@ -82,9 +82,7 @@ def test_a_scan_with_light_in_all_frames_is_not_warned_about(place: Path) -> Non
         done = call(place, command)
         assert done.exit_code == 0, done.stderr
         assert "photon in" not in done.stdout
-        assert "position" not in done.stdout.replace("positions y", "").replace("positions x", "").replace(
-            "9 positions", ""
-        )
+        assert "one position" not in done.stdout and "different positions" not in done.stdout
 
 
 @pytest.mark.parametrize("out", ["new.npz", "new.cxi --dummy-geometry", "new.h5 --dummy-geometry"])

@@ -379,8 +379,7 @@ def test_start_positions_are_checked_and_said_to_be_unused(tmp_path):
 
 def test_one_scan_of_several_is_read(tmp_path):
     index = np.array([7, 3, 7, 7, 3, 7])
-    path = save(tmp_path, scan_index=index)
-    scan = read_npz(path, scan_index=7)
+    scan = read_npz(path := save(tmp_path, scan_index=index), scan_index=7)
     assert scan.numbers.tolist() == [0, 2, 3, 5]
     np.testing.assert_array_equal(scan.counts, whole_numbers()[index == 7])
     for asked, words in ((None, "several scans in one file"), (5, "--scan-index 5 given")):
