@@ -249,18 +249,6 @@ def deviances(
     return Deviances(measured / len(scan), expected / len(scan))
 
 
-def deviance_per_pixel(
-    image: Tensor,
-    origin: tuple[int, int],
-    scan: Scan,
-    light: Illumination,
-    subpixel: SubPixel = "bilinear",
-    chunk: int = 64,
-) -> float:
-    """The first of :func:`deviances`."""
-    return deviances(image, origin, scan, light, subpixel, chunk).measured
-
-
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
     """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:

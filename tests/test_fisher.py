@@ -8,7 +8,7 @@ import torch
 
 from ptychopinn import fisher
 from ptychopinn.fisher import Linearised, dot, solve
-from ptychopinn.inference import deviance_per_pixel
+from ptychopinn.inference import deviances
 from ptychopinn.losses import poisson_deviance
 from ptychopinn.model import Illumination
 from ptychopinn.physics.diffraction import diffract
@@ -165,7 +165,7 @@ def test_a_step_leaves_the_mean_position_and_goes_down(size, subpixel):
 def test_the_deviance_is_that_of_the_image(tiny_scan, tiny_truth):
     linear = Linearised(tiny_scan, Estimate.of(tiny_scan, image=tiny_truth), "bilinear")
     light = Illumination.of(tiny_scan)
-    expected = deviance_per_pixel(tiny_truth, tiny_scan.canvas_origin, tiny_scan, light)
+    expected = deviances(tiny_truth, tiny_scan.canvas_origin, tiny_scan, light).measured
     assert linear.deviance == pytest.approx(expected, rel=1e-5)
     assert np.isnan(linear.held_out)
 

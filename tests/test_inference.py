@@ -13,7 +13,7 @@ from ptychopinn.bundle import Run
 from ptychopinn.config import InferenceConfig, Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.frames import Frames
-from ptychopinn.inference import Reconstruction, deviance_per_pixel, deviances, infer
+from ptychopinn.inference import Reconstruction, deviances, infer
 from ptychopinn.metrics import score
 from ptychopinn.model import Illumination, PtychoModel
 from ptychopinn.physics.patches import place_patches
@@ -58,7 +58,7 @@ def test_the_trained_network_is_better_than_vacuum(tiny_run, tiny_scan):
     assert error < 0.8 * score(np.ones_like(truth), truth).complex_error
     vacuum = torch.ones(tiny_scan.canvas_shape, dtype=torch.complex64)
     light = Illumination.of(tiny_scan)
-    assert found.deviance < 0.5 * deviance_per_pixel(vacuum, tiny_scan.canvas_origin, tiny_scan, light)
+    assert found.deviance < 0.5 * deviances(vacuum, tiny_scan.canvas_origin, tiny_scan, light).measured
 
 
 @KINDS
@@ -130,8 +130,8 @@ def test_the_true_object_has_a_deviance_of_one(tiny_scan, masked):
     if masked:
         scan = replace(scan, good_pixels=np.random.default_rng(0).random((32, 32)) > 0.1)
     light, image = Illumination.of(scan), torch.from_numpy(scan.object)
-    assert deviance_per_pixel(image, (0, 0), scan, light) == pytest.approx(1, rel=0.03)
-    assert deviance_per_pixel(1.01 * image, (0, 0), scan, light) > 10
+    assert deviances(image, (0, 0), scan, light).measured == pytest.approx(1, rel=0.03)
+    assert deviances(1.01 * image, (0, 0), scan, light).measured > 10
 
 
 @pytest.mark.parametrize("nphotons", [1e3, 1e5, 1e7])
@@ -142,7 +142,6 @@ def test_the_true_object_has_the_deviance_that_is_expected_of_it_at_any_dose(tin
         scan = replace(scan, good_pixels=np.random.default_rng(0).random((32, 32)) > 0.3)
     light, image = Illumination.of(scan), torch.from_numpy(scan.object)
     found = deviances(image, (0, 0), scan, light)
-    assert found.measured == deviance_per_pixel(image, (0, 0), scan, light)
     assert found.expected == pytest.approx(found.measured, rel=0.03)
     assert found.expected == pytest.approx(deviances(image, (0, 0), scan, light, chunk=5).expected, rel=0.01)
 
@@ -150,8 +149,8 @@ def test_the_true_object_has_the_deviance_that_is_expected_of_it_at_any_dose(tin
 @pytest.mark.parametrize("chunk", [1, 5, 64])
 def test_the_deviance_knows_the_origin_and_no_chunks(tiny_scan, tiny_truth, chunk):
     light = Illumination.of(tiny_scan)
-    expected = deviance_per_pixel(torch.from_numpy(tiny_scan.object), (0, 0), tiny_scan, light)
-    found = deviance_per_pixel(tiny_truth, tiny_scan.canvas_origin, tiny_scan, light, chunk=chunk)
+    expected = deviances(torch.from_numpy(tiny_scan.object), (0, 0), tiny_scan, light).measured
+    found = deviances(tiny_truth, tiny_scan.canvas_origin, tiny_scan, light, chunk=chunk).measured
     assert found == pytest.approx(expected, rel=1e-4)
 
 
