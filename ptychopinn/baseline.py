@@ -37,6 +37,7 @@ from ptychopinn.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reassembly import crowding, light_on_canvas
 from ptychopinn.scan import NO_LIGHT, Scan, check_canvas, reframe
+from ptychopinn.summary import check_moves
 
 Report = Callable[[str], None]
 
@@ -147,10 +148,7 @@ def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
             f"noise_model: poisson given with engine {config.engine}, which knows gaussian only; use "
             f"{' or '.join(POISSON)} for poisson."
         )
-    if len(np.unique(scan.positions, axis=0)) < 2:
-        raise PtychoError(
-            f"scan: {len(scan)} frames at one position; overlapping frames at several positions are needed."
-        )
+    check_moves(scan)
     if not scan.photons > 0:
         raise PtychoError(NO_LIGHT)
     waves = len(scan.probe) * 8 if config.engine == "dm" else 0

@@ -17,7 +17,8 @@ from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.physics.views import SubPixel
 from ptychopinn.reassembly import light_on_canvas
 from ptychopinn.refinement import Refined, refine
-from ptychopinn.scan import Scan, check_canvas, reframe
+from ptychopinn.scan import NO_LIGHT, Scan, check_canvas, reframe
+from ptychopinn.summary import check_moves
 
 WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
 """Times the deviance of noise alone from which on the model of a fit, or its end, is in doubt, and the same of a dim
@@ -58,12 +59,9 @@ def reconstruct(
         RunFailedError: when what comes out is no number.
     """
     check_canvas(scan)
-    if len(np.unique(scan.positions, axis=0)) < 2:
-        raise PtychoError(
-            f"scan: {len(scan)} frames at one position; overlapping frames at several positions are needed."
-        )
+    check_moves(scan)
     if not scan.photons > 0:
-        raise PtychoError("diffraction: zero everywhere; frames with photons are needed.")
+        raise PtychoError(NO_LIGHT)
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
     began = time.perf_counter()

@@ -56,7 +56,7 @@ def test_an_image_of_elsewhere_is_refused(tiny_scan, found):
 
 def test_scans_that_say_nothing_are_refused(tiny_scan):
     alone = tiny_scan.subset(slice(0, 1))
-    with pytest.raises(PtychoError, match="1 frames at one position"):
+    with pytest.raises(PtychoError, match="1 frames lie at one position"):
         reconstruct(alone, QUICK, BILINEAR)
     dark = replace(tiny_scan, counts=np.zeros_like(tiny_scan.counts))
     with pytest.raises(PtychoError, match="diffraction: zero everywhere"):

@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[str, Words]] = {
     "an empty folder to start from": ("baseline scan.npz --out out --init empty", ("empty: holds no reconstruction",)),
     "an unknown setting": ("baseline scan.npz --out out --set epoch=3", ("epoch: not a setting", "'epochs'")),
     "an unknown flag": ("baseline scan.npz --out out --nepochs 3", ("--nepochs",)),
-    "one frame": ("baseline scan.npz --out out --n-subsample 1", ("1 frames at one position",)),
+    "one frame": ("baseline scan.npz --out out --n-subsample 1", ("1 frames lie at one position",)),
 }
 
 
