@@ -11,9 +11,10 @@ from torch import Tensor
 
 from benchmarks.floors import Work
 from ptychopinn import api
-from ptychopinn.files import hdf5, npz
-from ptychopinn.frames import Frames
-from ptychopinn.scan import Scan
+from ptychopinn.files import hdf5
+from ptychopinn.files.formats import npz
+from ptychopinn.scan.frames import Frames
+from ptychopinn.scan.scan import Scan
 
 BATCH = 32
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from benchmarks.floors import Work, best_seconds
-from ptychopinn.grouping import form_groups
-from ptychopinn.simulation import raster
+from ptychopinn.scan.grouping import form_groups
+from ptychopinn.scan.simulation import raster
 
 STEP, NEIGHBOURS = 5.0, 7
 

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from benchmarks.floors import Work, flops_of
-from ptychopinn import api, bundle, jobs
-from ptychopinn.bundle import Run
-from ptychopinn.dataset import GroupDataset
-from ptychopinn.files import npz
-from ptychopinn.inference import Reconstruction
-from ptychopinn.metrics import score
-from ptychopinn.model import Illumination
-from ptychopinn.scan import Scan, reframe
+from ptychopinn import api
+from ptychopinn.commands.infer import infer_folder
+from ptychopinn.evaluation.metrics import score
+from ptychopinn.files.formats import npz
+from ptychopinn.model import bundle
+from ptychopinn.model.batches import GroupDataset
+from ptychopinn.model.bundle import Run
+from ptychopinn.model.model import Illumination
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.scan import Scan
 
 PIXELS, TINY_PIXELS = 2**21, 2**17
 """Of all frames together: 512 frames at N = 64."""
@@ -55,7 +58,7 @@ def test_infer(measure, run: Run, scan: Scan, tmp_path: Path, device: str, tiny:
 
     def open_to_written() -> tuple[Reconstruction, Path]:
         out = tmp_path / f"image{next(numbers)}"
-        return jobs.infer_folder(tmp_path, source, out, flags), out
+        return infer_folder(tmp_path, source, out, flags), out
 
     flops = network_flops(run, scan)
     formula = f"{flops:.4g} FLOP of convolutions a pattern, counted"

@@ -15,17 +15,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.floors import Work, flops_of
-from ptychopinn import api, losses
-from ptychopinn.bundle import Run
+from ptychopinn import api
 from ptychopinn.config import InferenceConfig, ModelConfig, Settings
-from ptychopinn.dataset import Batch, GroupDataset
-from ptychopinn.execution import multiplies_bf16, ready, usual_batch_size
-from ptychopinn.inference import Reconstruction, infer
-from ptychopinn.metrics import score
-from ptychopinn.model import Illumination, PtychoModel
+from ptychopinn.evaluation.metrics import score
+from ptychopinn.inference.infer import infer
+from ptychopinn.model.batches import Batch, GroupDataset
+from ptychopinn.model.bundle import Run
+from ptychopinn.model.execution import multiplies_bf16, ready, usual_batch_size
+from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.physics import likelihood
 from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.scan import Scan
-from ptychopinn.training_plan import derived
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.scan import Scan
+from ptychopinn.training import losses
+from ptychopinn.training.plan import derived
 
 PIXELS, TINY_PIXELS = {"cpu": 2**21, "cuda": 2**25}, 2**18
 """Detector pixels of the frames of a call."""
@@ -149,7 +152,7 @@ def test_training_step(measure: Callable, scan: Scan, device: str, precision: st
             stages = network(batch.counts, batch.offsets, light, batch.reach)
             rate = network.predict_counts(stages[-1], batch.offsets, light, batch.reach)
             errors = [losses.patch_error(patches, batch.targets, weight).mean() for patches in stages]
-            return losses.poisson_deviance(rate, batch.counts).mean() / mean + 1e-3 * torch.stack(errors).sum()
+            return likelihood.poisson_deviance(rate, batch.counts).mean() / mean + 1e-3 * torch.stack(errors).sum()
 
     def step() -> Tensor:
         optimizer.zero_grad()

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks.floors import Work, transform_flops
-from ptychopinn import api, baseline
+from ptychopinn import api
 from ptychopinn.config import BaselineConfig
-from ptychopinn.metrics import score
-from ptychopinn.refinement import refine
-from ptychopinn.scan import Scan, reframe
+from ptychopinn.engines import ptychi
+from ptychopinn.engines.refinement import refine
+from ptychopinn.evaluation.metrics import score
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.scan import Scan
 
 EPOCHS, TINY_EPOCHS = 20, 2
 
@@ -35,7 +37,7 @@ def scan(N: int, tiny: bool) -> Scan:
 
 
 def lsqml(scan: Scan, epochs: int, device: str) -> tuple[np.ndarray, tuple[int, int]]:
-    found = baseline.reconstruct(scan, BaselineConfig(epochs=epochs), device=device)
+    found = ptychi.reconstruct(scan, BaselineConfig(epochs=epochs), device=device)
     return found.object, found.origin
 
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.floors import Work, transform_flops
-from ptychopinn.losses import poisson_nll
 from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.likelihood import poisson_nll
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe
-from ptychopinn.reassembly import reassemble
+from ptychopinn.physics.reassembly import reassemble
 
 CHECKED = 8
 """Frames that are compared with double precision."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.floors import Work
-from ptychopinn.reassembly import normalise
-from ptychopinn.stitching import stitch
+from ptychopinn.inference.stitching import stitch
+from ptychopinn.physics.reassembly import normalise
 
 COUNT, SIZE, EDGE = 10_000, 64, 1024
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn import baseline
 from ptychopinn.config import BaselineConfig
-from ptychopinn.files.npz import read_object_and_probe
-from ptychopinn.inference import load_reconstruction
-from ptychopinn.metrics import score
-from ptychopinn.refinement import refine
-from ptychopinn.scan import Scan, reframe
-from ptychopinn.simulation import simulate
+from ptychopinn.engines import ptychi
+from ptychopinn.engines.refinement import refine
+from ptychopinn.evaluation.metrics import score
+from ptychopinn.files.formats.npz import read_object_and_probe
+from ptychopinn.reconstruction import load_reconstruction
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.simulation import simulate
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", "absent")) / "run1084_object_probe_scan.npz"
 WANTED, END = 0.012, 0.008
@@ -105,7 +106,7 @@ def test_time_to_the_same_error(benchmark, scans, subpixel) -> None:
         """The shortest run of a ladder of epochs that ends below the wanted error, or the longest, and its seconds."""
         for epochs in LSQML_LADDER:
             began = time.perf_counter()
-            found = baseline.reconstruct(scan, BaselineConfig(epochs=epochs))
+            found = ptychi.reconstruct(scan, BaselineConfig(epochs=epochs))
             spent = time.perf_counter() - began
             if phase_error(scan, found.object, found.origin) <= WANTED:
                 break

@@ -23,10 +23,11 @@ import h5py
 import numpy as np
 
 import ptychopinn
-from ptychopinn.files import cxi, formats
-from ptychopinn.files.npz import record_of
-from ptychopinn.scan import Scan
-from ptychopinn.simulation import raster
+from ptychopinn.files import geometry
+from ptychopinn.files.formats import cxi, registry
+from ptychopinn.files.formats.npz import record_of
+from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.simulation import raster
 
 SMALL = ("--set", "stages=1", "--set", "n_filters_scale=0.1", "--set", "depth=1", "--accelerator", "cpu")
 BRIEF = ("--teacher-epochs", "0", "--synthetic-fraction", "0", "--val-fraction", "0.001")
@@ -41,7 +42,7 @@ def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
     if path.exists():
         return count
     one = replace(record_of(scan), counts=scan.counts[:1], positions=positions[:1], object=None)
-    formats.write(path, "cxi", formats.prepared(one, "cxi", formats.Completion(dummy=True)))
+    registry.write(path, "cxi", registry.prepared(one, "cxi", geometry.Completion(dummy=True)))
     with h5py.File(path, "r+") as file:
         pixel = float(file[f"{cxi.PTYCHODUS}/object_pixel_height_m"][()])
         places, units = file[cxi.TRANSLATIONS[0]][0, :2], dict(file[cxi.TRANSLATIONS[0]].attrs)

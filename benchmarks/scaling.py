@@ -70,7 +70,7 @@ def write_scan(path: Path, N: int, count: int) -> None:
     """A CXI file of so many frames of a simulated scan, repeated, on a field that grows with their number."""
     import ptychopinn
     from benchmarks.memory_of_a_large_file import write
-    from ptychopinn.simulation import raster
+    from ptychopinn.scan.simulation import raster
 
     step = STEP * N / 64
     probe = {"probe_radius": 12 * N / 64}
@@ -81,9 +81,10 @@ def write_scan(path: Path, N: int, count: int) -> None:
 
 def write_run(folder: Path, scan: Path, case: Case) -> None:
     """A bundle of a network that is not trained."""
-    from ptychopinn import api, bundle
+    from ptychopinn import api
     from ptychopinn.config import Settings
-    from ptychopinn.model import Illumination, PtychoModel
+    from ptychopinn.model import bundle
+    from ptychopinn.model.model import Illumination, PtychoModel
 
     shape = NARROW if case.network == "narrow" else {}
     settings = Settings.of({**shape, "n_filters_scale": case.width})
@@ -216,7 +217,7 @@ def extrapolated(seconds_per_frame: float, N: int, frames: float = 1e9, disk: fl
         frames: how many.
         disk: bytes per second that can be read.
     """
-    from ptychopinn.scan import CANVAS_BYTES
+    from ptychopinn.scan.checks import CANVAS_BYTES
 
     counts, canvas = 2 * N**2 * frames, CANVAS_BYTES * (STEP * N / 64) ** 2 * frames
     return (

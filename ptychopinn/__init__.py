@@ -1,12 +1,14 @@
 """Physics-informed neural ptychography in PyTorch: scans in, images out."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ptychopinn.api import infer, load_run, read_scan, simulate, train
-    from ptychopinn.inference import Reconstruction
-    from ptychopinn.scan import Scan
+    from ptychopinn.reconstruction import Reconstruction
+    from ptychopinn.scan.scan import Scan
+
+HOMES: Final = {"Scan": "ptychopinn.scan.scan", "Reconstruction": "ptychopinn.reconstruction"}
 
 __all__ = ["Reconstruction", "Scan", "infer", "load_run", "read_scan", "simulate", "train"]
 
@@ -14,7 +16,7 @@ __all__ = ["Reconstruction", "Scan", "infer", "load_run", "read_scan", "simulate
 def __getattr__(name: str) -> Any:
     """Import on first use, so that ``ptychopinn --help`` need not load torch."""
     if name in __all__:
-        home = {"Scan": "ptychopinn.scan", "Reconstruction": "ptychopinn.inference"}.get(name, "ptychopinn.api")
+        home = HOMES.get(name, "ptychopinn.api")
         return getattr(import_module(home), name)
     raise AttributeError(f"module 'ptychopinn' has no attribute {name!r}")
 

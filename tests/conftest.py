@@ -1,11 +1,17 @@
 """Shared small data: one simulated scan and one network trained on it, made once per session."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from ptychopinn.config import Settings
+from ptychopinn.model.bundle import Run, save_run
+from ptychopinn.model.model import Illumination, PtychoModel
 from ptychopinn.physics.probe import curved_disc
-from ptychopinn.scan import Scan
-from ptychopinn.simulation import raster, siemens_star, simulate
+from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.simulation import raster, siemens_star, simulate
+from tests.cli.refusing import SIZE, write_scan
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +34,32 @@ def tiny_truth(tiny_scan) -> torch.Tensor:
 def tiny_run(tiny_scan):
     """A narrow network of two stages, trained on ``tiny_scan`` for a few seconds. Not to be changed."""
     from ptychopinn.config import Settings
-    from ptychopinn.training import train
+    from ptychopinn.training.train import train
 
     values = {"n_filters_scale": 0.25, "stages": 2, "nepochs": 6, "batch_size": 8, "learning_rate": 5e-3}
     return train(tiny_scan, Settings.of({**values, "accelerator": "cpu"}))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that was never trained."""
+    chosen = Settings.of({"gridsize": 2, "n_filters_scale": 0.1, "stages": 1, "depth": 1})
+    light = Illumination(1e3 * curved_disc(SIZE, 4.0, 1.0), None, SIZE, 0.01)
+    folder = tmp_path_factory.mktemp("template")
+    return save_run(folder, Run(PtychoModel(chosen.model).eval(), light, chosen))
+
+
+@pytest.fixture
+def place(tmp_path: Path, template: Path) -> Path:
+    """A folder with a valid scan, a valid run, and things that are neither."""
+    write_scan(tmp_path / "scan.npz")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / template.name).write_bytes(template.read_bytes())
+    (tmp_path / "run/provenance.json").write_text("{}")
+    (tmp_path / "run/settings.json").write_text("{}")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/thesis.txt").write_text("four years of work")
+    (tmp_path / "notes.txt").write_text("remember the milk")
+    (tmp_path / "old.png").touch()
+    (tmp_path / "empty").mkdir()
+    return tmp_path

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.dataset import Batch
+from ptychopinn.model.batches import Batch
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RUN1084 = DATA / "run1084_object_probe_scan.npz"

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import ptychopinn
-from ptychopinn import api, metrics
+from ptychopinn import api
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
-from ptychopinn.files.npz import read_npz, write_npz
+from ptychopinn.evaluation import metrics
+from ptychopinn.files.formats.npz import read_npz, write_npz
+from ptychopinn.files.reading import open_growing
 
 TINY = {
     "nepochs": 1,
@@ -226,7 +228,7 @@ def test_training_replaces_nothing(tiny_scan, tmp_path):
 
 
 def test_only_training_waits_for_lightning():
-    modules = "sys, ptychopinn.cli.infer, ptychopinn.cli.inspect, ptychopinn.jobs_compare"
+    modules = "sys, ptychopinn.cli.infer, ptychopinn.cli.inspect, ptychopinn.commands.compare"
     code = f"import {modules}; print('lightning' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
     assert ran.stdout.strip() == "False"
@@ -256,7 +258,7 @@ def growing_file(folder, tiny_scan, frames, x, y):
 )
 def test_a_growing_scan_is_read_as_far_as_it_can_be_used(tmp_path, tiny_scan, frames, x, y, usable, wrong):
     path, data = growing_file(tmp_path, tiny_scan, frames, x, y)
-    scan, refused = api.open_growing(path, data)
+    scan, refused = open_growing(path, data)
     moves = np.stack([y[:usable], x[:usable]], axis=-1)
     np.testing.assert_allclose(scan.positions - scan.positions[0], moves, atol=1e-6)
     assert (refused is None) == (wrong is None)
@@ -270,18 +272,18 @@ def test_a_growing_scan_needs_a_first_frame_that_can_be_used(tmp_path, tiny_scan
         ([], [0], "growing.h5: positions: none; at least one is needed"),
     ):
         with pytest.raises(PtychoError, match=words):
-            api.open_growing(*growing_file(tmp_path, tiny_scan, 2, x, y))
+            open_growing(*growing_file(tmp_path, tiny_scan, 2, x, y))
 
 
 def test_what_no_further_frame_cures_is_told_from_the_rest(tmp_path, tiny_scan):
     path, data = growing_file(tmp_path, tiny_scan, 2, range(2), range(2))
     with pytest.raises(IncurableError, match=r"growing.h5: crop: 48 given"):
-        api.open_growing(path, data.model_copy(update={"crop": 48}))
+        open_growing(path, data.model_copy(update={"crop": 48}))
     with h5py.File(path, "r+") as file:
         del file["probe"]
         with pytest.raises(PtychoError, match="probe") as missing:
-            api.open_growing(path, data)
+            open_growing(path, data)
         assert not isinstance(missing.value, IncurableError)
         file["probe"] = tiny_scan.probe[:, 1:, 1:]
     with pytest.raises(IncurableError, match=r"growing.h5: probe: shape \(1, 31, 31\)"):
-        api.open_growing(path, data)
+        open_growing(path, data)

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from ptychopinn.cli.common import CONTEXT
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import leads
+from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common, used
+from ptychopinn.cli import applicable, common
 from ptychopinn.cli.common import setting
 
 app = common.new_app()
@@ -50,9 +50,9 @@ def baseline(
     settings, sources = common.resolved(ctx)
     if (chosen := settings.baseline.engine) != "native":
         why = f"has no effect with engine {chosen}; it is a setting of --engine native"
-        used.refuse(common.written(ctx), used.NATIVE_ONLY, why)
+        applicable.refuse(common.written(ctx), applicable.NATIVE_ONLY, why)
 
-    from ptychopinn import jobs
+    from ptychopinn.commands.refine import baseline_folder
 
-    jobs.baseline_folder(scan, out, settings, sources, init, overwrite, common.speaker(quiet))
+    baseline_folder(scan, out, settings, sources, init, overwrite, common.speaker(quiet))
     typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ptychopinn.cli import used
+from ptychopinn.cli import applicable
 from ptychopinn.config import Settings, describe, read_assignments, resolve
 from ptychopinn.errors import WARNING, PtychoError
 
@@ -52,20 +52,20 @@ def given(ctx: typer.Context) -> dict[str, Any]:
     if both := sorted(flags.keys() & assigned):
         raise PtychoError(f"--set {both[0]}: given as a flag too.")
     Settings.of(assigned, "--set")
-    used.check_assigned(str(ctx.info_name), assigned)
+    applicable.check_assigned(str(ctx.info_name), assigned)
     return flags | assigned
 
 
 def written(ctx: typer.Context) -> dict[str, str]:
     """How the user wrote the settings that were given as flags or by ``--set``, by name."""
-    return used.written(ctx, given(ctx))
+    return applicable.written(ctx, given(ctx))
 
 
 def resolved(ctx: typer.Context) -> tuple[Settings, dict[str, str]]:
     """Settings of a command from its flags and its ``--config``, and where each came from."""
     called = {str(option.name): option.opts[0] for option in ctx.command.params if _renames(option)}
     settings, sources = resolve(given(ctx), ctx.params.get("config"), called)
-    used.check_needs(str(ctx.info_name), settings, written(ctx))
+    applicable.check_needs(str(ctx.info_name), settings, written(ctx))
     return settings, sources
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common, used
+from ptychopinn.cli import applicable, common
 from ptychopinn.cli.common import setting
 from ptychopinn.errors import PtychoError
 
@@ -66,13 +66,11 @@ def compare(
     common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
     flags = common.given(ctx)
 
-    from ptychopinn import jobs_compare
+    from ptychopinn.commands.compare import Wanted, compare_folder
 
-    wanted = jobs_compare.Wanted(
-        runs, images, refine, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz
-    )
+    wanted = Wanted(runs, images, refine, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz)
     source = inputs[0] if len(inputs) == 1 else None
-    table = jobs_compare.compare_folder(source, wanted, out, flags, config, overwrite, common.speaker(quiet))
+    table = compare_folder(source, wanted, out, flags, config, overwrite, common.speaker(quiet))
     typer.echo(table)
     typer.echo(f"Comparison: {out / 'comparison_metrics.csv'} and {out / 'comparison.png'}")
 
@@ -82,13 +80,15 @@ def _check_effects(ctx: typer.Context, no_scan: bool, networks: bool) -> None:
     common.resolved(ctx)
     given = {name: flag for name, flag in common.written(ctx).items() if name != "refine"}
     if no_scan:
-        used.refuse(given, used.READING, "says how a scan is read, and two images are given without one; leave it away")
+        applicable.refuse(
+            given, applicable.READING, "says how a scan is read, and two images are given without one; leave it away"
+        )
         if ctx.params["no_truth"]:
             raise PtychoError("--no-truth: two images are given without a scan, which could bring one; leave it away.")
     if not networks:
-        used.refuse(given, used.NETWORKS, "says how a network is run, and none is given; leave it away")
+        applicable.refuse(given, applicable.NETWORKS, "says how a network is run, and none is given; leave it away")
     if not ctx.params["refine"]:
-        used.refuse(given, used.NATIVE, "has no effect without --refine; give both, or none")
+        applicable.refuse(given, applicable.NATIVE, "has no effect without --refine; give both, or none")
 
 
 def _name(path: Path, number: int) -> str:

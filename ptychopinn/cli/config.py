@@ -9,7 +9,7 @@ import typer
 from ptychopinn.cli import common
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import write_json
+from ptychopinn.files.output_folder import write_json
 
 app = common.new_app()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common, used
+from ptychopinn.cli import applicable, common
 
 app = common.new_app()
 
@@ -44,15 +44,16 @@ def convert(
     """Write a scan, or object and probe, in another file format."""
     settings, _ = common.resolved(ctx)
 
-    from ptychopinn import jobs_files
-    from ptychopinn.files.completion import Completion
+    from ptychopinn.commands.convert import convert_file
+    from ptychopinn.commands.inspect import record_rows
+    from ptychopinn.files.geometry import Completion
 
     if not with_frames:
         why = "says how frames are read, and --no-frames writes none; give one of them"
-        used.refuse(common.written(ctx), ("frames", "measurement", "nphotons"), why)
+        applicable.refuse(common.written(ctx), ("frames", "measurement", "nphotons"), why)
     given = Completion(settings.data.pixel_size, energy, distance, dummy_geometry)
-    record = jobs_files.convert_file(source, out, to, settings.data, given, with_frames, overwrite)
+    record = convert_file(source, out, to, settings.data, given, with_frames, overwrite)
     speak = common.speaker(quiet)
     for note in record.notes:
         speak(note)
-    typer.echo(f"{out}: {jobs_files.record_rows(record)[1][1]}")
+    typer.echo(f"{out}: {record_rows(record)[1][1]}")

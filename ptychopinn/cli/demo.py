@@ -18,8 +18,8 @@ def demo(
     quiet: common.Quiet = False,
 ) -> None:
     """Simulate a Siemens star, train on it, reconstruct it and an unseen object, and score both."""
-    from ptychopinn import demo as library
+    from ptychopinn.commands.demo import run_demo
 
-    table = library.run_demo(out, max_seconds, overwrite, common.speaker(quiet))
+    table = run_demo(out, max_seconds, overwrite, common.speaker(quiet))
     typer.echo(table)
     typer.echo(f"Pictures and scores: {out}")

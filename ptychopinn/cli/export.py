@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common, used
-from ptychopinn.files.folder import leads
+from ptychopinn.cli import applicable, common
+from ptychopinn.files.output_folder import leads
 
 app = common.new_app()
 
@@ -37,13 +37,13 @@ def export(
     common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
     if scan is None:
         why = "says how a scan file is read, and none is given; give --scan FILE too, or leave it away"
-        used.refuse(common.written(ctx), used.READING, why)
+        applicable.refuse(common.written(ctx), applicable.READING, why)
 
-    from ptychopinn import jobs_files
+    from ptychopinn.commands.export import export_file
 
     if not leads():
         return  # torchrun started several; one writes
-    about = jobs_files.export_file(run, out, scan, common.given(ctx), config, overwrite)
+    about = export_file(run, out, scan, common.given(ctx), config, overwrite)
     for kind in ("inputs", "outputs"):
         for name, text in about[kind].items():
             typer.echo(f"{kind[:-1]:6}  {name:8}{text}")

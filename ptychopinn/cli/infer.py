@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common, used
+from ptychopinn.cli import applicable, common
 from ptychopinn.cli.common import setting
-from ptychopinn.files.folder import leads
+from ptychopinn.files.output_folder import leads
 
 app = common.new_app()
 
@@ -55,13 +55,16 @@ def infer(
     settings, _ = common.resolved(ctx)  # refuses a wrong value by the name of its flag or file
 
     if not settings.inference.refine:
-        used.refuse(common.written(ctx), used.NATIVE, "has no effect without --refine; give both, or none")
+        applicable.refuse(common.written(ctx), applicable.NATIVE, "has no effect without --refine; give both, or none")
     if not follow:
-        used.refuse(common.written(ctx), used.FOLLOWING, "has no effect without --follow; give both, or none")
+        applicable.refuse(
+            common.written(ctx), applicable.FOLLOWING, "has no effect without --follow; give both, or none"
+        )
 
-    from ptychopinn import jobs, jobs_follow
+    from ptychopinn.commands.follow import follow_folder
+    from ptychopinn.commands.infer import infer_folder
 
-    fill = jobs_follow.follow_folder if follow else jobs.infer_folder
+    fill = follow_folder if follow else infer_folder
     fill(run, scan, out, common.given(ctx), config, overwrite, common.speaker(quiet))
     if leads():
         typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")

@@ -45,9 +45,9 @@ def inspect(
     if kept and out is not None:
         raise PtychoError(f"{picture}: exists already; give another --out, or --overwrite to replace it.")
 
-    from ptychopinn import jobs_files
+    from ptychopinn.commands.inspect import inspect_file
 
-    rows, draw = jobs_files.inspect_file(file, settings.data)
+    rows, draw = inspect_file(file, settings.data)
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         typer.echo(f"{label:<{width}}  {value}")

@@ -44,7 +44,7 @@ def overlap(
     """
     settings, sources = common.resolved(ctx)
 
-    from ptychopinn import jobs_overlap
+    from ptychopinn.commands.overlap import BUNDLE, overlap_folder
 
-    jobs_overlap.overlap_folder(scans, out, settings, sources, overwrite, common.speaker(quiet))
-    typer.echo(f"Views: {', '.join(str(out / f'{scan.stem}.npz') for scan in scans)}; {out / jobs_overlap.BUNDLE}")
+    overlap_folder(scans, out, settings, sources, overwrite, common.speaker(quiet))
+    typer.echo(f"Views: {', '.join(str(out / f'{scan.stem}.npz') for scan in scans)}; {out / BUNDLE}")

@@ -53,8 +53,8 @@ def refine(
     if sources["engine"] != "default" and settings.baseline.engine != "native":
         raise PtychoError(f"engine: {settings.baseline.engine} given; refine has one engine, use baseline for others.")
 
-    from ptychopinn import jobs
+    from ptychopinn.commands.refine import baseline_folder
 
     chosen = settings.changed(engine="native")
-    jobs.baseline_folder(scan, out, chosen, sources, init, overwrite, common.speaker(quiet), "refine")
+    baseline_folder(scan, out, chosen, sources, init, overwrite, common.speaker(quiet), "refine")
     typer.echo(f"Image: {out / 'reconstruction.h5'} and {out / 'reconstruction.png'}")

@@ -41,7 +41,7 @@ def simulate(
     """Simulate a scan of an embedded object, or of any object, probe and positions."""
     settings, _ = common.resolved(ctx)
 
-    from ptychopinn import jobs_simulate
+    from ptychopinn.commands.simulate import simulate_files
 
     given = common.written(ctx)
-    jobs_simulate.simulate_files(out, settings, source, split, split_gap, overwrite, typer.echo, given)
+    simulate_files(out, settings, source, split, split_gap, overwrite, typer.echo, given)

@@ -32,7 +32,7 @@ def subset(
     """Cut a small scan out of a large one, with a JSON file that says which frames it has."""
     settings, _ = common.resolved(ctx)
 
-    from ptychopinn import jobs_files
+    from ptychopinn.commands.subset import subset_file
 
-    part = jobs_files.subset_file(scan, out, n, settings.data, overwrite)
+    part = subset_file(scan, out, n, settings.data, overwrite)
     typer.echo(f"{out}: {len(part)} frames of {part.N} x {part.N} pixels, listed in {out.with_suffix('.json')}")

@@ -8,7 +8,7 @@ import typer
 from ptychopinn.cli import common
 from ptychopinn.cli.common import setting
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import leads
+from ptychopinn.files.output_folder import leads
 
 app = common.new_app()
 
@@ -59,10 +59,10 @@ def train(
         raise PtychoError("--resume: continues with the settings of the run; leave --config and --overwrite away.")
     settings, sources = common.resolved(ctx)
 
-    from ptychopinn import jobs
+    from ptychopinn.commands.train import settings_to_resume, train_folder
 
     if resume:
-        settings, sources = jobs.settings_to_resume(out, common.given(ctx))
-    jobs.train_folder(scan, out, settings, sources, overwrite, common.speaker(quiet), common.shows_bar(quiet), resume)
+        settings, sources = settings_to_resume(out, common.given(ctx))
+    train_folder(scan, out, settings, sources, overwrite, common.speaker(quiet), common.shows_bar(quiet), resume)
     if leads():
         typer.echo(f"Trained network: {out / 'wts.h5.zip'}")

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.frames import Counts, Frames, Source, blocks, stored_dtype
+from ptychopinn.files import hdf5
+from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
 IN_MEMORY = 2**28
 """Bytes up to which a stack of frames is read at once; a larger one stays in its file."""
@@ -122,7 +123,7 @@ class Joined:
 
 
 def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
-    """A stack as an array when it is small, else as :class:`ptychopinn.frames.Frames` that stay in the file."""
+    """A stack as an array when it is small, else as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
     if source.dtype.itemsize * int(np.prod(source.shape, dtype=float)) > in_memory:
         return Frames.of(source)
     return source.read(np.arange(source.shape[0]))
@@ -302,3 +303,22 @@ def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
     return dataset
+
+
+def given(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """A dataset; None where there is none, or where PtyPy marks one as None."""
+    item = file.get(name)
+    return item if isinstance(item, h5py.Dataset) and str(item.attrs.get("type", "")) != "None" else None
+
+
+def scalar(file: h5py.File, name: str) -> float:
+    """A positive number that is a dataset or an attribute."""
+    item = given(file, name)
+    value = None if item is None else hdf5.number(np.squeeze(hdf5.array(item)), name)
+    if value is None and name in file.attrs:
+        value = hdf5.number(file.attrs[name], name)
+    if value is None or not value > 0:
+        raise PtychoError(
+            f"{name}: {'not there' if value is None else f'{value:g} given'}; a positive number is needed."
+        )
+    return value

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.npz import load_arrays
+from ptychopinn.files.formats.npz import load_arrays
 
 Arrays = dict[str, NDArray[Any]]
 

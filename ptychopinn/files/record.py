@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ptychopinn.checks import check_object, check_positions, check_probe, leading
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
-from ptychopinn.scan import Scan
+from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
+from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
+from ptychopinn.scan.scan import Scan
 
 Array = NDArray[Any]
 
@@ -32,7 +32,7 @@ class Record:
     """Parts of a file; None is what it does not hold.
 
     Attributes:
-        format: name in :mod:`ptychopinn.files.formats`.
+        format: name in :mod:`ptychopinn.files.formats.registry`.
         counts: (n, N, N) as stored, zero frequency at ``[N // 2, N // 2]``.
         measurement: "counts" or "amplitude"; None where floats could be either.
         positions: (n, 2) float64 object pixels (y, x), centre N / 2.
@@ -364,3 +364,17 @@ def as_good(value: Array, key: str = "bad_pixels") -> NDArray[np.bool_]:
     if value.dtype.kind not in "bui":
         raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
     return value == 0
+
+
+PARTS = ("counts", "positions", "probe", "object")
+
+NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
+NO_FRAMES = "the file holds no frames: give them by --frames FILE."
+NO_PROBE = "the file holds no probe; give one by --probe FILE."
+
+
+def pairs(values: Array, name: str) -> NDArray[np.float64]:
+    """Two real numbers for each frame, (n, 2) float64."""
+    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
+        raise PtychoError(f"{name}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
+    return values.astype(np.float64)

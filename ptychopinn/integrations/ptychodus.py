@@ -21,16 +21,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn import api, bundle, inference, jobs, native
+from ptychopinn.commands.train import fill_run
 from ptychopinn.config import Settings
+from ptychopinn.engines import native
 from ptychopinn.errors import PtychoError
-from ptychopinn.execution import device_of
-from ptychopinn.files.folder import filling
-from ptychopinn.files.npz import write_npz
-from ptychopinn.inference import Reconstruction
-from ptychopinn.scan import Scan
-from ptychopinn.summary import LIKELY_FACTOR
-from ptychopinn.training_plan import check_training, derived
+from ptychopinn.files.formats.npz import write_npz
+from ptychopinn.files.output_folder import filling
+from ptychopinn.files.reading import open_scan
+from ptychopinn.inference.infer import infer
+from ptychopinn.model import bundle
+from ptychopinn.model.bundle import reading_of, with_trained_probe
+from ptychopinn.model.execution import device_of
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.checks import LIKELY_FACTOR
+from ptychopinn.scan.scan import Scan
+from ptychopinn.training.plan import check_training, derived
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +96,12 @@ def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) ->
             scan, settings.baseline, settings.refinement, settings.training.seed, device, report=logger.info
         )
     run = bundle.load_run(Path(model))
-    settings = Settings.of(jobs.reading_of(run) | given, "options")
+    settings = Settings.of(reading_of(run) | given, "options")
     chosen = settings.inference
-    result = inference.infer(run, scan, chosen, device)
+    result = infer(run, scan, chosen, device)
     if not chosen.refine:
         return result
-    scan = inference.with_trained_probe(run, scan)
+    scan = with_trained_probe(run, scan)
     return native.reconstruct(
         scan, settings.baseline, settings.refinement, settings.training.seed, device, result, logger.info
     )
@@ -137,7 +142,7 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     source = training_file(Path(payload["input_path"]))
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
-    scan = api.open_scan(source, settings.data)
+    scan = open_scan(source, settings.data)
     check_training(scan, settings)
     epochs = settings.training.nepochs or derived(scan, settings)["nepochs"]
 
@@ -147,7 +152,7 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
             _put_losses(queue, folder / "metrics.csv", epochs)
 
     with filling(folder, "train", overwrite=True):
-        api.fill_run(folder, scan, settings, {"scan": str(source)}, report)
+        fill_run(folder, scan, settings, {"scan": str(source)}, report)
     _put_losses(queue, folder / "metrics.csv", None)
     queue.put(("model_saved", str(folder / "wts.h5.zip")))
 

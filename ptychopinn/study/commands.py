@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.folder import filling
+from ptychopinn.files.output_folder import filling
 from ptychopinn.study.design import StudyDesign
+from ptychopinn.study.feasibility import counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
 from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
-from ptychopinn.study.positions import counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.records import forget, state_of
 from ptychopinn.study.report import write_report
 from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import check_folder, write_json, write_provenance
+from ptychopinn.files.output_folder import check_folder, write_json, write_provenance
 from ptychopinn.study.design import EMBEDDED, PRESETS, StudyDesign, combined, read_design
 from ptychopinn.study.jobs import Job
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.folder import LOCK, file_hash, write_json
+from ptychopinn.files.output_folder import LOCK, file_hash, write_json
 from ptychopinn.study.jobs import Job
 
 State = Literal["done", "failed", "running", "interrupted", "changed", "to do"]

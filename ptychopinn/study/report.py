@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import jinja2
 
-from ptychopinn import figures_study
+from ptychopinn.figures.study import curves_png, images_png
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.folder import write_table
+from ptychopinn.files.output_folder import write_table
 from ptychopinn.study.design import SPLITS, StudyDesign, dose_name
+from ptychopinn.study.feasibility import still_impossible
 from ptychopinn.study.jobs import STAGES, Job, jobs_of, summary
-from ptychopinn.study.positions import still_impossible
 from ptychopinn.study.results import Results, Row, best_arms, gather, images_of
 
 PAGE: Final = "report.html"
@@ -151,7 +151,7 @@ def _curves(results: Results, dpi: int) -> list[tuple[str, bytes]]:
         views = {view: of_doses for (view, part), of_doses in cells.items() if part == split}
         if views:
             curves = {metric: {view: _lines(of_doses, metric) for view, of_doses in views.items()} for metric in CURVES}
-            pictures.append((f"Metrics against dose, {split}", figures_study.curves_png(curves, MAIN, dpi)))
+            pictures.append((f"Metrics against dose, {split}", curves_png(curves, MAIN, dpi)))
     return pictures
 
 
@@ -174,7 +174,7 @@ def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]
         found = [images_of(folder, rows[0].job, results.design) for rows in of_doses.values()]
         titles = [f"{dose_name(dose)} photons" for dose in of_doses]
         for kind in ("phase", "amplitude"):
-            data = figures_study.images_png(
+            data = images_png(
                 [images for images, _ in found], [mask for _, mask in found], titles, dpi, kind == "phase"
             )
             pictures.append((f"{kind.capitalize()}, {view}: {split}", data))

@@ -18,18 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.folder import write_json
+from ptychopinn.files.output_folder import write_json
 from ptychopinn.study.jobs import Job
-from ptychopinn.study.records import (
-    LOG,
-    PATIENCE,
-    clear_results,
-    held,
-    input_hashes,
-    state_of,
-    versions,
-    write_record,
-)
+from ptychopinn.study.records import LOG, PATIENCE, clear_results, held, input_hashes, state_of, versions, write_record
 
 Report = Callable[[str], None]
 

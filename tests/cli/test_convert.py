@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.api import read_scan
-from ptychopinn.files.folder import file_hash
+from ptychopinn.files.output_folder import file_hash
 from tests.cli.refusing import COUNT, SIZE, Words, assert_refused, call, scan_arrays, write_scan
 
 MAP = {

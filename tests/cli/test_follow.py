@@ -14,12 +14,14 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.bundle import Run, save_run
-from ptychopinn.files import formats
-from ptychopinn.files.npz import record_of
-from ptychopinn.inference import infer, load_reconstruction
-from ptychopinn.metrics import score
-from ptychopinn.scan import Scan
+from ptychopinn.evaluation.metrics import score
+from ptychopinn.files import geometry, reading, record
+from ptychopinn.files.formats import registry
+from ptychopinn.files.formats.npz import record_of
+from ptychopinn.inference.infer import infer
+from ptychopinn.model.bundle import Run, save_run
+from ptychopinn.reconstruction import load_reconstruction
+from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import assert_one_line, assert_refused, call, write_scan
 
 WRITER = """
@@ -80,8 +82,8 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
     (tmp_path / "run/provenance.json").write_text("{}")
     # Frames from the right to the left: the corner of the scan moves as it grows.
     scan = tiny_scan.subset(np.arange(64).reshape(8, 8).T[::-1].ravel())
-    record = formats.prepared(replace(record_of(scan), object=None), "cxi", formats.Completion(dummy=True))
-    formats.write(tmp_path / "whole.cxi", "cxi", record)
+    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Completion(dummy=True))
+    registry.write(tmp_path / "whole.cxi", "cxi", record)
     return tmp_path
 
 
@@ -207,7 +209,7 @@ def test_a_killed_follower_leaves_a_folder_that_overwrite_replaces(beamline):
 def test_only_what_can_grow_is_followed(beamline):
     write_scan(beamline / "scan.npz")
     (beamline / "notes.txt").write_text("remember the milk")
-    formats.write(beamline / "scan.h5", "ptychodus-product", product(beamline))
+    registry.write(beamline / "scan.h5", "ptychodus-product", product(beamline))
     cases = {
         "scan.npz": ("scan.npz: NPZ scan; only a CXI file",),
         "scan.h5": ("scan.h5: product of ptychodus; only a CXI file", "--map"),
@@ -227,9 +229,9 @@ def test_only_what_can_grow_is_followed(beamline):
     assert_refused(beamline, "infer run whole.cxi --out image --follow-frames 3", ("--follow-frames", "--follow"))
 
 
-def product(folder: Path) -> formats.Record:
-    record = formats.read(folder / "whole.cxi")
-    return formats.prepared(record, "ptychodus-product", formats.Completion(dummy=True), with_frames=False)
+def product(folder: Path) -> record.Record:
+    record = reading.read(folder / "whole.cxi")
+    return registry.prepared(record, "ptychodus-product", geometry.Completion(dummy=True), with_frames=False)
 
 
 def test_a_detector_that_does_not_run_is_no_scan(beamline):

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from ptychopinn import api
 from ptychopinn.cli.app import COMMANDS, _Commands, app
-from ptychopinn.cli.used import NEEDS, NOT_NEEDED, USED
+from ptychopinn.cli.applicable import NEEDS, NOT_NEEDED, USED
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import formats
+from ptychopinn.files import reading
 from ptychopinn.study.design import PRESETS, StudyDesign
 from ptychopinn.study.jobs import jobs_of
 from tests.cli.refusing import Words, assert_refused, call, scan_arrays, write_scan
@@ -115,7 +115,7 @@ def test_what_a_file_does_not_hold_can_be_given_to_a_simulation(place: Path) -> 
     for step in (8, 16):
         done = call(place, f"simulate new{step}.npz --from parts.npz --step {step} --jitter 0")
         assert (done.exit_code, done.stderr) == (0, "")
-        found = formats.read(place / f"new{step}.npz").counts
+        found = reading.read(place / f"new{step}.npz").counts
         assert found is not None
         counts.append(len(found))
     assert counts[0] > 3 * counts[1]
@@ -136,7 +136,7 @@ def test_a_study_gives_its_raster_only_to_a_base_without_positions(place: Path) 
 def test_a_known_geometry_is_kept_and_the_user_is_told(place: Path) -> None:
     flags = "--energy 8000 --distance 1.5 --pixel-size 2e-8"
     assert call(place, f"convert scan.npz first.npz {flags}").exit_code == 0
-    first = formats.read(place / "first.npz")
+    first = reading.read(place / "first.npz")
     assert (first.energy_eV, first.distance_m, first.pixel_m) == (8000, 1.5, (2e-8, 2e-8))
     same = call(place, f"convert first.npz second.npz {flags}")
     assert "is not used" not in same.stdout
@@ -147,7 +147,7 @@ def test_a_known_geometry_is_kept_and_the_user_is_told(place: Path) -> None:
         "--distance 2 m is not used: the file has 1.5 m.",
     ):
         assert other.stdout.splitlines().count(line) == 1
-    assert formats.read(place / "third.npz").energy_eV == 8000
+    assert reading.read(place / "third.npz").energy_eV == 8000
 
 
 def test_a_pixel_size_is_taken_by_every_reader(place: Path) -> None:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from matplotlib.image import imread
 from scipy.spatial.distance import cdist, pdist
 
-from ptychopinn import panels
 from ptychopinn.api import read_scan, simulate
-from ptychopinn.files.npz import write_npz
+from ptychopinn.figures import panels
+from ptychopinn.files.formats.npz import write_npz
 from tests.cli.refusing import COUNT, SIZE, Words, assert_one_line, assert_refused, call, write_scan
-from tests.cli.test_fuzz import scan_files
+from tests.journeys.test_fuzz import scan_files
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 METRICS = ("metric_1_group", "metric_2_image", "metric_3_group_to_group")

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.files.folder import holding
-from ptychopinn.inference import load_reconstruction
+from ptychopinn.files.output_folder import holding
+from ptychopinn.reconstruction import load_reconstruction
 from tests.cli.refusing import Words, assert_refused, call, contents, scan_arrays, write_scan
 
 

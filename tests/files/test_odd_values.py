@@ -10,9 +10,10 @@ import pytest
 
 from ptychopinn.api import read_scan
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import formats
-from ptychopinn.files.npz import record_of, write_npz
-from ptychopinn.scan import Scan
+from ptychopinn.files import geometry
+from ptychopinn.files.formats import registry
+from ptychopinn.files.formats.npz import record_of, write_npz
+from ptychopinn.scan.scan import Scan
 from tests.files.writers import WRITERS
 
 PIXEL = 2e-8
@@ -42,8 +43,8 @@ def test_any_odd_value_is_taken_or_refused(tiny_scan: Scan, tmp_path: Path, name
         WRITERS[name](tmp_path / name, small, PIXEL)
     else:
         to = "cxi" if name.endswith("cxi") else "ptychodus-product"
-        given = formats.Completion(pixel_size=PIXEL, energy_eV=8e3, distance_m=1.0)
-        formats.write(tmp_path / name, to, formats.prepared(record_of(small), to, given))
+        given = geometry.Completion(pixel_size=PIXEL, energy_eV=8e3, distance_m=1.0)
+        registry.write(tmp_path / name, to, registry.prepared(record_of(small), to, given))
     content = (tmp_path / name).read_bytes()
     with h5py.File(tmp_path / name) as file:
         places = spots(file)

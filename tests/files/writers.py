@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from ptychopinn.files.record import HC_EV_M
-from ptychopinn.scan import Scan
+from ptychopinn.scan.scan import Scan
 
 ENERGY_KEV, DISTANCE_M, PITCH_M = 8.0, 2.0, 75e-6
 WAVELENGTH_M = HC_EV_M / (1e3 * ENERGY_KEV)

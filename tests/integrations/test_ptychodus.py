@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from ptychopinn.api import infer, load_run, read_scan
-from ptychopinn.files import formats
-from ptychopinn.files.formats import Completion
-from ptychopinn.files.npz import record_of, write_npz
+from ptychopinn.files import reading
+from ptychopinn.files.formats import registry
+from ptychopinn.files.formats.npz import record_of, write_npz
+from ptychopinn.files.geometry import Completion
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,8 +26,8 @@ OPTIONS = {"nepochs": 2, "n_filters_scale": 0.25, "stages": 1, "teacher_epochs":
 def product(ptychodus, tiny_scan, tmp_path):
     """Our product of the tiny scan, and what ptychodus reads in it."""
     extra = {"loss_epochs": np.arange(3), "loss_values": np.array([3.0, 2.0, 1.5]), "mass_attenuation_m2_per_kg": 1.5}
-    record = formats.prepared(replace(record_of(tiny_scan), extra=extra), "ptychodus-product", GIVEN)
-    formats.write(tmp_path / "product.h5", "ptychodus-product", record)
+    record = registry.prepared(replace(record_of(tiny_scan), extra=extra), "ptychodus-product", GIVEN)
+    registry.write(tmp_path / "product.h5", "ptychodus-product", record)
     return ptychodus.load_product(tmp_path / "product.h5")
 
 
@@ -74,7 +75,7 @@ def test_its_patches_are_our_patches(product, tiny_scan):
 
 def test_we_open_what_it_wrote(ptychodus, product, tiny_scan, tmp_path):
     ptychodus.save_product(tmp_path / "again.h5", product)
-    record = formats.read(tmp_path / "again.h5")
+    record = reading.read(tmp_path / "again.h5")
     np.testing.assert_allclose(record.positions, tiny_scan.positions, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(record.probe, tiny_scan.probe)
     np.testing.assert_array_equal(record.object, tiny_scan.object)
@@ -91,8 +92,8 @@ def test_we_open_what_it_wrote(ptychodus, product, tiny_scan, tmp_path):
 def test_it_reads_our_cxi_and_we_read_its(ptychodus, product, tiny_scan, tmp_path):
     from ptychodus.plugins.cxi_file import CXIDiffractionFileReader, CXIProductFileIO
 
-    record = formats.prepared(record_of(tiny_scan), "cxi", GIVEN)
-    formats.write(tmp_path / "ours.cxi", "cxi", record)
+    record = registry.prepared(record_of(tiny_scan), "cxi", GIVEN)
+    registry.write(tmp_path / "ours.cxi", "cxi", record)
     frames = CXIDiffractionFileReader().read(tmp_path / "ours.cxi")
     np.testing.assert_array_equal(np.concatenate([part.get_patterns() for part in frames]), tiny_scan.counts)
     theirs = CXIProductFileIO().read(tmp_path / "ours.cxi")
@@ -100,7 +101,7 @@ def test_it_reads_our_cxi_and_we_read_its(ptychodus, product, tiny_scan, tmp_pat
     y = geometry.map_probe_positions_to_object_y_px(theirs.probe_positions)
     np.testing.assert_allclose(y + 0.5, tiny_scan.positions[:, 0], rtol=0, atol=1e-9)
     CXIProductFileIO().write(tmp_path / "theirs.cxi", product)
-    again = formats.read(tmp_path / "theirs.cxi")
+    again = reading.read(tmp_path / "theirs.cxi")
     np.testing.assert_allclose(again.positions, tiny_scan.positions, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(again.object, tiny_scan.object)
 

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ptychopinn.features import amplitude_scale
+from ptychopinn.model.features import amplitude_scale
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import circular_mask
-from ptychopinn.reassembly import central_mask, reassemble
+from ptychopinn.physics.reassembly import central_mask, reassemble
 from tests.parity.oracle import assert_within, channels_first, oracle, yx
 
 TOLERANCE = 2e-6

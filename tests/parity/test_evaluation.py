@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from ptychopinn.frc import Curve, crossing, frc
-from ptychopinn.metrics import psnr, ssim
-from ptychopinn.registration import remove_plane
+from ptychopinn.evaluation.frc import Curve, crossing, frc
+from ptychopinn.evaluation.metrics import psnr, ssim
+from ptychopinn.evaluation.registration import remove_plane
 from tests.parity.oracle import assert_within, oracle
 
 TOLERANCE = 1e-5

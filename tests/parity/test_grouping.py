@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.dataset import GroupDataset
-from ptychopinn.features import amplitude_scale
-from ptychopinn.grouping import form_groups, nearest
+from ptychopinn.model.batches import GroupDataset
+from ptychopinn.model.features import amplitude_scale
 from ptychopinn.physics.probe import default_probe
-from ptychopinn.scan import Scan
+from ptychopinn.scan.grouping import form_groups, nearest
+from ptychopinn.scan.scan import Scan
 from tests.parity.oracle import assert_within, oracle, yx
 
 TAGS = pytest.mark.parametrize("tag", ["g1", "g2_K4", "g2_K7", "g2_seq_K4", "g2_all_K4", "g2_over_K7"])

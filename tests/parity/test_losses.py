@@ -5,8 +5,9 @@ import cmath
 import pytest
 import torch
 
-from ptychopinn.losses import RATE_FLOOR, amplitude_mae, complex_mae, poisson_nll, total_variation
-from ptychopinn.reassembly import central_mask
+from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_nll
+from ptychopinn.physics.reassembly import central_mask
+from ptychopinn.training.losses import amplitude_mae, complex_mae, total_variation
 from tests.helpers import random_tensor
 from tests.parity.oracle import assert_within, channels_first, oracle
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from ptychopinn.config import ModelConfig
-from ptychopinn.dataset import centred
-from ptychopinn.features import in_register
-from ptychopinn.model import Illumination, PtychoModel
+from ptychopinn.model.batches import centred
+from ptychopinn.model.features import in_register
+from ptychopinn.model.model import Illumination, PtychoModel
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import default_probe
-from ptychopinn.reassembly import central_mask, reassemble
+from ptychopinn.physics.reassembly import central_mask, reassemble
 from tests.parity.oracle import assert_within, channels_first, deviation, oracle, yx
 
 TOLERANCE = 2e-5

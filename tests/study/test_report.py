@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from ptychopinn.files.folder import write_json, write_table
-from ptychopinn.simulation import siemens_star
+from ptychopinn.files.output_folder import write_json, write_table
+from ptychopinn.scan.simulation import siemens_star
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.jobs import Job, jobs_of
 from ptychopinn.study.records import input_hashes, versions, write_record

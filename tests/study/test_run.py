@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ptychopinn.files.folder import file_hash
+from ptychopinn.files.output_folder import file_hash
 from ptychopinn.study.jobs import Job
 from ptychopinn.study.records import read_record, state_of
 from ptychopinn.study.run import run_jobs, run_one, threads_per_job, write_manifest, write_skips

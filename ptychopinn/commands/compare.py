@@ -1,0 +1,353 @@
+"""What ``compare`` does: make or load every image of one scan, compare them, and write tables and pictures."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptychopinn.commands.messages import told
+from ptychopinn.commands.results import check_pixels
+from ptychopinn.config import Settings, read_settings
+from ptychopinn.engines import native
+from ptychopinn.engines.error_bars import noise_bound
+from ptychopinn.engines.projections import Estimate
+from ptychopinn.errors import PtychoError
+from ptychopinn.evaluation.comparison import Arm, Comparison, compare, flat
+from ptychopinn.evaluation.frc import half_bit
+from ptychopinn.figures.comparison import draw_comparison
+from ptychopinn.files.atomic import writing
+from ptychopinn.files.formats.npz import read_object_and_probe
+from ptychopinn.files.output_folder import (
+    PROVENANCE,
+    holding,
+    read_provenance,
+    write_json,
+    write_provenance,
+    write_table,
+)
+from ptychopinn.files.reading import open_scan
+from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.inference.infer import infer
+from ptychopinn.model import bundle
+from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
+from ptychopinn.model.execution import device_of
+from ptychopinn.model.model import Illumination
+from ptychopinn.reconstruction import Reconstruction, deviances, load_reconstruction
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import Report
+
+T = TypeVar("T")
+
+SAME_PLACE = 10.0
+"""Pixels along an axis by which a refinement may have moved a frame."""
+
+TABLE = (
+    ("phase MAE (rad)", "phase_mae"),
+    ("amplitude MAE", "amplitude_mae"),
+    ("complex error", "complex_error"),
+    ("phase MS-SSIM", "phase_ms_ssim"),
+    ("FRC50 (1/px)", "frc50"),
+    ("efficiency", "efficiency"),
+    ("deviance", "deviance_per_pixel"),
+    ("seconds", "seconds_total"),
+)
+"""Columns of the table on the screen: title and key."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to compare and how.
+
+    Attributes:
+        runs: trained networks by arm.
+        refine: add the image of the first network after refinement on the counts.
+        images: reconstruction files by arm.
+        truth: file that holds the object, if the scan does not.
+        trusts_object: take the scan's own object for the truth.
+        register: remove sub-pixel shifts.
+        scale: remove amplitude factors.
+        ramp: remove phase ramps.
+        sigma: pixels; smoothing before MS-SSIM.
+        save_npz: write the images too.
+    """
+
+    runs: Mapping[str, Path]
+    images: Mapping[str, Path]
+    refine: bool = False
+    truth: Path | None = None
+    trusts_object: bool = True
+    register: bool = True
+    scale: bool = False
+    ramp: bool = False
+    sigma: float = 0.0
+    save_npz: bool = True
+
+
+def compare_folder(
+    source: Path | None,
+    wanted: Wanted,
+    out: Path,
+    flags: Mapping[str, Any],
+    config: Path | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> str:
+    """Compare reconstructions and write ``comparison_metrics.csv`` and ``.json``, curves, images and a picture.
+
+    Args:
+        source: scan file; None when two files are compared without one.
+        wanted: what to compare.
+        out: new or empty folder, or an older comparison with ``overwrite``.
+        flags: settings by name; they win over ``config``, which wins over how the networks' scans were read.
+        config: JSON file of settings.
+        overwrite: replace an older comparison.
+        report: receives lines of progress.
+
+    Returns:
+        A table of the scores.
+    """
+    with holding(out, "compare", overwrite) as ready:
+        settings, scan, arms, result, bound = _compared(source, wanted, flags, config, report)
+        rows = [_row(arm, result, bound) for arm in arms]
+        inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
+        ready()
+        given = {name: str(path) for name, path in inputs.items() if path is not None}
+        frames = None if scan is None else scan.numbers.tolist()
+        write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
+        _write(out, rows, result, wanted.save_npz)
+        size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
+        draw_comparison(out / "comparison.png", result, size)
+    return _table(rows, result)
+
+
+def _compared(
+    source: Path | None, wanted: Wanted, flags: Mapping[str, Any], config: Path | None, report: Report
+) -> tuple[Settings, Scan | None, list[Arm], Comparison, float | None]:
+    """What :func:`compare_folder` writes: settings, scan, images, their comparison, and the bound of the noise."""
+    loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
+    runs = {name: run for name, (run, _, _) in loaded.items()}
+    settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
+    scan = None if source is None else open_scan(source, settings.data)
+    _check_crop(settings, scan)
+    truth = _truth(wanted, scan)
+    if truth is not None and wanted.truth is None:
+        report(f"objectGuess of {source} is taken for the truth; --no-truth if it is an earlier reconstruction.")
+    arms = []
+    if scan is not None:
+        for name, (run, seconds, _) in loaded.items():
+            arms.append(_predicted(name, run, seconds, scan, settings, truth is None, report))
+        if wanted.refine and arms:
+            arms.insert(1, _refined(arms[0], runs[arms[0].name], scan, settings, report))
+    arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
+    _check_pixels(arms)
+    result = compare(
+        arms,
+        truth,
+        None if scan is None else scan.scan_box,
+        register=wanted.register,
+        scale=wanted.scale,
+        ramp=wanted.ramp,
+        sigma=wanted.sigma,
+    )
+    return settings, scan, arms, result, None if scan is None or truth is None else _bound(scan, truth, result)
+
+
+def _check_crop(settings: Settings, scan: Scan | None) -> None:
+    """Refuse to stitch more of a patch than there is."""
+    size = settings.inference.middle_trim
+    if size is not None and scan is not None and size > scan.N:
+        raise PtychoError(
+            f"--stitch-crop-size (middle_trim): {size} given; at most {scan.N}, the edge of a patch, is possible."
+        )
+
+
+def _check_pixels(arms: Sequence[Arm]) -> None:
+    """Refuse images whose pixels are known to differ in size."""
+    known = [(arm.name, arm.result.pixel_size_m) for arm in arms if arm.result.pixel_size_m]
+    for name, size in known[1:]:
+        check_pixels(size, known[0][1], name, known[0][0])
+
+
+def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """How the runs read their scans; they must agree where no flag decides."""
+    readings = {name: reading_of(run) for name, run in runs.items()}
+    first = next(iter(readings.items()), ("", {}))
+    for name, reading in readings.items():
+        for key in reading.keys() | first[1].keys():
+            if key not in flags and reading.get(key) != first[1].get(key):
+                raise PtychoError(
+                    f"{key}: {name} was trained with {reading.get(key)!r}, {first[0]} with {first[1].get(key)!r}; "
+                    f"give --set {key}=VALUE to say which holds for both."
+                )
+    return first[1]
+
+
+def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
+    """The known object as an image that covers all of it."""
+    image, origin = scan.object if scan is not None and wanted.trusts_object else None, (0, 0)
+    path = wanted.truth
+    if path is not None:
+        found: dict[str, Any] = read_object_and_probe(path) if path.suffix == ".npz" else {}
+        if found and "object" not in found:
+            raise PtychoError(f"{path}: holds no objectGuess; a file with the true object is needed.")
+        if not found:
+            arrays = read_reconstruction(path)
+            found, origin = arrays, (int(arrays["origin"][0]), int(arrays["origin"][1]))
+        image = found["object"].astype(np.complex64)
+    if image is None:
+        return None
+    return Reconstruction(image, origin, np.ones(image.shape, np.float32), np.empty((0, 2)))
+
+
+def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
+    """The image of a trained network that took ``load`` seconds to read; with those of the even and odd frames."""
+    chosen, device = settings.inference, device_of(settings)
+
+    def image(part: Scan) -> Reconstruction:
+        return infer(run, part, chosen, device)
+
+    result, seconds, peak = _measured(lambda: image(scan))
+    times = {
+        "load": load,
+        "infer": result.seconds["network"],
+        "stitch": result.seconds["phases"] + result.seconds["stitch"],
+        "total": load + seconds,
+    }
+    report(f"{name}: {len(scan)} frames in {seconds:.1f} s, deviance per pixel {result.deviance:.3g}")
+    parts = (image(scan.subset(slice(0, None, 2))), image(scan.subset(slice(1, None, 2)))) if halves else None
+    return Arm(name, result, parts, times, peak)
+
+
+def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
+    """An arm refined on the counts; its seconds and those of the refinement."""
+    seed, device = settings.training.seed, device_of(settings)
+    scan = with_trained_probe(run, scan)
+
+    def image(part: Scan, start: Reconstruction) -> Reconstruction:
+        return native.reconstruct(part, settings.baseline, settings.refinement, seed, device, start)
+
+    result, seconds, peak = _measured(lambda: image(scan, arm.result))
+    report(f"{arm.name} refined: {seconds:.1f} s more, deviance per pixel {result.deviance:.3g}")
+    halves = None
+    if arm.halves is not None:
+        even, odd = (scan.subset(slice(first, None, 2)) for first in (0, 1))
+        halves = (image(even, arm.halves[0]), image(odd, arm.halves[1]))
+    times = {**arm.seconds, "refine": seconds, "total": arm.seconds["total"] + seconds}
+    return Arm(f"{arm.name} refined", result, halves, times, peak)
+
+
+def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
+    """Smallest squared error that photon noise allows an unbiased image of the scan, summed where arms are scored."""
+    image = reframe(truth.object, truth.origin, scan.canvas_origin, scan.canvas_shape)
+    mask = reframe(result.mask.astype(np.complex64), result.origin, scan.canvas_origin, scan.canvas_shape).real > 0
+    known = Estimate.of(scan, image=torch.from_numpy(np.where(image == 0, np.complex64(1), image)))
+    return noise_bound(scan, known, "fourier", mask)
+
+
+def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
+    """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
+    result, seconds, peak = _measured(lambda: load_reconstruction(path))
+    if scan is not None:
+        if len(result.positions) != len(scan):
+            report(f"{name}: was made of {len(result.positions)} frames, the others of {len(scan)}.")
+        check_pixels(result.pixel_size_m, scan.pixel_size_m, str(path), "the scan")
+        own = replace(scan, positions=_own_positions(path, result, scan))
+        light = Illumination.of(scan if result.probe is None else replace(scan, probe=result.probe))
+        found = deviances(torch.from_numpy(result.object), result.origin, own, light, result.subpixel)
+        result = replace(result, deviance=found.measured, expected_deviance=found.expected)
+    folder = path if path.is_dir() else path.parent
+    made = read_provenance(folder).get("seconds", {}) if (folder / PROVENANCE).is_file() else {}
+    spent = sum(float(value) for value in made.values())
+    return Arm(name, result, None, {"load": seconds, "infer": spent, "total": seconds + spent}, peak)
+
+
+def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
+    """Where a reconstruction has the frames of a scan: refined, if it refined them; as measured if it lacks one."""
+    numbers = read_reconstruction(path).get("frame_numbers")
+    if numbers is None:  # an older file: as many frames at about the same places are the same
+        near = len(result.positions) == len(scan) and (abs(result.positions - scan.positions) < SAME_PLACE).all()
+        return result.positions if near else scan.positions
+    rows = {int(number): row for row, number in enumerate(numbers)}
+    found = [rows.get(int(number)) for number in scan.numbers]
+    if None in found:
+        return scan.positions
+    return result.positions[np.array(found)]
+
+
+def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
+    """A result, the seconds it took, and the peak resident memory meanwhile in bytes."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: starts the peak anew
+    start = time.perf_counter()
+    result = make()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return result, seconds, peak
+
+
+def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
+    """One arm as flat values; None where there is nothing to say."""
+    row: dict[str, Any] = {"arm": arm.name}
+    if arm.name in result.scores:
+        row |= flat(result.scores[arm.name])
+    if bound is not None:
+        image, truth = (result.aligned[name][result.mask].astype(np.complex128) for name in (arm.name, "truth"))
+        squared, whole = (float(np.square(abs(values)).sum()) for values in (image - truth, truth))
+        row |= {"covered_error": math.sqrt(squared / whole) if whole else None, "squared_error": squared}
+        row |= {"noise_bound": bound, "efficiency": bound / squared if squared else None}
+    removed = result.removed.get(arm.name)
+    if removed is not None:
+        row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}
+        row |= {"removed_phase": removed.phase, "removed_scale": removed.scale}
+        row |= {"removed_ramp_y": removed.ramp[0], "removed_ramp_x": removed.ramp[1]}
+    row |= told(arm.result)
+    row |= {f"seconds_{name}": value for name, value in arm.seconds.items()}
+    row["peak_memory_gib"] = None if arm.peak_bytes is None else arm.peak_bytes / 2**30
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
+
+
+def _write(out: Path, rows: list[dict[str, Any]], result: Comparison, save_npz: bool) -> None:
+    write_table(out / "comparison_metrics.csv", rows)
+    pairs = [{"pair": list(pair), **flat(values)} for pair, values in result.agreement.items()]
+    summary = {"reference": result.reference, "origin": result.origin, "pixels": int(result.mask.sum())}
+    write_json(out / "comparison_metrics.json", {**summary, "arms": rows, "agreement": pairs})
+    curves = [
+        {"curve": label, "cycles_per_px": q, "correlation": value, "half_bit": threshold}
+        for label, curve in result.curves.items()
+        for q, value, threshold in zip(curve.frequencies, curve.correlation, half_bit(curve), strict=True)
+    ]
+    write_table(out / "frc_curves.csv", curves or [{"curve": "", "cycles_per_px": "", "correlation": ""}])
+    if save_npz:
+        for name, images in (("reconstructions", result.images), ("reconstructions_aligned", result.aligned)):
+            with writing(out / f"{name}.npz") as temporary, temporary.open("wb") as stream:
+                arrays = {key: np.asarray(image, np.complex64) for key, image in images.items()}
+                np.savez_compressed(stream, **arrays, mask=result.mask, origin=np.array(result.origin))  # type: ignore[arg-type]
+
+
+def _table(rows: list[dict[str, Any]], result: Comparison) -> str:
+    """Scores as a Markdown table; without a truth the agreement of pairs stands below it."""
+    columns = [(title, key) for title, key in TABLE if any(row.get(key) is not None for row in rows)]
+    lines = ["| arm | " + " | ".join(title for title, _ in columns) + " |", "|---|" + "---|" * len(columns)]
+    for row in rows:
+        cells = ["" if row.get(key) is None else f"{row[key]:.4g}" for _, key in columns]
+        lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
+    if not result.scores:
+        for (a, b), values in result.agreement.items():
+            lines.append(f"{a} and {b}: complex error {values.complex_error:.3g}, phase {values.phase.mae:.3g} rad")
+    return "\n".join(lines)

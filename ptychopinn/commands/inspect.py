@@ -1,0 +1,76 @@
+"""``inspect``: what a file holds, as rows and as a picture."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ptychopinn.config import DataConfig
+from ptychopinn.errors import PtychoError
+from ptychopinn.figures.scan import draw_parts, draw_scan
+from ptychopinn.files.formats import registry
+from ptychopinn.files.reading import open_record, scan_in
+from ptychopinn.files.record import PARTS, Record, counts_of, start_of
+from ptychopinn.scan import summary
+from ptychopinn.scan.frames import blocks, check_counts
+from ptychopinn.scan.summary import Row
+from ptychopinn.text import readable, readable_length
+
+
+def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Path], None]]:
+    """What a file of any format holds, as rows of text, and what draws it into a PNG file.
+
+    Raises:
+        PtychoError: for a damaged file, or parts that contradict one another.
+    """
+    record = open_record(path, data)
+    rows = [("file", str(path)), *record_rows(record)]
+    if all(getattr(record, part) is None for part in PARTS):
+        raise PtychoError(f"{path}: {record.missing('counts', 'frames are')}")
+    whole = record.counts is not None and record.positions is not None and record.probe is not None
+    if record.counts is not None and record.near_field is None and (whole or not record.partial):
+        scan = scan_in(path, record, data)
+        return [*rows, *summary.summarise(scan)], lambda picture: draw_scan(picture, scan)
+    try:
+        scan_in(path, record, data)
+    except PtychoError as error:
+        rows += [("note", note) for note in record.notes]
+        return [*rows, ("no scan", str(error).removeprefix(f"{path}: "))], _drawn(path, record, data)
+    raise AssertionError("a record without its parts made a scan")
+
+
+def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
+    """What draws the parts that are there; they are checked first."""
+    try:
+        parts = start_of(record)
+        frames = None
+        if record.counts is not None and len(record.counts):
+            counts, _ = counts_of(record, data.measurement, data.nphotons)
+            frames = np.asarray(counts[next(blocks(counts.shape))], dtype=np.float32)
+            check_counts(frames, np.arange(len(frames)))
+    except PtychoError as error:
+        raise PtychoError(f"{path}: {error}") from None
+    image, positions, probe = (parts.get(name) for name in ("object", "positions", "probe"))
+    return lambda picture: draw_parts(picture, frames, positions, image, probe)
+
+
+def record_rows(record: Record) -> list[Row]:
+    """Rows about the format, what is there, and the geometry."""
+    kind = registry.named(record.format, "--format").text if record.format in registry.names() else "HDF5, by a map"
+    parts = [] if record.counts is None else [f"{len(record.counts)} frames {record.counts.shape[1:]}"]
+    parts += [] if record.positions is None else [f"{len(record.positions)} positions"]
+    parts += [] if record.probe is None else [f"probe {record.probe.shape}"]
+    parts += [] if record.object is None else [f"object {record.object.shape}"]
+    parts += [f"{len(record.extra['loss_values'])} losses"] if "loss_values" in record.extra else []
+    rows = [("format", f"{kind} ({record.format})"), ("holds", ", ".join(parts) or "nothing")]
+    if record.made_up:
+        return [*rows, ("geometry", "placeholders")]
+    if record.energy_eV:
+        rows.append(("photon energy", f"{readable(record.energy_eV / 1e3, 4)} keV"))
+    if record.distance_m:
+        rows.append(("distance", readable_length(record.distance_m)))
+    if record.detector_pixel_m is not None:
+        rows.append(("detector pixel", " x ".join(readable_length(edge) for edge in record.detector_pixel_m)))
+    if record.pixel_m is not None:
+        rows.append(("object pixel", " x ".join(readable_length(edge) for edge in record.pixel_m)))
+    return rows

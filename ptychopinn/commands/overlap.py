@@ -1,0 +1,185 @@
+"""What ``overlap`` leaves on disk: a view of every split, its overlap in numbers, and a picture."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptychopinn.config import Settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.figures.overlap import draw_view
+from ptychopinn.files.formats.npz import write_npz
+from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
+from ptychopinn.files.reading import open_scan
+from ptychopinn.physics.probe import probe_width
+from ptychopinn.scan.grouping import check_neighbor_count, choose_frames, usual_neighbor_count
+from ptychopinn.scan.overlap import Selection, measure, select_spaced, spacing_of
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import Report
+
+BUNDLE = "metrics_bundle.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One scan file, the frames that its view keeps, and what was measured."""
+
+    source: Path
+    scan: Scan
+    kept: np.ndarray[Any, np.dtype[np.int64]]
+    metrics: dict[str, Any]
+
+    @property
+    def files(self) -> list[str]:
+        """Names of what is written for it."""
+        return [f"{self.source.stem}{ending}" for ending in (".npz", "_metrics.json", ".png")]
+
+
+def overlap_folder(
+    sources: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    origins: dict[str, str],
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> None:
+    """Measure the overlap of scans, and write a view of each that keeps the frames the settings ask for.
+
+    Args:
+        sources: scan files; each is one split, named by its stem.
+        out: new or empty folder, or an older result with ``overwrite``.
+        settings: effective settings: ``n_subsample`` and ``overlap`` choose frames, the grouping is that of ``train``.
+        origins: where each setting came from.
+        overwrite: replace an older result.
+        report: receives lines about every split.
+
+    Raises:
+        PtychoError: for files that cannot be read, two of one name, or frames that all lie at one position.
+    """
+    _check_sources(sources, out)
+    if settings.data.neighbor_count is not None:
+        check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
+    used = _settings_used(settings)
+    with holding(out, "overlap", overwrite) as ready:
+        splits = [_split(source, settings, report) for source in sources]
+        ready()
+        record = {
+            "scans": {str(split.source): split.metrics["sha256"] for split in splits},
+            "settings": used,
+            "sources": {name: origins[name] for name in used},
+            "files": [BUNDLE, *(name for split in splits for name in split.files)],
+        }
+        write_provenance(out, "overlap", record)
+        for split in splits:
+            npz, numbers, picture = (out / name for name in split.files)
+            write_npz(npz, split.scan.subset(split.kept))
+            write_json(numbers, split.metrics)
+            found = split.metrics["parameters"]
+            draw_view(picture, split.scan.positions, split.kept, found["probe_diameter_px"], found["spacing_threshold"])
+        write_json(out / BUNDLE, {"splits": {split.source.stem: split.metrics for split in splits}, "settings": used})
+
+
+def _check_sources(sources: Sequence[Path], out: Path) -> None:
+    (stem, count), *_ = Counter(source.stem for source in sources).most_common(1)
+    if count > 1:
+        raise PtychoError(f"{stem}.npz: {count} files of this name given; a split is named by its file, rename one.")
+    for source in sources:
+        if out.is_dir() and source.resolve().is_relative_to(out.resolve()):
+            raise PtychoError(f"{source}: lies in {out}, which is to be filled; give another --out.")
+
+
+def _settings_used(settings: Settings) -> dict[str, Any]:
+    """Settings that decide the result, by name."""
+    seeds = {"gridsize": settings.model.gridsize, "seed": settings.training.seed}
+    return settings.data.model_dump() | settings.overlap.model_dump() | seeds
+
+
+def _split(source: Path, settings: Settings, report: Report) -> Split:
+    """Read a scan, choose the frames of its view, and measure both."""
+    data, wanted = settings.data, settings.overlap
+    scan = open_scan(source, data.model_copy(update={"n_subsample": None}))
+    for note in scan.notes:
+        report(f"{source.stem}: {note}")
+    subsample = np.arange(len(scan))
+    if data.n_subsample is not None:
+        try:
+            subsample = choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling)
+        except PtychoError as error:
+            raise PtychoError(f"{source}: {error}") from None
+    if len(np.unique(scan.positions[subsample], axis=0)) < 2:
+        raise PtychoError(
+            f"{source}: {len(subsample)} frames at one position; frames at two positions at least are needed."
+        )
+    spacing = None if wanted.overlap is None else spacing_of(wanted.overlap, scan.N)
+    selection = select_spaced(scan.positions[subsample], spacing)
+    kept = subsample[selection.frames]
+    diameter = wanted.probe_diameter_px or probe_width(torch.from_numpy(scan.probe))
+    metrics = {
+        "split": source.stem,
+        "source": str(source),
+        "sha256": file_hash(source),
+        "parameters": _parameters(scan, settings, selection, diameter),
+        "selection": {"n_read": len(scan), "n_subsampled": len(subsample), **selection.metadata()},
+        "scan": _measured(scan, np.arange(len(scan)), settings, diameter),
+        "view": _measured(scan, kept, settings, diameter),
+    }
+    for line in _lines(metrics):
+        report(line)
+    return Split(source, scan, kept, metrics)
+
+
+def _parameters(scan: Scan, settings: Settings, selection: Selection, diameter: float) -> dict[str, Any]:
+    data, wanted = settings.data, settings.overlap
+    return {
+        "N": scan.N,
+        "overlap": wanted.overlap,
+        "spacing_threshold": selection.spacing_threshold,
+        "probe_diameter_px": diameter,
+        "probe_diameter_from": "FWHM of the probe" if wanted.probe_diameter_px is None else "probe_diameter_px",
+        "overlap_neighbors": wanted.overlap_neighbors,
+        "gridsize": settings.model.gridsize,
+        "neighbor_count": data.neighbor_count,
+        "n_groups": data.n_groups,
+        "seed": settings.training.seed,
+        "n_subsample": data.n_subsample,
+        "subsample_seed": data.subsample_seed,
+        "sequential_sampling": data.sequential_sampling,
+    }
+
+
+def _measured(scan: Scan, frames: np.ndarray[Any, np.dtype[np.int64]], settings: Settings, diameter: float) -> Any:
+    """Overlap of some frames of a scan, its groups drawn as ``train`` draws them."""
+    positions, data, gridsize = scan.positions[frames], settings.data, settings.model.gridsize
+    neighbor_count = data.neighbor_count or usual_neighbor_count(positions, gridsize, scan.probe_diameter)
+    neighbors, seed = settings.overlap.overlap_neighbors, settings.training.seed
+    return measure(positions, diameter, neighbors, gridsize, neighbor_count, data.n_groups, seed)
+
+
+def _lines(metrics: dict[str, Any]) -> list[str]:
+    """What the numbers of a split say, for people."""
+    name, chosen, given = metrics["split"], metrics["selection"], metrics["parameters"]
+    spacing = chosen["spacing_threshold"]
+    apart = "" if spacing is None else f" at least {spacing:g} px apart ({chosen['selection_strategy']})"
+    diameter, origin = given["probe_diameter_px"], given["probe_diameter_from"]
+    lines = [
+        f"{name}: {chosen['n_accepted']} of {chosen['n_read']} frames{apart}",
+        f"{name}: discs of {diameter:.1f} px ({origin}); overlap of all frames, then of the view:",
+    ]
+    rows = {
+        "metric_1_group": "seed and group",
+        "metric_2_image": "image and nearest images",
+        "metric_3_group_to_group": "group and nearest groups",
+    }
+    for key, label in rows.items():
+        shown = [_shown(metrics[part][key]) for part in ("scan", "view")]
+        if shown != ["-", "-"]:
+            lines.append(f"{name}:   {label:<25} {shown[0]:>6} {shown[1]:>6}")
+    return lines + [f"{name}: view: {note}" for note in metrics["view"]["notes"]]
+
+
+def _shown(metric: dict[str, float] | None) -> str:
+    return "-" if metric is None else f"{metric['mean']:.3f}"

@@ -1,0 +1,100 @@
+"""What image-producing commands write: files and pictures of a reconstruction."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ptychopinn.commands.messages import told
+from ptychopinn.errors import PtychoError
+from ptychopinn.evaluation import metrics
+from ptychopinn.figures.patterns import draw_patterns
+from ptychopinn.figures.reconstruction import draw_reconstruction
+from ptychopinn.files.reconstruction import write_reconstruction
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.exit_waves import look
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import readable_length
+
+PATTERNS_SHOWN = 3
+SAME_PIXEL = 1e-3
+"""Relative difference up to which two pixel sizes are one, rounded on their way through files."""
+
+
+def check_pixels(size: float | None, other: float | None, name: str, other_name: str) -> None:
+    """Refuse an image whose pixels have another size than those of a scan or another image, where both are known.
+
+    Args:
+        size: edge of its pixels, m.
+        other: of those of the other.
+        name: the image, as the user gave it.
+        other_name: with what it does not go together.
+    """
+    if size and other and not math.isclose(size, other, rel_tol=SAME_PIXEL):
+        raise PtychoError(
+            f"{name}: its pixels are {readable_length(size)} wide and those of {other_name} {readable_length(other)}; "
+            "equal pixels are needed (was one made with another --crop?)."
+        )
+
+
+def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
+    """Write ``reconstruction.h5``, ``.npz`` and the pictures; with the scan's object beside it when ``truth``."""
+    save_image(out, result, scan, truth)
+    save_patterns(out, result, scan)
+
+
+def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
+    """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
+    arrays = {
+        "object": result.object,
+        "origin": np.array(result.origin),
+        "coverage": result.coverage,
+        "positions": result.positions,
+        "frame_numbers": scan.numbers,
+    }
+    optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
+    arrays |= {name: values for name, values in optional.items() if values is not None}
+    attributes: dict[str, float | str] = {**told(result), "subpixel": result.subpixel}
+    if result.phase_std is not None:
+        attributes["std_of"] = result.std_of
+    if result.pixel_size_m is not None:
+        attributes["pixel_size_m"] = result.pixel_size_m
+    write_reconstruction(out, arrays, attributes)
+    beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
+    bars = None
+    if result.amplitude_std is not None and result.phase_std is not None:
+        bars = (result.amplitude_std, result.phase_std)
+    draw_reconstruction(
+        out / "reconstruction.png",
+        result.object,
+        result.coverage,
+        pixel_size_m=result.pixel_size_m,
+        truth=beside,
+        bars=bars,
+        bars_are="error bar" if result.std_of == "counts" else "spread of patches",
+    )
+
+
+def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
+    """Write ``patterns.png``: some frames, and what the image says of them."""
+    shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
+    places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
+    probe = scan.probe if result.probe is None else result.probe
+    views = look(torch.from_numpy(probe), places, result.subpixel)
+    patches = extract_patches(torch.from_numpy(result.object), views.places, scan.N)
+    predicted = diffract(views.probes, patches).numpy()
+    measured = scan.frames(shown).numpy()
+    if scan.good_pixels is not None:
+        measured[:, ~scan.good_pixels] = np.nan
+    draw_patterns(out / "patterns.png", measured, predicted)
+
+
+def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
+    """Scores of an image against the scan's object, between the outermost positions."""
+    assert scan.object is not None
+    box = scan.scan_box
+    return asdict(metrics.score(result.window(scan.object.shape)[box], scan.object[box]))

@@ -1,0 +1,127 @@
+"""What ``simulate`` leaves on disk: a scan, or one scan cut in two."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from ptychopinn.config import Settings, SimulationConfig
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.formats.npz import write_npz, write_npz_files
+from ptychopinn.files.reading import start_in
+from ptychopinn.physics.probe import curved_disc
+from ptychopinn.scan import simulation
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import Report
+
+SIDES = ("train", "test")
+
+
+def files_of(out: Path, split: str | None) -> tuple[Path, ...]:
+    """The files that a simulation writes: ``OUT.npz``, or with ``split`` ``OUT_train.npz`` and ``OUT_test.npz``."""
+    return (out,) if split is None else tuple(out.with_name(f"{out.stem}_{side}.npz") for side in SIDES)
+
+
+def simulate_files(
+    out: Path,
+    settings: Settings,
+    source: Path | None = None,
+    split: str | None = None,
+    gap: float | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+    given: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Simulate a scan and write it whole, or cut in two along an axis; of two files both or none are written.
+
+    The cut halves the frames; those less than half the gap away from it are in neither file.
+
+    Args:
+        out: NPZ file, or what the names of two begin with.
+        settings: effective settings.
+        source: NPZ file with object, probe or positions to use instead of embedded ones.
+        split: axis, y or x.
+        gap: pixels along it between the positions of the two parts; :attr:`Scan.clear_distance` when None.
+        overwrite: replace older files.
+        report: receives a line about the gap and one for each file.
+        given: settings that were asked for by name, and what the user calls them; see :func:`make_scan`.
+
+    Raises:
+        PtychoError: for a name or a split that cannot be, or a file that is there already.
+    """
+    if out.suffix != ".npz":
+        raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
+    if split is None and gap is not None:
+        raise PtychoError("--split-gap: given without --split; give --split y or x too.")
+    if split not in (None, "y", "x"):
+        raise PtychoError(f"--split: {split!r} given; y or x is needed.")
+    files = files_of(out, split)
+    for file in files:
+        if file.is_dir() or (file.exists() and not overwrite):
+            raise PtychoError(f"{file}: exists already; give another name, or --overwrite to replace it.")
+    scan = make_scan(settings, source, given)
+    if split is None:
+        parts: tuple[Scan, ...] = (scan,)
+        write_npz(out, scan)
+    else:
+        gap = scan.clear_distance if gap is None else gap
+        parts = scan.split(split, gap=gap)
+        write_npz_files(dict(zip(files, parts, strict=True)))
+        left_out = len(scan) - sum(map(len, parts))
+        report(f"{left_out} of {len(scan)} frames lie in a gap of {gap:g} px along {split} and are left out")
+    for file, part in zip(files, parts, strict=True):
+        report(f"{file}: {len(part)} frames of {part.N} x {part.N} pixels, {part.photons:.3g} photons per frame")
+
+
+DEFAULT_PHOTONS = 1e6
+
+FROM_FILE: Final = {
+    "object": ("an object", ("object", "object_size")),
+    "probe": ("a probe", ("N", "probe_radius", "probe_curvature")),
+    "positions": ("positions", ("step", "jitter")),
+}
+"""What a simulation takes from a file, what to call it, and the settings that then have no effect."""
+
+
+def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str, str] = MappingProxyType({})) -> Scan:
+    """:func:`simulate` with a settings object; ``given`` says what the user calls the settings that were asked for."""
+    what, seed = settings.simulation, settings.training.seed
+    found = start_in(source) if source is not None else {}
+    if source is not None and not found:
+        raise PtychoError(f"{source}: holds none of objectGuess, probeGuess, xcoords and ycoords.")
+    for part in found:
+        holds, names = FROM_FILE[part]
+        if name := next((name for name in names if name in given), None):
+            raise PtychoError(f"{given[name]}: has no effect: {source} holds {holds} to use; leave it away.")
+    image = found["object"] if "object" in found else _object(what, seed)
+    probe = found["probe"] if "probe" in found else make_probe(what)
+    positions = found.get("positions")
+    if positions is None:
+        positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed)
+    nphotons = settings.data.nphotons or DEFAULT_PHOTONS
+    return simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation)
+
+
+def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.complex64]]:
+    if what.object == "lines":
+        return simulation.smooth_lines(what.object_size, seed)
+    return simulation.siemens_star(what.object_size)
+
+
+def make_probe(what: SimulationConfig) -> np.ndarray[Any, np.dtype[np.complex64]]:
+    """The embedded probe (1, N, N), of unit power.
+
+    Raises:
+        PtychoError: when it does not fit into its frame.
+    """
+    if not 1 <= what.probe_radius <= what.N / 2:
+        raise PtychoError(
+            f"probe_radius: {what.probe_radius:g} px given; from 1 to half of N = {what.N} is needed, so that the "
+            "probe fits into its frame."
+        )
+    probe = curved_disc(what.N, what.probe_radius, what.probe_curvature).numpy()
+    if not np.isfinite(probe).all():
+        raise PtychoError(f"probe_curvature: {what.probe_curvature:g} rad given; a smaller number is needed.")
+    return probe

@@ -1,0 +1,67 @@
+"""``subset``: some frames of a scan, spread over its area."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ptychopinn.config import DataConfig
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.formats.npz import write_npz
+from ptychopinn.files.output_folder import check_new, file_hash, write_json
+from ptychopinn.files.reading import open_scan
+from ptychopinn.scan.frames import stored_dtype
+from ptychopinn.scan.grouping import spread_frames
+from ptychopinn.scan.scan import Scan
+
+
+def subset_file(source: Path, out: Path, count: int, data: DataConfig, overwrite: bool = False) -> Scan:
+    """Write some frames of a scan, spread over its whole area, as NPZ, with a JSON file that says which.
+
+    The same source gives the same bytes.
+
+    Args:
+        source: scan file.
+        out: new NPZ file; the JSON file lies beside it.
+        count: frames to keep.
+        data: how to read ``source``.
+        overwrite: replace both.
+    """
+    if out.suffix != ".npz":
+        raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
+    beside = out.with_suffix(".json")
+    for path in (out, beside):
+        check_new(path, overwrite)
+        if path.exists() and path.samefile(source):
+            raise PtychoError(f"{path}: is the file to read; give another name.")
+    scan = open_scan(source, data)
+    part = scan.subset(spread_frames(scan.positions, count))
+    part = replace(part, counts=part.counts[:].astype(canonical(part)))
+    write_npz(out, part)
+    write_json(
+        beside,
+        {
+            "source": str(source),
+            "source_sha256": file_hash(source),
+            "frames": len(part),
+            "of": len(scan),
+            "indices": part.numbers.tolist(),
+            "extent": [float(share) for share in np.ptp(part.positions, axis=0) / extent(scan)],
+            "sha256": file_hash(out),
+        },
+    )
+    return part
+
+
+def canonical(scan: Scan) -> np.dtype[np.generic]:
+    """uint16 or uint32 for whole numbers, float32 for others."""
+    stored = stored_dtype(scan.counts)
+    if stored.kind == "f":
+        return np.dtype(np.float32)
+    largest = max(float(scan.counts[block].max()) for block in scan.blocks())
+    return np.dtype(np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64)
+
+
+def extent(scan: Scan) -> np.ndarray:
+    """Range of the positions (y, x) in pixels, at least a tiny one."""
+    return np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)

@@ -1,0 +1,1 @@
+"""Iterative engines: the native one, its error bars, and pty-chi."""

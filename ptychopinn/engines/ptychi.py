@@ -1,0 +1,385 @@
+"""Iterative reconstruction by pty-chi; the only file that knows it.
+
+pty-chi (https://pty-chi.readthedocs.io, version 2.2) has conventions of its own. Everything is converted here, once:
+
+=============  ==============================================  ====================================================
+quantity       here                                            pty-chi
+=============  ==============================================  ====================================================
+frames         counts, zero frequency at [N/2, N/2]            intensities, ``fft_shift``
+probe          (m, N, N), sqrt(photons), unitary transform     (1, m, N, N), divided by N, bare transform
+positions      (y, x) of the patch pixel [N/2, N/2]            x and y on its canvas, with an origin of [-1/2, -1/2]
+object         (H, W) on the canvas of the scan                (1, H, W), wider by a margin on every side
+=============  ==============================================  ====================================================
+
+It moves the probe, not the object, to sub-pixel positions, and of several modes the first one only.
+"""
+
+import logging
+import math
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptychopinn.config import BaselineConfig
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
+from ptychopinn.model.model import Illumination
+from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
+from ptychopinn.scan.arrays import NO_LIGHT, check_memory
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.coverage import crowding, light_on_canvas
+from ptychopinn.scan.scan import Scan
+
+Report = Callable[[str], None]
+
+MARGIN = 2
+"""Pixels that pty-chi needs on every side of the canvas; without them all is NaN."""
+
+ROOM = 8
+"""The same when positions may move."""
+
+BATCHES, LARGEST_BATCH = 10, 100
+"""Updates per epoch that a scan of few frames needs to converge, and what is usual for one of many."""
+
+LINES = 10
+"""Lines of progress."""
+
+RESTART = 10
+"""Epochs after which the difference map begins anew from its image: older exit waves wander on noise."""
+
+POISSON = ("lsqml", "autodiff")
+"""Engines that know a Poisson likelihood."""
+
+FEW_FRAMES, LEAST_REDUNDANCY = 30, 3.0
+"""Below either one images of simulated scans get worse with no sign of it in the loss (docs/results.md)."""
+
+
+def reconstruct(
+    scan: Scan,
+    config: BaselineConfig,
+    seed: int = 0,
+    device: str = "cpu",
+    start: Reconstruction | None = None,
+    report: Report = lambda line: None,
+) -> Reconstruction:
+    """Reconstruct a scan with an iterative engine of pty-chi; the image lies in the object frame of the scan.
+
+    The probe stays exactly as it is unless ``config.refine_probe``; then its power does, because object and probe
+    share one factor that no count knows. Nothing of the process's global state is changed.
+
+    Args:
+        scan: to reconstruct; pixels that are not good are left out.
+        config: engine, epochs and what else to refine.
+        seed: of the order of the frames.
+        device: ``cpu`` or ``cuda``.
+        start: object to start from; vacuum when None.
+        report: receives lines of progress and one warning for a scan that does not determine its object.
+
+    Returns:
+        The image; with ``probe`` when it was refined, the corrected ``positions``, and the ``loss`` of every epoch.
+
+    Raises:
+        PtychoError: where pty-chi cannot be imported, or for settings that it cannot combine.
+        RunFailedError: when the engine fails or diverges, with the likely cause.
+    """
+    _check(scan, config, device)
+    if warning := doubt(scan, config.refine_probe):
+        report(warning)
+    began = time.perf_counter()
+    with _undisturbed():
+        ptychi = _library()
+        task = _task(ptychi, scan, config, seed, device, start)
+        loss = _run(task, scan, config, report)
+        canvas = _canvas(scan, config)
+        image = task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64)
+        moved = task.get_data_to_cpu("probe_positions", as_numpy=True).astype(np.float64)
+        refined = task.get_data_to_cpu("probe", as_numpy=True)[0].astype(np.complex64) * np.float32(scan.N)
+    if config.refine_positions:
+        scan = replace(scan, positions=moved + np.array(canvas.origin))
+    if config.refine_probe:
+        scan = replace(scan, probe=refined)
+    seconds: dict[str, float] = {config.engine: time.perf_counter() - began}
+    result = _on_canvas(scan, image, canvas.origin, device, seconds)
+    return replace(result, probe=refined if config.refine_probe else None, loss=tuple(loss))
+
+
+def usual_batch_size(frames: int, engine: str = "lsqml") -> int:
+    """Frames per update: ten updates per epoch, and at most 100 frames in each; dm takes so many at once."""
+    return LARGEST_BATCH if engine == "dm" else min(LARGEST_BATCH, math.ceil(frames / BATCHES))
+
+
+def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
+    """One line for a scan whose counts may not determine its object; None otherwise.
+
+    A frame of a probe that lights an area of A pixels holds at most 4 A independent numbers, the support of its
+    autocorrelation. Against them stand two unknowns per lit pixel of the object (and of the probe).
+    """
+    intensity = probe_intensity(torch.from_numpy(scan.probe))
+    area = float((intensity > 0.01 * intensity.max()).sum())
+    light = light_on_canvas(scan, intensity)
+    unknown = 2 * float((light > 0.01 * light.max()).sum())
+    if refine_probe:
+        unknown += 2 * area * len(scan.probe)
+    lit = np.logical_or.reduce([scan.frames(block).numpy().any(axis=0) for block in scan.blocks()]).sum()
+    measured = len(scan) * min(4 * area, float(lit))
+    if len(scan) >= FEW_FRAMES and measured >= LEAST_REDUNDANCY * unknown:
+        return None
+    return (
+        f"{WARNING}{len(scan)} frames hold about {measured:.2g} independent numbers for {unknown:.2g} unknowns; the "
+        "image may be wrong although the loss falls: more frames or more overlap are needed."
+    )
+
+
+def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
+    check_canvas(scan)
+    if device not in ("cpu", "cuda"):
+        raise PtychoError(f"accelerator: {device} given; pty-chi runs on cpu or cuda.")
+    if config.noise_model == "poisson" and config.engine not in POISSON:
+        raise PtychoError(
+            f"noise_model: poisson given with engine {config.engine}, which knows gaussian only; use "
+            f"{' or '.join(POISSON)} for poisson."
+        )
+    check_moves(scan)
+    if not scan.photons > 0:
+        raise PtychoError(NO_LIGHT)
+    waves = len(scan.probe) * 8 if config.engine == "dm" else 0
+    check_memory((8 + waves) * len(scan) * scan.N**2, f"scan: {len(scan)} frames of {scan.N} x {scan.N} pixels")
+
+
+def _library() -> Any:
+    """The parts of pty-chi in use; PtychoError where it cannot be imported."""
+    try:
+        from ptychi import api
+        from ptychi.api.task import PtychographyTask
+    # Compiled operators of torchvision, which pty-chi imports, that do not fit torch are a RuntimeError.
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PtychoError(
+            f"baseline: pty-chi cannot be imported ({reason}); install ptychi, and a torchvision built for torch "
+            f"{torch.__version__}."
+        ) from None
+    return SimpleNamespace(api=api, Task=PtychographyTask)
+
+
+def _canvas(scan: Scan, config: BaselineConfig) -> SimpleNamespace:
+    """Where pty-chi's object lies: the canvas of the scan with a margin."""
+    margin = ROOM if config.refine_positions else MARGIN
+    (row, col), (height, width) = scan.canvas_origin, scan.canvas_shape
+    return SimpleNamespace(origin=(row - margin, col - margin), shape=(height + 2 * margin, width + 2 * margin))
+
+
+def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: str, start: Reconstruction | None) -> Any:
+    """Options of the engine and the data, converted."""
+    canvas = _canvas(scan, config)
+    # pty-chi rounds the positions before it adds their origin: only whole pixels may be taken off.
+    places = torch.from_numpy(scan.positions - np.array(canvas.origin)).float()
+    probe = torch.from_numpy(scan.probe)[None] / scan.N
+    options = _options(ptychi.api, config, scan, probe)
+    options.object_options.position_origin_coords = [-0.5, -0.5]
+    general = options.reconstructor_options
+    general.random_seed = seed
+    general.default_device = ptychi.api.Devices.GPU if device == "cuda" else ptychi.api.Devices.CPU
+    task = ptychi.Task(
+        options,
+        diffraction_data=scan.frames(slice(None)),
+        object_data=torch.from_numpy(_first_object(canvas, start))[None],
+        probe_data=probe,
+        probe_position_x_px=places[:, 1].clone(),
+        probe_position_y_px=places[:, 0].clone(),
+        valid_pixel_mask=None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels),
+    )
+    # Its own seeding does not reach the order of the frames.
+    task.reconstructor.dataloader.generator.manual_seed(seed)
+    if config.engine == "autodiff" and config.noise_model == "poisson":
+        # Its own one takes the intensity for a logarithm.
+        task.reconstructor.loss_function = torch.nn.PoissonNLLLoss(log_input=False)
+    return task
+
+
+def _first_object(canvas: SimpleNamespace, start: Reconstruction | None) -> NDArray[np.complex64]:
+    """Vacuum, with an earlier image where there is one."""
+    image = np.ones(canvas.shape, dtype=np.complex64)
+    if start is None:
+        return image
+    found = reframe(start.object, start.origin, canvas.origin, canvas.shape)
+    if not found.any():
+        raise PtychoError(
+            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
+            f"{canvas.origin}; an image of this scan is needed."
+        )
+    image[found != 0] = found[found != 0]
+    return image
+
+
+def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) -> Any:
+    """What all engines share: absolute scale, our origin, and a probe that is fixed or keeps its power."""
+    makers = {
+        "lsqml": _lsqml,
+        "rpie": _rpie,
+        "epie": _epie,
+        "dm": _difference_map,
+        "autodiff": _autodiff,
+    }
+    size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
+    crowded = size / len(scan) * crowding(scan, torch.from_numpy(scan.probe))
+    options = makers[config.engine](api, config, probe, min(1.0, 1 / crowded))
+    general, image, light = options.reconstructor_options, options.object_options, options.probe_options
+    general.num_epochs = config.epochs
+    if config.engine == "dm":
+        general.chunk_length = size
+    else:
+        general.batch_size = size
+    image.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
+    image.remove_object_probe_ambiguity.enabled = False
+    light.optimizable = config.refine_probe
+    light.orthogonalize_incoherent_modes.enabled = config.refine_probe
+    light.power_constraint.enabled = config.refine_probe
+    light.power_constraint.probe_power = float((probe.abs() ** 2).sum())
+    options.probe_position_options.optimizable = config.refine_positions
+    return options
+
+
+def _lsqml(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    options = api.LSQMLOptions()
+    options.reconstructor_options.noise_model = api.NoiseModels(config.noise_model)
+    options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
+    return options
+
+
+def _rpie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    options = api.RPIEOptions()
+    options.object_options.step_size = options.probe_options.step_size = step
+    return options
+
+
+def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    options = api.EPIEOptions()
+    options.object_options.alpha = options.probe_options.alpha = step
+    return options
+
+
+def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    return api.DMOptions()
+
+
+def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    options = api.AutodiffPtychographyOptions()
+    poisson = config.noise_model == "poisson"
+    losses = api.LossFunctions
+    options.reconstructor_options.loss_function = losses.POISSON if poisson else losses.MSE_SQRT
+    options.object_options.optimizer = options.probe_options.optimizer = api.Optimizers.ADAM
+    options.object_options.step_size = 0.03
+    # Adam moves every pixel by about its step, so that the step has the unit of the probe.
+    options.probe_options.step_size = 0.03 * float(probe.abs().max())
+    options.probe_position_options.optimizer = api.Optimizers.ADAM
+    options.probe_position_options.step_size = 0.02
+    return options
+
+
+def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[float]:
+    """Run epoch by epoch; returns their losses.
+
+    Raises:
+        RunFailedError: when the engine raises, or leaves something that is no number.
+    """
+    loss: list[float] = []
+    middle = task.probe_positions.data.detach().mean(dim=0)
+    for epoch in range(1, config.epochs + 1):
+        if config.engine == "dm" and epoch % RESTART == 1:
+            # It makes the exit waves from probe and object when it counts epoch 0, and never again.
+            task.reconstructor.current_epoch = 0
+        try:
+            task.run(1)
+            if config.refine_positions:
+                places = task.probe_positions.data.detach()
+                with torch.no_grad():
+                    task.probe_positions.set_data(places - places.mean(dim=0) + middle)
+        except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise RunFailedError(f"{config.engine}: pty-chi stopped in epoch {epoch}: {reason}") from error
+        loss.append(_last_loss(task))
+        if not (math.isfinite(loss[-1]) and bool(torch.isfinite(torch.view_as_real(task.get_data("object"))).all())):
+            raise RunFailedError(f"{config.engine}: NaN or infinity in epoch {epoch}: {_cause(scan, config)}.")
+        if epoch in (1, config.epochs) or epoch % math.ceil(config.epochs / LINES) == 0:
+            report(f"epoch {epoch} of {config.epochs}: loss {loss[-1]:.4g}")
+    return loss
+
+
+def _last_loss(task: Any) -> float:
+    return float(task.reconstructor.loss_tracker.table.loss.iloc[-1])
+
+
+def _cause(scan: Scan, config: BaselineConfig) -> str:
+    """What made an engine leave the numbers, as far as the scan tells."""
+    span = np.ptp(scan.positions, axis=0)
+    if span.min() < 1:
+        return f"the positions span {span[0]:.2g} x {span[1]:.2g} px; pty-chi needs a pixel or more along both axes"
+    if len(np.unique(scan.positions, axis=0)) < len(scan):
+        return "frames share a position; keep one of each"
+    power = float((abs(scan.probe) ** 2).sum())
+    if not 0.01 < power / max(scan.photons, 1e-30) < 100:
+        return f"the probe holds {power:.2g} photons and a frame {scan.photons:.2g}; give a probe in sqrt(photons)"
+    if config.refine_positions:
+        return "it diverged; positions may have left the canvas: leave refine_positions off, or start from an image"
+    return "it diverged; try engine lsqml or a smaller batch size"
+
+
+def _on_canvas(
+    scan: Scan, image: NDArray[np.complex64], origin: tuple[int, int], device: str, seconds: dict[str, float]
+) -> Reconstruction:
+    """The image on the canvas of the scan, its free phase removed, zero where no frame lies."""
+    found = torch.from_numpy(reframe(image, origin, scan.canvas_origin, scan.canvas_shape)).to(device)
+    light = Illumination.of(scan).to(device)
+    coverage = light_on_canvas(scan, probe_intensity(light.probe))
+    found = common_phase(torch.where(coverage > 0, found, 0), coverage)
+    told = deviances(found, scan.canvas_origin, scan, light, "fourier")
+    return Reconstruction(
+        object=found.cpu().numpy(),
+        origin=scan.canvas_origin,
+        coverage=coverage.cpu().numpy(),
+        positions=scan.positions,
+        pixel_size_m=scan.pixel_size_m,
+        deviance=told.measured,
+        expected_deviance=told.expected,
+        seconds=seconds,
+        subpixel="fourier",
+    )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep what pty-chi changes of the process: default device and dtype, random states, logging, warnings."""
+    device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    legacy, standard = np.random.get_state(), random.getstate()  # noqa: NPY002 - pty-chi seeds the global one
+    root, own = logging.getLogger(), logging.getLogger("ptychi")
+    level, silence = own.level, logging.NullHandler()
+    own.setLevel(logging.CRITICAL + 1)
+    # With no handler at all, logging.warning() adds one to the root logger for good.
+    root.addHandler(silence)
+    root.addFilter(_not_of_ptychi)
+    try:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_default_device(None if device == torch.device("cpu") else device)
+        torch.set_default_dtype(dtype)
+        np.random.set_state(legacy)  # noqa: NPY002
+        random.setstate(standard)
+        root.removeFilter(_not_of_ptychi)
+        root.removeHandler(silence)
+        own.setLevel(level)
+
+
+def _not_of_ptychi(record: logging.LogRecord) -> bool:
+    return "ptychi" not in record.pathname.replace("\\", "/").split("/")

@@ -1,0 +1,327 @@
+"""An object from the counts themselves: quick projection steps first, then Fisher scoring to the noise limit."""
+
+import math
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ptychopinn.engines.fisher import Linearised, Step, solve
+from ptychopinn.engines.positions import search
+from ptychopinn.engines.projections import Estimate, Projections, Unknown
+from ptychopinn.physics.exit_waves import SubPixel
+from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
+from ptychopinn.scan.coverage import crowding
+from ptychopinn.scan.scan import Scan
+
+BATCH = 64
+"""Frames per projection step of the teacher: small batches converge in fewer epochs, large ones cost less per frame."""
+
+FROM_VACUUM = ((1, 6), (4, 1), (16, 2))
+FROM_IMAGE = ((1, 2), (4, 1), (16, 1))
+"""Stages of projection steps: frames of a batch that light a pixel, and epochs.
+
+One frame at a time is what moves the lowest frequencies, which the likelihood hardly sees; then larger batches average
+the noise that it leaves."""
+
+DIMMEST = 3.0
+"""Photons per lit pixel that a batch should bring; of dim frames it takes several, and an epoch has fewer steps."""
+
+PROBE_LONGER, PLACES_LONGER = 4, 2
+"""Times as many epochs of projections while the probe, or the positions, are unknown; scoring places frames better."""
+
+DIMMER, BLANK = 4, 2
+"""At most so many times the epochs where frames are dim; first epochs for the object alone."""
+
+ROOM = 8
+"""Pixels around the canvas into which positions may move."""
+
+LOW_DOSE = 1.0
+"""Photons per detector pixel below which pixels are held out to end the fit before it follows the noise."""
+
+POOR = 3.0
+"""Deviance per pixel above which a start is treated like vacuum."""
+
+PATIENCE = 3
+"""Epochs in a row that explain pixels held out no better, after which a stage of projections ends."""
+
+SEARCH = 8
+"""Conjugate-gradient steps of the first scoring step, twice as many of the second ...; each costs about an epoch."""
+
+UNSETTLED = 0.05
+"""Share of frames moved by the search before a scoring step from which on the step is no longer than the last one."""
+
+
+def reconstruct(
+    scan: Scan,
+    epochs: int,
+    seed: int = 0,
+    start: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """A quick image for a teacher: projection steps alone, the probe held fixed, bilinear like the network's model.
+
+    Args:
+        scan: counts, positions and probe.
+        epochs: passes over all frames.
+        seed: of the order of the frames.
+        start: (H, W) complex64 on the scan's canvas; vacuum when None.
+        device: where to compute.
+        on_epoch: called with the number of finished epochs.
+
+    Returns:
+        (H, W) complex64 object on the scan's canvas (``canvas_origin``, ``canvas_shape``), on ``device``; pixels that
+        no frame lights keep the start.
+    """
+    estimate = Estimate.of(scan, device, start)
+    steps = Projections(scan, estimate, seed=seed)
+    for epoch in range(epochs):
+        steps.epoch(min(BATCH, max(1, len(scan) // 8)))
+        if on_epoch is not None:
+            on_epoch(epoch + 1)
+    return estimate.image
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What a refinement found.
+
+    Attributes:
+        estimate: image on the scan's canvas with a margin, probe and positions on that image.
+        margin: pixels around the canvas.
+        deviance: per detector pixel, of every scoring step; the first one is that of the projections.
+        epochs: passes over the frames that were spent.
+        reason: why it ended.
+    """
+
+    estimate: Estimate
+    margin: int
+    deviance: tuple[float, ...]
+    epochs: int
+    reason: str
+
+
+class _Budget:
+    """Epochs and seconds that are left."""
+
+    def __init__(self, epochs: int, seconds: float | None) -> None:
+        self.epochs, self.spent = epochs, 0
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+
+    def spend(self, epochs: int = 1) -> Self:
+        self.spent += epochs
+        return self
+
+    @property
+    def left(self) -> int:
+        return self.epochs - self.spent
+
+    def over(self, need: int = 1) -> str | None:
+        """Why nothing that takes so many epochs can be done; None while it can."""
+        if self.left < need:
+            return f"another step does not fit in the {self.epochs} asked for"
+        return "the time is over" if time.monotonic() > self._end else None
+
+
+def refine(
+    scan: Scan,
+    start: Tensor | None = None,
+    *,
+    epochs: int = 100,
+    seconds: float | None = None,
+    tolerance: float = 5e-6,
+    subpixel: SubPixel = "fourier",
+    refine_probe: bool = False,
+    refine_positions: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> Refined:
+    """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
+
+    Projection steps in small batches come near; then each scoring step linearises the model at the image
+    (:mod:`ptychopinn.engines.fisher`) and takes ``J dx = -gradient`` by a few conjugate-gradient steps, halved while
+    the likelihood does not improve. It ends when a step improves the deviance by less than ``tolerance``, when that of
+    the detector pixels held out gets worse (the fit would follow the noise), or with its epochs or seconds.
+
+    Args:
+        scan: counts, positions and probe.
+        start: (H, W) complex64 on the scan's canvas; vacuum when None.
+        epochs: passes over all frames; a conjugate-gradient step is one, too.
+        seconds: wall-clock limit, looked at between steps.
+        tolerance: relative.
+        subpixel: model between pixels.
+        refine_probe: improve the probe too, its power kept, its modes made orthogonal at the end.
+        refine_positions: improve the positions too, their mean kept.
+        seed: of the order of the frames.
+        device: where to compute.
+        report: receives lines of progress.
+
+    Returns:
+        Image, probe, positions and how the deviance fell.
+    """
+    extra = {"probe": refine_probe, "positions": refine_positions}
+    unknowns: Set[Unknown] = {"object", *(name for name, wanted in extra.items() if wanted)}  # type: ignore[arg-type]
+    budget = _Budget(epochs, seconds)
+    margin = ROOM if refine_positions else 0
+    estimate = Estimate.of(scan, device, start, margin)
+    blank = start is None or _poor(scan, estimate, subpixel)
+    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
+    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
+    if refine_probe:
+        found = replace(found, probe=orthogonal_modes(found.probe))
+    return Refined(found, margin, deviance, budget.spent, reason)
+
+
+def _project(
+    scan: Scan,
+    estimate: Estimate,
+    subpixel: SubPixel,
+    unknowns: Set[Unknown],
+    seed: int,
+    budget: _Budget,
+    blank: bool,
+    report: Callable[[str], None],
+) -> Estimate:
+    """Projection steps in growing batches; more of them where the probe or the positions are unknown."""
+    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
+    best = _Best(scan, subpixel, estimate) if holds_out(scan) else None
+    dim = max(1.0, DIMMEST / photons_per_pixel(scan, estimate.probe))
+    alone = dim * len(scan) / crowding(scan, estimate.probe)
+    for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
+        batch = min(len(scan), math.ceil(lighting * alone))
+        longer = PROBE_LONGER if "probe" in unknowns else PLACES_LONGER if "positions" in unknowns else 1
+        if longer == 1 and lighting == 1:
+            longer = min(DIMMER, round(dim))
+        for _ in range(longer * count):
+            # A blank image says nothing of probe and positions yet.
+            steps.unknowns = {"object"} if blank and budget.spent < BLANK else unknowns
+            left = steps.epoch(batch)
+            report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
+            if best is not None and best.worse(estimate):
+                break
+            if budget.over():
+                return estimate if best is None else best.estimate
+    return estimate if best is None else best.estimate
+
+
+def _poor(scan: Scan, start: Estimate, subpixel: SubPixel) -> bool:
+    """Whether a start explains the counts, of every eighth frame, so badly that it is treated like vacuum."""
+    few = slice(None, None, 8)
+    seen = replace(start, positions=start.positions[few])
+    return Linearised(scan.subset(few), seen, subpixel, measured_only=True).deviance > POOR
+
+
+class _Best:
+    """The estimate that explained the pixels held out best."""
+
+    def __init__(self, scan: Scan, subpixel: SubPixel, start: Estimate) -> None:
+        self._scan, self._subpixel, self._held_out, self._since = scan, subpixel, math.inf, 0
+        self.worse(start)
+
+    def worse(self, now: Estimate) -> bool:
+        """Look at an estimate; whether ``PATIENCE`` of them in a row were no better than one before."""
+        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True, measured_only=True).held_out
+        self._since += 1
+        if held_out < self._held_out:
+            self._held_out, self._since = held_out, 0
+            self.estimate = Estimate(now.image.clone(), now.probe.clone(), now.positions.clone())
+        return self._since >= PATIENCE
+
+
+def _score(
+    scan: Scan,
+    estimate: Estimate,
+    subpixel: SubPixel,
+    unknowns: Set[Unknown],
+    tolerance: float,
+    budget: _Budget,
+    report: Callable[[str], None],
+) -> tuple[Estimate, tuple[float, ...], str]:
+    """Fisher scoring until nothing is gained: estimate, deviances, and why it ended."""
+    hold_out = holds_out(scan)
+    # A scoring step takes a pass to linearise, one to solve and one to try; a last look at the deviance is no epoch.
+    reason = budget.over(3)
+    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, measured_only=reason is not None)
+    deviance = [now.deviance]
+    if reason is None:
+        budget.spend()
+    length = 0
+    while reason is None:
+        moved = 0.0
+        if "positions" in unknowns and budget.left >= SEARCH + 2:
+            now, moved = _searched(now)
+            budget.spend(SEARCH)
+        if moved < UNSETTLED or not length:
+            length += SEARCH
+        steps = min(length, budget.left - 1)
+        step = solve(now, _negative(now.gradient), steps)
+        budget.spend(steps)
+        then = _taken(now, step, budget)
+        if then is None:
+            reason = "no step improves the likelihood"
+            break
+        aside = f", of pixels held out {then.held_out:.5g}" if hold_out else ""
+        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
+        gain = (now.deviance - then.deviance) / now.deviance
+        if then.held_out > now.held_out:
+            reason = "the pixels held out get worse"
+            break
+        now = then
+        deviance.append(now.deviance)
+        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over(2)
+    return now.estimate, tuple(deviance), reason
+
+
+def _searched(now: Linearised) -> tuple[Linearised, float]:
+    """The model after a search for frames that fit badly, and the share of the frames that it moved."""
+    here = now.estimate
+    measured = now.scan.canvas_positions.to(here.positions) + ROOM
+    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
+    moved = float((places != here.positions).any(dim=1).double().mean())
+    places += (here.positions - places).mean(dim=0)
+    return Linearised(now.scan, replace(here, positions=places), now.subpixel, now.unknowns, now.hold_out), moved
+
+
+def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
+    """The model after a step, halved until the likelihood improves; None when it never does."""
+    for _ in range(5):
+        then = Linearised(now.scan, _moved(now.estimate, step), now.subpixel, now.unknowns, now.hold_out)
+        budget.spend()
+        if then.deviance < now.deviance:
+            return then
+        step = {name: value / 2 for name, value in step.items()}
+    return None
+
+
+def _moved(estimate: Estimate, step: Step) -> Estimate:
+    """An estimate after a step; the probe keeps its power and the positions their mean."""
+    image, probe, positions = estimate.image + step["object"], estimate.probe, estimate.positions
+    if "probe" in step:
+        power = float(probe_power(probe).sum())
+        raw = probe + step["probe"]
+        probe = normalise_probe(raw, power)
+        image = image * math.sqrt(float(probe_power(raw).sum()) / power)
+    if "positions" in step:
+        move = step["positions"].double()
+        positions = positions + move - move.mean(dim=0)
+    return Estimate(image, probe, positions)
+
+
+def _negative(step: Step) -> Step:
+    return {name: -value for name, value in step.items()}
+
+
+def holds_out(scan: Scan) -> bool:
+    """Whether a scan is so dim that some of its pixels are held out."""
+    return scan.photons < LOW_DOSE * scan.N**2
+
+
+def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
+    """Photons that a frame brings to a typical lit pixel, ``sum I^2 / sum I``."""
+    intensity = probe_intensity(probe).double()
+    return float(intensity.square().sum() / intensity.sum())

@@ -1,0 +1,1 @@
+"""Registration, Fourier ring correlation, scores, comparison."""

@@ -1,0 +1,247 @@
+"""Output folders: who made them, from what, with which settings."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.atomic import writing
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse to replace a file without ``overwrite``."""
+    if path.is_dir():
+        raise PtychoError(f"{path}: is a folder; the name of a file is needed.")
+    if path.exists() and not overwrite:
+        raise PtychoError(f"{path}: exists already; give another name, or --overwrite to replace it.")
+
+
+PROVENANCE = "provenance.json"
+"""Marks a folder as ours: only such a folder is ever replaced."""
+
+LOCK = ".lock"
+
+LIVE = "live.png"
+"""Picture of a scan that still grows."""
+CHECKPOINTS = "checkpoints/*.ckpt"
+"""What a training leaves from which it can go on."""
+
+PICTURE: Final = ("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png")
+RUN: Final = (
+    *("settings.json", "wts.h5.zip", "metrics.csv", "loss.png", "probe.png", "mlflow.db"),
+    *(CHECKPOINTS, "tensorboard/events.out.tfevents.*", "tensorboard/hparams.yaml"),
+)
+FITTED: Final = (*PICTURE, "loss.csv", "loss.png", "probe.png")
+OURS: Final = {
+    "train": RUN,
+    "infer": (*PICTURE, LIVE),
+    "baseline": FITTED,
+    "refine": FITTED,
+    "compare": (
+        *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
+        *("reconstructions.npz", "reconstructions_aligned.npz"),
+    ),
+    "overlap": ("metrics_bundle.json",),
+    "demo": (
+        *("star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
+        *(f"run/{name}" for name in RUN),
+        *(f"{kind}/{name}" for kind in ("star", "lines") for name in PICTURE),
+    ),
+}
+"""What each command writes into its folder, beside ``files`` of its provenance; nothing else is ever removed."""
+
+
+def leads() -> bool:
+    """Whether this process is the only or the first one of its program: the one that writes and speaks."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
+
+
+@contextmanager
+def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
+    """Make an output folder, or empty one of ours, and hold it while the block writes into it: see :func:`holding`."""
+    with holding(folder, command, overwrite, keep) as ready:
+        ready()
+        yield
+
+
+@contextmanager
+def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[Callable[[], None]]:
+    """Make an output folder and hold it while the block computes what goes into it.
+
+    What an older folder of ours holds stays until the function that is yielded is called: then there is something to
+    write. A folder that was made for a block that failed before is removed again. The lock ends with the process,
+    however that ends.
+
+    Args:
+        folder: new or empty, or of ours with ``overwrite`` or ``keep``.
+        command: that writes; it replaces only what it wrote itself.
+        overwrite: replace what is there.
+        keep: write beside what is there.
+
+    Yields:
+        A function that empties the folder, unless ``keep``.
+
+    Raises:
+        PtychoError: when something is there that may not be replaced, or another process writes there.
+        RunFailedError: when the file system refuses.
+    """
+    if not keep:
+        check_folder(folder, command, overwrite)
+    lock = FileLock(folder / LOCK)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+
+    def ready() -> None:
+        if not keep:
+            check_folder(folder, command, overwrite)
+            _empty(folder)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PtychoError(f"{folder}: another process writes here; wait, or give another --out.") from None
+    except OSError as error:
+        raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
+    failed = True
+    try:
+        if not keep:
+            check_folder(folder, command, overwrite)
+        yield ready
+        failed = False
+    finally:
+        with suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
+            for path in made if failed else ():
+                path.rmdir()  # does so with an empty folder only
+        lock.release()
+
+
+def _check_above(folder: Path) -> None:
+    """Refuse a folder below a file."""
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise PtychoError(f"{folder}: cannot be made, {above.name} is a file; give another --out.")
+
+
+def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
+    """Refuse a folder that holds anything, or with ``overwrite`` anything that ``command`` did not write.
+
+    Raises:
+        PtychoError: naming what is there.
+    """
+    if not folder.exists():
+        _check_above(folder)
+        return
+    if not folder.is_dir():
+        raise PtychoError(f"{folder}: is a file; --out needs a folder.")
+    if all(_is_left_over(entry.name) for entry in folder.iterdir()):
+        return
+    reason = _not_to_replace(folder, command)
+    if overwrite and reason is not None:
+        raise PtychoError(reason)
+    if not overwrite:
+        ways = ["another --out"] + (["--overwrite to replace it"] if reason is None else [])
+        if command == "train" and reason is None and any(folder.glob(CHECKPOINTS)):
+            ways.append("--resume to go on with it")
+        raise PtychoError(f"{folder}: is not empty; give {', or '.join(ways)}.")
+
+
+def _not_to_replace(folder: Path, command: str) -> str | None:
+    """Why a command may not replace a folder that holds something; None where it may."""
+    try:
+        record = read_provenance(folder)
+    except PtychoError:
+        return f"{folder}: was not written by ptychopinn and is not replaced; give another --out."
+    writer = record.get("command")
+    if writer != command:
+        return f"{folder}: was written by '{writer}', and '{command}' does not replace it; give another --out."
+    if command not in OURS:
+        return f"{folder}: '{command}' never replaces what it wrote; give another --out."
+    listed = record.get("files")
+    own = (PROVENANCE, *(listed if isinstance(listed, list) else ()))
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if name not in own and not _is_left_over(path.name) and not any(fnmatch(name, mine) for mine in OURS[command]):
+            return f"{folder}: ptychopinn did not write {name}; move it away, or give another --out."
+    return None
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, its mark last; the folder itself may be a mount or a link and stays."""
+    try:
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
+    except OSError as error:
+        raise RunFailedError(f"{folder}: cannot be emptied: {error.strerror or error}.") from None
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a killed process may have left it: a lock, a file not yet under its final name."""
+    return name == LOCK or (name.startswith(".") and name.endswith(".part"))
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What ``write_provenance`` left in a folder.
+
+    Raises:
+        PtychoError: when it is no folder of ours.
+    """
+    try:
+        record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict):
+        raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.")
+    return record
+
+
+def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``provenance.json``: command, date, version and whatever else decides the content of a folder.
+
+    Returns:
+        What was written.
+    """
+    record = {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ptychopinn": metadata.version("ptychopinn"),
+        **values,
+    }
+    write_json(folder / PROVENANCE, record)
+    return record
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV whole or not at all; a column for every name, empty where a row lacks it."""
+    with writing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file as hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

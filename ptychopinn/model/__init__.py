@@ -1,0 +1,1 @@
+"""The network, what it needs to run, and its files."""

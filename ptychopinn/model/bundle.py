@@ -1,0 +1,241 @@
+"""A trained network as one file, ``wts.h5.zip``: safetensors and a JSON manifest, nothing executable."""
+
+import hashlib
+import json
+import lzma
+import math
+import platform
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ptychopinn.config import Settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.atomic import writing
+from ptychopinn.files.output_folder import (
+    CHECKPOINTS,
+    read_provenance,
+)
+from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.scan.scan import Scan
+
+BUNDLE = "wts.h5.zip"
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MEMBERS = ("diffraction_to_obj", "autoencoder", "frames")
+LARGEST_MEMBER = 4 * 2**30
+"""Bytes; a bundle that claims more is refused before it is unpacked."""
+
+KINDS = (("settings", dict), ("sha256", dict), ("history", list), ("provenance", dict))
+"""What the manifest holds besides numbers."""
+
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+"""What a damaged ZIP archive or JSON text raises."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what it was trained with.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        light: the experiment of the training scan.
+        settings: effective settings.
+        history: a row per epoch.
+        provenance: anything else worth keeping: source file, hash, where settings came from.
+        frames: (n,) numbers of the frames of the file that were used.
+        held_out: those of them kept for validation.
+    """
+
+    model: PtychoModel
+    light: Illumination
+    settings: Settings
+    history: tuple[dict[str, float], ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+def save_run(folder: Path, run: Run) -> Path:
+    """Write ``folder/wts.h5.zip`` whole or not at all.
+
+    It holds both models of the field's contract: ``diffraction_to_obj`` (counts to patches: the network) and
+    ``autoencoder`` (counts to counts: the network, the probe and the detector mask), and the numbers of the frames
+    that were used.
+
+    Returns:
+        The path of the bundle.
+    """
+    network = {name: value.contiguous() for name, value in run.model.state_dict().items()}
+    physics = {"probe": torch.view_as_real(run.light.probe).contiguous()}
+    if run.light.good_pixels is not None:
+        physics["good_pixels"] = run.light.good_pixels
+    frames = {name: torch.from_numpy(np.ascontiguousarray(getattr(run, name))) for name in ("frames", "held_out")}
+    members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics}), "frames": save(frames)}
+    manifest = {
+        "schema": SCHEMA,
+        "settings": run.settings.flat(),
+        "input_scale": run.light.scale,
+        "support": run.light.support,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
+        "history": list(run.history),
+        "provenance": run.provenance,
+        "versions": _versions(),
+    }
+    path = folder / BUNDLE
+    with writing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
+        for name, data in members.items():
+            archive.writestr(f"{name}.safetensors", data)
+    return path
+
+
+def load_run(path: Path | str) -> Run:
+    """Read a run folder or its ``wts.h5.zip``.
+
+    Nothing in the file is executed; a damaged or hostile bundle can only raise.
+
+    Raises:
+        PtychoError: when it is no bundle, was written by a newer version, or has a changed byte.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / BUNDLE).exists() and any(path.glob(CHECKPOINTS)):
+        scan = read_provenance(path).get("scan", "SCAN")
+        raise PtychoError(
+            f"{path}: its training has not ended; finish it first: ptychopinn train {scan} --out {path} --resume."
+        )
+    path = path / BUNDLE if path.is_dir() else path
+    manifest, members = _read(path)
+    try:
+        settings = Settings.of(manifest["settings"], f"{path}: settings")
+        model = PtychoModel(settings.model)
+        model.load_state_dict(members["diffraction_to_obj"])
+        light = _illumination(manifest, members["autoencoder"])
+        frames, held_out = (members["frames"][name].numpy() for name in ("frames", "held_out"))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
+        raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
+    history, provenance = tuple(manifest["history"]), manifest["provenance"]
+    return Run(model.eval(), light, settings, history, provenance, frames, held_out)
+
+
+def _illumination(manifest: dict[str, Any], physics: dict[str, Tensor]) -> Illumination:
+    """The experiment of the training scan; ValueError where its parts contradict each other."""
+    probe, good_pixels = physics["probe"], physics.get("good_pixels")
+    support, scale = manifest["support"], manifest["input_scale"]
+    if probe.ndim != 4 or probe.shape[1] != probe.shape[2] or probe.dtype != torch.float32:
+        raise ValueError(f"probe: {tuple(probe.shape)} {probe.dtype}")
+    size = probe.shape[1]
+    if good_pixels is not None and (good_pixels.shape != (size, size) or good_pixels.dtype != torch.bool):
+        raise ValueError(f"good_pixels: {tuple(good_pixels.shape)} {good_pixels.dtype}")
+    if not isinstance(support, int) or not 0 < support <= size:
+        raise ValueError(f"support: {support!r}")
+    if not isinstance(scale, float) or not 0 < scale < math.inf:
+        raise ValueError(f"input_scale: {scale!r}")
+    return Illumination(torch.view_as_complex(probe), good_pixels, support, scale)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Manifest and tensors of a bundle, hashes checked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(path, archive)
+            manifest = _json(path, archive.read(MANIFEST))
+            _check_manifest(path, manifest)
+            data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
+    except FileNotFoundError:
+        raise PtychoError(f"{path}: no such file; a folder written by 'ptychopinn train' holds one.") from None
+    except IsADirectoryError:
+        raise PtychoError(f"{path}: is a folder; a file written by 'ptychopinn train' is needed.") from None
+    except UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise PtychoError(f"{path}: is no readable bundle: {reason}.") from None
+    members = {}
+    for name, content in data.items():
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
+            raise PtychoError(f"{path}: {name}: does not match its hash; the file was changed or damaged.")
+        try:
+            members[name] = load(content)
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise PtychoError(f"{path}: {name}: is no safetensors data: {error}.") from None
+    return manifest, members
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    for info in archive.infolist():
+        if info.file_size > LARGEST_MEMBER:
+            claim = f"{info.filename!r} claims {info.file_size} bytes"
+            raise PtychoError(f"{path}: {claim}; no bundle is so large.")
+    for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
+        if name not in archive.namelist():
+            raise PtychoError(f"{path}: holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
+
+
+def _json(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise PtychoError(f"{path}: {MANIFEST}: is not JSON: {error}.") from None
+
+
+def _check_manifest(path: Path, manifest: Any) -> None:
+    if not isinstance(manifest, dict):
+        raise PtychoError(f"{path}: {MANIFEST}: holds a {type(manifest).__name__}; an object is needed.")
+    schema = manifest.get("schema")
+    if not isinstance(schema, int):
+        raise PtychoError(f"{path}: {MANIFEST}: schema {schema!r}; a number is needed.")
+    if schema > SCHEMA:
+        raise PtychoError(f"{path}: schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn.")
+    for name, kind in KINDS:
+        if not isinstance(manifest.get(name), kind):
+            raise PtychoError(f"{path}: {MANIFEST}: {name}: a {kind.__name__} is needed.")
+    if not all(isinstance(row, dict) for row in manifest["history"]):
+        raise PtychoError(f"{path}: {MANIFEST}: history: a dict for every epoch is needed.")
+
+
+def _versions() -> dict[str, str]:
+    names = ("ptychopinn", "torch", "lightning", "numpy")
+    installed = {name: metadata.version(name) for name in names if _is_installed(name)}
+    return {"python": platform.python_version(), **installed}
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def with_trained_probe(run: Run, scan: Scan) -> Scan:
+    """The scan with the probe of the run where that trained one; as it is otherwise."""
+    if not run.settings.model.probe_trainable:
+        return scan
+    probe = run.light.probe.numpy()
+    if probe.shape[-1] != scan.N:
+        raise PtychoError(f"scan: frames of {scan.N} pixels, but the run trained a probe of {probe.shape[-1]}; crop.")
+    return replace(scan, probe=probe)
+
+
+SHARED = (
+    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "probe_mask", "probe_mask_diameter"),
+    *("synchronise", "middle_trim"),
+)
+"""Settings of a training that an inference takes over."""
+
+
+def reading_of(run: Run) -> dict[str, Any]:
+    """How the training scan was read: the part of its settings that another scan of the set-up shares."""
+    usual, chosen = Settings().flat(), run.settings.flat()
+    return {name: chosen[name] for name in SHARED if chosen[name] != usual[name]}

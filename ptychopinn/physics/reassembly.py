@@ -1,0 +1,56 @@
+"""Patches to image: one weighted reassembly."""
+
+import torch
+from torch import Tensor
+
+from ptychopinn.physics.patches import place_patches
+
+
+def reassemble(patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean of overlapping patches: ``place(w p) / place(w)``, 0 where nothing covers.
+
+    Args:
+        patches: (..., n, N, N) complex.
+        positions: (..., n, 2) patch centres (y, x), pixels.
+        shape: height and width of the image.
+        weight: (N, N) real, >= 0: probe intensity, ones, or a mask.
+
+    Returns:
+        The image (..., H, W) and its coverage ``place(w)`` (..., H, W).
+    """
+    total = place_patches(weight * patches, positions, shape)
+    coverage = place_patches(weight.expand(patches.shape), positions, shape)
+    return normalise(total, coverage), coverage
+
+
+def central_mask(size: int, inner: int | None = None) -> Tensor:
+    """Weights for :func:`reassemble` that count only the middle of each patch.
+
+    Args:
+        size: edge N of the patches, pixels.
+        inner: edge M of the square of ones, ``[N // 2 - M // 2, N // 2 - M // 2 + M)`` on both axes; N // 2 when None.
+
+    Returns:
+        (N, N) float32, 1 inside and 0 outside.
+    """
+    inner = size // 2 if inner is None else inner
+    distance = torch.arange(size) - (size // 2 - inner // 2)
+    inside = (distance >= 0) & (distance < inner)
+    return (inside[:, None] & inside[None, :]).to(torch.float32)
+
+
+def lit_square(weight: Tensor, dark: float = 0.0) -> slice:
+    """Rows, and columns, of the smallest square about the centre that holds all but a share of the weight (N, N)."""
+    size = weight.shape[-1]
+    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
+    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
+    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
+    half = int((within.cumsum(0) < (1 - dark) * within.sum()).sum()) + 1
+    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
+
+
+def normalise(total: Tensor, coverage: Tensor) -> Tensor:
+    """Divide a weighted sum by its weights; 0 where the weights vanish."""
+    floor = torch.finfo(coverage.dtype).tiny
+    share = torch.where(coverage > floor, coverage.clamp_min(floor).reciprocal(), 0)
+    return torch.view_as_complex(torch.view_as_real(total) * share[..., None]) if total.is_complex() else total * share

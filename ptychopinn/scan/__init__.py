@@ -1,0 +1,1 @@
+"""Scans: data, checks, groups, coverage, simulation."""

@@ -1,0 +1,45 @@
+"""The canvas of a scan: the smallest box of whole object pixels that holds every patch."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def bounds(positions: NDArray[np.floating[Any]], size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The smallest box of whole pixels that holds every patch: its corner (y, x), its height and width.
+
+    Args:
+        positions: (n, 2) pixels (y, x).
+        size: edge N of a patch.
+    """
+    low = np.floor(positions.min(axis=0)).astype(int) - size // 2
+    high = np.ceil(positions.max(axis=0)).astype(int) + size // 2 + 1
+    return (int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))
+
+
+def reframe(
+    image: NDArray[np.complex64],
+    origin: tuple[int, int],
+    new_origin: tuple[int, int],
+    new_shape: tuple[int, int],
+    outside: complex = 0,
+) -> NDArray[np.complex64]:
+    """The same image on other whole pixels of the object frame.
+
+    Args:
+        image: (H, W) complex64.
+        origin: object-frame (y, x) of its pixel [0, 0].
+        new_origin: of pixel [0, 0] of the result.
+        new_shape: of the result.
+        outside: value where the image does not reach.
+    """
+    result = np.full(new_shape, outside, dtype=np.complex64)
+    here, there = [], []
+    for axis in (0, 1):
+        start = max(origin[axis], new_origin[axis])
+        stop = max(start, min(origin[axis] + image.shape[axis], new_origin[axis] + new_shape[axis]))
+        here.append(slice(start - origin[axis], stop - origin[axis]))
+        there.append(slice(start - new_origin[axis], stop - new_origin[axis]))
+    result[tuple(there)] = image[tuple(here)]
+    return result

@@ -1,0 +1,126 @@
+"""Checks of a whole scan: what cannot be used is refused, what looks wrong gets a line."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.physics.probe import probe_power
+from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
+from ptychopinn.scan.frames import light_in_corners
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import readable
+
+CANVAS_BYTES = 50
+"""Memory per pixel of the image while it is made: sums of the halves and of the whole, steps and pictures."""
+
+
+def check_canvas(scan: Scan) -> None:
+    """Refuse positions so far apart that their image does not fit in this machine's memory.
+
+    Raises:
+        PtychoError: saying how large the image would be.
+    """
+    height, width = scan.canvas_shape
+    check_memory(
+        CANVAS_BYTES * height * width,
+        f"positions: they reach over {height} x {width} object pixels, too many for an image; "
+        "check the unit of xcoords and ycoords",
+    )
+
+
+def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
+    """How many frames come before the one that makes :func:`check_canvas` refuse them; and that complaint."""
+    low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
+    pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
+    count = int(pixels.searchsorted(memory() / CANVAS_BYTES, side="right"))
+    if count < len(scan):
+        wide = scan.subset(slice(0, count + 1))
+        try:
+            check_canvas(wide)
+        except PtychoError as error:
+            return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
+    return len(scan), None
+
+
+LIKELY_FACTOR = 4.0
+"""Between the photons of a probe and of its mean frame; more light than this no usual object takes away."""
+
+LOOKED_AT = 64
+"""Frames, spread over the scan, that tell a wrong scan from a right one."""
+
+
+def check_light(scan: Scan) -> None:
+    """Refuse a scan without a photon; frames are read until one holds some.
+
+    Raises:
+        PtychoError: when all frames are zero.
+    """
+    parts = (slice(start, start + LOOKED_AT) for start in range(0, len(scan), LOOKED_AT))
+    if not any(scan.compact_frames(part).numpy().any() for part in parts):
+        raise PtychoError(NO_LIGHT)
+
+
+def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
+    """A line about the frames, out of so many, that hold no photon; none where there are none."""
+    if not len(numbers):
+        return []
+    first = f"frame {numbers[0]}" if len(numbers) == 1 else f"the first is frame {numbers[0]}"
+    return [
+        f"no photon in {len(numbers)} of {frames} frames ({first}), as with a closed shutter; they make holes in the "
+        "image: --set drop_dark=true leaves them out."
+    ]
+
+
+def check_moves(scan: Scan) -> None:
+    """Refuse frames that all lie at one position.
+
+    Raises:
+        PtychoError: saying where.
+    """
+    if distinct(scan.positions) < 2:
+        raise PtychoError(f"positions: {_still(scan)}; overlapping frames at several positions are needed.")
+
+
+def distinct(positions: NDArray[np.float64]) -> int:
+    """How many different positions there are among (n, 2)."""
+    ordered = positions[np.lexsort(positions.T)]  # a fifth of the time of np.unique
+    return 1 + int((np.diff(ordered, axis=0) != 0).any(axis=1).sum())
+
+
+def _still(scan: Scan) -> str:
+    y, x = scan.positions[0]
+    return f"all {len(scan)} frames lie at one position, y {y:.1f}, x {x:.1f} (did the motors move?)"
+
+
+def doubts(scan: Scan) -> list[str]:
+    """Why a valid scan is probably not what was measured: a line for each unit or order that looks wrong."""
+    shown = np.linspace(0, len(scan) - 1, min(len(scan), LOOKED_AT)).round().astype(np.int64)
+    mean = scan.frames(shown).double().mean(dim=0).numpy()
+    power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
+    extent = float(np.ptp(scan.positions, axis=0).max())
+    found = []
+    places = distinct(scan.positions)
+    if 1 == places < len(scan):
+        found.append(f"{_still(scan)}; an image needs overlapping frames at several positions.")
+    elif places <= len(scan) / 2:
+        found.append(
+            f"the {len(scan)} frames lie at {places} different positions only; did a motor not move, or are several "
+            "scans in one file?"
+        )
+    if photons > 0 and not 1 / LIKELY_FACTOR < power / photons < LIKELY_FACTOR:
+        found.append(
+            f"the probe holds {readable(power / photons)} times the photons of a mean frame; about 1 is expected of a "
+            "probe in sqrt(photons), and what is missing goes into the amplitude of the object."
+        )
+    if 0 < extent < scan.probe_diameter / 4:
+        found.append(
+            f"all positions lie within {readable(extent)} px, and the probe is {readable(scan.probe_diameter)} px "
+            "wide; positions are object pixels, are these metres or micrometres?"
+        )
+    if light_in_corners(mean):
+        found.append(
+            f"the frames are brightest in their corners; the zero frequency belongs at [{scan.N // 2}, {scan.N // 2}]: "
+            "numpy.fft.fftshift over rows and columns brings it there."
+        )
+    return found

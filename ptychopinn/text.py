@@ -1,0 +1,27 @@
+"""Numbers and lengths for people."""
+
+import math
+from collections.abc import Callable
+
+
+def readable(value: float, digits: int = 3) -> str:
+    """A number rounded to ``digits`` significant digits: 461212.9 -> 4.61e5, 12.345 -> 12.3."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    exponent = math.floor(math.log10(abs(rounded)))
+    if -3 <= exponent < 5:
+        return f"{rounded:.{max(0, digits - 1 - exponent)}f}"
+    return f"{rounded / 10.0**exponent:.{digits - 1}f}e{exponent}"
+
+
+def readable_length(metres: float) -> str:
+    """A length in the unit that suits it: 5e-8 -> 50.0 nm."""
+    for unit, size in (("m", 1.0), ("mm", 1e-3), ("µm", 1e-6), ("nm", 1e-9)):
+        if abs(metres) >= size:
+            return f"{readable(metres / size)} {unit}"
+    return f"{readable(metres / 1e-12)} pm"
+
+
+Report = Callable[[str], None]
+"""Receives lines of progress."""

@@ -1,0 +1,104 @@
+"""Training groups: synthetic objects under the probe of a scan, mixed with measured groups."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ptychopinn.model.batches import Batch, GroupDataset, centred
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.noise import draw_counts
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.scan.grouping import reach
+from ptychopinn.scan.scan import Scan
+
+FEWEST_TO_VALIDATE = 20
+
+FAINTEST = 0.01
+"""Synthetic frames are as bright as the scan down to this fraction of it, so that the network knows noise."""
+
+
+class SyntheticDataset(Dataset[Batch]):
+    """The same groups laid at random over synthetic objects, measured with the scan's own probe."""
+
+    def __init__(self, scan: Scan, groups: NDArray[np.int64], objects: Tensor, seed: int) -> None:
+        """Args: the scan; (n, C) frame indices; (k, E, E) complex objects; seed of places, dose and noise."""
+        self.offsets = centred(torch.from_numpy(scan.positions)[torch.from_numpy(groups)])
+        self.reach = reach(scan.positions, groups)
+        self.objects = objects
+        self.probe = torch.from_numpy(scan.probe)
+        self.mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.offsets)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """One batch; a group is the same whichever others are asked for with it."""
+        generators = [torch.Generator().manual_seed((self.seed * 1_000_003 + i) % 2**63) for i in index]
+        drawn = torch.stack([torch.rand(4, generator=generator) for generator in generators])
+        offsets = self.offsets[index]
+        size, edge = self.probe.shape[-1], self.objects.shape[-1]
+        which = (drawn[:, 0] * len(self.objects)).long().clamp_max(len(self.objects) - 1)
+        margin = size / 2 + self.reach + 1
+        middle = margin + (edge - 2 * margin) * drawn[:, None, 1:3]
+        targets = extract_patches(self.objects[which], middle + offsets, size)
+        # Counts of a weaker beam, scaled back: the noise of a lower dose at the brightness of the scan.
+        dose = FAINTEST ** drawn[:, 3, None, None, None]
+        rates = dose * diffract(self.probe, targets)
+        counts = torch.stack([draw_counts(*pair) for pair in zip(rates, generators, strict=True)]) / dose
+        if self.mask is not None:
+            counts = counts * self.mask
+        return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach)
+
+
+class MixedDataset(Dataset[Batch]):
+    """Measured groups first, synthetic ones after them; a batch may hold both."""
+
+    def __init__(self, measured: GroupDataset, synthetic: SyntheticDataset | None) -> None:
+        """Args: the two sources; the second may be missing."""
+        self.measured = measured
+        self.synthetic = synthetic
+        self.reach = max(measured.reach, synthetic.reach if synthetic is not None else 0)
+
+    def __len__(self) -> int:
+        """Number of groups of both kinds."""
+        return len(self.measured) + (len(self.synthetic) if self.synthetic is not None else 0)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """One batch."""
+        count = len(self.measured)
+        parts = []
+        if real := [i for i in index if i < count]:
+            parts.append(self.measured.__getitems__(real))
+        if self.synthetic is not None and (made := [i - count for i in index if i >= count]):
+            parts.append(self.synthetic.__getitems__(made))
+        if len(parts) == 1:
+            return parts[0]._replace(reach=self.reach)
+        parts = [part.to("cpu") for part in parts]  # synthetic counts are no whole numbers
+        counts, offsets, targets, has_target = (torch.cat(fields) for fields in list(zip(*parts, strict=True))[:-1])
+        return Batch(counts, offsets, targets, has_target, self.reach)
+
+
+class Grouping(NamedTuple):
+    """How groups are drawn; see :func:`ptychopinn.scan.grouping.form_groups`."""
+
+    gridsize: int
+    neighbor_count: int
+    n_groups: int | None
+    seed: int
+    sequential: bool = False
+
+
+def frames_held_out(frames: int, val_fraction: float) -> int:
+    """How many frames of a scan are kept for validation; none of fewer than 20."""
+    return round(val_fraction * frames) if frames >= FEWEST_TO_VALIDATE else 0
+
+
+def synthetic_groups(measured: int, fraction: float) -> int:
+    """How many synthetic groups make ``fraction`` of an epoch with so many measured ones."""
+    return max(1, round(fraction / (1 - fraction) * measured)) if fraction > 0 else 0

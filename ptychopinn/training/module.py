@@ -1,0 +1,172 @@
+"""The Lightning module: losses and optimiser."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from ptychopinn.config import Settings
+from ptychopinn.model.batches import Batch
+from ptychopinn.model.model import Illumination, PtychoModel, TrainedProbe
+from ptychopinn.physics import likelihood
+from ptychopinn.physics.probe import circular_mask, probe_intensity
+from ptychopinn.training import losses
+from ptychopinn.training.callbacks import Clock
+from ptychopinn.training.datamodule import ScanDataModule
+from ptychopinn.training.plan import monitored
+
+EARLY_STAGE_WEIGHT = 0.3
+"""Weight of the patch error of every stage before the last."""
+
+WARMUP_STEPS = 100
+
+FINAL_RATE = 0.005
+"""Step size at the end of a decaying schedule, as a fraction of the peak."""
+
+MILESTONES = (0.5, 0.75, 0.9)
+"""Fractions of the run at which the multistep schedule divides the step size by 3."""
+
+
+class TrainingModule(lightning.LightningModule):
+    """Losses and optimiser of a model.
+
+    Args:
+        model: to train.
+        light: the experiment; moves with the module.
+        settings: training and execution settings.
+        clock: how much of the training is over.
+        data: what it trains on; decides the units of the losses.
+    """
+
+    def __init__(
+        self, model: PtychoModel, light: Illumination, settings: Settings, clock: Clock, data: ScanDataModule
+    ) -> None:
+        super().__init__()
+        self.model, self.clock = model, clock
+        self.experiment = light
+        self.probe = TrainedProbe(light.probe, _mask(settings, light)) if settings.model.probe_trainable else None
+        self.config, self.execution = settings.training, settings.execution
+        self.monitor = monitored(settings, data.validates)
+        # Constants of the scan, not of the batch: the mean over parts of a batch is the mean over the batch.
+        mask = light.good_pixels
+        self.mean_count = data.scan.photons / (light.probe.shape[-1] ** 2 if mask is None else int(mask.sum()))
+        self.known_share = _known_share(settings)
+
+    @property
+    def light(self) -> Illumination:
+        """The experiment, with the probe as it is now."""
+        return self.experiment if self.probe is None else self.experiment._replace(probe=self.probe())
+
+    def on_fit_start(self) -> None:
+        """Bring the experiment to the device of the model."""
+        self.experiment = self.experiment.to(self.device)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """What Lightning calls for every batch, on a CPU too."""
+        return batch.to(device)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one batch."""
+        return self._loss(batch, "train")
+
+    def validation_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one validation batch."""
+        return self._loss(batch, "val")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, its step size following the chosen schedule to the end of the run, be it epochs or seconds."""
+        groups: list[dict[str, Any]] = [{"params": self.model.parameters()}]
+        if self.probe is not None:
+            groups.append({"params": self.probe.parameters(), "weight_decay": 0.0})
+        # One pass over all weights instead of a dozen. Lightning does not clip gradients for it in mixed precision.
+        fused = self.execution.precision == "32-true"
+        optimizer = torch.optim.AdamW(groups, lr=self.execution.learning_rate, weight_decay=1e-3, fused=fused)
+        if self.execution.scheduler == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, self.execution.mode, factor=0.3, patience=3)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        done = min(1.0, self.clock.progress())
+        match self.execution.scheduler:
+            case "exponential":
+                return FINAL_RATE**done
+            case "multistep":
+                return float(3.0 ** -sum(done >= milestone for milestone in MILESTONES))
+            case "constant":
+                return 1.0
+        warm = min(1.0, (step + 1) / WARMUP_STEPS)
+        return warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def _loss(self, batch: Batch, stage: str) -> Tensor:
+        counts, offsets, _, _, reach = batch
+        light = self.light
+        estimates = self.model(counts, offsets, light, reach)
+        parts = self._patch_parts(batch, estimates, light)
+        if self.config.nll_weight or self.config.mae_weight:
+            parts |= self._count_parts(counts, self.model.predict_counts(estimates[-1], offsets, light, reach))
+        weights = {
+            "nll": self.config.nll_weight,
+            "mae": self.config.mae_weight,
+            "patch_error": self.config.realspace_weight,
+            "patch_mae": self.config.realspace_mae_weight,
+            "tv": self.config.tv_weight,
+        }
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        values = {f"{stage}_loss": loss} | {f"{stage}_{name}": part for name, part in parts.items()}
+        shared = self.trainer.world_size > 1
+        size: Any = float(len(counts))  # Lightning divides whole numbers without remainder between processes
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=size, sync_dist=shared)
+        return loss
+
+    def _count_parts(self, counts: Tensor, rate: Tensor) -> dict[str, Tensor]:
+        """Errors of the predicted counts, made free of the dose by the mean count of the scan.
+
+        Half the deviance is the negative log-likelihood above that of a perfect prediction; per photon it has the
+        size of a squared relative error.
+        """
+        mask, mean = self.experiment.good_pixels, self.mean_count
+        parts = {"nll": 0.5 * losses.mean_over(likelihood.poisson_deviance(rate, counts), mask) / mean}
+        if self.config.mae_weight:
+            parts["mae"] = losses.amplitude_mae(rate, counts, mask) / math.sqrt(mean)
+        return parts
+
+    def _patch_parts(self, batch: Batch, estimates: list[Tensor], light: Illumination) -> dict[str, Tensor]:
+        """Errors of the patches where their targets are known, every stage counted."""
+        weight = probe_intensity(light.probe)
+        known = self.known_share * len(batch.counts)
+        shares = [EARLY_STAGE_WEIGHT] * (len(estimates) - 1) + [1.0]
+        errors = {"patch_error": losses.patch_error}
+        if self.config.realspace_mae_weight:
+            errors["patch_mae"] = losses.complex_mae
+        parts = {
+            name: torch.stack(
+                [
+                    share * (error(patches, batch.targets, weight) * batch.has_target).sum() / known
+                    for share, patches in zip(shares, estimates, strict=True)
+                ]
+            ).sum()
+            for name, error in errors.items()
+        }
+        if self.config.tv_weight:
+            parts["tv"] = losses.total_variation(estimates[-1]).mean() / light.support**2
+        return parts
+
+
+def _known_share(settings: Settings) -> float:
+    """Share of the groups of an epoch whose patches have a target; 1 where no group has one."""
+    training = settings.training
+    if settings.model.model_type == "supervised" or training.teacher_epochs:
+        return 1.0
+    return training.synthetic_fraction or 1.0
+
+
+def _mask(settings: Settings, light: Illumination) -> Tensor | None:
+    """Where a trained probe may have light."""
+    if not settings.data.probe_mask:
+        return None
+    size, diameter = light.probe.shape[-1], settings.data.probe_mask_diameter
+    return circular_mask(size, None if diameter is None else diameter / 2, softness=1.0)

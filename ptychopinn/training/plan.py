@@ -1,0 +1,170 @@
+"""What a training will do, and what must hold before it starts, so that a wrong call costs and leaves nothing."""
+
+import math
+from importlib.util import find_spec
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from ptychopinn.config import Settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.model.execution import device_of
+from ptychopinn.scan.arrays import NO_LIGHT
+from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
+from ptychopinn.scan.scan import Scan
+from ptychopinn.training.dataset import frames_held_out, synthetic_groups
+
+LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
+
+USUAL_STEPS = 1100
+"""Optimiser steps after which the loss of the reference scans has levelled off."""
+
+USUAL_TEACHER_EPOCHS = 20
+
+USUAL_SYNTHETIC_FRACTION = 0.5
+
+FEWEST_FRAMES = 4
+"""Of a scan to train on: patches must overlap."""
+
+SMALLEST_FRAME = 8
+"""Pixels along the edge of a frame to train on."""
+
+
+def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
+    """Values, by name, of the settings that were left to the data."""
+    training, data, model = settings.training, settings.data, settings.model
+    # Teacher and synthetic objects take the probe for true; supervised training needs neither.
+    trusts = model.model_type == "pinn" and not model.probe_trainable
+    values: dict[str, Any] = {}
+    if data.neighbor_count is None:
+        values["neighbor_count"] = usual_neighbor_count(scan.positions, model.gridsize, scan.probe_diameter)
+    if training.teacher_epochs is None:
+        values["teacher_epochs"] = USUAL_TEACHER_EPOCHS if trusts else 0
+    if training.synthetic_fraction is None:
+        values["synthetic_fraction"] = USUAL_SYNTHETIC_FRACTION if trusts else 0.0
+    if data.n_groups is None:
+        values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if training.nepochs is None:
+        batches = math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size)
+        values["nepochs"] = math.ceil(USUAL_STEPS / batches)
+    return values
+
+
+def groups_per_epoch(settings: Settings) -> int:
+    """Measured and synthetic groups, of settings that :func:`derived` completed."""
+    groups, fraction = settings.data.n_groups, settings.training.synthetic_fraction
+    assert groups is not None
+    assert fraction is not None
+    return groups + synthetic_groups(groups, fraction)
+
+
+def remarks(settings: Settings, validates: bool) -> list[str]:
+    """What completed settings ask for and do not get: a line each."""
+    lines, wanted, size = [], settings.execution.monitor, settings.training.batch_size
+    if (used := monitored(settings, validates)) != wanted:
+        lines.append(f"monitor: nothing is validated, so {used} stands in for {wanted}.")
+    if size > (groups := groups_per_epoch(settings)):
+        lines.append(f"batch_size: {size} given, but an epoch has {groups} groups: one batch takes them all.")
+    if settings.model.model_type == "supervised" and (epochs := settings.training.teacher_epochs):
+        lines.append(f"teacher_epochs: {epochs} given, but a supervised training has a truth and makes no teacher.")
+    if settings.model.features == "amplitude" and settings.model.stages != type(settings.model)().stages:
+        lines.append(f"stages: {settings.model.stages} given, but a network on amplitudes has one.")
+    return lines
+
+
+def check_training(scan: Scan, settings: Settings) -> None:
+    """Refuse a training that the scan or the machine does not allow.
+
+    Args:
+        scan: to train on.
+        settings: all settings.
+
+    Raises:
+        PtychoError: naming the setting or the part of the scan, what is there and what is needed.
+    """
+    check_execution(settings)
+    if len(scan) < FEWEST_FRAMES:
+        frames = "1 frame" if len(scan) == 1 else f"{len(scan)} frames"
+        raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
+    if scan.N < SMALLEST_FRAME:
+        raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
+    if not scan.photons > 0:
+        raise PtychoError(NO_LIGHT)
+    check_moves(scan)
+    if settings.model.model_type == "supervised":
+        _check_truth(scan)
+    check_canvas(scan)
+    _check_groups(scan, settings)
+
+
+def _check_truth(scan: Scan) -> None:
+    """Refuse a truth that is not there, or not everywhere where the probe lights it; a pixel at its rim is rounding."""
+    if scan.object is None:
+        raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
+    half, edges = scan.support / 2, np.array(scan.object.shape)
+    beyond = ((scan.positions < half - 1) | (scan.positions > edges - half + 1)).any(axis=1)
+    if beyond.any():
+        y, x = scan.positions[int(beyond.argmax())]
+        raise PtychoError(
+            f"objectGuess: {edges[0]} x {edges[1]} pixels, but the probe lights {scan.support} pixels around every "
+            f"position, beyond its edge for {int(beyond.sum())} of {len(scan)} frames (the first at y {y:.1f}, x "
+            f"{x:.1f}); supervised training needs a truth under all frames."
+        )
+
+
+def _check_groups(scan: Scan, settings: Settings) -> None:
+    """Groups must exist in the whole scan, and frames must be left when validation has taken its share."""
+    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
+    neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
+    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    check_reach(scan.positions, groups, scan.N)
+    fewest = max(gridsize**2, FEWEST_FRAMES)
+    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if left < fewest:
+        raise PtychoError(
+            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
+            f"at least {fewest} are needed."
+        )
+
+
+def check_execution(settings: Settings) -> None:
+    """Refuse what this machine, or the execution settings among themselves, do not allow.
+
+    Raises:
+        PtychoError: naming the setting.
+    """
+    execution = settings.execution
+    device = device_of(settings)
+    monitored(settings, True)
+    batch, devices = settings.training.batch_size, execution.devices
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise PtychoError(f"devices: {devices} given, but this machine has {torch.cuda.device_count()} GPUs.")
+    if batch % devices:
+        raise PtychoError(f"batch_size: {batch} groups cannot be shared by {devices} devices; give a multiple of them.")
+    training = settings.training
+    learns = ("nll_weight", "mae_weight", "realspace_weight", "realspace_mae_weight")
+    if not any(getattr(training, name) for name in learns):
+        raise PtychoError(f"{', '.join(learns)}: all 0, so nothing would be learnt; give one of them.")
+    if execution.precision == "16-mixed" and device == "cpu":
+        raise PtychoError("precision: 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
+    if execution.pin_memory and device == "cpu":
+        raise PtychoError("pin_memory: page-locked batches are for a GPU, and the training runs on a CPU.")
+    if not execution.num_workers and (execution.persistent_workers or execution.prefetch_factor):
+        raise PtychoError("num_workers: 0 given, but persistent_workers and prefetch_factor need at least 1.")
+    package = LOGGER_PACKAGES.get(execution.logger)
+    if package is not None and find_spec(package) is None:
+        raise PtychoError(f"logger: {package} is not installed; pip install 'ptychopinn[{package}]', or use csv.")
+
+
+def monitored(settings: Settings, validates: bool) -> str:
+    """The value that decides which weights are best: that of the training stands in where nothing is validated.
+
+    Raises:
+        PtychoError: when its weight is zero, so that nobody computes it.
+    """
+    monitor, weights = settings.execution.monitor, settings.training
+    if monitor == "val_nll" and not (weights.nll_weight or weights.mae_weight):
+        raise PtychoError("monitor: val_nll is not computed with nll_weight 0; use val_loss.")
+    return monitor if validates else monitor.replace("val_", "train_")

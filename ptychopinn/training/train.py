@@ -1,0 +1,175 @@
+"""Training: ``train`` and what it derives from the data."""
+
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from ptychopinn.config import Settings
+from ptychopinn.engines import refinement
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.model.bundle import Run
+from ptychopinn.model.execution import compile_networks, device_of
+from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import Report
+from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch, signals_restored
+from ptychopinn.training.datamodule import ScanDataModule
+from ptychopinn.training.dataset import Grouping
+from ptychopinn.training.module import TrainingModule
+from ptychopinn.training.plan import check_training, derived, remarks
+from ptychopinn.training.trainer import build_trainer, loader_options, quiet_lightning
+
+
+def train(
+    scan: Scan,
+    settings: Settings,
+    folder: Path | None = None,
+    report: Report = lambda line: None,
+    progress_bar: bool = False,
+    resume: bool = False,
+) -> Run:
+    """Train a network on a scan.
+
+    ``model_type pinn`` uses no ground truth, only counts, positions and the probe: a teacher object is
+    reconstructed from the same counts first (``teacher_epochs``); its patches, those of synthetic objects under the
+    same probe, and the Poisson likelihood of the counts train the network. ``supervised`` trains the same network on
+    patches of the scan's own object instead.
+
+    Args:
+        scan: to train on.
+        settings: all settings; see :mod:`ptychopinn.config`. What is None there comes from
+            :func:`ptychopinn.training.plan.derived`.
+        folder: where checkpoints and logs go; nothing is written when None.
+        report: receives a line of progress per epoch.
+        progress_bar: draw one on the terminal.
+        resume: go on from the last checkpoint in ``folder``, if there is one.
+
+    Returns:
+        The trained run: model, experiment, settings and history.
+
+    Raises:
+        PtychoError: when the settings ask for what the scan or the machine does not have.
+        RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
+    """
+    check_training(scan, settings)
+    lightning.seed_everything(settings.training.seed, verbose=False)
+    full = settings.changed(**derived(scan, settings))
+    clock = Clock(settings.training.max_seconds)
+    light = Illumination.of(scan)
+    data = _data(scan, full)
+    watch = Watch(clock, report, data, folder, full.execution)
+    checkpoint = _last_checkpoint(folder, full) if resume else None
+    for line in remarks(full, data.validates):
+        report(line)
+    module = TrainingModule(_model(full), light, full, clock, data)
+    with quiet_lightning(), signals_restored():
+        callbacks = [watch, Teacher(_target(scan, full, report), data)]
+        trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
+        clock.trainer = trainer
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            if watch.asked_to_stop:
+                raise watch.stopped(trainer)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
+        _keep_the_better(trainer, module, data, watch)
+    light = module.cpu().light.to("cpu")  # no part of the module's state, so it does not move along
+    trained = light._replace(probe=light.probe.detach())
+    held_out = scan.numbers[data.held_out]
+    return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
+
+
+def _model(settings: Settings) -> PtychoModel:
+    """The network to train."""
+    model = PtychoModel(settings.model)
+    if settings.execution.compile_network:
+        compile_networks(model, device_of(settings))
+    return model
+
+
+def _data(scan: Scan, settings: Settings) -> ScanDataModule:
+    """Batches of a scan; their target comes later."""
+    training, data = settings.training, settings.data
+    assert data.neighbor_count is not None
+    assert training.synthetic_fraction is not None
+    return ScanDataModule(
+        scan,
+        Grouping(settings.model.gridsize, data.neighbor_count, data.n_groups, training.seed, data.sequential_sampling),
+        training.batch_size,
+        training.val_fraction,
+        None,
+        training.synthetic_fraction,
+        loader_options(settings.execution),
+    )
+
+
+def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tensor | None]:
+    """How to make the object that patches are compared with: the truth, a teacher, or none."""
+    training = settings.training
+
+    def truth() -> Tensor:
+        assert scan.object is not None
+        return torch.from_numpy(scan.on_canvas(scan.object, outside=1.0))
+
+    def teacher() -> Tensor | None:
+        epochs = training.teacher_epochs
+        if not epochs or not (training.realspace_weight or training.realspace_mae_weight):
+            return None
+        start = time.monotonic()
+        found = refinement.reconstruct(scan, epochs, training.seed, device=device_of(settings)).cpu()
+        if not bool(torch.isfinite(found).all()):
+            raise RunFailedError(
+                "teacher: the reconstruction diverged; check probe and positions, or --teacher-epochs 0."
+            )
+        report(f"teacher: {epochs} epochs of projections on the counts in {time.monotonic() - start:.1f} s")
+        return found
+
+    return truth if settings.model.model_type == "supervised" else teacher
+
+
+def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
+    """The checkpoint to go on from, if there is one.
+
+    Raises:
+        PtychoError: when it cannot be read, or when more epochs are over than are asked for.
+    """
+    path = None if folder is None else folder / LAST
+    if path is None or not path.is_file():
+        return None
+    try:
+        epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        raise PtychoError(
+            f"{path}: is damaged; put {path.with_name('best.ckpt').name} in its place to go on from the best epoch, "
+            "or train anew."
+        ) from None
+    wanted = settings.training.nepochs or 0
+    if epoch + 1 > wanted:
+        raise PtychoError(f"nepochs: {wanted} given, but {epoch + 1} epochs are begun already; give at least as many.")
+    return path
+
+
+def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: ScanDataModule, watch: Watch) -> None:
+    """Go back to the weights of the best epoch when the last ones are worse.
+
+    The last weights are measured anew: a time budget may have ended in the middle of an epoch.
+    """
+    checkpoint = trainer.checkpoint_callback
+    if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.best_model_score is None:
+        return
+    trainer.loggers = []
+    values = trainer.validate(module, datamodule=data, verbose=False)[0] if data.validates else watch.history[-1]
+    last = values[module.monitor]
+    worse = last - float(checkpoint.best_model_score)
+    if worse * (1 if checkpoint.mode == "min" else -1) > 0:
+        state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])

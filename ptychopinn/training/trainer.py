@@ -1,0 +1,126 @@
+"""The Lightning trainer that the execution settings describe."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from ptychopinn.config import ExecutionConfig, Settings
+from ptychopinn.files.atomic import writing
+from ptychopinn.model.execution import device_of
+from ptychopinn.training.callbacks import CHECKPOINTS
+from ptychopinn.training.plan import monitored
+
+
+def build_trainer(
+    settings: Settings,
+    folder: Path | None,
+    callbacks: list[Callback],
+    validates: bool,
+    progress_bar: bool,
+) -> lightning.Trainer:
+    """A trainer for one run.
+
+    Args:
+        settings: of the run.
+        folder: for checkpoints and logs; neither is written when None.
+        callbacks: that watch.
+        validates: whether there is validation data.
+        progress_bar: draw one.
+    """
+    execution = settings.execution
+    checkpointing = folder is not None and execution.enable_checkpointing
+    monitor = monitored(settings, validates)
+    if folder is not None and checkpointing:
+        callbacks = [*callbacks, *_checkpoints(folder, execution, monitor)]
+    if execution.early_stop_patience is not None:
+        callbacks = [*callbacks, EarlyStopping(monitor, patience=execution.early_stop_patience, mode=execution.mode)]
+    return lightning.Trainer(
+        max_epochs=settings.training.nepochs,
+        accelerator=device_of(settings),
+        devices=execution.devices,
+        strategy=execution.strategy,
+        precision=execution.precision,
+        deterministic=execution.deterministic,
+        logger=_logger(folder, execution) if folder is not None else False,
+        callbacks=callbacks,
+        enable_checkpointing=checkpointing,
+        enable_progress_bar=progress_bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        accumulate_grad_batches=execution.accumulate_grad_batches,
+        gradient_clip_val=execution.gradient_clip_val,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        plugins=[_WholeFiles()],
+    )
+
+
+def loader_options(execution: ExecutionConfig) -> dict[str, Any]:
+    """Execution settings of a ``DataLoader``."""
+    names = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")
+    return {name: getattr(execution, name) for name in names}
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's own announcements off the user's terminal; errors still come through.
+
+    Torch's choice of algorithms, which ``deterministic`` changes for the whole process, is put back too.
+    """
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "mlflow", "alembic")]
+    levels, deterministic = [logger.level for logger in loggers], torch.are_deterministic_algorithms_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Checkpoints that appear under their name whole; Lightning's own may be seen half copied."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # In memory first: a write that fails inside torch.save is no OSError.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with writing(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+
+def _checkpoints(folder: Path, execution: ExecutionConfig, monitor: str) -> list[Callback]:
+    """The best weights, and every epoch the last ones: Lightning's ``save_last`` skips epochs that are no better."""
+    best = ModelCheckpoint(
+        folder / CHECKPOINTS,
+        filename="best" if execution.save_top_k == 1 else "epoch{epoch:04d}",
+        auto_insert_metric_name=False,
+        monitor=monitor,
+        mode=execution.mode,
+        save_top_k=execution.save_top_k,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(folder / CHECKPOINTS, filename="last", enable_version_counter=False)
+    return [best, last]
+
+
+def _logger(folder: Path, execution: ExecutionConfig) -> Logger | bool:
+    match execution.logger:
+        case "tensorboard":
+            return TensorBoardLogger(folder, name="tensorboard", version="")
+        case "mlflow":
+            return MLFlowLogger("ptychopinn", tracking_uri=f"sqlite:///{(folder / 'mlflow.db').resolve()}")
+    return False

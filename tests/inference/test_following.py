@@ -1,0 +1,237 @@
+"""A scan that grows: it goes on while frames come, keeps its place, and ends as the image of the whole."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptychopinn.config import InferenceConfig
+from ptychopinn.errors import IncurableError, PtychoError
+from ptychopinn.evaluation.metrics import score
+from ptychopinn.inference.following import Ending, begun, follow, growing
+from ptychopinn.inference.infer import infer
+from ptychopinn.scan.frames import Frames
+from ptychopinn.scan.scan import Scan
+
+
+def beginnings(scan: Scan, *counts: int):
+    """Reads ever more of a scan, its corner put at 0 by what is there; the last again and again."""
+    left = list(counts)
+
+    def read() -> tuple[Scan, None]:
+        part = scan.subset(slice(0, left.pop(0) if len(left) > 1 else left[0]))
+        return replace(part, positions=part.positions - part.positions.min(axis=0)), None
+
+    return read
+
+
+def test_positions_stay_while_the_corner_moves(tiny_scan):
+    backwards = tiny_scan.subset(np.arange(64)[::-1])
+    found = list(growing(beginnings(backwards, 3, 3, 20, 64), timeout=0.1))
+    assert [len(scan) for scan in found] == [3, 20, 64]
+    for scan in found:
+        moves = scan.positions - backwards.positions[: len(scan)]
+        np.testing.assert_allclose(moves, np.broadcast_to(moves[0], moves.shape), atol=1e-9)
+        np.testing.assert_allclose(scan.positions[0], found[0].positions[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_scan(tiny_scan, number):
+    before, said = signal.getsignal(number), []
+    with Ending(said.append) as over:
+        assert signal.getsignal(number) != before
+        scans = growing(beginnings(tiny_scan, 3, 20), timeout=60, over=over)
+        assert [len(next(scans)) for _ in range(2)] == [3, 20]
+        kill = threading.Timer(0.5, os.kill, [os.getpid(), number])
+        kill.start()
+        assert list(scans) == []
+        kill.join()
+    assert signal.getsignal(number) == before
+    assert len(said) == 1
+    assert said[0].startswith(f"{signal.Signals(number).name}: the scan is over")
+
+
+def test_the_second_signal_ends_the_program():
+    with Ending() as over:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert over()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_thread_takes_no_signals():
+    before, found = signal.getsignal(signal.SIGTERM), []
+
+    def enter() -> None:
+        with Ending() as over:
+            found.append((over(), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [(False, before)]
+
+
+def test_it_ends_with_the_frames_that_were_asked_for(tiny_scan):
+    found = list(growing(beginnings(tiny_scan, 3, 20, 64), timeout=60, frames=18))
+    assert [len(scan) for scan in found] == [3, 18]
+
+
+def test_what_is_refused_until_the_end_is_said():
+    def read() -> tuple[Scan, None]:
+        raise PtychoError("growing.cxi: no frames yet.")
+
+    said: list[str] = []
+    with pytest.raises(PtychoError, match="no frames yet"):
+        list(growing(read, timeout=0.05, report=said.append))
+    assert said == ["waiting: growing.cxi: no frames yet."]
+
+
+def test_what_no_frame_can_cure_is_refused_at_once():
+    def read() -> tuple[Scan, None]:
+        raise IncurableError("crop: 48 given.")
+
+    began = time.monotonic()
+    with pytest.raises(IncurableError):
+        list(growing(read, timeout=60))
+    assert time.monotonic() - began < 30
+
+
+def test_frames_that_cannot_be_used_end_the_scan_when_nobody_mends_them(tiny_scan):
+    wrong, said, found = PtychoError("frame 20 is bad."), [], []
+    with pytest.raises(PtychoError, match="frame 20 is bad"):
+        for scan in growing(lambda: (tiny_scan.subset(slice(20)), wrong), 0.1, report=said.append):
+            found.append(len(scan))
+    assert found == [20]
+    assert said == ["waiting: frame 20 is bad."]
+
+
+def test_frames_that_are_mended_in_time_are_used(tiny_scan):
+    states = [(tiny_scan.subset(slice(20)), PtychoError("frame 20 is bad.")), (tiny_scan, None)]
+    found = list(growing(lambda: states.pop(0) if len(states) > 1 else states[0], timeout=0.1))
+    assert [len(scan) for scan in found] == [20, 64]
+
+
+def test_frames_that_were_not_asked_for_may_be_bad(tiny_scan):
+    found = list(growing(lambda: (tiny_scan.subset(slice(20)), PtychoError("frame 20 is bad.")), 60, frames=20))
+    assert [len(scan) for scan in found] == [20]
+
+
+def test_a_file_that_goes_away_ends_the_scan(tiny_scan):
+    def read() -> tuple[Scan, None]:
+        if said:
+            raise PtychoError("growing.cxi: no such file.")
+        said.append("read once")
+        return tiny_scan, None
+
+    said: list[str] = []
+    assert [len(scan) for scan in growing(read, timeout=0.1, report=said.append)] == [64]
+    assert said == ["read once", "waiting: growing.cxi: no such file."]
+
+
+def test_a_scan_that_fits_ends_as_the_image_of_the_whole(tiny_run, tiny_scan):
+    parts = [tiny_scan.subset(slice(0, count)) for count in (1, 5, 30, 64)]
+    seen = []
+    chosen = InferenceConfig(follow_interval=0)
+    found, scan, _ = follow(tiny_run, iter(parts), chosen, "cpu", lambda image, coverage, frames: seen.append(frames))
+    expected = infer(tiny_run, tiny_scan)
+    assert (seen, len(scan), found.origin) == ([1, 5, 30, 64], 64, expected.origin)
+    np.testing.assert_allclose(found.object, expected.object, atol=1e-4)
+    np.testing.assert_allclose(found.coverage, expected.coverage, rtol=1e-3, atol=1e-3)
+
+
+def test_a_scan_that_does_not_fit_is_nearly_as_good(tiny_run, tiny_scan):
+    # 128 frames fit: those before become one image, twice.
+    scan = tiny_scan.subset(np.tile(np.arange(64), 5))
+    parts = (scan.subset(slice(0, count)) for count in (50, 200, 320))
+    found, _, _ = follow(tiny_run, parts, InferenceConfig(patch_memory=1), "cpu")
+    expected = infer(tiny_run, scan)
+    truth, box = scan.object[scan.scan_box], scan.scan_box
+    errors = [score(image.window(scan.object.shape)[box], truth).phase_mae for image in (found, expected)]
+    assert errors[0] < 1.05 * errors[1]
+    np.testing.assert_allclose(found.coverage, expected.coverage, rtol=1e-3, atol=1e-3)
+
+
+class Kept:
+    """Frames of a scan as if in a file; one of them may be spoiled, all may be gone."""
+
+    def __init__(self, counts: np.ndarray, spoiled: int | None = None) -> None:
+        self.counts, self.spoiled, self.gone = counts.astype(np.float32), spoiled, False
+
+    shape = property(lambda self: self.counts.shape)
+    dtype = np.dtype(np.float32)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        if self.gone:
+            raise PtychoError("growing.cxi: cannot be read.")
+        block = self.counts[rows].copy()
+        block[rows == self.spoiled] = np.nan
+        return block
+
+
+@pytest.mark.parametrize("spoiled", [1, 30, 63])
+def test_a_bad_frame_leaves_the_image_of_those_before_it(tiny_run, tiny_scan, spoiled):
+    scan = replace(tiny_scan, counts=Frames.of(Kept(tiny_scan.counts, spoiled)))
+    said: list[str] = []
+    chosen = InferenceConfig(follow_timeout=0.1)
+    found, used, refused = follow(tiny_run, iter([scan]), chosen, "cpu", report=said.append)
+    expected = infer(tiny_run, tiny_scan.subset(slice(spoiled)))
+    assert len(used) == spoiled
+    assert str(refused) == f"diffraction: NaN or infinity in frame {spoiled}."
+    assert said == [f"waiting: {refused}"]
+    np.testing.assert_allclose(found.window((80, 80)), expected.window((80, 80)), atol=1e-4)
+    assert found.deviance == pytest.approx(expected.deviance, rel=1e-3)
+
+
+def test_a_bad_first_frame_leaves_no_image(tiny_run, tiny_scan):
+    scan = replace(tiny_scan, counts=Frames.of(Kept(tiny_scan.counts, 0)))
+    chosen = InferenceConfig(follow_timeout=0.1)
+    with pytest.raises(PtychoError, match="NaN or infinity in frame 0"):
+        follow(tiny_run, iter([scan]), chosen, "cpu")
+    with pytest.raises(PtychoError, match="NaN or infinity in frame 0"):
+        begun(tiny_run, iter([scan]))
+
+
+def test_a_frame_that_is_mended_in_time_is_used(tiny_run, tiny_scan):
+    source = Kept(tiny_scan.counts, 30)
+    scan = replace(tiny_scan, counts=Frames.of(source))
+
+    def mend(line: str) -> None:
+        assert line == "waiting: diffraction: NaN or infinity in frame 30."
+        source.spoiled = None
+
+    found, used, refused = follow(tiny_run, iter([scan]), InferenceConfig(), "cpu", report=mend)
+    assert (len(used), refused, source.spoiled) == (64, None, None)
+    np.testing.assert_allclose(found.object, infer(tiny_run, tiny_scan).object, atol=1e-4)
+
+
+def test_the_image_does_not_need_frames_that_are_gone(tiny_run, tiny_scan):
+    source = Kept(tiny_scan.counts)
+    scan = replace(tiny_scan, counts=Frames.of(source))
+    said: list[str] = []
+
+    def go(image, coverage, frames: int) -> None:
+        source.gone = True
+
+    found, used, refused = follow(tiny_run, iter([scan]), InferenceConfig(), "cpu", go, said.append)
+    assert (len(used), refused) == (64, None)
+    assert np.isnan(found.deviance)
+    assert len(said) == 1
+    assert "deviance stays unknown: growing.cxi: cannot be read." in said[0]
+    np.testing.assert_allclose(found.object, infer(tiny_run, tiny_scan).object, atol=1e-4)
+
+
+def test_frames_that_are_left_when_the_scan_is_over_are_left(tiny_run, tiny_scan):
+    scan = tiny_scan.subset(np.tile(np.arange(64), 5))  # 128 frames at a time
+    shown: list[int] = []
+    chosen = InferenceConfig(patch_memory=1, follow_interval=0)
+    found, used, refused = follow(
+        tiny_run, iter([scan]), chosen, "cpu", lambda *now: shown.append(now[-1]), over=lambda: bool(shown)
+    )
+    assert refused is None
+    assert len(used) == len(found.positions) == shown[0] < 320
+    assert shown == shown[:1]

@@ -1,0 +1,223 @@
+"""Interrupted trainings: nothing is lost, nothing half-written, and the end is the same."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ptychopinn.cli.app import app
+from ptychopinn.files.formats.npz import write_npz
+from ptychopinn.model.bundle import load_run
+
+FLAGS = (
+    "--nepochs",
+    "12",
+    "--n-filters-scale",
+    "0.25",
+    "--stages",
+    "1",
+    "--teacher-epochs",
+    "3",
+    "--val-fraction",
+    "0.1",
+)
+
+
+def command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    call = [sys.executable, "-m", "ptychopinn.cli.app", "train", "scan.npz", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        call, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    limit = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_scan) -> Path:
+    write_npz(tmp_path / "scan.npz", tiny_scan)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, tiny_scan) -> dict[str, float]:
+    folder = tmp_path_factory.mktemp("whole")
+    write_npz(folder / "scan.npz", tiny_scan)
+    code, _, err = finish(command(folder, "--out", "run", *FLAGS))
+    assert code == 0, err
+    return load_run(folder / "run").history[-1]
+
+
+@pytest.mark.parametrize(("number", "devices"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterrupted, number, devices):
+    process = command(folder, "--out", "run", *FLAGS, "--set", f"devices={devices}")
+    wait_for(folder / "run/checkpoints/last.ckpt", process)
+    process.send_signal(number)
+    code, _, err = finish(process)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert signal.Signals(number).name in err
+    assert "--resume" in err
+    assert not (folder / "run/wts.h5.zip").exists()
+    code, _, err = finish(command(folder, "--out", "run", "--resume"))
+    assert code == 0, err
+    history = load_run(folder / "run").history
+    assert [row["epoch"] for row in history] == list(range(1, 13))
+    with (folder / "run/metrics.csv").open() as stream:
+        assert [float(row["epoch"]) for row in csv.DictReader(stream)] == [row["epoch"] for row in history]
+    assert history[-1]["val_loss"] == pytest.approx(uninterrupted["val_loss"], rel=1e-4)
+
+
+def assert_whole(folder: Path) -> None:
+    """Every file under a final name can be read to its end."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith("."):
+            continue
+        match path.suffix:
+            case ".json":
+                assert json.loads(path.read_text())
+            case ".csv":
+                rows = list(csv.DictReader(path.read_text().splitlines()))
+                assert all(None not in row.values() for row in rows)
+            case ".ckpt":
+                assert "state_dict" in torch.load(path, weights_only=True)
+            case ".zip":
+                load_run(path)
+
+
+@pytest.mark.slow
+def test_five_kills_in_a_row(folder):
+    moments = random.Random(1)
+    flags = [*FLAGS[2:], "--nepochs", "150"]
+    arguments = ["--out", "run", *flags]
+    for _ in range(5):
+        process = command(folder, *arguments)
+        wait_for(folder / "run/provenance.json", process)
+        time.sleep(moments.uniform(0.5, 8.0))
+        assert process.poll() is None
+        process.kill()
+        finish(process)
+        assert_whole(folder / "run")
+        arguments = ["--out", "run", "--resume"]
+    code, _, err = finish(command(folder, *arguments))
+    assert code == 0, err
+    assert_whole(folder / "run")
+    history = load_run(folder / "run").history
+    assert [row["epoch"] for row in history] == list(range(1, 151))
+    (folder / "run").rename(folder / "killed")
+    assert call(folder, *flags).exit_code == 0
+    assert history[-1]["val_loss"] == pytest.approx(load_run(folder / "run").history[-1]["val_loss"], rel=0.01)
+
+
+def call(folder: Path, *arguments: str) -> Any:
+    """The same command in this process, where nothing needs to be killed."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(app, ["train", "scan.npz", "--out", "run", *arguments])
+
+
+def test_two_runs_cannot_share_a_folder(folder):
+    first = command(folder, "--out", "run", *FLAGS[2:], "--nepochs", "2000")
+    wait_for(folder / "run/checkpoints/last.ckpt", first)
+    for flags, words in ((("--resume",), "another process writes here"), ((), "is not empty")):
+        done = call(folder, *flags)
+        assert done.exit_code == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert words in done.stderr
+    first.kill()
+    finish(first)
+
+
+def test_a_finished_run_is_not_trained_again_but_may_go_on(folder):
+    assert call(folder, *FLAGS[2:], "--nepochs", "2").exit_code == 0
+    run = load_run(folder / "run")
+    done = call(folder, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert "epoch " not in done.stdout
+    assert load_run(folder / "run").history == run.history
+    assert call(folder, "--resume", "--nepochs", "3").exit_code == 0
+    longer = load_run(folder / "run")
+    assert longer.history[:2] == run.history
+    assert len(longer.history) == 3
+    sources = longer.provenance["sources"]
+    assert (sources["nepochs"], sources["stages"], sources["gridsize"]) == ("flag", "flag", "default")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--gridsize", "2"), "--resume: gridsize 2 given, but run was begun with 1"),
+        (("--set", "scheduler=plateau"), "--resume: scheduler 'plateau' given"),
+        (("--nepochs", "1"), "nepochs: 1 given, but 2 epochs are begun already"),
+        (("--set", "enable_checkpointing=false"), "--resume: run was trained with enable_checkpointing false"),
+        (("--overwrite",), "--resume: continues with the settings of the run"),
+    ],
+)
+def test_what_decided_the_run_so_far_cannot_change(folder, flags, words):
+    assert call(folder, *FLAGS[2:], "--nepochs", "2").exit_code == 0
+    done = call(folder, "--resume", *flags)
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_a_damaged_checkpoint_is_named(folder):
+    assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
+    last = folder / "run/checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    done = call(folder, "--resume", "--nepochs", "2")
+    assert done.exit_code == 2
+    assert "run/checkpoints/last.ckpt: is damaged; put best.ckpt in its place" in done.stderr
+
+
+def test_resume_needs_a_run_and_its_scan(folder, tiny_scan):
+    done = call(folder, "--resume")
+    assert done.exit_code == 2
+    assert "--resume: run holds no run" in done.stderr
+    assert not (folder / "run").exists()
+    assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
+    write_npz(folder / "scan.npz", tiny_scan.subset(slice(0, 50)))
+    done = call(folder, "--resume")
+    assert done.exit_code == 2
+    assert "not the scan" in done.stderr
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(folder):
+    assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
+    last = folder / "run/checkpoints/last.ckpt"
+    before, bundle = last.read_bytes(), (folder / "run/wts.h5.zip").read_bytes()
+    # A limit on the size of a file is to the writer what a full disk is: a write that fails half way.
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
+    try:
+        done = call(folder, "--resume", "--nepochs", "2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert done.exit_code == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert re.search(r"run/checkpoints/\S+\.ckpt: cannot be written: File too large", done.stderr)
+    assert (last.read_bytes(), (folder / "run/wts.h5.zip").read_bytes()) == (before, bundle)
+    assert not [path for path in folder.rglob("*") if path.name.endswith(".part")]
+    assert call(folder, "--resume", "--nepochs", "2").exit_code == 0
