@@ -17,7 +17,7 @@ from ptychopinn.scan.grouping import form_groups, halved, nearest, reach, usual_
 GRIDSIZES = pytest.mark.parametrize("gridsize", [2, 3])
 DIGEST = """
 import hashlib, numpy as np
-from ptychopinn.grouping import form_groups
+from ptychopinn.scan.grouping import form_groups
 positions = np.random.default_rng(5).uniform(0, 300, (90, 2))
 print(hashlib.sha256(form_groups(positions, 2, 7, 150, seed=3).tobytes()).hexdigest())
 """
