@@ -10,8 +10,7 @@ import torch
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.execution import device_of
-from ptychopinn.scan.arrays import NO_LIGHT
-from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.dataset import frames_held_out, synthetic_groups
@@ -90,12 +89,9 @@ def check_training(scan: Scan, settings: Settings) -> None:
         raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
     if scan.N < SMALLEST_FRAME:
         raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
-    check_moves(scan)
+    check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    check_canvas(scan)
     _check_groups(scan, settings)
 
 
