@@ -18,7 +18,7 @@ from ptychopinn.model.execution import compile_networks, device_of
 from ptychopinn.model.model import Illumination, PtychoModel
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
-from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch, signals_restored
+from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
 from ptychopinn.training.datamodule import ScanDataModule
 from ptychopinn.training.dataset import Grouping
 from ptychopinn.training.module import TrainingModule
@@ -68,7 +68,7 @@ def train(
     for line in remarks(full, data.validates):
         report(line)
     module = TrainingModule(_model(full), light, full, clock, data)
-    with quiet_lightning(), signals_restored():
+    with quiet_lightning(), watch.stop:
         callbacks = [watch, Teacher(_target(scan, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
