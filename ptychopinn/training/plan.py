@@ -2,7 +2,7 @@
 
 import math
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,18 @@ FEWEST_FRAMES = 4
 
 SMALLEST_FRAME = 8
 """Pixels along the edge of a frame to train on."""
+
+
+class TrainingPlan(NamedTuple):
+    """A training that was checked.
+
+    Attributes:
+        settings: complete.
+        derived: by name, the values among them that come from the data.
+    """
+
+    settings: Settings
+    derived: dict[str, Any]
 
 
 def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
@@ -73,8 +85,8 @@ def remarks(settings: Settings, validates: bool) -> list[str]:
     return lines
 
 
-def check_training(scan: Scan, settings: Settings) -> None:
-    """Refuse a training that the scan or the machine does not allow.
+def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
+    """Complete the settings of a training; refuse one that the scan or the machine does not allow.
 
     Args:
         scan: to train on.
@@ -93,6 +105,8 @@ def check_training(scan: Scan, settings: Settings) -> None:
     if settings.model.model_type == "supervised":
         _check_truth(scan)
     _check_groups(scan, settings)
+    found = derived(scan, settings)
+    return TrainingPlan(settings.changed(**found), found)
 
 
 def _check_truth(scan: Scan) -> None:
