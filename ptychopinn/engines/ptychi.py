@@ -37,7 +37,7 @@ from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
 from ptychopinn.scan.arrays import check_memory
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.checks import check_scan
-from ptychopinn.scan.coverage import crowding, light_on_canvas
+from ptychopinn.scan.coverage import light_on_canvas, mean_overlap
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
@@ -228,7 +228,7 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
         "autodiff": _autodiff,
     }
     size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
-    crowded = size / len(scan) * crowding(scan, torch.from_numpy(scan.probe))
+    crowded = size / len(scan) * mean_overlap(scan, torch.from_numpy(scan.probe))
     options = makers[config.engine](api, config, probe, min(1.0, 1 / crowded))
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs

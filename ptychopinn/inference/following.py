@@ -271,7 +271,7 @@ def _image(growth: "_Growth", report: Report) -> Reconstruction:
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
         sampled = growth.done > len(growth.patches)
-        return with_deviance(result, growth.predictor.light, growth.scan, sampled)
+        return with_deviance(result, growth.predictor.illumination, growth.scan, sampled)
     except PtychoError as error:
         report(f"The frames cannot be read again, and the deviance stays unknown: {error}")
         return result

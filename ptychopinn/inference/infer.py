@@ -54,10 +54,12 @@ def infer(
     rows = dataset.groups[:, 0].argsort()
     canvas = predictor.stitched(dataset, rows, at_once, team)
     if len(team.members) > 1:
-        canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
+        canvas = canvas or Stitcher(scan.canvas_shape, predictor.stitch_weight, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
-    result = with_deviance(finished(canvas, predictor, scan), predictor.light, scan, sampled=len(dataset) > at_once)
+    result = with_deviance(
+        finished(canvas, predictor, scan), predictor.illumination, scan, sampled=len(dataset) > at_once
+    )
     return replace(result, dark=scan.numbers[dataset.dark])
 
 
@@ -86,7 +88,7 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstructi
     began = time.perf_counter()
     coverage = canvas.coverage
     if predictor.model.config.gridsize > 1:
-        coverage = light_on_canvas(scan, predictor.kept)
+        coverage = light_on_canvas(scan, predictor.stitch_weight)
     image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
     seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
     return Reconstruction(

@@ -38,7 +38,7 @@ class Predictor:
 
     Args:
         run: with the network.
-        scan: that tells the light.
+        scan: whose illumination is used.
         chosen: settings of inference.
         device: torch device.
 
@@ -53,9 +53,11 @@ class Predictor:
         self.model, self.device = ready(run.model, device, chosen.inference_precision), device
         self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
         self.synchronise = chosen.synchronise
-        self.light = Illumination.of(scan).to(device)
-        self.weight = probe_intensity(self.light.probe)
-        self.kept = self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
+        self.illumination = Illumination.of(scan).to(device)
+        self.weight = probe_intensity(self.illumination.probe)
+        self.stitch_weight = (
+            self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
+        )
         self.reach = scan.probe_diameter / 2
         self.seconds = {"network": 0.0, "phases": 0.0, "stitch": 0.0}
 
@@ -79,7 +81,7 @@ class Predictor:
         left, right = team.halves()
         if team.rank in left.members:
             found = self.stitched(dataset, first, most, left)
-            return self.join(found, receive(self.kept, right.members.start)) if team.leads else None
+            return self.join(found, receive(self.stitch_weight, right.members.start)) if team.leads else None
         if (found := self.stitched(dataset, second, most, right)) is not None:
             send(found, left.members.start)
         return None
@@ -96,13 +98,13 @@ class Predictor:
             for some in torch.arange(len(rows)).split(self.batch_size):
                 batch = dataset.__getitems__(rows[some.numpy()].tolist())
                 counts, offsets = batch.inputs(self.device)
-                patches[some] = self.model(counts, offsets, self.light, batch.reach)[-1]
+                patches[some] = self.model(counts, offsets, self.illumination, batch.reach)[-1]
         return patches
 
     def placed(self, patches: Tensor, positions: NDArray[np.float64]) -> Stitcher:
         """Sums of patches (k, C, N, N) at positions (k, C, 2), after they agreed on their phases."""
         places = torch.from_numpy(positions)
-        part = Stitcher.around(places, self.kept)
+        part = Stitcher.around(places, self.stitch_weight)
         phases = None
         if self.synchronise:
             with self._timed("phases"):

@@ -51,7 +51,7 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     return light.image.contiguous()
 
 
-def crowding(scan: Scan, probe: Tensor) -> float:
+def mean_overlap(scan: Scan, probe: Tensor) -> float:
     """How many frames of a scan light a pixel of its object; of k frames drawn at random it is the share k / n.
 
     Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.

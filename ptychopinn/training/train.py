@@ -51,7 +51,7 @@ def train(
         plan: of this scan and these settings, where the caller has checked them already.
 
     Returns:
-        The trained run: model, experiment, settings and history.
+        The trained run: model, illumination, settings and history.
 
     Raises:
         PtychoError: when the settings ask for what the scan or the machine does not have.
@@ -60,13 +60,12 @@ def train(
     full = (plan or check_training(scan, settings)).settings
     lightning.seed_everything(settings.training.seed, verbose=False)
     clock = Clock(settings.training.max_seconds)
-    light = Illumination.of(scan)
     data = ScanDataModule(scan, full)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(_model(full), light, full, clock, data)
+    module = TrainingModule(_model(full), Illumination.of(scan), full, clock, data)
     with quiet_lightning(), watch.stop:
         callbacks = [watch, Teacher(_target(scan, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
@@ -81,8 +80,8 @@ def train(
             reason = error.strerror or error
             raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
         _keep_the_better(trainer, module, data, watch)
-    light = module.cpu().light.to("cpu")  # no part of the module's state, so it does not move along
-    trained = light._replace(probe=light.probe.detach())
+    illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
+    trained = illumination._replace(probe=illumination.probe.detach())
     held_out = scan.numbers[data.held_out]
     return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
 
