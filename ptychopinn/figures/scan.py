@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -21,10 +22,14 @@ from ptychopinn.figures.panels import (
 )
 from ptychopinn.figures.patterns import counts_norm, photons_panel
 from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
-from ptychopinn.scan.coverage import coverage_map
+from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics
 from ptychopinn.text import readable
+
+MAX_CANVAS = 50_000_000
+"""Pixels of the largest coverage that is drawn; positions in a wrong unit ask for more."""
 
 
 def scan_figure(scan: Scan) -> Figure:
@@ -113,12 +118,12 @@ def _dots(axes: Axes, positions: NDArray[np.float64]) -> None:
 
 def _draw_positions(axes: Axes, scan: Scan) -> None:
     """Positions over the light that the whole scan puts on each object pixel."""
-    found = coverage_map(scan)
-    if found is None:
+    (height, width), (top, left) = scan.canvas_shape, scan.canvas_origin
+    if height * width > MAX_CANVAS:
         _scatter(axes, scan.positions)
         return
-    light, top, left = found
-    extent = (left - 0.5, left + light.shape[1] - 0.5, top + light.shape[0] - 0.5, top - 0.5)
+    light = light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe))).numpy()
+    extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
     panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
     _dots(axes, scan.positions)
     axes.set_title(f"{len(scan)} positions on coverage")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.reassembly import lit_square
+from ptychopinn.scan.frames import chunks
 
 LINKS = 16
 """Overlapping partners that each group is compared with."""
@@ -50,11 +51,11 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     # One array from the start: small results kept between large passing ones would leave holes all over the heap.
     products = torch.empty(len(pairs), dtype=patches.dtype)
     count = max(1, (TOGETHER_ON_GPU if root.is_cuda else TOGETHER) // size**2)
-    for start in range(0, len(pairs), count):
-        a, b = torch.from_numpy(pairs[start : start + count]).T
+    for some in chunks(len(pairs), count):
+        a, b = torch.from_numpy(pairs[some]).T
         offsets = (places[a] - places[b]).to(root.device)[:, None] + size // 2
         seen = extract_patches(held[b], offsets, size)[:, 0]
-        products[start : start + count] = (held[a] * seen.conj()).sum(dim=(-2, -1))
+        products[some] = (held[a] * seen.conj()).sum(dim=(-2, -1))
     return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
 
 

@@ -20,6 +20,7 @@ from ptychopinn.model.execution import ready, usual_batch_size
 from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.reassembly import central_mask
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import halved
 from ptychopinn.scan.scan import Scan
 
@@ -95,8 +96,8 @@ class Predictor:
         shape = len(rows), dataset.groups.shape[1], dataset.scan.N, dataset.scan.N
         patches = torch.empty(shape, dtype=torch.complex64, device=self.device)
         with self._timed("network"), torch.inference_mode():
-            for some in torch.arange(len(rows)).split(self.batch_size):
-                batch = dataset.__getitems__(rows[some.numpy()].tolist())
+            for some in chunks(len(rows), self.batch_size):
+                batch = dataset.__getitems__(rows[some].tolist())
                 counts, offsets = batch.inputs(self.device)
                 patches[some] = self.model(counts, offsets, self.illumination, batch.reach)[-1]
         return patches

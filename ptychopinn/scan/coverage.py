@@ -1,38 +1,11 @@
 """Where the light of a scan falls on the object."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.physics.patches import Canvas, place_patches
+from ptychopinn.physics.patches import Canvas
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.scan import Scan
-
-MAX_CANVAS = 50_000_000
-"""Pixels of the largest coverage map; positions in a wrong unit ask for more."""
-
-
-def coverage_map(scan: Scan) -> tuple[NDArray[np.float64], int, int] | None:
-    """Photons that the whole scan puts on each object pixel.
-
-    Points are placed bilinearly and convolved with the probe intensity: the same as placing every probe.
-
-    Returns:
-        The map (H, W), and the object row and column of its first pixel; None where the map would be huge.
-    """
-    from scipy.signal import fftconvolve  # it takes a second to import
-
-    half = scan.N // 2
-    low = np.floor(scan.positions.min(axis=0)).astype(int) - half
-    height, width = (np.floor(scan.positions.max(axis=0)).astype(int) + half + 1 - low).tolist()
-    if height * width > MAX_CANVAS:
-        return None
-    points = torch.ones(len(scan), 1, 1, dtype=torch.float64)
-    dots = place_patches(points, torch.from_numpy(scan.positions - low), (height, width)).numpy()
-    intensity = probe_intensity(torch.from_numpy(scan.probe)).double().numpy()
-    light = fftconvolve(dots, intensity)[half : half + height, half : half + width]
-    return light.clip(min=0), int(low[0]), int(low[1])
 
 
 def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.scan.grouping import draw_groups, nearest
+from ptychopinn.scan.grouping import form_groups, nearest
 
 Positions = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -107,7 +107,7 @@ def group_overlap(positions: Positions, groups: Indices, diameter: float) -> Ove
 
     Args:
         positions: (n, 2) pixels.
-        groups: (g, C) frames, the seed first, C > 1 (:func:`ptychopinn.scan.grouping.draw_groups`).
+        groups: (g, C) frames, the seed first, C > 1.
         diameter: D, pixels.
     """
     places = positions[groups]
@@ -167,7 +167,7 @@ def measure(
         notes.append("gridsize 1 has no groups")
     else:
         try:
-            groups = draw_groups(positions, gridsize, neighbor_count, n_groups, seed)
+            groups = form_groups(positions, gridsize, neighbor_count, n_groups, seed, row_major=False)
         except PtychoError as error:
             notes.append(str(error))
     if groups is not None:

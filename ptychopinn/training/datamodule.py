@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptychopinn.config import Settings
 from ptychopinn.model.batches import Batch, GroupDataset
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import form_groups, reach
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import random_object
@@ -91,7 +92,7 @@ class ScanDataModule(lightning.LightningDataModule):
     def _loader(self, dataset: Dataset[Batch], order: list[int], over: int = 0) -> DataLoader[Batch]:
         """This process's share of each batch; the ``over`` batches done before a resume go last."""
         rank, world = self._share()
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        batches = [order[part] for part in chunks(len(order), self.batch_size)]
         mine = [part for part in (batch[rank::world] for batch in batches) if part] or [order[:1]]
         # Lightning takes from the start only as many as are left of the epoch.
         return DataLoader(dataset, batch_sampler=mine[over:] + mine[:over], collate_fn=_as_it_is, **self.loader)

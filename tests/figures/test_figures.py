@@ -25,8 +25,9 @@ from ptychopinn.figures.scan import draw_scan, parts_figure, scan_figure
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import curved_disc, normalise_probe
-from ptychopinn.scan.coverage import coverage_map
+from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 
 N = 32
@@ -55,12 +56,8 @@ def truth(scan: Scan) -> NDArray[np.complex64]:
 
 @pytest.fixture(scope="module")
 def coverage(scan: Scan, truth: NDArray[np.complex64]) -> NDArray[np.float64]:
-    found = coverage_map(scan)
-    assert found is not None
-    light, top, left = found
-    canvas = np.zeros(truth.shape)
-    canvas[top : top + light.shape[0], left : left + light.shape[1]] = light
-    return canvas
+    light = light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe))).numpy()
+    return reframe(light, scan.canvas_origin, (0, 0), truth.shape).real.astype(np.float64)
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
