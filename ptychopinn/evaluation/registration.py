@@ -172,13 +172,6 @@ def fit_plane(values: NDArray[np.floating], weights: NDArray[np.floating] | Mask
     return (float(slope_y), float(slope_x)), float(constant)
 
 
-def remove_plane(values: NDArray[np.floating], weights: NDArray[np.floating] | Mask | None = None) -> Real:
-    """A real (H, W) image, such as a phase, less its plane of :func:`fit_plane`."""
-    slope, constant = fit_plane(values, weights)
-    rows, columns = np.indices(values.shape)
-    return np.asarray(values - slope[0] * rows - slope[1] * columns - constant, np.float64)
-
-
 def largest_box(mask: Mask) -> tuple[slice, slice]:
     """Rows and columns of the rectangle with the most pixels that lies inside a (H, W) mask.
 

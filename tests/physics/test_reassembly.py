@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from ptychopinn.inference.phases import group_phases
-from ptychopinn.inference.stitching import stitch
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
 from ptychopinn.physics.reassembly import central_mask, lit_square, reassemble
 from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.simulation import smooth_lines
-from tests.helpers import random_positions, random_tensor
+from tests.helpers import random_positions, random_tensor, stitch
 
 SIZE = 12
 SHAPE = (40, 46)
