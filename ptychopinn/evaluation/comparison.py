@@ -24,7 +24,7 @@ Box = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One reconstruction that takes part.
+    """One reconstruction of a comparison.
 
     Attributes:
         name: of the row and the panel.
@@ -43,12 +43,12 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What came out.
+    """The result of :func:`compare`.
 
     Attributes:
         origin: object-frame (y, x) of pixel [0, 0] of all images.
         mask: (H, W) where all images, and the truth, cover.
-        images: by name, as they were, (H, W) complex64.
+        images: by name, before the alignment, (H, W) complex64.
         aligned: by name, after the removals of ``removed``; the reference is among them.
         reference: name of the image that the others were aligned to: "truth", or the first arm.
         removed: by name, what the alignment removed.

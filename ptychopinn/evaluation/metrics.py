@@ -1,4 +1,4 @@
-"""How far an image is from the truth, once what no measurement knows is removed."""
+"""Errors of an image against the truth, once the ambiguities of the measurement are removed."""
 
 import math
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ class Evaluation:
         half_bit_half_period_nm: half period of ``half_bit``; None without a pixel size.
         pixel_size_m: pixel size that was given, m.
         sigma: smoothing before MS-SSIM that was given, px.
-        notes: what could not be had and why, one sentence each.
+        notes: what could not be computed and why, one sentence each.
     """
 
     box: tuple[int, int, int, int]

@@ -16,9 +16,9 @@ from ptychopinn.errors import PtychoError
 UPSAMPLING = 100
 """Steps per pixel of the shift, and per cycle over the image of the ramp."""
 ROUNDS = 6
-"""Repeats of ramp and shift; each one removes what the edges of the images hid from the one before."""
+"""Repeats of ramp and shift; each one corrects what the edges of the images hid before."""
 REACH = 2
-"""Pixels at an edge that a fractional shift cannot know: its interpolation would need what lies outside."""
+"""Pixels at an edge that a fractional shift leaves unknown: its interpolation needs pixels outside."""
 TINY = 1e-300
 """Keeps a factor finite where an image is zero everywhere."""
 PADDING = 16

@@ -29,7 +29,7 @@ def view_figure(
     axes = figure.subplots()
     axes.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]), aspect="equal", xlabel="x (px)", ylabel="y (px)")
     view = positions[kept]
-    # Where many lie on one another their faces would hide the picture.
+    # Many discs on top of one another must stay transparent.
     face = min(0.25, 25 / len(view))
     discs = EllipseCollection(
         *np.broadcast_arrays(diameter, diameter, np.zeros(len(view))),

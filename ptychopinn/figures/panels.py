@@ -1,4 +1,4 @@
-"""What the figures are made of: panels with colour bars, colour scales, the part of an object that is drawn."""
+"""Parts of figures: panels with colour bars, colour scales, the part of an object that is drawn."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from ptychopinn.text import readable_length
 AMPLITUDE_MAP = "viridis"
 PHASE_MAP = "twilight"
 WEAK_PHASE_MAP = "magma"
-"""A cyclic map shows both ends of a part of the circle alike."""
+"""For part of the circle: a cyclic map would show both ends alike."""
 BAR_MAP = "cividis"
 ERROR_MAP = "RdBu_r"
 COUNTS_MAP = "inferno"
@@ -37,7 +37,7 @@ Mask = NDArray[np.bool_]
 Extent = tuple[float, float, float, float]
 
 MOST_SHOWN = 1600
-"""Pixels along an edge up to which all are drawn: a panel has fewer dots, and drawing takes 100 bytes for each."""
+"""Largest edge, pixels, of an image drawn in full: a panel has fewer dots, and drawing takes 100 bytes a pixel."""
 
 
 def new_figure(width: float, height: float, images_only: bool = True) -> Figure:

@@ -1,4 +1,4 @@
-"""A trained run and a scan in, an image of the object out."""
+"""Inference: the image of a scan from one pass of a trained network."""
 
 import time
 from dataclasses import replace
@@ -64,7 +64,7 @@ def infer(
 
 
 class _Watched(GroupDataset):
-    """Groups of a scan that notes, as they are read, which frames hold no photon: no pass of its own for that."""
+    """Groups of a scan; records which of the frames that are read hold no photon."""
 
     def __init__(self, scan: Scan, groups: NDArray[np.int64]) -> None:
         super().__init__(scan, groups)
@@ -78,7 +78,7 @@ class _Watched(GroupDataset):
 
 
 def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstruction:
-    """The image of a scan whose frames are all stitched on its canvas; its deviance is not known yet.
+    """The reconstruction from a complete canvas; its deviance is not known yet.
 
     Args:
         canvas: sums of all patches, on the smallest box that holds them.

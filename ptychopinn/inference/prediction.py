@@ -1,4 +1,4 @@
-"""Frames of a scan to stitched parts of its image, and these to the whole; no array of all patches."""
+"""Prediction: groups of frames to stitched parts of the image, without an array of all patches."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from ptychopinn.scan.scan import Scan
 
 
 def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
-    """How many groups of C patches (complex64) fit in so many MiB; one in any case.
+    """Number of groups of C patches (complex64) that fit in ``patch_memory`` MiB, at least one.
 
     One more patch of each is held while groups agree on their phases, see
     :func:`ptychopinn.inference.phases.group_phases`.
@@ -35,7 +35,7 @@ def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
 
 
 class Predictor:
-    """Turns groups of frames into sums of patches on a canvas, and counts the seconds of its steps.
+    """Turns groups of frames into sums of patches on a canvas, and measures the seconds of each step.
 
     Args:
         run: with the network.

@@ -60,14 +60,14 @@ def team() -> Iterator[Team]:
 
 
 def send(part: Stitcher, to: int) -> None:
-    """Give sums to another process."""
+    """Send sums to another process."""
     distributed.send(torch.tensor([*part.origin, *part.shape]), to)
     for sums in _sums(part):
         distributed.send(sums.cpu().contiguous(), to)
 
 
 def receive(weight: Tensor, source: int) -> Stitcher:
-    """Take the sums that another process gives; the weight of the patches is the same there."""
+    """Receive the sums of another process, whose patches have the same weight."""
     box = torch.zeros(4, dtype=torch.int64)
     distributed.recv(box, source)
     row, col, height, width = box.tolist()
@@ -80,7 +80,7 @@ def receive(weight: Tensor, source: int) -> Stitcher:
 
 
 def share(canvas: Stitcher) -> None:
-    """Give the sums of the first process to all."""
+    """Send the sums of the first process to all others."""
     for sums in _sums(canvas):
         taken = sums.cpu().contiguous()
         distributed.broadcast(taken, 0)

@@ -1,4 +1,4 @@
-"""Patches to one image, as they come: sums on a canvas that can be added to, joined and looked at at any time."""
+"""Stitching: sums of patches on a canvas, which can grow, be joined and be read at any time."""
 
 from typing import Self
 

@@ -51,7 +51,7 @@ def _check_canvas(scan: Scan) -> None:
 
 
 def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
-    """Number of frames before the first one that makes the image too large for memory; and that complaint."""
+    """Number of frames before the first that makes the image too large for memory; and the error about it."""
     low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
     pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
     count = int(pixels.searchsorted(memory() / CANVAS_BYTES, side="right"))

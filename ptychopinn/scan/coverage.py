@@ -9,7 +9,7 @@ from ptychopinn.scan.scan import Scan
 
 
 def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
-    """Photons per pixel that the whole scan lays on its canvas, every frame counted once.
+    """Photons on each pixel of the canvas, summed over all frames.
 
     Args:
         scan: its positions.
@@ -25,7 +25,7 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
 
 
 def mean_overlap(scan: Scan, probe: Tensor) -> float:
-    """How many frames of a scan light a pixel of its object; of k frames drawn at random it is the share k / n.
+    """Mean number of frames that light a pixel of the object; for k frames drawn at random, k / n of it.
 
     Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
 

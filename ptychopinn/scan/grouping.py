@@ -60,10 +60,10 @@ def form_groups(
 
 
 def usual_neighbor_count(positions: NDArray[np.float64], gridsize: int, diameter: float) -> int:
-    """How many neighbours to choose from when nobody says: those within a quarter of the probe's diameter.
+    """Default number of neighbours to choose from: those within a quarter of the probe's diameter.
 
-    Closer frames add little that a frame does not know, farther ones share too little of it. Bounded to 4 .. 32
-    and by what the group and the scan need.
+    Closer frames add little information, farther ones overlap too little. Limited to 4 .. 32, and by the size of the
+    group and of the scan.
     """
     inside = cKDTree(positions).query_ball_point(positions, diameter / 4, return_length=True)
     wanted = int(np.clip(np.median(inside) - 1, max(4, gridsize**2 - 1), 32))
@@ -81,8 +81,8 @@ def reach(positions: NDArray[np.float64], groups: Indices) -> int:
 def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> None:
     """Refuse groups whose frames lie far apart; the canvas of a group would grow without need.
 
-    Frames of a sparse view need not overlap with their neighbours: 1.7 N from the centre were seen where they keep
-    0.8 N apart and choose from 7.
+    Neighbours in a sparse view need not overlap: with a spacing of 0.8 N and a choice of 7, distances of 1.7 N from
+    the centre occur.
 
     Args:
         positions: (n, 2) pixels (y, x).
@@ -179,7 +179,7 @@ def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups:
 
 
 def spread_frames(positions: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Frames spread evenly over a scan: the outermost on each side, then ever the one farthest from all chosen.
+    """Frames spread evenly over a scan: the outermost on each side, then repeatedly the one farthest from all chosen.
 
     Args:
         positions: (n, 2) pixels.

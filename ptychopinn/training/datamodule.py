@@ -36,7 +36,7 @@ class ScanDataModule(lightning.LightningDataModule):
     Attributes:
         held_out: (n,) bool, the frames around which the validation groups lie.
         target: (H, W) complex object on the scan's canvas for the patch error, or None; set before the first batch.
-        goes_on_at: epoch that a resumed training continues, and its batches that are done.
+        resume_at: epoch that a resumed training continues, and its batches that are done.
     """
 
     def __init__(self, scan: Scan, settings: Settings) -> None:
@@ -50,7 +50,7 @@ class ScanDataModule(lightning.LightningDataModule):
         )
         self.loader = {name: getattr(settings.execution, name) for name in LOADER_SETTINGS}
         self.target: Tensor | None = None
-        self.goes_on_at = (0, 0)
+        self.resume_at = (0, 0)
         rng = np.random.default_rng(self.seed)
         self.held_out = np.zeros(len(scan), dtype=bool)
         self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), settings.training.val_fraction)]] = True
@@ -72,8 +72,8 @@ class ScanDataModule(lightning.LightningDataModule):
         dataset = MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         order = torch.randperm(len(dataset), generator=generator).tolist()
-        # Processes of a training step together: a few groups are used twice rather than by one process only.
-        over = self.goes_on_at[1] if epoch == self.goes_on_at[0] else 0
+        # All processes need equally many groups: a few groups are used twice.
+        over = self.resume_at[1] if epoch == self.resume_at[0] else 0
         return self._loader(dataset, order + order[: -len(order) % self._share()[1]], over)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[None]:
@@ -94,7 +94,7 @@ class ScanDataModule(lightning.LightningDataModule):
         rank, world = self._share()
         batches = [order[part] for part in chunks(len(order), self.batch_size)]
         mine = [part for part in (batch[rank::world] for batch in batches) if part] or [order[:1]]
-        # Lightning takes from the start only as many as are left of the epoch.
+        # Lightning takes only as many from the start as remain of the epoch.
         return DataLoader(dataset, batch_sampler=mine[over:] + mine[:over], collate_fn=_as_it_is, **self.loader)
 
     def _train_groups(self, epoch: int) -> NDArray[np.int64]:

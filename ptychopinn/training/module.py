@@ -36,8 +36,8 @@ class TrainingModule(lightning.LightningModule):
         model: to train.
         illumination: of the scan; moves with the module.
         settings: training and execution settings.
-        clock: how much of the training is over.
-        data: what it trains on; decides the units of the losses.
+        clock: progress of the training.
+        data: what it trains on; sets the units of the losses.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TrainingModule(lightning.LightningModule):
         return loss
 
     def _count_parts(self, counts: Tensor, rate: Tensor) -> dict[str, Tensor]:
-        """Errors of the predicted counts, made free of the dose by the mean count of the scan.
+        """Errors of the predicted counts, divided by the mean count so that they do not depend on the dose.
 
         Half the deviance is the negative log-likelihood above that of a perfect prediction; per photon it has the
         size of a squared relative error.
@@ -137,7 +137,7 @@ class TrainingModule(lightning.LightningModule):
         return parts
 
     def _patch_parts(self, batch: Batch, estimates: list[Tensor], illumination: Illumination) -> dict[str, Tensor]:
-        """Errors of the patches where their targets are known, every stage counted."""
+        """Errors of the patches of all stages, where their targets are known."""
         weight = probe_intensity(illumination.probe)
         known = self.known_share * len(batch.counts)
         shares = [EARLY_STAGE_WEIGHT] * (len(estimates) - 1) + [1.0]

@@ -1,4 +1,4 @@
-"""What a training will do, and what must hold before it starts, so that a wrong call costs and leaves nothing."""
+"""The plan of a training: complete settings, and checks that refuse a wrong call before anything is written."""
 
 import math
 from importlib.util import find_spec
@@ -25,10 +25,10 @@ USUAL_TEACHER_EPOCHS = 20
 USUAL_SYNTHETIC_FRACTION = 0.5
 
 FEWEST_FRAMES = 4
-"""Of a scan to train on: patches must overlap."""
+"""Smallest scan to train on: patches must overlap."""
 
 SMALLEST_FRAME = 8
-"""Pixels along the edge of a frame to train on."""
+"""Smallest frame to train on, pixels along its edge."""
 
 
 class TrainingPlan(NamedTuple):
@@ -44,9 +44,9 @@ class TrainingPlan(NamedTuple):
 
 
 def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
-    """Values, by name, of the settings that were left to the data."""
+    """Values, by name, of the settings that the data decide."""
     training, data, model = settings.training, settings.data, settings.model
-    # Teacher and synthetic objects take the probe for true; supervised training needs neither.
+    # Teacher and synthetic objects assume a right probe; supervised training needs neither.
     trusts = model.model_type == "pinn" and not model.probe_trainable
     values: dict[str, Any] = {}
     if data.neighbor_count is None:
@@ -72,7 +72,7 @@ def groups_per_epoch(settings: Settings) -> int:
 
 
 def remarks(settings: Settings, validates: bool) -> list[str]:
-    """What completed settings ask for and do not get: a line each."""
+    """One line per setting that is ignored or replaced."""
     lines, wanted, size = [], settings.execution.monitor, settings.training.batch_size
     if (used := monitored(settings, validates)) != wanted:
         lines.append(f"monitor: nothing is validated, so {used} stands in for {wanted}.")
@@ -110,7 +110,7 @@ def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
 
 
 def _check_truth(scan: Scan) -> None:
-    """Refuse a truth that is not there, or not everywhere where the probe lights it; a pixel at its rim is rounding."""
+    """Refuse a missing truth, or one that the probe lights beyond its edge; one pixel at the rim is rounding."""
     if scan.object is None:
         raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
     half, edges = scan.support / 2, np.array(scan.object.shape)
@@ -125,7 +125,7 @@ def _check_truth(scan: Scan) -> None:
 
 
 def _check_groups(scan: Scan, settings: Settings) -> None:
-    """Groups must exist in the whole scan, and frames must be left when validation has taken its share."""
+    """Refuse a scan without the groups asked for, or with too few frames left after validation takes its share."""
     data, training, gridsize = settings.data, settings.training, settings.model.gridsize
     neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
     groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
@@ -140,7 +140,7 @@ def _check_groups(scan: Scan, settings: Settings) -> None:
 
 
 def check_execution(settings: Settings) -> None:
-    """Refuse what this machine, or the execution settings among themselves, do not allow.
+    """Refuse execution settings that contradict each other or that this machine does not support.
 
     Raises:
         PtychoError: naming the setting.
@@ -169,10 +169,10 @@ def check_execution(settings: Settings) -> None:
 
 
 def monitored(settings: Settings, validates: bool) -> str:
-    """The value that decides which weights are best: that of the training stands in where nothing is validated.
+    """Name of the value that decides which weights are best; without validation, that of the training.
 
     Raises:
-        PtychoError: when its weight is zero, so that nobody computes it.
+        PtychoError: when its weight is zero, so that it is not computed.
     """
     monitor, weights = settings.execution.monitor, settings.training
     if monitor == "val_nll" and not (weights.nll_weight or weights.mae_weight):

@@ -1,4 +1,4 @@
-"""Training: ``train`` and what it derives from the data."""
+"""Training of a network on a scan."""
 
 import pickle
 import time
@@ -119,10 +119,10 @@ def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tens
 
 
 def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
-    """The checkpoint to go on from, if there is one.
+    """The checkpoint to continue from, if there is one.
 
     Raises:
-        PtychoError: when it cannot be read, or when more epochs are over than are asked for.
+        PtychoError: when it cannot be read, or holds more epochs than asked for.
     """
     path = None if folder is None else folder / LAST
     if path is None or not path.is_file():
@@ -141,9 +141,9 @@ def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
 
 
 def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: ScanDataModule, watch: Watch) -> None:
-    """Go back to the weights of the best epoch when the last ones are worse.
+    """Restore the weights of the best epoch when the last ones are worse.
 
-    The last weights are measured anew: a time budget may have ended in the middle of an epoch.
+    The last weights are validated again: a time budget may have ended in the middle of an epoch.
     """
     checkpoint = trainer.checkpoint_callback
     if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.best_model_score is None:
