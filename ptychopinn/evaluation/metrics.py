@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.frc import Curve, crossing, frc, half_bit, half_period_nm
-from ptychopinn.evaluation.registration import largest_box, phase_and_scale
+from ptychopinn.evaluation.registration import check_shapes, largest_box, phase_and_scale
 
 SSIM_SIDE = 11
 """Smallest side of an image for SSIM, px: its Gaussian window, cut at 3.5 times 1.5 px."""
@@ -105,8 +105,6 @@ class Evaluation:
         half_bit: frequency at which it falls below the half-bit threshold, cycles per pixel.
         frc50_half_period_nm: half period of ``frc50``; None without a pixel size.
         half_bit_half_period_nm: half period of ``half_bit``; None without a pixel size.
-        pixel_size_m: pixel size that was given, m.
-        sigma: smoothing before MS-SSIM that was given, px.
         notes: what could not be computed and why, one sentence each.
     """
 
@@ -119,8 +117,6 @@ class Evaluation:
     half_bit: float
     frc50_half_period_nm: float | None
     half_bit_half_period_nm: float | None
-    pixel_size_m: float | None
-    sigma: float
     notes: tuple[str, ...]
 
 
@@ -174,8 +170,6 @@ def evaluate(
         half_bit=bit,
         frc50_half_period_nm=None if pixel_size_m is None else half_period_nm(half, pixel_size_m),
         half_bit_half_period_nm=None if pixel_size_m is None else half_period_nm(bit, pixel_size_m),
-        pixel_size_m=pixel_size_m,
-        sigma=sigma,
         notes=tuple(dict.fromkeys(amplitude_notes + phase_notes + _limits(curve, half))),
     )
 
@@ -283,9 +277,7 @@ def _limits(curve: Curve, frequency: float) -> list[str]:
 def _box(
     image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating], mask: NDArray[np.bool_]
 ) -> tuple[slice, slice]:
-    if image.ndim != 2 or image.shape != reference.shape or image.shape != mask.shape:
-        shapes = f"image {image.shape}, reference {reference.shape} and mask {mask.shape}"
-        raise PtychoError(f"evaluate: {shapes}; three equal shapes (H, W) are needed.")
+    check_shapes("evaluate", image, reference, mask)
     rows, columns = largest_box(mask)
     if min(rows.stop - rows.start, columns.stop - columns.start) < SSIM_SIDE:
         size = _size(mask[rows, columns])

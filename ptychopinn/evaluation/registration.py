@@ -63,7 +63,7 @@ def align(
     scale: bool = False,
     ramp: bool = False,
 ) -> Aligned:
-    """Remove from ``image`` what no measurement knows: ramp, translation, global phase, scale, in this order.
+    """Remove what no measurement determines: ramp, translation, global phase, scale, in this order.
 
     Ramp: the one with the largest ``abs(sum image conj(reference) exp(-i ramp . pixel))``. Translation: the peak of the
     cross-correlation of the two complex images less their means, tapered towards the edges of the mask. The two are
@@ -199,10 +199,16 @@ def largest_box(mask: Mask) -> tuple[slice, slice]:
     return box
 
 
+def check_shapes(name: str, *arrays: NDArray[np.generic]) -> None:
+    """Refuse an image, its reference and a mask that are not three equal shapes (H, W); ``name`` begins the error."""
+    shapes = [array.shape for array in arrays]
+    if len(shapes[0]) != 2 or len(set(shapes)) > 1:
+        given = "image {}, reference {} and mask {}".format(*shapes)
+        raise PtychoError(f"{name}: {given}; three equal shapes (H, W) are needed.")
+
+
 def _check(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating], mask: Mask) -> None:
-    if image.ndim != 2 or image.shape != reference.shape or image.shape != mask.shape:
-        shapes = f"image {image.shape}, reference {reference.shape} and mask {mask.shape}"
-        raise PtychoError(f"align: {shapes}; three equal shapes (H, W) are needed.")
+    check_shapes("align", image, reference, mask)
     if mask.dtype != bool:
         raise PtychoError(f"align: a mask of type {mask.dtype}; bool is needed.")
     if not mask.any():

@@ -21,6 +21,7 @@ from ptychopinn.figures.panels import (
     scale_bar,
     to_png,
     view_of,
+    without_phase,
 )
 
 SIDE = 3.4
@@ -37,8 +38,8 @@ def comparison_figure(result: Comparison, pixel_size_m: float | None = None) -> 
         pixel_size_m: edge of an object pixel in metres; gives a scale bar.
     """
     names = [result.reference, *(name for name in result.aligned if name != result.reference)]
-    view = view_of(result.mask.astype(np.float32), np.ones(result.mask.shape, dtype=bool))
-    turn = np.exp(-1j * np.angle(result.aligned[result.reference][result.mask].astype(np.complex128).sum()))
+    view = view_of(result.mask)
+    turn = without_phase(result.aligned[result.reference][result.mask])
     images = {name: turn * result.aligned[name] for name in names}
     reference = images[result.reference]
 

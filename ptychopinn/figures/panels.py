@@ -15,9 +15,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.scan.canvas import covered
 from ptychopinn.text import readable_length
 
 AMPLITUDE_MAP = "viridis"
@@ -41,7 +39,7 @@ MOST_SHOWN = 1600
 
 
 def new_figure(width: float, height: float, images_only: bool = True) -> Figure:
-    """An empty figure, inches; with ``images_only`` no room is lost beside panels of fixed aspect."""
+    """An empty figure, inches; ``images_only`` removes the space around panels of fixed aspect."""
     gap = 0.02 if images_only else 0.06
     engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, wspace=gap, compress=images_only)
     return Figure(figsize=(width, height), layout=engine)
@@ -54,7 +52,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def to_png(make: Callable[P, Figure]) -> Callable[Concatenate[Path, P], None]:
-    """A function that draws what ``make`` returns: first the path of a PNG file, then the arguments of ``make``."""
+    """The function that writes the figure of ``make`` as PNG: it takes the path, then the arguments of ``make``."""
 
     def draw(path: Path, *args: P.args, **kwargs: P.kwargs) -> None:
         save(make(*args, **kwargs), path)
@@ -144,14 +142,15 @@ class View:
         return np.where(self.mask, values, np.nan)[self.window]
 
 
-def view_of(coverage: Real, finite: Mask) -> View:
-    """The well covered area of (H, W) light; see :func:`ptychopinn.scan.canvas.covered`."""
-    light = np.where(np.isfinite(coverage) & finite, coverage, 0).astype(np.float64)
-    if not light.max() > 0:
-        raise PtychoError("coverage: zero on every finite pixel of the image; there is nothing to draw.")
-    mask = covered(light)
+def view_of(mask: Mask) -> View:
+    """The smallest window around a mask (H, W) that is not empty."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return View((slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)), mask)
+
+
+def without_phase(values: Complex) -> np.complexfloating[Any, Any]:
+    """Factor of unit modulus that makes the mean of some pixels real and positive."""
+    return np.exp(-1j * np.angle(values.astype(np.complex128).sum()))
 
 
 def scale_bar(axes: Axes, width: int, pixel_size_m: float) -> None:

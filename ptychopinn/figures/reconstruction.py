@@ -26,7 +26,9 @@ from ptychopinn.figures.panels import (
     scale_bar,
     to_png,
     view_of,
+    without_phase,
 )
+from ptychopinn.scan.canvas import covered
 from ptychopinn.text import readable
 
 
@@ -61,7 +63,10 @@ def reconstruction_figure(
         raise PtychoError(f"truth: shape {truth.shape}, but the image is {image.shape}; equal shapes are needed.")
     if coverage.shape != image.shape:
         raise PtychoError(f"coverage: shape {coverage.shape}, but the image is {image.shape}.")
-    view = view_of(coverage, np.isfinite(image) & (True if truth is None else np.isfinite(truth)))
+    finite = np.isfinite(coverage) & np.isfinite(image) & (True if truth is None else np.isfinite(truth))
+    if not (coverage > 0)[finite].any():
+        raise PtychoError("coverage: zero on every finite pixel of the image; there is nothing to draw.")
+    view = view_of(covered(np.where(finite, coverage, 0)))
     images, factor = _centred(image, truth, view.mask)
     figure, grid = _panels(view, len(images) + (bars is not None), len(images) + 1, title)
     amplitudes, phases = amplitude_norm(abs(images[-1])[view.mask]), phase_norm(np.angle(images[-1])[view.mask])
@@ -87,7 +92,7 @@ def reconstruction_figure(
 def _centred(image: Complex, truth: Complex | None, mask: Mask) -> tuple[list[Complex], float]:
     """The image and the truth, if any, without the mean phase; the image scaled to the truth by the factor returned."""
     reference = image if truth is None else truth
-    turn = np.exp(-1j * np.angle(reference[mask].astype(np.complex128).sum()))
+    turn = without_phase(reference[mask])
     if truth is None:
         return [turn * image], 1.0
     phase, scale = phase_and_scale(image[mask], truth[mask])
@@ -116,7 +121,7 @@ def _draw_errors(cells: NDArray[np.object_], image: Complex, truth: Complex, vie
 
 
 def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, factor: float, called: str) -> None:
-    """Standard deviations, one panel each, with the median in the title; what is left of the row stays empty."""
+    """Standard deviations, one panel each, with the median in the title; the rest of the row stays empty."""
     scaled = (factor * np.asarray(bars[0]), np.asarray(bars[1]))
     for axes, bar, name, unit in zip(cells, scaled, ("Amplitude", "Phase"), ("", " rad"), strict=False):
         values = bar[view.mask]

@@ -116,7 +116,7 @@ class Predictor:
         return part
 
     def join(self, first: Stitcher | None, second: Stitcher | None) -> Stitcher:
-        """Two parts as one, the second turned by the phase with which they agree best."""
+        """Join two parts; the second is turned by the phase that fits best."""
         assert first is not None
         assert second is not None
         with self._timed("stitch"):

@@ -11,7 +11,7 @@ from ptychopinn.scan.canvas import bounds, common
 from ptychopinn.scan.frames import chunks
 
 TOGETHER, TOGETHER_ON_GPU = 2**18, 2**22
-"""Pixels of patches placed at once: 2 MB on a CPU, where much larger arrays take fresh memory every time, slowly."""
+"""Pixels of patches placed at once: 2 MB on a CPU, where larger arrays allocate fresh memory every time."""
 
 
 class Stitcher:
@@ -73,7 +73,7 @@ class Stitcher:
                 canvas.rest()  # many parts may wait for one another
 
     def _together(self, patches: Tensor, phases: Tensor | None) -> int:
-        """Groups that are handled at once: all where nothing is made of them but the sum."""
+        """Groups that are handled at once; all of them where only their sum is needed."""
         device = self.weight.device
         if phases is None and self._beside is None and patches.device == device:
             return max(1, len(patches))
@@ -100,7 +100,7 @@ class Stitcher:
         return normalise(self.total, self.coverage)
 
     def spread(self) -> tuple[Tensor, Tensor]:
-        """How far overlapping patches scatter: an error bar of the prediction.
+        """Scatter of overlapping patches: an error bar of the prediction.
 
         The weighted standard deviation of ``|p|`` over the patches that hold a pixel, and the circular one of their
         phases, ``sqrt(-2 ln R)`` with ``R = |sum w p| / sum w |p|`` (Mardia, Jupp: Directional Statistics, 2000).

@@ -64,7 +64,7 @@ def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
 
 
 def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
-    """One line about the frames, out of so many, that hold no photon; none where there are none."""
+    """One line about the frames without a photon, out of ``frames``; no line when there are none."""
     if not len(numbers):
         return []
     first = f"frame {numbers[0]}" if len(numbers) == 1 else f"the first is frame {numbers[0]}"
@@ -86,7 +86,7 @@ def _at_one_position(scan: Scan) -> str:
 
 
 def doubts(scan: Scan) -> list[str]:
-    """Why a valid scan is probably not what was measured: one line for each unit or order that looks wrong."""
+    """One line for each unit or order of a valid scan that looks wrong."""
     shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
     mean = scan.frames(shown).double().mean(dim=0).numpy()
     power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())

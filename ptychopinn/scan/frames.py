@@ -71,7 +71,7 @@ class Frames:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Of what indexing returns."""
+        """Type of the frames that indexing returns."""
         stored = self.source.dtype
         return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else stored
 

@@ -101,7 +101,7 @@ def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> N
 
 
 def check_neighbor_count(neighbor_count: int, channels: int) -> None:
-    """Refuse fewer neighbours to choose from than a group of C ``channels`` has beside its seed."""
+    """Refuse a choice of fewer neighbours than the C - 1 that a group of ``channels`` frames needs."""
     if neighbor_count < channels - 1:
         raise PtychoError(
             f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "

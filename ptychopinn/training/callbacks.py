@@ -64,7 +64,7 @@ class Clock:
 
 
 class Watch(Callback):
-    """Stops at the time budget or at a signal, keeps the history, and refuses to go on with NaN.
+    """Stops at the time budget, at a signal or at NaN, and keeps the history.
 
     Its state travels with the checkpoints, so a resumed training continues history and clock.
 

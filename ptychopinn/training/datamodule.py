@@ -25,7 +25,7 @@ SYNTHETIC_MARGIN = 128
 
 
 class ScanDataModule(lightning.LightningDataModule):
-    """Training batches, drawn anew every epoch, and a fixed validation set around frames never trained on.
+    """Training batches, drawn again every epoch, and a fixed validation set around frames held out.
 
     Several processes share every batch: each takes its part of the same groups in the same order.
 
@@ -41,19 +41,18 @@ class ScanDataModule(lightning.LightningDataModule):
 
     def __init__(self, scan: Scan, settings: Settings) -> None:
         super().__init__()
-        self.scan, self.gridsize, self.options = scan, settings.model.gridsize, settings.data
-        self.seed, self.batch_size = settings.training.seed, settings.training.batch_size
-        assert settings.data.neighbor_count is not None
-        self.neighbor_count, self.synthetic_fraction = (
-            settings.data.neighbor_count,
-            settings.training.synthetic_fraction or 0.0,
-        )
+        data, training = settings.data, settings.training
+        assert data.neighbor_count is not None
+        self.scan, self.seed, self.batch_size = scan, training.seed, training.batch_size
+        self.gridsize, self.neighbor_count = settings.model.gridsize, data.neighbor_count
+        self.n_groups, self.sequential = data.n_groups, data.sequential_sampling
+        self.synthetic_fraction = training.synthetic_fraction or 0.0
         self.loader = {name: getattr(settings.execution, name) for name in LOADER_SETTINGS}
         self.target: Tensor | None = None
         self.resume_at = (0, 0)
         rng = np.random.default_rng(self.seed)
         self.held_out = np.zeros(len(scan), dtype=bool)
-        self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), settings.training.val_fraction)]] = True
+        self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), training.val_fraction)]] = True
         self.objects = self._objects(rng) if self.synthetic_fraction > 0 else None
 
     @property
@@ -86,7 +85,7 @@ class ScanDataModule(lightning.LightningDataModule):
         return self._loader(dataset, list(range(len(dataset))))
 
     def _share(self) -> tuple[int, int]:
-        """Number of this process among those that train together, and how many they are."""
+        """Rank of this process, and the number of processes that train together."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(self, dataset: Dataset[Batch], order: list[int], over: int = 0) -> DataLoader[Batch]:
@@ -100,12 +99,12 @@ class ScanDataModule(lightning.LightningDataModule):
     def _train_groups(self, epoch: int) -> NDArray[np.int64]:
         """Groups among the frames that are not held out, as indices of the whole scan."""
         index = np.flatnonzero(~self.held_out)
-        n_groups, positions = self.options.n_groups, self.scan.positions[index]
+        n_groups, positions = self.n_groups, self.scan.positions[index]
         if self.gridsize == 1 and n_groups is not None and n_groups <= len(self.scan):
             n_groups = min(n_groups, len(index))
         neighbor_count = min(self.neighbor_count, len(index) - 1)
-        draw, sequential = self.seed * 1009 + epoch, self.options.sequential_sampling
-        return index[form_groups(positions, self.gridsize, neighbor_count, n_groups, draw, sequential=sequential)]
+        draw = self.seed * 1009 + epoch
+        return index[form_groups(positions, self.gridsize, neighbor_count, n_groups, draw, sequential=self.sequential)]
 
     def _objects(self, rng: np.random.Generator) -> Tensor:
         span = reach(self.scan.positions, self._train_groups(0))

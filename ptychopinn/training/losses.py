@@ -1,4 +1,4 @@
-"""Errors of patches and images that training minimises besides the likelihood."""
+"""Errors of patches and images that training minimises in addition to the likelihood."""
 
 import torch
 from torch import Tensor
