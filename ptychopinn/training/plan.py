@@ -58,7 +58,7 @@ def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
     if data.n_groups is None:
         values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
     if training.nepochs is None:
-        batches = math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size)
+        batches = max(1, math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size))
         values["nepochs"] = math.ceil(USUAL_STEPS / batches)
     return values
 
@@ -104,8 +104,18 @@ def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
     check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    _check_groups(scan, settings)
+    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
     found = derived(scan, settings)
+    neighbor_count = data.neighbor_count or found["neighbor_count"]
+    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    check_reach(scan.positions, groups, scan.N)
+    fewest = max(gridsize**2, FEWEST_FRAMES)
+    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if left < fewest:
+        raise PtychoError(
+            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
+            f"at least {fewest} are needed."
+        )
     return TrainingPlan(settings.changed(**found), found)
 
 
@@ -121,21 +131,6 @@ def _check_truth(scan: Scan) -> None:
             f"objectGuess: {edges[0]} x {edges[1]} pixels, but the probe lights {scan.support} pixels around every "
             f"position, beyond its edge for {int(beyond.sum())} of {len(scan)} frames (the first at y {y:.1f}, x "
             f"{x:.1f}); supervised training needs a truth under all frames."
-        )
-
-
-def _check_groups(scan: Scan, settings: Settings) -> None:
-    """Refuse a scan without the groups asked for, or with too few frames left after validation takes its share."""
-    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
-    neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
-    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
-    check_reach(scan.positions, groups, scan.N)
-    fewest = max(gridsize**2, FEWEST_FRAMES)
-    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
-    if left < fewest:
-        raise PtychoError(
-            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
-            f"at least {fewest} are needed."
         )
 
 
