@@ -39,14 +39,6 @@ Read = Callable[[], tuple[Scan, PtychoError | None]]
 T = TypeVar("T")
 
 
-def _silent(line: str) -> None:
-    """Report nothing."""
-
-
-def _never() -> bool:
-    return False
-
-
 class Ending(StopRequest):
     """Takes Ctrl-C and SIGTERM for the end of the scan while its block runs; the second of them ends the program.
 
@@ -54,7 +46,7 @@ class Ending(StopRequest):
         report: receives the line.
     """
 
-    def __init__(self, report: Report = _silent) -> None:
+    def __init__(self, report: Report = lambda line: None) -> None:
         super().__init__(*STOPPING)
         self.report = report
         self._reported = False
@@ -68,7 +60,11 @@ class Ending(StopRequest):
 
 
 def growing(
-    read: Read, timeout: float, frames: int | None = None, report: Report = _silent, over: Over = _never
+    read: Read,
+    timeout: float,
+    frames: int | None = None,
+    report: Report = lambda line: None,
+    over: Over = lambda: False,
 ) -> Iterator[Scan]:
     """Yield the scan in a file, again whenever frames were appended; each one begins with the one before.
 
@@ -141,7 +137,7 @@ def _in_time(do: Callable[[], T], timeout: float, report: Report, over: Over) ->
         time.sleep(POLL)
 
 
-def begun(run: Run, scans: Iterator[Scan], timeout: float = 0.0, report: Report = _silent) -> Iterator[Scan]:
+def begun(run: Run, scans: Iterator[Scan], timeout: float = 0.0, report: Report = lambda line: None) -> Iterator[Scan]:
     """The same scans, once the first one is there and fits the run; keeps no reference to a scan.
 
     Args:
@@ -156,7 +152,7 @@ def begun(run: Run, scans: Iterator[Scan], timeout: float = 0.0, report: Report 
     check_run(run)
     first = next(scans)
     with_trained_probe(run, first)
-    _in_time(lambda: _check(first, 0), timeout, report, _never)
+    _in_time(lambda: _check(first, 0), timeout, report, lambda: False)
     return chain(iter([first]), scans)
 
 
@@ -193,8 +189,8 @@ def follow(
     chosen: InferenceConfig,
     device: str,
     show: Show = lambda *now: None,
-    report: Report = _silent,
-    over: Over = _never,
+    report: Report = lambda line: None,
+    over: Over = lambda: False,
 ) -> Followed:
     """Reconstruct a scan while it grows.
 

@@ -75,7 +75,9 @@ class Predictor:
             The sums, in the first process of the team; None in the others.
         """
         if len(rows) <= most:
-            return self.part(dataset, rows) if team.leads else None
+            if not team.leads:
+                return None
+            return self.placed(self.patches(dataset, rows), dataset.scan.positions[dataset.groups[rows]])
         first, second = (rows[half] for half in halved(dataset.scan.positions[dataset.groups[rows, 0]]))
         if len(team.members) == 1:
             return self.join(self.stitched(dataset, first, most, team), self.stitched(dataset, second, most, team))
@@ -86,10 +88,6 @@ class Predictor:
         if (found := self.stitched(dataset, second, most, right)) is not None:
             send(found, left.members.start)
         return None
-
-    def part(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Stitcher:
-        """Stitch groups whose patches fit in memory on a box of the object frame."""
-        return self.placed(self.patches(dataset, rows), dataset.scan.positions[dataset.groups[rows]])
 
     def patches(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Tensor:
         """Patches (k, C, N, N) complex64 of some groups, on the device."""
