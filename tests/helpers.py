@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import Batch
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -79,3 +80,16 @@ def assert_same_batches(first: list[Batch], second: list[Batch]) -> None:
     for a, b in zip(first, second, strict=True):
         assert a.reach == b.reach
         assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
+
+
+def stitch(
+    patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor, phases: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reassemble groups chunk by chunk on one canvas; the arguments are those of :meth:`Stitcher.add`.
+
+    Returns:
+        Image (H, W) and coverage (H, W), on the device of ``weight``.
+    """
+    canvas = Stitcher(shape, weight, moments=False)
+    canvas.add(patches, positions, phases)
+    return canvas.image(), canvas.coverage.contiguous()
