@@ -13,8 +13,9 @@ from ptychopinn import api
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.evaluation import metrics
-from ptychopinn.files.formats.npz import read_npz, write_npz
+from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.reading import open_growing
+from tests.helpers import read_npz
 
 TINY = {
     "nepochs": 1,

@@ -1,4 +1,4 @@
-"""What a format needs and a file does not say, given or made up: pixel size, energy, distance, an object."""
+"""Geometry of the experiment: pixel size, energy and distance that a file lacks, given or made up; metres to pixels."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.record import HC_EV_M, Record
+from ptychopinn.files.record import Record
+from ptychopinn.files.values import object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
 """Placeholders for what a file does not know and the user will not say."""
 
 
-class Completion(NamedTuple):
-    """What to write where the file does not know: metres and electronvolts; placeholders when ``dummy``."""
+class Geometry(NamedTuple):
+    """What the user gives for a file that does not say: metres and electronvolts; placeholders when ``dummy``."""
 
     pixel_size: float | None = None
     energy_eV: float | None = None  # noqa: N815 - eV is the unit
@@ -34,7 +35,7 @@ def with_pixel(record: Record, pixel: float | None) -> Record:
     return record if note in record.notes else replace(record, notes=(*record.notes, note))
 
 
-def completed(record: Record, to: str, given: Completion) -> Record:
+def with_given(record: Record, to: str, given: Geometry) -> Record:
     """A record with what the user says where the file says nothing, and for metric formats all that they need.
 
     Raises:
@@ -55,7 +56,7 @@ def _known(flag: str, stored: float | None, given: float | None, unit: str) -> t
     return stored, [] if same else [f"{flag} {given:g} {unit} is not used: the file has {stored:.6g} {unit}."]
 
 
-def _with_geometry(record: Record, given: Completion) -> Record:
+def _with_geometry(record: Record, given: Geometry) -> Record:
     """Pixel, energy and distance, and the detector pixel that belongs to them; ``comments`` say what was made up."""
     if record.pixel_m is None and not given.dummy:
         raise PtychoError(
@@ -67,13 +68,9 @@ def _with_geometry(record: Record, given: Completion) -> Record:
     known = {"pixel": None if record.made_up else record.pixel_m, "energy": energy, "distance": distance}
     made = ", ".join(name for name, value in known.items() if value is None)
     energy, distance = energy or DUMMY_ENERGY_EV, distance or DUMMY_DISTANCE_M
-    shape = (
-        record.probe.shape if record.probe is not None else record.counts.shape if record.counts is not None else None
-    )
-    detector = record.detector_pixel_m
-    if shape is not None:
-        reach = HC_EV_M / energy * distance
-        detector = reach / (shape[-2] * pixel[0]), reach / (shape[-1] * pixel[1])
+    frames = record.counts if record.probe is None else record.probe
+    # The relation of object and detector pixels is symmetric.
+    detector = record.detector_pixel_m if frames is None else object_pixel(energy, distance, pixel, frames.shape)
     extra = dict(record.extra)
     if made:
         said = str(extra.get("comments", ""))
@@ -101,8 +98,23 @@ def _with_object(record: Record, to: str) -> Record:
     return replace(record, object=np.ones(np.maximum(shape, record.probe.shape[-2:]), np.complex64), extra=extra)
 
 
-def metric(record: Record, places_m: NDArray[np.float64], pixel: tuple[float, float], size: int) -> Record:
-    """With positions from metres (y, x), the first patch in the corner of the image."""
+def without_placeholders(record: Record, made_up: str) -> Record:
+    """A record without the numbers that its file calls placeholders: ``made_up`` names pixel, energy or distance."""
+    if not made_up:
+        return record
+    return replace(
+        record,
+        energy_eV=None if "energy" in made_up else record.energy_eV,
+        distance_m=None if "distance" in made_up else record.distance_m,
+        detector_pixel_m=None,
+        made_up="pixel" in made_up,
+        metric=record.metric and "pixel" not in made_up,
+        notes=(*record.notes, f"Placeholders, not measured: {made_up}."),
+    )
+
+
+def in_pixels(record: Record, places_m: NDArray[np.float64], pixel: tuple[float, float], size: int) -> Record:
+    """A record with positions from metres (n, 2), (y, x); the first patch touches the corner of the image."""
     if not np.isfinite(places_m).all():
         raise PtychoError("positions: hold NaN or infinity.")
     low = places_m.min(axis=0)

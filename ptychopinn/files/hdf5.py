@@ -13,12 +13,10 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
-from ptychopinn.files import hdf5
+from ptychopinn.errors import PtychoError, naming
+from ptychopinn.files.record import IN_MEMORY
+from ptychopinn.files.values import check_frames
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
-
-IN_MEMORY = 2**28
-"""Bytes up to which a stack of frames is read at once; a larger one stays in its file."""
 
 CACHE = 2**24
 """Bytes of chunks that HDF5 keeps decompressed; always enough for two chunks."""
@@ -149,15 +147,15 @@ def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """A file to read.
+    """Open a file to read; errors inside the block name it.
 
     Raises:
-        PtychoError: when it is no readable HDF5 file, also where the block stumbles over damage in it.
+        PtychoError: when it is no readable HDF5 file, also where the block meets damage in it.
     """
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with _file(path) as file:
+        with naming(path), _file(path) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
@@ -218,8 +216,7 @@ def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner
         PtychoError: when it holds no stack of real frames.
     """
     name = str(_as_it_is_now(dataset).name)
-    if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
-        raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
+    check_frames(dataset, name)
     # A link may have led into another file, where the name holds.
     path, shape = Path(dataset.file.filename), tuple(dataset.shape[axis] for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
@@ -268,8 +265,7 @@ def unit_of(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
     Raises:
         PtychoError: for an unknown unit, or one of another dimension.
     """
-    told = dataset.attrs.get("units", usual)
-    return unit(told.decode(errors="replace") if isinstance(told, bytes) else str(told), str(dataset.name), dimension)
+    return unit(text(dataset.attrs.get("units", usual)), str(dataset.name), dimension)
 
 
 def unit(told: str, name: str, *dimensions: str) -> float:
@@ -305,20 +301,29 @@ def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
     return dataset
 
 
-def given(file: h5py.File, name: str) -> h5py.Dataset | None:
+def optional(file: h5py.File, name: str) -> h5py.Dataset | None:
     """A dataset; None where there is none, or where PtyPy marks one as None."""
     item = file.get(name)
     return item if isinstance(item, h5py.Dataset) and str(item.attrs.get("type", "")) != "None" else None
 
 
-def scalar(file: h5py.File, name: str) -> float:
-    """A positive number that is a dataset or an attribute."""
-    item = given(file, name)
-    value = None if item is None else hdf5.number(np.squeeze(hdf5.array(item)), name)
-    if value is None and name in file.attrs:
-        value = hdf5.number(file.attrs[name], name)
-    if value is None or not value > 0:
-        raise PtychoError(
-            f"{name}: {'not there' if value is None else f'{value:g} given'}; a positive number is needed."
-        )
+def text(value: Any) -> str:
+    """A text of a dataset or an attribute, stored as bytes or not."""
+    value = value[()] if isinstance(value, h5py.Dataset) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def positive_number(file: h5py.File, name: str) -> float:
+    """A positive number without a unit, stored as a dataset or an attribute.
+
+    Raises:
+        PtychoError: naming it.
+    """
+    item = optional(file, name)
+    stored = file.attrs.get(name) if item is None else np.squeeze(array(item))
+    if stored is None:
+        raise PtychoError(f"{name}: not there; a positive number is needed.")
+    value = number(stored, name)
+    if not value > 0:
+        raise PtychoError(f"{name}: {value:g} given; a positive number is needed.")
     return value

@@ -2,29 +2,50 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.files.values import Array
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
 from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
 from ptychopinn.scan.scan import Scan
 
-Array = NDArray[Any]
+IN_MEMORY = 2**28
+"""Bytes up to which a stack of frames is read at once; a larger one stays in its file."""
 
-SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
-"""Metres between which an object pixel can be."""
-
-HC_EV_M = 1.239841984332e-06
-"""Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
-
-JOULE_PER_EV = 1.602176634e-19
+NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
+NO_FRAMES = "the file holds no frames: give them by --frames FILE."
+NO_PROBE = "the file holds no probe; give one by --probe FILE."
 
 INTERPOLATION = "interpolation"
 """In ``extra``: how the object of a simulated scan was read between pixels."""
+
+
+class Reading(NamedTuple):
+    """How to read a file.
+
+    Attributes:
+        format: name of a format; recognised when None.
+        map: JSON file that names the datasets of an HDF5 file.
+        frames: file with the frames, when they are in another one.
+        probe: file whose probe to take.
+        pixel_size: edge of an object pixel in metres, where the file does not say.
+        in_memory: bytes up to which frames are read at once.
+        growing: whether a detector still appends, so that frames and positions may differ in number.
+    """
+
+    format: str | None = None
+    map: Path | None = None
+    frames: Path | None = None
+    probe: Path | None = None
+    pixel_size: float | None = None
+    in_memory: int = IN_MEMORY
+    growing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +100,26 @@ class Record:
     absent: Mapping[str, str] = field(default_factory=dict)
     frames_key: str = "diffraction"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no frames, positions, probe or object."""
+        return all(part is None for part in (self.counts, self.positions, self.probe, self.object))
+
     def missing(self, part: str, what: str) -> PtychoError:
         """The refusal of a file without a part that is needed."""
         return PtychoError(self.absent.get(part, f"{part}: not there; {what} needed."))
+
+    def check_parts(self, what: str, *parts: str) -> None:
+        """Refuse a record without parts that are needed."""
+        for part in parts:
+            if getattr(self, part) is None:
+                raise self.missing(part, what)
+
+    def all_modes(self) -> Array:
+        """Coherent (OPR) modes of incoherent modes, (C, m, N, N), as ptychodus stores a probe."""
+        assert self.probe is not None
+        others = [np.asarray(self.extra["opr_modes"])] if "opr_modes" in self.extra else []
+        return np.concatenate([self.probe[None], *others])
 
 
 def scan_of(
@@ -166,29 +204,6 @@ def pixel_size(record: Record) -> float | None:
     if record.pixel_m is None or not np.isclose(*record.pixel_m, rtol=1e-6):
         return None
     return float(np.mean(record.pixel_m))
-
-
-def checked_pixel(name: str, value: Any) -> float:
-    """A positive length below a metre.
-
-    Raises:
-        PtychoError: naming it.
-    """
-    known = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-    if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
-        raise PtychoError(f"{name} {shortened(repr(value))}; a positive number of metres, below 1, is needed.")
-    return float(value)
-
-
-def object_pixel(
-    energy_eV: float,
-    distance_m: float,
-    detector_pixel_m: tuple[float, float],
-    shape: tuple[int, ...],
-) -> tuple[float, float]:
-    """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
-    reach = HC_EV_M / energy_eV * distance_m
-    return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
 
 
 def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[np.float64], PtychoError | None]:
@@ -310,71 +325,3 @@ def _one_scan(scan: Scan, index: NDArray[Any] | None, wanted: int | None) -> Sca
         names = ", ".join(map(str, found[:10])) + (" ..." if len(found) > 10 else "")
         raise PtychoError(f"scan_index: {asked}; give --scan-index as one of {names}.")
     return scan.subset(index == wanted)
-
-
-def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
-    """Complex numbers in the precision of the file.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
-    if value.dtype.kind not in "cfui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
-    if value.dtype.kind == "c":
-        return value
-    return value.astype(np.complex128 if value.dtype.itemsize > 4 else np.complex64)
-
-
-def as_modes(probe: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
-    """A probe of any usual shape, ``(N, N)``, ``(m, N, N)``, ``(N, N, 1)`` or with leading ones, as (m, N, N)."""
-    while probe.ndim > 3 and probe.shape[0] == 1:
-        probe = probe[0]
-    if probe.ndim == 2:
-        return probe[None]
-    if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
-        return np.ascontiguousarray(probe[None, ..., 0])
-    return probe
-
-
-def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
-    """An object (H, W), or the product of its layers (L, H, W)."""
-    if layers.ndim == 2:
-        return layers
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by a scan
-        return layers[0] if len(layers) == 1 else np.prod(layers, axis=0)
-
-
-def as_column(value: Array, key: str) -> NDArray[np.float64]:
-    """One number per frame.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
-    if value.ndim != 1 or value.dtype.kind not in "uif":
-        raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; one number per frame is needed.")
-    return value.astype(np.float64)
-
-
-def as_good(value: Array, key: str = "bad_pixels") -> NDArray[np.bool_]:
-    """Good pixels from a mask that is nonzero where the detector is bad.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
-    if value.dtype.kind not in "bui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
-    return value == 0
-
-
-PARTS = ("counts", "positions", "probe", "object")
-
-NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
-NO_FRAMES = "the file holds no frames: give them by --frames FILE."
-NO_PROBE = "the file holds no probe; give one by --probe FILE."
-
-
-def pairs(values: Array, name: str) -> NDArray[np.float64]:
-    """Two real numbers for each frame, (n, 2) float64."""
-    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
-        raise PtychoError(f"{name}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
-    return values.astype(np.float64)

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ptychopinn.config import Section, Settings, read_object
+from ptychopinn.config import Section, Settings
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.json_reader import read_json
 
 FULL: Final = "baseline"
 """Name of the view that holds all frames."""
@@ -238,7 +239,7 @@ def read_design(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known fields.
     """
-    values = read_object(path, "fields of a study")
+    values = read_json(path, "fields of a study")
     StudyDesign.of(values, str(path))
     return values
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.formats.npz import read_npz, read_object_and_probe, write_npz, write_npz_files
+from ptychopinn.files.formats.npz import read_object_and_probe, write_npz, write_npz_files
 from ptychopinn.scan.scan import Scan
+from tests.helpers import read_npz
 
 COUNT, SIZE = 6, 16
 
@@ -331,7 +332,7 @@ def damaged(kind: str, folder: Path) -> Path:
     ("kind", "word"),
     [
         ("missing", "no such file"),
-        ("folder", "is a folder; an NPZ file is needed"),
+        ("folder", "is a folder; a scan file is needed"),
         ("empty", "no readable NPZ file"),
         ("text", "no readable NPZ file"),
         ("cut short", "no readable NPZ file"),
