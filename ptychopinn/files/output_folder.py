@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.atomic import writing
+from ptychopinn.json_reader import read_json
 
 
 def check_new(path: Path, overwrite: bool) -> None:
@@ -203,12 +205,9 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         PtychoError: when it is no folder of ours.
     """
     try:
-        record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = None
-    if not isinstance(record, dict):
-        raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.")
-    return record
+        return read_json(folder / PROVENANCE, "provenance", finite=False)
+    except PtychoError:
+        raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.") from None
 
 
 def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,6 +224,15 @@ def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> d
     }
     write_json(folder / PROVENANCE, record)
     return record
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Versions of Python and of those libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def write_json(path: Path, values: Any) -> None:
