@@ -29,6 +29,18 @@ NAMES = MappingProxyType(
 """What JSON calls values that are no objects, by Python type."""
 
 
+NEEDS = MappingProxyType(
+    {
+        "tuple_type": "An array is needed, such as [1000, 10000]",
+        "too_long": "An array with fewer entries is needed",
+        "too_short": "An array with more entries is needed",
+        "dict_type": 'An object is needed, such as {"name": value}',
+        "model_type": "An object with its keys is needed",
+    }
+)
+"""What JSON calls the types of Python that pydantic asks for."""
+
+
 def read_json(path: Path, what: str, finite: bool = True) -> dict[str, Any]:
     """Read a file with a JSON object of ``what``; see :func:`parse_json`.
 
@@ -103,9 +115,5 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
             raise PtychoError(f"{where}not there; it is needed.") from None
         if first["type"] == "value_error":
             raise PtychoError(f"{where}{first['ctx']['error']}.") from None
-        need = "An object with its keys is needed" if first["type"] == "model_type" else _in_words_of_json(first["msg"])
+        need = NEEDS.get(first["type"]) or shortened(first["msg"])
         raise PtychoError(f"{where}{shortened(repr(first['input']))} given. {need}.") from None
-
-
-def _in_words_of_json(message: str) -> str:
-    return shortened(message.replace("Tuple", "Array").replace("tuple", "array").replace("dictionary", "object"))

@@ -181,7 +181,7 @@ def reason(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset:
+def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Dataset:
     """A dataset.
 
     Raises:

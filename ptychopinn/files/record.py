@@ -115,6 +115,12 @@ class Record:
             if getattr(self, part) is None:
                 raise self.missing(part, what)
 
+    def in_metres(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions (n, 2) and the origin (y, x) in metres; without one the middle of ``shape`` is 0."""
+        pixel = np.array(self.pixel_m)
+        origin = np.array(self.origin_m or -pixel * shape / 2)
+        return origin + pixel * self.positions, origin
+
     def all_modes(self) -> Array:
         """Coherent (OPR) modes of incoherent modes, (C, m, N, N), as ptychodus stores a probe."""
         assert self.probe is not None

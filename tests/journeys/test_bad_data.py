@@ -161,11 +161,11 @@ METADATA: dict[str, tuple[np.ndarray, Words]] = {
     ),
     "one pitch": (
         np.array('{"detector_pixel_m": 1e-6}'),
-        ("detector_pixel_m: 1e-06 given", "array"),
+        ("detector_pixel_m: 1e-06 given", "An array is"),
     ),
     "three pitches": (
         np.array('{"detector_pixel_m": [1, 2, 3]}'),
-        ("[1, 2, 3] given", "at most 2 items"),
+        ("[1, 2, 3] given", "fewer entries"),
     ),
     "volts": (np.array('{"measurement": "volts"}'), ("_metadata: measurement 'volts'; counts or amplitude",)),
 }

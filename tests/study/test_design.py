@@ -33,7 +33,7 @@ def test_a_design_survives_json(preset, tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"doses": 5}, "doses: 5 given; a list is needed, such as [1000, 10000]"),
+        ({"doses": 5}, "doses: 5 given. An array is needed, such as [1000, 10000]"),
         ({"neighbor_count": 3}, "neighbor_count: 3 given; at least C = 4 is needed for gridsize 2"),
         ({"gridsizes": [1, 3]}, "at least C = 9"),
         ({"views": {"dense": 1.0}}, "dense: an overlap must be at least 0 and below 1"),
@@ -56,7 +56,7 @@ def test_a_design_survives_json(preset, tmp_path):
         ({"train_of_view": {"thin": {}}}, "train_of_view: thin: not a view"),
         ({"train_of_view": {"dense": {"seed": 1}}}, "train_of_view.dense: seed"),
         ({"resources": {"cook": {}}}, "cook: not a stage"),
-        ({"resources": {"train": {"gpus": 1}}}, "resources: train: gpus"),
+        ({"resources": {"train": {"gpus": 1}}}, "resources.train.gpus"),
     ],
 )
 def test_what_cannot_be_is_named(values, words):

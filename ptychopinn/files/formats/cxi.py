@@ -277,11 +277,9 @@ def _put(file: h5py.File, name: str, value: Any, units: str) -> None:
 
 
 def _write_sample(file: h5py.File, record: Record) -> None:
-    assert record.positions is not None
     assert record.pixel_m is not None
-    shape = np.zeros(2) if record.object is None else np.array(record.object.shape)
-    origin = np.array(record.origin_m or -np.array(record.pixel_m) * shape / 2)
-    places = origin + np.array(record.pixel_m) * record.positions
+    shape = (0, 0) if record.object is None else record.object.shape
+    places, origin = record.in_metres(shape)
     translation = np.stack([places[:, 1], places[:, 0], np.zeros(len(places))], axis=-1)
     _put(file, TRANSLATIONS[0], translation, "m")
     for name in (*TRANSLATIONS[1:], f"{DETECTOR}/geometry_1/translation"):

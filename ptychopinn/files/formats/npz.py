@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -199,8 +199,9 @@ def _metadata_of(record: Record) -> dict[str, Any]:
 def load_arrays(path: Path) -> dict[str, Array]:
     """All arrays of an NPZ file; pickled objects are refused."""
     try:
-        with path.open("rb") as stream:
-            archive = _open(stream)
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's remarks on files of old Pythons
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
             with archive:
@@ -215,17 +216,9 @@ def load_arrays(path: Path) -> dict[str, Array]:
         raise PtychoError(f"{path}: is no readable NPZ file ({reason}).") from None
 
 
-def _open(stream: IO[bytes]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's remarks on files of old Pythons
-        return np.load(stream, allow_pickle=False)
-
-
 def _load(archive: Any, key: str, path: Path) -> Array:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return np.asarray(archive[key])
+        return np.asarray(archive[key])
     except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
         reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
         raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.geometry import without_placeholders
@@ -49,6 +49,9 @@ LARGEST_ATTRIBUTE = 2**16
 PIXELS_AGREE = 1e-3
 """Largest relative difference of probe and object pixels that count as equal."""
 
+KEPT = ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights")
+"""Datasets that are carried from file to file."""
+
 RAW = "raw_data"
 
 
@@ -67,12 +70,11 @@ def read_product(file: h5py.File, how: Reading) -> Record:
     center = _attribute(image, "center_y_m"), _attribute(image, "center_x_m")
     origin = center[0] - pixel[0] * layers.shape[1] / 2, center[1] - pixel[1] * layers.shape[2] / 2
     positions = (_places(file) - origin) / pixel
-    counts, good, numbers = _raw(file, how)
-    extra = _extra(file, layers, probes)
+    raw = _raw(file, how) or Record("ptychodus-frames")
+    extra, counts = _extra(file, layers, probes), raw.counts
     notes = _remarks(file, layers, probes, pixel)
-    if counts is not None and numbers is not None:
-        extra["probe_position_indexes"], positions, counts = _paired(extra, positions, counts, numbers)
-    made_up = str(file.attrs.get("made_up_geometry", ""))
+    if counts is not None:
+        extra["probe_position_indexes"], positions, counts = _paired(extra, positions, counts, raw.extra["indexes"])
     near = np.asarray(file.attrs.get("far_field")).tolist() in (False, [False])
     record = Record(
         "ptychodus-product",
@@ -80,12 +82,12 @@ def read_product(file: h5py.File, how: Reading) -> Record:
         positions=positions,
         probe=as_modes(probes[0]),
         object=as_product(layers),
-        good_pixels=good,
+        good_pixels=raw.good_pixels,
         pixel_m=pixel,
         origin_m=origin,
         energy_eV=_number(file, "photon_energy_eV"),
         distance_m=_number(file, "detector_object_distance_m"),
-        detector_pixel_m=None if made_up else _detector_pixel(file.get(f"{RAW}/patterns")),
+        detector_pixel_m=raw.detector_pixel_m,
         metric=True,
         near_field="far_field is false" if near else None,
         extra=extra,
@@ -93,7 +95,7 @@ def read_product(file: h5py.File, how: Reading) -> Record:
         absent={"counts": f"{RAW}/patterns: not there; the product holds no frames: give them by --frames FILE."},
         frames_key=f"{RAW}/patterns",
     )
-    return without_placeholders(record, made_up)
+    return without_placeholders(record, str(file.attrs.get("made_up_geometry", "")))
 
 
 def _attribute(item: Any, name: str) -> float:
@@ -121,11 +123,6 @@ def _edge_names(of: str) -> tuple[str, str]:
     return f"{of}pixel_height_m", f"{of}pixel_width_m"
 
 
-def _detector_pixel(frames: h5py.Dataset | None) -> tuple[float, float] | None:
-    known = frames is not None and all(name in frames.attrs for name in _edge_names("detector_"))
-    return _edges(frames, "detector_") if known else None
-
-
 def _probes(file: h5py.File) -> NDArray[np.complexfloating[Any]]:
     """(C, I, N, N): coherent modes, incoherent modes."""
     probes = as_complex(hdf5.array(hdf5.find(file, "probe", "a product has one")), "probe")
@@ -149,17 +146,18 @@ def _places(file: h5py.File) -> NDArray[np.float64]:
     return places
 
 
-def _raw(file: h5py.File, how: Reading) -> tuple[Counts | None, Array | None, Array | None]:
-    """Frames, good pixels and frame numbers of our group; None where there is none."""
+def _raw(file: h5py.File, how: Reading) -> Record | None:
+    """Frames, good pixels, frame numbers and detector pixel of our group; None where there is none."""
     if RAW not in file:
-        return None, None, None
-    frames = hdf5.stack(hdf5.find(file, f"{RAW}/patterns"))
-    numbers = hdf5.array(hdf5.find(file, f"{RAW}/indexes"))
-    if numbers.shape != frames.shape[:1]:
-        raise PtychoError(f"{RAW}/indexes: shape {numbers.shape}; one number for each of {frames.shape[0]} frames.")
-    bad = f"{RAW}/bad_pixels"
-    good = as_good(hdf5.array(file[bad]), bad) if bad in file else None
-    return hdf5.frames_of(frames, how.in_memory), good, numbers
+        return None
+    with naming(RAW):
+        if not isinstance(file[RAW], h5py.Group):
+            raise PtychoError("is a dataset; a group with patterns and indexes is needed.")
+        raw = read_frames(file[RAW], how)
+        assert raw.counts is not None
+        if np.shape(raw.extra.get("indexes", 0)) != raw.counts.shape[:1]:
+            raise PtychoError(f"indexes: one number for each of {raw.counts.shape[0]} frames is needed.")
+    return raw
 
 
 def _paired(
@@ -206,9 +204,7 @@ def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
     index = np.asarray(file["probe_position_indexes"])
     if len(np.unique(index)) == len(index):
         extra["probe_position_indexes"] = index
-    for name in ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights"):
-        if name in file:
-            extra[name] = hdf5.array(hdf5.find(file, name))
+    extra |= {name: hdf5.array(hdf5.find(file, name)) for name in KEPT if name in file}
     if "opr_weights" not in extra and "opr_weights" in file["probe"].attrs:
         extra["opr_weights"] = np.asarray(file["probe"].attrs["opr_weights"])
     if "loss_values" in extra and "loss_epochs" not in extra:
@@ -264,16 +260,14 @@ def _write_arrays(file: h5py.File, record: Record) -> None:
     extra, pixel = record.extra, record.pixel_m
     layers = np.asarray(extra.get("object_layers", record.object[None]))
     shape = layers.shape[1:]
-    origin = record.origin_m or (-pixel[0] * shape[0] / 2, -pixel[1] * shape[1] / 2)
-    places = np.array(origin) + np.array(pixel) * record.positions
+    places, origin = record.in_metres(shape)
     file["probe_position_indexes"] = extra.get("probe_position_indexes", np.arange(len(places)))
     file["probe_position_x_m"], file["probe_position_y_m"] = places[:, 1], places[:, 0]
     file["probe"] = record.all_modes()
     file["object"] = layers
     file["object_layer_spacing_m"] = np.asarray(extra.get("object_layer_spacing_m", ()), dtype=np.float64)
-    for name in ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights"):
-        if name in extra:
-            file[name] = extra[name]
+    for name in (name for name in KEPT if name in extra):
+        file[name] = extra[name]
     if "opr_weights" in extra and np.asarray(extra["opr_weights"]).nbytes < LARGEST_ATTRIBUTE - 4096:
         file["probe"].attrs["opr_weights"] = extra["opr_weights"]
     for item in (file["probe"], file["object"]):
@@ -315,14 +309,15 @@ def read_training(file: h5py.File, how: Reading) -> Record:
     )
 
 
-def read_frames(file: h5py.File, how: Reading) -> Record:
+def read_frames(file: h5py.Group, how: Reading) -> Record:
     """The assembled frames of ptychodus (``diffraction.h5``): patterns, numbers, bad pixels."""
     item = hdf5.find(file, "patterns", "frames are needed")
+    known = all(name in item.attrs for name in _edge_names("detector_"))
     return Record(
         "ptychodus-frames",
         counts=hdf5.frames_of(hdf5.stack(item), how.in_memory),
-        good_pixels=as_good(hdf5.array(file["bad_pixels"]), "bad_pixels") if "bad_pixels" in file else None,
-        detector_pixel_m=_detector_pixel(item),
-        extra={"indexes": hdf5.array(file["indexes"])} if "indexes" in file else {},
+        good_pixels=as_good(hdf5.array(hdf5.find(file, "bad_pixels")), "bad_pixels") if "bad_pixels" in file else None,
+        detector_pixel_m=_edges(item, "detector_") if known else None,
+        extra={"indexes": hdf5.array(hdf5.find(file, "indexes"))} if "indexes" in file else {},
         frames_key="patterns",
     )
