@@ -94,46 +94,28 @@ def find(jobs: Sequence[Job], name: str) -> Job:
     return found
 
 
-def matching(
-    jobs: Sequence[Job],
-    design: StudyDesign,
-    doses: Sequence[float] = (),
-    views: Sequence[str] = (),
-    splits: Sequence[str] = (),
-    stages: Sequence[str] = (),
-    gridsizes: Sequence[int] = (),
-) -> tuple[Job, ...]:
+def matching(jobs: Sequence[Job], design: StudyDesign, **filters: Sequence[Any]) -> tuple[Job, ...]:
     """The jobs that every given filter asks for, in order.
 
     Args:
         jobs: to choose from.
         design: that they belong to.
-        doses: photons per frame; all when empty, as for every filter.
-        views: names.
-        splits: ``train``, ``test``.
-        stages: names of commands.
-        gridsizes: of networks.
+        filters: ``doses``, ``views``, ``splits``, ``stages``, ``gridsizes``; an empty one takes all.
 
     Raises:
         PtychoError: for a value that the design does not have, or when nothing is left.
     """
-    asked: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
-        "dose": (doses, design.doses),
-        "view": (views, design.all_views),
-        "split": (splits, SPLITS),
-        "stage": (stages, STAGES),
-        "gridsize": (gridsizes, design.gridsizes),
-    }
-    for name, (wanted, there) in asked.items():
-        for value in wanted:
-            if value not in there:
-                given, *listed = (f"{each:g}" if isinstance(each, float) else str(each) for each in (value, *there))
-                raise PtychoError(f"--{name} {shortened(given)}: not in the design; {', '.join(listed)} are.")
-    found = tuple(
-        job for job in jobs if all(not wanted or getattr(job, name) in wanted for name, (wanted, _) in asked.items())
-    )
+    there: dict[str, Sequence[Any]] = {"doses": design.doses, "views": design.all_views, "splits": SPLITS}
+    there |= {"stages": STAGES, "gridsizes": design.gridsizes}
+    wanted = {name.removesuffix("s"): values for name, values in filters.items() if values}
+    for name, values in wanted.items():
+        for value in values:
+            if value not in there[f"{name}s"]:
+                given, *listed = (f"{x:g}" if isinstance(x, float) else str(x) for x in (value, *there[f"{name}s"]))
+                raise PtychoError(f"--{name} {shortened(given)}: not in the design; choose from {', '.join(listed)}.")
+    found = tuple(job for job in jobs if all(getattr(job, name) in values for name, values in wanted.items()))
     if not found:
-        raise PtychoError("study: no job has all of the asked properties; give fewer filters.")
+        raise PtychoError("study: no job matches all filters; give fewer.")
     return found
 
 
@@ -144,6 +126,14 @@ def with_needs(jobs: Sequence[Job], chosen: Sequence[Job]) -> tuple[Job, ...]:
         if job.name in names:
             names.update(job.needs)
     return tuple(job for job in jobs if job.name in names)
+
+
+def unmet(job: Job, states: Mapping[str, str]) -> str:
+    """Which of the jobs that a job needs failed or was skipped; empty when none did."""
+    for name in job.needs:
+        if states.get(name) in ("failed", "skipped"):
+            return f"needs {name}, which {'failed' if states[name] == 'failed' else 'was skipped'}"
+    return ""
 
 
 def summary(jobs: Sequence[Job]) -> str:

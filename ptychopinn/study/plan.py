@@ -75,7 +75,7 @@ def known_design(folder: Path | None, given: StudyDesign | None, update: bool = 
 
 def begin(folder: Path, design: StudyDesign) -> None:
     """Make the folder of a study, or note a new design in it."""
-    values = json.loads(design.model_dump_json())
+    values = design.model_dump(mode="json")
     if not (folder / DESIGN).is_file() or read_design(folder / DESIGN) != values:
         # First, for it makes the folder a study: a kill before the next line leaves one that goes on.
         write_json(folder / DESIGN, values)
@@ -95,4 +95,4 @@ def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:
 
 
 def _text(design: StudyDesign, name: str) -> str:
-    return json.dumps(json.loads(design.model_dump_json(include={name}))[name])
+    return json.dumps(design.model_dump(mode="json", include={name})[name])

@@ -1,19 +1,18 @@
 """What the finished jobs of a study found, gathered from their folders."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
+from ptychopinn.json_reader import read_json
 from ptychopinn.study.design import StudyDesign
-from ptychopinn.study.jobs import Job
-from ptychopinn.study.records import read_record, state_of
+from ptychopinn.study.jobs import Job, unmet
+from ptychopinn.study.records import JobRecord, read_record, state_of
 
 Value = float | str | None
 
@@ -29,9 +28,6 @@ LOW: Final = (
 )
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
 """Ends of the names of metrics that are best when small, or when large."""
-
-ENDS: Final = MappingProxyType({"failed": "failed", "skipped": "was skipped"})
-"""What is said of a job that another needs in vain."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class Results:
     jobs: Sequence[Job]
     states: Mapping[str, str]
     reasons: Mapping[str, str]
-    records: Mapping[str, Mapping[str, Any]]
+    records: Mapping[str, JobRecord]
     rows: Sequence[Row]
     overlaps: Sequence[Mapping[str, Any]]
 
@@ -101,7 +97,7 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
 
 
 def _ends(
-    folder: Path, jobs: Sequence[Job], records: Mapping[str, Mapping[str, Any]], impossible: Mapping[str, str]
+    folder: Path, jobs: Sequence[Job], records: Mapping[str, JobRecord], impossible: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """How far each job is, and why it failed or was skipped."""
     known: dict[str, str] = {}
@@ -109,11 +105,11 @@ def _ends(
     reasons: dict[str, str] = {}
     for job in jobs:
         state: str = state_of(folder, job, known)
-        lost = [f"needs {name}, which {ENDS[states[name]]}" for name in job.needs if states[name] in ENDS]
+        lost = unmet(job, states)
         if state == "failed":
-            reasons[job.name] = str(records[job.name].get("reason", ""))
+            reasons[job.name] = records[job.name].reason
         elif state != "done" and (job.name in impossible or lost):
-            state, reasons[job.name] = "skipped", impossible.get(job.name) or lost[0]
+            state, reasons[job.name] = "skipped", impossible.get(job.name) or lost
         states[job.name] = state
     return states, reasons
 
@@ -158,7 +154,7 @@ def _value(text: str) -> Value:
 
 def _overlaps(folder: Path, job: Job) -> list[dict[str, Any]]:
     """A row of overlap numbers per split of a view."""
-    bundle = json.loads((folder / job.out / "metrics_bundle.json").read_text(encoding="utf-8"))
+    bundle = read_json(folder / job.out / "metrics_bundle.json", "overlap numbers", finite=False)
     rows = []
     for name, found in bundle["splits"].items():
         chosen, view = found["selection"], found["view"]

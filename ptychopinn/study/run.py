@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.output_folder import write_json
-from ptychopinn.study.jobs import Job
-from ptychopinn.study.records import LOG, PATIENCE, clear_results, held, input_hashes, state_of, versions, write_record
-
-Report = Callable[[str], None]
+from ptychopinn.files.output_folder import versions, write_json
+from ptychopinn.study.jobs import Job, unmet
+from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, clear_results, held, input_hashes, state_of, write_record
+from ptychopinn.text import Report
 
 MANIFEST = "manifest.json"
 SKIPPED = "skip_summary.json"
@@ -153,17 +152,9 @@ def write_manifest(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def write_skips(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write ``skip_summary.json``: the jobs that were left out, and why."""
-    skipped = [
-        {
-            "job": each.job.name,
-            "dose": each.job.dose,
-            "view": each.job.view,
-            "split": each.job.split,
-            "reason": each.reason,
-        }
-        for each in outcomes
-        if each.status == "skipped"
-    ]
+    skipped: list[dict[str, Any]] = []
+    for job, reason in ((each.job, each.reason) for each in outcomes if each.status == "skipped"):
+        skipped.append({"job": job.name, "dose": job.dose, "view": job.view, "split": job.split, "reason": reason})
     write_json(folder / SKIPPED, {"timestamp": _now(), "skipped": skipped, "count": len(skipped)})
 
 
@@ -177,10 +168,8 @@ def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
         return before[job.name]
     if study.stop.is_set():
         return Outcome(job, "interrupted")
-    for name in job.needs:
-        if name in before and before[name].status != "done":
-            ended = "was skipped" if before[name].status == "skipped" else "failed"
-            return Outcome(job, "skipped", f"needs {name}, which {ended}")
+    if lost := unmet(job, {name: outcome.status for name, outcome in before.items()}):
+        return Outcome(job, "skipped", lost)
     try:
         with held(study.folder, job) as descriptor:
             if state_of(study.folder, job, study.known) == "done":
@@ -204,7 +193,7 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
         "host": platform.node(),
         "study_pid": os.getpid(),
         "threads": study.threads,
-        "versions": versions(),
+        "versions": versions(*LIBRARIES),
     }
     write_record(folder, job, {**about, "status": "running"})
     began = time.monotonic()
