@@ -1,7 +1,7 @@
 """Geometry of the experiment: pixel size, energy and distance that a file lacks, given or made up; metres to pixels."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from ptychopinn.files.values import object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
 """Placeholders for what a file does not know and the user will not say."""
+
+
+Length = TypeVar("Length", float, tuple[float, float])
 
 
 class Geometry(NamedTuple):
@@ -25,14 +28,8 @@ class Geometry(NamedTuple):
 
 def with_pixel(record: Record, pixel: float | None) -> Record:
     """A record with the pixel size that the user gives, where the file has none; a line where it has another."""
-    if pixel is None:
-        return record
-    if record.pixel_m is None:
-        return replace(record, pixel_m=(pixel, pixel))
-    if np.allclose(record.pixel_m, pixel, rtol=1e-6, atol=0):
-        return record
-    note = f"pixel_size {pixel:g} m is not used: the file has {record.pixel_m[0]:.6g} x {record.pixel_m[1]:.6g} m."
-    return record if note in record.notes else replace(record, notes=(*record.notes, note))
+    edges, notes = _known("pixel_size", record.pixel_m, None if pixel is None else (pixel, pixel), "m")
+    return replace(record, pixel_m=edges, notes=tuple(dict.fromkeys((*record.notes, *notes))))
 
 
 def with_given(record: Record, to: str, given: Geometry) -> Record:
@@ -48,12 +45,14 @@ def with_given(record: Record, to: str, given: Geometry) -> Record:
     return record if to == "npz" else _with_object(_with_geometry(record, given), to)
 
 
-def _known(flag: str, stored: float | None, given: float | None, unit: str) -> tuple[float | None, list[str]]:
+def _known(name: str, stored: Length | None, given: Length | None, unit: str) -> tuple[Length | None, list[str]]:
     """What the file says or else the user, and a line where the user says something else."""
     if not stored or given is None:
         return stored or given, []
-    same = np.isclose(stored, given, rtol=1e-6, atol=0)
-    return stored, [] if same else [f"{flag} {given:g} {unit} is not used: the file has {stored:.6g} {unit}."]
+    if np.allclose(stored, given, rtol=1e-6, atol=0):
+        return stored, []
+    here = " x ".join(f"{value:.6g}" for value in np.ravel(stored))
+    return stored, [f"{name} {np.ravel(given)[0]:g} {unit} is not used: the file has {here} {unit}."]
 
 
 def _with_geometry(record: Record, given: Geometry) -> Record:

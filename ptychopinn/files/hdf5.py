@@ -1,4 +1,7 @@
-"""HDF5: files opened with one sentence of complaint, stacks of frames that stay in them, values with their unit."""
+"""HDF5: files opened to read, stacks of frames that stay in them, values with their unit.
+
+What is missing, damaged or of another kind raises a PtychoError of one sentence that names it.
+"""
 
 import os
 import re
@@ -182,11 +185,7 @@ def reason(error: Exception) -> str:
 
 
 def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Dataset:
-    """A dataset.
-
-    Raises:
-        PtychoError: when it is missing or a group.
-    """
+    """A dataset."""
     found = file.get(name)
     if found is None:
         link = file.get(name, getlink=True)
@@ -210,11 +209,7 @@ def contents(file: h5py.File) -> list[str]:
 
 
 def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
-    """The frames of a dataset, not read; the dataset may lie in a file that is linked to.
-
-    Raises:
-        PtychoError: when it holds no stack of real frames.
-    """
+    """The frames of a dataset, not read; the dataset may lie in a file that is linked to."""
     name = str(_as_it_is_now(dataset).name)
     check_frames(dataset, name)
     # A link may have led into another file, where the name holds.
@@ -224,11 +219,7 @@ def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner
 
 
 def array(dataset: h5py.Dataset) -> NDArray[Any]:
-    """All values of a dataset.
-
-    Raises:
-        PtychoError: when they cannot be read.
-    """
+    """All values of a dataset."""
     try:
         return np.asarray(_as_it_is_now(dataset)[()])
     except UNREADABLE as error:
@@ -236,11 +227,7 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
 
 
 def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
-    """All values of a dataset of real numbers.
-
-    Raises:
-        PtychoError: when they are none.
-    """
+    """All values of a dataset of real numbers."""
     values = array(dataset)
     if values.dtype.kind not in "uif":
         raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
@@ -248,11 +235,7 @@ def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
 
 
 def number(value: Any, name: str) -> float:
-    """One finite number of a dataset or an attribute.
-
-    Raises:
-        PtychoError: naming it.
-    """
+    """One finite number of a dataset or an attribute."""
     values = np.asarray(array(value) if isinstance(value, h5py.Dataset) else value)
     if values.size != 1 or values.dtype.kind not in "buif" or not np.isfinite(values).all():
         raise PtychoError(f"{name}: shape {values.shape}, dtype {values.dtype}; one finite number is needed.")
@@ -260,20 +243,12 @@ def number(value: Any, name: str) -> float:
 
 
 def unit_of(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
-    """Size of the unit of a dataset, from its attribute ``units`` or else ``usual``.
-
-    Raises:
-        PtychoError: for an unknown unit, or one of another dimension.
-    """
+    """Size of the unit of a dataset, from its attribute ``units`` or else ``usual``."""
     return unit(text(dataset.attrs.get("units", usual)), str(dataset.name), dimension)
 
 
 def unit(told: str, name: str, *dimensions: str) -> float:
-    """Size of a unit in metres, electronvolts or pixels.
-
-    Raises:
-        PtychoError: for an unknown unit, or one of another dimension.
-    """
+    """Size of a unit in metres, electronvolts or pixels."""
     dimension, size = UNITS.get(told.strip(), ("", 0.0))
     if dimension not in dimensions:
         fitting = ", ".join(known for known, (kind, _) in UNITS.items() if kind in dimensions and known.isascii())
@@ -282,15 +257,9 @@ def unit(told: str, name: str, *dimensions: str) -> float:
 
 
 def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
-    """A positive number with its unit, in metres or electronvolts.
-
-    Raises:
-        PtychoError: naming the dataset.
-    """
-    value = number(dataset, str(dataset.name)) * unit_of(dataset, usual, dimension)
-    if not value > 0:
-        raise PtychoError(f"{dataset.name}: {value:g} given; a positive {dimension} is needed.")
-    return value
+    """A positive number with its unit, in metres or electronvolts."""
+    name = str(dataset.name)
+    return above_zero(number(dataset, name) * unit_of(dataset, usual, dimension), name, dimension)
 
 
 def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
@@ -314,16 +283,16 @@ def text(value: Any) -> str:
 
 
 def positive_number(file: h5py.File, name: str) -> float:
-    """A positive number without a unit, stored as a dataset or an attribute.
-
-    Raises:
-        PtychoError: naming it.
-    """
+    """A positive number without a unit, stored as a dataset or an attribute."""
     item = optional(file, name)
     stored = file.attrs.get(name) if item is None else np.squeeze(array(item))
     if stored is None:
         raise PtychoError(f"{name}: not there; a positive number is needed.")
-    value = number(stored, name)
+    return above_zero(number(stored, name), name, "number")
+
+
+def above_zero(value: float, name: str, what: str) -> float:
+    """The value, which must be positive."""
     if not value > 0:
-        raise PtychoError(f"{name}: {value:g} given; a positive number is needed.")
+        raise PtychoError(f"{name}: {value:g} given; a positive {what} is needed.")
     return value

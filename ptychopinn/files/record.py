@@ -1,6 +1,6 @@
 """What a file of any format holds, in the conventions of this package, before it is asked to be a scan."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,7 +152,7 @@ def scan_of(
                 f"near-field data ({record.near_field}); only far-field data can be reconstructed; should they be "
                 "far-field data, check distance, energy, detector pixel and the unit of the positions."
             )
-        counts, notes = _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+        counts, notes = _counts(record, measurement, nphotons)
         if record.probe is None:
             raise record.missing("probe", "the illumination is")
         scan = Scan(
@@ -184,24 +184,20 @@ def counts_of(
     """
     assert record.counts is not None
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
-        counts, notes = _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+        counts, notes = _counts(record, measurement, nphotons)
     check_all(counts)
     return counts, notes
 
 
 def start_of(record: Record) -> dict[str, Array]:
     """What a simulation starts from: any of ``object``, ``probe``, ``positions``; the frames are not looked at."""
-    found: dict[str, Array] = {}
+    checks: dict[str, Callable[[Any], None]]
+    checks = {"object": check_object, "probe": check_probe, "positions": check_positions}
+    found = {name: part for name in checks if (part := getattr(record, name)) is not None}
     with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse what is not finite
-        if record.object is not None:
-            found["object"] = record.object.astype(np.complex64)
-            check_object(found["object"])
-        if record.probe is not None:
-            found["probe"] = record.probe.astype(np.complex64)
-            check_probe(found["probe"])
-        if record.positions is not None:
-            found["positions"] = record.positions
-            check_positions(record.positions)
+        for name, part in found.items():
+            found[name] = part if name == "positions" else part.astype(np.complex64)
+            checks[name](found[name])
     return found
 
 
@@ -275,16 +271,15 @@ def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
     return frames
 
 
-def _counts(
-    frames: Counts, record: Record, measurement: str | None, nphotons: float | None
-) -> tuple[Counts, list[str]]:
-    key = record.frames_key
+def _counts(record: Record, measurement: str | None, nphotons: float | None) -> tuple[Counts, list[str]]:
+    assert record.counts is not None
+    frames, key = _cleared(record.counts, record.good_pixels), record.frames_key
     told = measurement or record.measurement
     if told not in (None, "counts", "amplitude"):
         raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
     unscaled = [] if nphotons is None else [f"--nphotons {nphotons:g} is not used: {key} holds counts, not amplitudes."]
     if frames.dtype.kind in "ui":
-        if measurement == "amplitude" or (measurement is None and record.measurement == "amplitude"):
+        if told == "amplitude":
             by = "--measurement amplitude was given" if measurement else "the file says that they are amplitudes"
             raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but {by}.")
         return frames, unscaled
@@ -317,7 +312,7 @@ def _one_scan(scan: Scan, index: NDArray[Any] | None, wanted: int | None) -> Sca
     """The frames of one scan of a file that may hold several."""
     if index is None:
         if wanted is not None:
-            raise PtychoError(f"scan_index: not there, but --scan-index {wanted} was given; leave it away.")
+            raise PtychoError(f"scan_index: not there, but --scan-index {wanted} was given; omit it.")
         return scan
     if index.shape != (len(scan),) or index.dtype.kind not in "ui":
         raise PtychoError(

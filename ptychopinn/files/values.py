@@ -1,4 +1,7 @@
-"""Values of a file, checked and converted: arrays, lengths, and the geometry of the far field."""
+"""Values of a file, checked and converted: arrays, lengths, and the geometry of the far field.
+
+A value that cannot be used raises a PtychoError that names its key, what it holds and what is needed.
+"""
 
 from typing import Any, TypeVar
 
@@ -21,11 +24,7 @@ JOULE_PER_EV = 1.602176634e-19
 
 
 def checked_pixel(name: str, value: Any) -> float:
-    """A positive length below a metre.
-
-    Raises:
-        PtychoError: naming it.
-    """
+    """A positive length below a metre."""
     known = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
     if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
         raise PtychoError(f"{name} {shortened(repr(value))}; a positive number of metres, below 1, is needed.")
@@ -55,11 +54,7 @@ def check_frames(value: Any, key: str) -> None:
 
 
 def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
-    """Complex numbers in the precision of the file.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
+    """Complex numbers in the precision of the file."""
     if value.dtype.kind not in "cfui":
         raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
     if value.dtype.kind == "c":
@@ -87,11 +82,7 @@ def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfl
 
 
 def as_column(value: Array, key: str) -> NDArray[np.float64]:
-    """One number per frame.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
+    """One number per frame."""
     if value.ndim != 1 or value.dtype.kind not in "uif":
         raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; one number per frame is needed.")
     return value.astype(np.float64)
@@ -111,22 +102,14 @@ def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -
 
 
 def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
-    """Two real numbers per frame, (n, 2).
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
+    """Two real numbers per frame, (n, 2)."""
     if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
         raise PtychoError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
     return values.astype(np.float64)
 
 
 def as_good(value: Array, key: str) -> NDArray[np.bool_]:
-    """Good pixels from a mask that is nonzero where the detector is bad.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
+    """Good pixels from a mask that is nonzero where the detector is bad."""
     if value.dtype.kind not in "bui":
         raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
     return value == 0

@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -48,21 +49,18 @@ def write_report(folder: Path, design: StudyDesign) -> Path:
     jobs = jobs_of(design)
     results = gather(folder, design, jobs, still_impossible(design, jobs))
     write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
-    states = list(results.states.values())
     return render(
         folder / PAGE,
         autoescape=True,
-        summary=summary(results.jobs),
-        counts={state: states.count(state) for state in dict.fromkeys(states)},
+        summary=summary(jobs),
+        counts=Counter(each.state for each in results.jobs),
         pictures=_pictures(folder, results),
         tables=_tables(results, tuple(MAIN)),
         full_tables=_tables(results, _numbers(results.rows)),
         titles=MAIN,
         overlaps=_unrepeated(results.overlaps),
         timings=_timings(results),
-        unfinished=[
-            (name, state, results.reasons.get(name, "")) for name, state in results.states.items() if state != "done"
-        ],
+        unfinished=[(each.job.name, each.state, each.reason) for each in results.jobs if each.state != "done"],
         versions=_versions(results),
         design=json.dumps(design.model_dump(mode="json"), indent=1),
     )
@@ -170,7 +168,7 @@ def _timings(results: Results) -> list[dict[str, Any]]:
     """Wall time and memory by stage."""
     lines = []
     for stage in STAGES:
-        records = [results.records[job.name] for job in results.jobs if job.stage == stage]
+        records = [each.record for each in results.jobs if each.job.stage == stage]
         seconds = [record.seconds for record in records if record.seconds is not None]
         if seconds:
             line = {"stage": stage, "jobs": len(seconds), "total": f"{sum(seconds):.0f}"}
@@ -184,7 +182,7 @@ def _timings(results: Results) -> list[dict[str, Any]]:
 def _versions(results: Results) -> dict[str, list[str]]:
     """All versions that took part, by library."""
     found: dict[str, dict[str, None]] = {}
-    for record in results.records.values():
+    for record in (each.record for each in results.jobs):
         for name, version in record.versions.items():
             found.setdefault(name, {})[version] = None
     return {name: list(versions) for name, versions in found.items()}

@@ -17,14 +17,8 @@ from ptychopinn.study.records import JobRecord, read_record, state_of
 Value = float | str | None
 
 LOW: Final = (
-    "mae",
-    "mse",
-    "complex_error",
-    "covered_error",
-    "squared_error",
-    "half_period_nm",
-    "seconds_total",
-    "peak_memory_gib",
+    *("mae", "mse", "complex_error", "covered_error", "squared_error"),
+    *("half_period_nm", "seconds_total", "peak_memory_gib"),
 )
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
 """Ends of the names of metrics that are best when small, or when large."""
@@ -51,24 +45,28 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Results:
-    """All that a report shows.
+class Progress:
+    """How far a job is.
 
     Attributes:
-        design: of the study.
-        jobs: all of them.
-        states: how far each is, by name; ``skipped`` when it cannot be, or needs one that failed or was skipped.
-        reasons: of failures and skips, by name.
-        records: ``job.json`` of each, by name.
-        rows: of all finished comparisons.
-        overlaps: a row of overlap numbers per view, split and dose.
+        job: the job.
+        state: ``skipped`` when it is impossible, or needs a job that failed or was skipped.
+        reason: of a failure or a skip.
+        record: its ``job.json``.
     """
 
+    job: Job
+    state: str
+    reason: str
+    record: JobRecord
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a report shows: all jobs, the rows of finished comparisons, and overlap per view, split and dose."""
+
     design: StudyDesign
-    jobs: Sequence[Job]
-    states: Mapping[str, str]
-    reasons: Mapping[str, str]
-    records: Mapping[str, JobRecord]
+    jobs: Sequence[Progress]
     rows: Sequence[Row]
     overlaps: Sequence[Mapping[str, Any]]
 
@@ -80,38 +78,24 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
         folder: of the study.
         design: of it.
         jobs: all of them, each after those that it needs.
-        impossible: reasons by name of jobs that cannot be.
+        impossible: reasons by name of jobs that are impossible.
     """
-    records = {job.name: read_record(folder, job) for job in jobs}
-    states, reasons = _ends(folder, jobs, records, impossible)
-    done = [job for job in jobs if states[job.name] == "done"]
-    return Results(
-        design=design,
-        jobs=jobs,
-        states=states,
-        reasons=reasons,
-        records=records,
-        rows=[row for job in done if job.stage == "compare" for row in _rows(folder, job, design)],
-        overlaps=[row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)],
-    )
-
-
-def _ends(
-    folder: Path, jobs: Sequence[Job], records: Mapping[str, JobRecord], impossible: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """How far each job is, and why it failed or was skipped."""
     known: dict[str, str] = {}
     states: dict[str, str] = {}
-    reasons: dict[str, str] = {}
+    found: list[Progress] = []
     for job in jobs:
-        state: str = state_of(folder, job, known)
-        lost = unmet(job, states)
+        record, state, reason = read_record(folder, job), str(state_of(folder, job, known)), ""
         if state == "failed":
-            reasons[job.name] = records[job.name].reason
-        elif state != "done" and (job.name in impossible or lost):
-            state, reasons[job.name] = "skipped", impossible.get(job.name) or lost
+            reason = record.reason
+        elif state != "done" and (reason := impossible.get(job.name) or unmet(job, states)):
+            state = "skipped"
         states[job.name] = state
-    return states, reasons
+        found.append(Progress(job, state, reason, record))
+    done = [job for job in jobs if states[job.name] == "done"]
+    rows = [row for job in done if job.stage == "compare" for row in _rows(folder, job, design)]
+    return Results(
+        design, found, rows, [row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)]
+    )
 
 
 def arm_name(arm: str, design: StudyDesign) -> str:

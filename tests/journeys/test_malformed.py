@@ -233,7 +233,7 @@ CALLS: dict[str, tuple[str, Words]] = {
     "--set without a value": ("train scan.npz --out out --set nepochs", ("--set nepochs: NAME=VALUE is needed",)),
     "--set that is deep": (f"train scan.npz --out out --set seed={'[' * 9_999}", ("--set: seed: '[[", "... given")),
     "--set of no setting": ("train scan.npz --out out --set colour=red", ("--set: colour: not a setting",)),
-    "scan of a file with one": ("inspect scan.npz --scan-index 3", ("scan_index: not there", "leave it away")),
+    "scan of a file with one": ("inspect scan.npz --scan-index 3", ("scan_index: not there", "omit it")),
     "no --out": ("train scan.npz", ("--out",)),
     "no scan": ("train --out out", ("Missing argument 'scan'",)),
     "one argument too many": ("inspect scan.npz scan.npz", ("scan.npz",)),

@@ -138,10 +138,7 @@ def _quantity(file: h5py.File, layout: FileMap, name: str) -> float | None:
         return None
     dimension, usual = ("energy", "eV") if name == "energy" else ("length", "m")
     value = wanted.value if wanted.dataset is None else np.squeeze(hdf5.array(hdf5.find(file, wanted.dataset)))
-    found = hdf5.number(value, name) * hdf5.unit(wanted.unit or usual, name, dimension)
-    if not found > 0:
-        raise PtychoError(f"{name}: {found:g} given; a positive {dimension} is needed.")
-    return found
+    return hdf5.above_zero(hdf5.number(value, name) * hdf5.unit(wanted.unit or usual, name, dimension), name, dimension)
 
 
 def _with_positions(
