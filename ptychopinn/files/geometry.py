@@ -112,12 +112,27 @@ def without_placeholders(record: Record, made_up: str) -> Record:
     )
 
 
-def in_pixels(record: Record, places_m: NDArray[np.float64], pixel: tuple[float, float], size: int) -> Record:
-    """A record with positions from metres (n, 2), (y, x); the first patch touches the corner of the image."""
+def in_pixels(
+    record: Record,
+    places_m: NDArray[np.float64],
+    pixel: tuple[float, float] | None = None,
+    origin: tuple[float, float] | None = None,
+) -> Record:
+    """A record with positions from metres.
+
+    Args:
+        record: without positions.
+        places_m: (n, 2), (y, x) in metres.
+        pixel: of the object, metres; the one that the geometry of the record gives when None.
+        origin: metres of pixel coordinate 0; when None the first patch touches the corner of the image.
+    """
     if not np.isfinite(places_m).all():
         raise PtychoError("positions: hold NaN or infinity.")
+    pixel = pixel or record.far_field_pixel
+    assert pixel is not None
+    size = 0 if record.counts is None else record.counts.shape[-1]
     low = places_m.min(axis=0)
-    origin = float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2)
+    origin = origin or (float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2))
     return replace(
         record, positions=(places_m - origin) / np.array(pixel), pixel_m=pixel, origin_m=origin, metric=size > 0
     )

@@ -41,12 +41,10 @@ def check_growing(path: Path, data: DataConfig) -> None:
     Raises:
         PtychoError: naming the file or the setting.
     """
-    for name in ("n_subsample", "nphotons", "frames"):
-        if getattr(data, name) is not None:
-            flag = "--" + name.replace("_", "-")
+    flags = {"n_subsample": "--n-subsample", "nphotons": "--nphotons", "frames": "--frames", "drop_dark": "drop_dark"}
+    for name, flag in flags.items():
+        if getattr(data, name) not in (None, False):
             raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
-    if data.drop_dark:
-        raise PtychoError("--follow: drop_dark needs a complete scan; omit it.")
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
     if not path.is_file():

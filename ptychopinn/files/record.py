@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.files.values import Array
+from ptychopinn.files.values import Array, object_pixel
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
 from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
 from ptychopinn.scan.scan import Scan
@@ -114,6 +114,13 @@ class Record:
         for part in parts:
             if getattr(self, part) is None:
                 raise self.missing(part, what)
+
+    @property
+    def far_field_pixel(self) -> tuple[float, float] | None:
+        """Object pixel that energy, distance, detector pixel and frames give; None where one of them is unknown."""
+        if self.energy_eV is None or self.distance_m is None or self.detector_pixel_m is None or self.counts is None:
+            return None
+        return object_pixel(self.energy_eV, self.distance_m, self.detector_pixel_m, self.counts.shape)
 
     def in_metres(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions (n, 2) and the origin (y, x) in metres; without one the middle of ``shape`` is 0."""

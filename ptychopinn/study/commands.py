@@ -12,7 +12,7 @@ from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.feasibility import counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
 from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
-from ptychopinn.study.records import forget, state_of
+from ptychopinn.study.records import RECORD, state_of
 from ptychopinn.study.report import write_report
 from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
 from ptychopinn.study.snakefile import write_snakefile
@@ -90,7 +90,7 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
         begin(folder, work.design)
         report(f"{summary(possible)}; {work.frames}")
         for job in work.asked if asked.redo else ():
-            forget(folder, job)
+            (folder / job.folder / RECORD).unlink(missing_ok=True)
         outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
         manifest = write_manifest(folder, outcomes)
         if asked.allow_missing:

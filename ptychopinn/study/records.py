@@ -3,7 +3,6 @@
 import fcntl
 import os
 import platform
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -171,13 +170,3 @@ def _is_alive(pid: int | None) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def forget(folder: Path, job: Job) -> None:
-    """Let a job count as not begun."""
-    (folder / job.folder / RECORD).unlink(missing_ok=True)
-
-
-def clear_results(folder: Path, job: Job) -> None:
-    """Remove what an earlier try of a job left; nothing outside its own folder."""
-    shutil.rmtree(folder / job.out, ignore_errors=True)

@@ -93,9 +93,8 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
         found.append(Progress(job, state, reason, record))
     done = [job for job in jobs if states[job.name] == "done"]
     rows = [row for job in done if job.stage == "compare" for row in _rows(folder, job, design)]
-    return Results(
-        design, found, rows, [row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)]
-    )
+    overlaps = [row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)]
+    return Results(design, found, rows, overlaps)
 
 
 def arm_name(arm: str, design: StudyDesign) -> str:

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any, Literal
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import versions, write_json
 from ptychopinn.study.jobs import Job, unmet
-from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, clear_results, held, input_hashes, state_of, write_record
+from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, held, input_hashes, state_of, write_record
 from ptychopinn.text import Report
 
 MANIFEST = "manifest.json"
@@ -186,7 +187,7 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
         inputs = input_hashes(folder, job, study.known)
     except OSError as error:
         return Outcome(job, "failed", f"{error.filename}: {error.strerror}")
-    clear_results(folder, job)
+    shutil.rmtree(folder / job.out, ignore_errors=True)
     about: dict[str, Any] = {
         "inputs": inputs,
         "started": _now(),

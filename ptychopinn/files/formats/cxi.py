@@ -6,6 +6,7 @@ axes are those of the standard's usual detector, rows along -y and columns along
 translation, as ptychodus takes it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.geometry import without_placeholders
+from ptychopinn.files.geometry import in_pixels, without_placeholders
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
 from ptychopinn.files.values import (
     HC_EV_M,
@@ -27,7 +28,6 @@ from ptychopinn.files.values import (
     as_modes,
     as_product,
     both,
-    object_pixel,
 )
 
 ENTRY = "entry_1"
@@ -59,31 +59,19 @@ def read(file: h5py.File, how: Reading) -> Record:
     data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
     frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, note = _axes(file)
-    energy, distance = _energy(file), _length(file, f"{DETECTOR}/distance")
-    layers = _layers(file)
-    pixel = _object_pixel(file, frames, energy, distance, detector_pixel, how.pixel_size)
-    shape = None if layers is None else layers.shape[-2:]
-    positions, origin, refused = _positions(file, axes, pixel, frames, shape, how.growing)
-    if not how.growing and frames is not None and positions is not None and len(positions) != frames.shape[0]:
-        raise PtychoError(f"translation: {len(positions)} entries for {frames.shape[0]} frames; as many are needed.")
+    layers, mask = _layers(file), file.get(f"{DETECTOR}/mask")
     probe, others = _probe(_first(file, *PROBES))
-    mask = file.get(f"{DETECTOR}/mask")
     stacked = {"object_layers": layers} if layers is not None and layers.ndim == 3 and len(layers) > 1 else {}
     record = Record(
         "cxi",
         counts=None if frames is None else hdf5.frames_of(frames, how.in_memory),
-        positions=positions,
         probe=probe,
         object=None if layers is None else as_product(layers),
         good_pixels=None if mask is None else _mask(hdf5.array(mask)),
-        pixel_m=pixel,
-        origin_m=origin,
-        energy_eV=energy,
-        distance_m=distance,
+        energy_eV=_energy(file),
+        distance_m=_length(file, f"{DETECTOR}/distance"),
         detector_pixel_m=detector_pixel,
-        metric=positions is not None,
         near_field=_text(file, f"{OWN}/near_field"),
-        refused=refused,
         extra=_extra(file) | others | stacked,
         notes=(note,),
         absent={
@@ -93,6 +81,9 @@ def read(file: h5py.File, how: Reading) -> Record:
         },
         frames_key=f"{ENTRY}/data_1/data",
     )
+    stored = both(*(_length(file, f"{PTYCHODUS}/object_pixel_{edge}_m") for edge in ("height", "width")))
+    pixel = stored or record.far_field_pixel or both(how.pixel_size, how.pixel_size)
+    record = _with_positions(file, replace(record, pixel_m=pixel), axes, how.growing)
     return without_placeholders(record, _text(file, f"{OWN}/made_up_geometry") or "")
 
 
@@ -156,42 +147,20 @@ def _direction(axis: NDArray[np.float64]) -> str:
     return ("-" if axis[largest] < 0 else "+") + "xyz"[largest]
 
 
-def _object_pixel(
-    file: h5py.File,
-    frames: hdf5.Stack | None,
-    energy: float | None,
-    distance: float | None,
-    detector_pixel: tuple[float, float] | None,
-    given: float | None,
-) -> tuple[float, float] | None:
-    stored = both(*(_length(file, f"{PTYCHODUS}/object_pixel_{edge}_m") for edge in ("height", "width")))
-    if stored is not None:
-        return stored
-    if energy is not None and distance is not None and detector_pixel is not None and frames is not None:
-        return object_pixel(energy, distance, detector_pixel, frames.shape)
-    return None if given is None else (given, given)
-
-
-def _positions(
-    file: h5py.File,
-    axes: NDArray[np.float64],
-    pixel: tuple[float, float] | None,
-    frames: hdf5.Stack | None,
-    shape: tuple[int, ...] | None,
-    growing: bool,
-) -> tuple[NDArray[np.float64] | None, tuple[float, float] | None, PtychoError | None]:
-    """Positions (n, 2) in object pixels, metres of pixel coordinate 0, and why no more of a growing scan are usable.
+def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], growing: bool) -> Record:
+    """A record with positions, and why no more of a growing scan are usable.
 
     An object in the file says where it lies; else the first patch touches the corner of the image.
     """
     found = _first(file, *TRANSLATIONS)
     if found is None:
-        return None, None, None
+        return record
     translation = hdf5.reals(found) * hdf5.unit_of(found, "m", "length")
     if translation.ndim != 2 or translation.shape[1] not in (2, 3) or not len(translation):
         raise PtychoError(f"{found.name}: shape {translation.shape}; one (x, y, z) per frame is needed.")
     if not growing and not np.isfinite(translation).all():
         raise PtychoError(f"{found.name}: holds NaN or infinity.")
+    pixel, shape = record.pixel_m, None if record.object is None else record.object.shape
     if pixel is None:
         raise PtychoError(
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
@@ -204,11 +173,10 @@ def _positions(
     origin = both(*(_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"))
     if origin is None and center is not None and shape is not None:
         origin = center[0] - pixel[0] * shape[0] / 2, center[1] - pixel[1] * shape[1] / 2
-    elif origin is None:
-        half = 0 if frames is None else frames.shape[-1] / 2
-        low = places.min(axis=0)
-        origin = float(low[0] - pixel[0] * half), float(low[1] - pixel[1] * half)
-    return (places - origin) / pixel, origin, refused
+    record = replace(in_pixels(record, places, pixel, origin), metric=True, refused=refused)
+    if not growing and record.counts is not None and len(places) != len(record.counts):
+        raise PtychoError(f"translation: {len(places)} entries for {len(record.counts)} frames; as many are needed.")
+    return record
 
 
 def _value(file: h5py.File, name: str) -> float | None:

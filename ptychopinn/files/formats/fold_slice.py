@@ -29,4 +29,4 @@ def read_positions(file: h5py.File, how: Reading) -> Record:
         notes=("fold_slice: signs as in the file; its own program mirrors both axes (--flip-x --flip-y).",),
         absent={"counts": NO_FRAMES, "probe": NO_PROBE},
     )
-    return in_pixels(record, places, (pixel, pixel), 0)
+    return in_pixels(record, places, (pixel, pixel))

@@ -14,7 +14,7 @@ from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import hdf5
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
-from ptychopinn.files.values import HC_EV_M, as_complex, as_coordinates, as_good, as_modes, both, object_pixel
+from ptychopinn.files.values import HC_EV_M, as_complex, as_coordinates, as_good, as_modes, both
 from ptychopinn.json_reader import read_json, validated
 
 
@@ -97,9 +97,6 @@ def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
     energy, distance, pitch = (_quantity(file, layout, name) for name in ("energy", "distance", "detector_pixel"))
     wavelength = None if energy is not None else _quantity(file, layout, "wavelength")
     energy = energy if wavelength is None else HC_EV_M / wavelength
-    pixel = _quantity(file, layout, "pixel_size") or how.pixel_size
-    if pixel is None and energy is not None and distance is not None and pitch is not None:
-        pixel = object_pixel(energy, distance, (pitch, pitch), frames.shape)[0]
     mask, good = layout.bad_pixels, None
     if mask is not None:
         values = hdf5.array(hdf5.find(file, mask.dataset))
@@ -122,7 +119,10 @@ def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
         absent={"probe": NO_PROBE},
         frames_key=layout.frames.dataset,
     )
-    return _with_positions(file, record, layout.positions, pixel, frames.shape[-1], how.growing)
+    pixel = _quantity(file, layout, "pixel_size") or how.pixel_size
+    if pixel is None and record.far_field_pixel is not None:
+        pixel = record.far_field_pixel[0]
+    return _with_positions(file, record, layout.positions, pixel, how.growing)
 
 
 def _frames(file: h5py.File, wanted: FramesMap) -> hdf5.Stack:
@@ -142,7 +142,7 @@ def _quantity(file: h5py.File, layout: FileMap, name: str) -> float | None:
 
 
 def _with_positions(
-    file: h5py.File, record: Record, wanted: PositionsMap, pixel: float | None, size: int, growing: bool
+    file: h5py.File, record: Record, wanted: PositionsMap, pixel: float | None, growing: bool
 ) -> Record:
     places = _places(file, wanted, growing)
     length = hdf5.unit(wanted.unit, "positions", "length", "pixels")
@@ -157,7 +157,7 @@ def _with_positions(
             "positions: in a length, so the size of an object pixel is needed: give pixel_size, or energy, distance "
             "and detector_pixel, in the map, or --set pixel_size=METRES."
         )
-    return in_pixels(record, places * length, (pixel, pixel), size)
+    return in_pixels(record, places * length, (pixel, pixel))
 
 
 def _places(file: h5py.File, wanted: PositionsMap, growing: bool) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record
-from ptychopinn.files.values import HC_EV_M, object_pixel
+from ptychopinn.files.values import HC_EV_M
 from ptychopinn.scan.frames import blocks, light_in_corners
 
 
@@ -31,20 +31,15 @@ def read(file: h5py.File, how: Reading) -> Record:
     if points.ndim != 2 or points.shape[0] != 2 or points.dtype.kind not in "uif" or not points.shape[1]:
         raise PtychoError(f"points: shape {points.shape}; (2, n) with x and y in um is needed.")
     wavelength, distance, pitch = (hdf5.positive_number(file, name) for name in ("lambda_nm", "z_m", "ccd_pixel_um"))
-    energy, pitch = HC_EV_M / (wavelength * 1e-9), pitch * 1e-6
-    return in_pixels(
-        Record(
-            "nsls2",
-            counts=hdf5.frames_of(frames, how.in_memory),
-            measurement="counts" if key == "dp" else "amplitude",
-            energy_eV=energy,
-            distance_m=distance,
-            detector_pixel_m=(pitch, pitch),
-            notes=tuple(notes),
-            absent={"probe": NO_PROBE},
-            frames_key=key,
-        ),
-        points[[along_rows, 1 - along_rows]].T * 1e-6,
-        object_pixel(energy, distance, (pitch, pitch), frames.shape),
-        frames.shape[-1],
+    record = Record(
+        "nsls2",
+        counts=hdf5.frames_of(frames, how.in_memory),
+        measurement="counts" if key == "dp" else "amplitude",
+        energy_eV=HC_EV_M / (wavelength * 1e-9),
+        distance_m=distance,
+        detector_pixel_m=(pitch * 1e-6, pitch * 1e-6),
+        notes=tuple(notes),
+        absent={"probe": NO_PROBE},
+        frames_key=key,
     )
+    return in_pixels(record, points[[along_rows, 1 - along_rows]].T * 1e-6)

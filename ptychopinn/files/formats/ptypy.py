@@ -8,7 +8,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record
-from ptychopinn.files.values import as_pairs, object_pixel
+from ptychopinn.files.values import as_pairs
 from ptychopinn.scan.frames import blocks
 
 
@@ -31,7 +31,6 @@ def read(file: h5py.File, how: Reading) -> Record:
         raise PtychoError("chunks: frames of different sizes; equal ones are needed.")
     source = hdf5.Joined(stacks)
     masks = [_lit(item, source.shape[1:]) for item in weights if item is not None and item.size]
-    energy, distance = 1e3 * hdf5.positive_number(file, "meta/energy"), hdf5.positive_number(file, "meta/distance")
     psize = np.ravel(hdf5.reals(hdf5.find(file, "meta/psize")))
     if psize.size not in (1, 2) or not (psize > 0).all():
         raise PtychoError(f"meta/psize: {psize.tolist()} given; one or two positive numbers of metres are needed.")
@@ -42,17 +41,15 @@ def read(file: h5py.File, how: Reading) -> Record:
         "ptyd",
         counts=hdf5.frames_of(source, how.in_memory),
         good_pixels=np.logical_and.reduce(masks) if masks else None,
-        energy_eV=energy,
-        distance_m=distance,
+        energy_eV=1e3 * hdf5.positive_number(file, "meta/energy"),
+        distance_m=hdf5.positive_number(file, "meta/distance"),
         detector_pixel_m=pitch,
         near_field="meta/propagation is nearfield" if near else None,
         notes=_centre(file, source.shape[-1]),
         absent={"probe": NO_PROBE},
         frames_key="chunks/data",
     )
-    return in_pixels(
-        record, np.concatenate(places), object_pixel(energy, distance, pitch, source.shape), source.shape[-1]
-    )
+    return in_pixels(record, np.concatenate(places))
 
 
 def _lit(weights: h5py.Dataset, shape: tuple[int, ...]) -> NDArray[np.bool_]:
