@@ -84,12 +84,12 @@ def parse_json(content: bytes | str, what: str, finite: bool = True) -> dict[str
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: only one of its values would count."""
+    """Refuse a repeated key: only one of its values would count."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise PtychoError(f"{shortened(twice)}: stands there twice; give it once.")
+        raise PtychoError(f"{shortened(twice)}: given twice; give it once.")
     return values
 
 

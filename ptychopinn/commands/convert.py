@@ -44,7 +44,7 @@ def convert_file(
         raise PtychoError(f"{out}: give --to; one of {', '.join(registry.writable())} is needed.")
     registry.check_target(out, name)
     if given.dummy and name == "npz":
-        raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; leave it away.")
+        raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; omit it.")
     check_new(out, overwrite)
     if out.exists() and out.samefile(source):
         raise PtychoError(f"{out}: is the file to convert; give another name.")

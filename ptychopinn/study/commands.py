@@ -20,16 +20,16 @@ from ptychopinn.study.snakefile import write_snakefile
 
 @dataclass(frozen=True)
 class Asked:
-    """What a call asks for.
+    """The arguments of a call.
 
     Attributes:
         preset: name of a design.
         design: file of one.
         assigned: fields of the design by name, ``train.nepochs`` inside ``train``.
         filters: arguments of :func:`ptychopinn.study.jobs.matching`.
-        allow_missing: leave out what cannot be.
-        update: let the design replace that of the folder.
-        redo: run the jobs that the filters ask for again, also those that are finished.
+        allow_missing: skip impossible jobs.
+        update: replace the design of the folder.
+        redo: run the jobs that the filters ask for again, even finished ones.
     """
 
     preset: str | None = None
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Work:
-    """A checked call: the design, the jobs it asks for, with what these need, what cannot be, frames of the views."""
+    """A checked call: design, jobs asked for, these with the jobs they need, impossible ones, frames of the views."""
 
     design: StudyDesign
     asked: tuple[Job, ...]
@@ -53,10 +53,10 @@ class _Work:
 
 
 def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
-    """The table of the jobs, how far they are and how many frames they have; with ``snakefile`` that is written too.
+    """The table of the jobs with their states, and the number of frames; ``snakefile`` also writes a Snakefile.
 
     Raises:
-        PtychoError: for a design that cannot be.
+        PtychoError: for a wrong or impossible design.
     """
     work = _work(folder, asked)
     states = _states(folder, work.jobs, work.impossible)
@@ -75,13 +75,13 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
 
 
 def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], None] = lambda line: None) -> str:
-    """Run what is asked for and not finished, then write the report.
+    """Run the unfinished jobs that a call asks for, then write the report.
 
     Returns:
         A line about the end.
 
     Raises:
-        PtychoError: for a design that cannot be.
+        PtychoError: for a wrong or impossible design.
         RunFailedError: when a job failed, once everything else has ended.
     """
     work = _work(folder, asked)
@@ -104,7 +104,7 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
 
 
 def run_named(folder: Path, name: str) -> str:
-    """Run one job of a study that exists; returns a line about its end.
+    """Run one job of an existing study; returns a line about its result.
 
     Raises:
         PtychoError: when there is no such study or job.
@@ -117,7 +117,7 @@ def run_named(folder: Path, name: str) -> str:
 
 
 def status(folder: Path) -> str:
-    """The table of all jobs of a study, and how many are how far."""
+    """The table of all jobs of a study, and the number of jobs in each state."""
     design = stored_design(folder)
     jobs = jobs_of(design)
     states = _states(folder, jobs, still_impossible(design, jobs))
@@ -126,7 +126,7 @@ def status(folder: Path) -> str:
 
 
 def report(folder: Path) -> str:
-    """Write the report of what is finished; returns a line that says where."""
+    """Write the report of the finished jobs; returns a line with its path."""
     return f"Report: {write_report(folder, stored_design(folder))}"
 
 
@@ -143,11 +143,11 @@ def _work(folder: Path | None, asked: Asked) -> _Work:
 
 
 def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:
-    """The jobs that can be; all must be unless what is missing may be left out."""
+    """The possible jobs; all must be possible unless ``allow_missing``."""
     if work.impossible and not allow_missing:
         name, reason = next(iter(work.impossible.items()))
         raise PtychoError(
-            f"{name}: {reason.rstrip('.')}; change the design, or --allow-missing to leave such jobs out."
+            f"{name}: {reason.rstrip('.')}; change the design, or give --allow-missing to skip such jobs."
         )
     return tuple(job for job in work.jobs if job.name not in work.impossible)
 

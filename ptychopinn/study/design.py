@@ -31,11 +31,11 @@ OWN: Final = MappingProxyType(
         "compare": ("seed", "accelerator"),
     }
 )
-"""Settings of a command that other fields of the design decide."""
+"""Settings of a command that other fields of the design set."""
 
 
 class Resources(Section):
-    """What a job of a stage asks of a cluster."""
+    """What a job of a stage requests from a cluster."""
 
     gpu: int = Field(0, ge=0, description="GPUs")
     mem_mb: int = Field(4000, ge=100, description="memory, MB")
@@ -104,7 +104,7 @@ class StudyDesign(Section):
         if not all(dose > 0 for dose in doses):
             raise ValueError("every dose must be positive")
         if len({dose_name(dose) for dose in doses}) < len(doses):
-            raise ValueError("every dose may stand there once")
+            raise ValueError("give every dose once")
         return tuple(sorted(doses))
 
     @field_validator("gridsizes")
@@ -145,12 +145,12 @@ class StudyDesign(Section):
         for command, settings in self._passed_on():
             for name in OWN[command.partition(".")[0].removesuffix("_of_view")]:
                 if name in settings:
-                    raise PtychoError(f"{command}: {name}: is decided by another field of the design.")
+                    raise PtychoError(f"{command}: {name}: is set by another field of the design.")
             Settings.of(settings, command)
         return self
 
     def _passed_on(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Settings that go to commands as they are, by the place where they stand."""
+        """Settings passed on to commands, by their place in the design."""
         of_views = [(f"train_of_view.{name}", settings) for name, settings in self.train_of_view.items()]
         return [("train", self.train), *of_views, ("baseline", self.baseline), ("compare", self.compare)]
 
@@ -174,10 +174,10 @@ class StudyDesign(Section):
 
         Args:
             values: fields by name.
-            origin: what a complaint calls the place where they stand.
+            origin: what an error message calls their source.
 
         Raises:
-            PtychoError: for an unknown field or a value that cannot be, naming it as the user wrote it.
+            PtychoError: for an unknown field or a wrong value, naming it as the user wrote it.
         """
         with naming(origin):
             for name in values:

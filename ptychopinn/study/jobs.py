@@ -1,4 +1,4 @@
-"""The jobs of a study: one command each, with the files it reads and writes and the jobs it waits for."""
+"""The jobs of a study: a command each, the files it reads and writes, and the jobs it needs."""
 
 import json
 from collections import Counter
@@ -19,19 +19,19 @@ JOBS = "jobs"
 
 @dataclass(frozen=True)
 class Job:
-    """One call of ``ptychopinn``, made in the folder of the study.
+    """A call of ``ptychopinn`` in the folder of the study.
 
     Attributes:
-        name: unique; of its folder too.
+        name: unique; also of its folder.
         stage: name of the command.
         dose: photons per frame.
-        view: that it works on; None for all.
+        view: its view of the scan; None for all.
         split: ``train`` or ``test``; None for both.
         gridsize: of the network; None without one.
         model: ``pinn`` or ``supervised``; None without a network.
         arguments: of the command; relative paths start at the folder of the study.
         inputs: files that it reads.
-        outputs: files that it writes and others need.
+        outputs: files that it writes for others.
         needs: names of the jobs that make the inputs.
     """
 
@@ -120,7 +120,7 @@ def matching(jobs: Sequence[Job], design: StudyDesign, **filters: Sequence[Any])
 
 
 def with_needs(jobs: Sequence[Job], chosen: Sequence[Job]) -> tuple[Job, ...]:
-    """Some of the jobs, and those that they need, in order."""
+    """The chosen jobs and those that they need, in order."""
     names = {job.name for job in chosen}
     for job in reversed(jobs):
         if job.name in names:
@@ -227,7 +227,7 @@ def _compare(design: StudyDesign, dose: float, view: str, split: str, gridsize: 
     settings = {"accelerator": design.accelerator} | design.compare
     arguments = (
         *(scan, "--pinn", pinn, "--supervised", supervised, "--iterative", _out(iterative), "--refine"),
-        # Simulated frames are where they are said to be; a poor image is not in register with anything.
+        # Positions of simulated frames are exact, and a poor image has no reliable registration.
         *("--skip-registration", "--sigma", f"{design.ms_ssim_sigma:g}", "--out", _out(name), *_assigned(settings)),
     )
     inputs = (scan, pinn, supervised, _out(iterative, "reconstruction.h5"), _out(iterative, "provenance.json"))

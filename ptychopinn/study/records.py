@@ -1,4 +1,4 @@
-"""What is known of a job: ``job.json``, whether it is finished, and who works on it."""
+"""State of a job: ``job.json``, whether it is finished, and the lock of the process that runs it."""
 
 import fcntl
 import os
@@ -23,13 +23,13 @@ RECORD: Final = "job.json"
 LOG: Final = "log.txt"
 
 LIBRARIES: Final = ("ptychopinn", "torch", "numpy", "scipy", "lightning", "ptychi", "torchmetrics")
-"""Their versions are noted with every job."""
+"""Libraries whose versions every job records."""
 
 PATIENCE: Final = 30.0
-"""Seconds within which a process that was told to stop must be gone."""
+"""Seconds that a process has to end after it was told to stop."""
 
 GLANCE: Final = 1.0
-"""Seconds after which a held job is not merely being looked at."""
+"""Seconds after which a lock cannot be that of a process that only reads the state."""
 
 
 class JobRecord(BaseModel):
@@ -70,7 +70,7 @@ def input_hashes(folder: Path, job: Job, known: dict[str, str]) -> dict[str, str
     Args:
         folder: of the study.
         job: whose inputs are read.
-        known: hashes of files as they were (path, size, time); what is new is added.
+        known: hashes by path, size and time; new ones are added.
 
     Raises:
         OSError: when one is not there.
@@ -86,7 +86,7 @@ def input_hashes(folder: Path, job: Job, known: dict[str, str]) -> dict[str, str
 
 
 def state_of(folder: Path, job: Job, known: dict[str, str]) -> State:
-    """How far a job is: ``done`` only when its command and every input are those it was finished with."""
+    """State of a job: ``done`` only when its command and every input are unchanged since it finished."""
     record = read_record(folder, job)
     if record.status is None:
         return "to do"
@@ -106,13 +106,13 @@ def state_of(folder: Path, job: Job, known: dict[str, str]) -> State:
 
 @contextmanager
 def held(folder: Path, job: Job) -> Iterator[int]:
-    """Hold a job while its block works on it; gives a descriptor that its process must inherit.
+    """Lock a job while the block runs it; yields a descriptor that the process of the job must inherit.
 
-    The lock lives as long as any process has the descriptor open: also that of a command whose study was killed.
-    Such a left-over is stopped.
+    The lock lasts as long as any process has the descriptor open, also a command whose study was killed: such a
+    command is stopped.
 
     Raises:
-        PtychoError: when another study works on the job.
+        PtychoError: when another study runs the job.
     """
     place = folder / job.folder
     place.mkdir(parents=True, exist_ok=True)
@@ -145,13 +145,13 @@ def _is_held(place: Path) -> bool:
 
 
 def _stop_left_over(folder: Path, job: Job, descriptor: int) -> None:
-    """End the command of a study that died; its lock proves that it is still the process that was noted."""
+    """End the command of a study that died; its lock proves that the recorded process still runs."""
     record = read_record(folder, job)
     orphan = record.host == platform.node() and not _is_alive(record.study_pid)
     if orphan and record.pid is not None:
         with suppress(ProcessLookupError):
             os.killpg(record.pid, signal.SIGKILL)
-    # Without one, somebody may only be looking.
+    # Without an orphan, another process may only be reading the state.
     limit = time.monotonic() + (PATIENCE if orphan else GLANCE)
     while time.monotonic() < limit:
         if _locks(descriptor):

@@ -20,7 +20,7 @@ PAGE: Final = "report.html"
 TABLE: Final = "report.csv"
 
 LARGEST: Final = 4_500_000
-"""Bytes of the pictures of a page; they are drawn coarser until they fit."""
+"""Bytes of all pictures of a page; the resolution falls until they fit."""
 
 FINEST: Final = 110
 COARSEST: Final = 36
@@ -38,14 +38,14 @@ MAIN: Final = {
     "deviance_per_pixel": "deviance",
     "seconds_total": "seconds",
 }
-"""Columns of the first tables, with their titles; those that no comparison has are left out."""
+"""Columns of the first tables, with their titles; columns without a value are omitted."""
 
 CURVES: Final = ("phase_ms_ssim", "phase_mae", "frc50")
 """Metrics that are drawn against dose."""
 
 
 def write_report(folder: Path, design: StudyDesign) -> Path:
-    """Write ``report.html`` and ``report.csv`` of what is finished; returns the page."""
+    """Write ``report.html`` and ``report.csv`` of the finished jobs; returns the page."""
     jobs = jobs_of(design)
     results = gather(folder, design, jobs, still_impossible(design, jobs))
     write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
@@ -98,14 +98,14 @@ def _tables(results: Results, metrics: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> str:
-    """A few digits, or a dash."""
+    """Four digits, or a dash where there is no number."""
     if not isinstance(value, float) or not math.isfinite(value):
         return "–"
     return f"{value:.4g}"
 
 
 def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
-    """Titles and data addresses of all pictures, as fine as the limit allows."""
+    """Titles and data URLs of all pictures, in the finest resolution that the limit allows."""
     if not results.rows:
         return []
     dpi = FINEST
@@ -114,7 +114,7 @@ def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
         size = sum(len(data) for _, data in pictures) * 4 / 3
         if size <= LARGEST or dpi == COARSEST:
             break
-        # Bytes grow a little slower than the pixels.
+        # The size grows slower than the number of pixels.
         dpi = max(COARSEST, min(dpi - 1, int(dpi * (LARGEST / size) ** 0.7)))
     return [(title, "data:image/png;base64," + base64.b64encode(data).decode()) for title, data in pictures]
 
@@ -155,7 +155,7 @@ def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]
 
 
 def _unrepeated(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Overlap numbers once where the doses, which share their positions, agree."""
+    """Overlap rows, those of equal numbers merged: all doses share their positions."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         values = {name: value for name, value in row.items() if name != "dose"}
@@ -180,7 +180,7 @@ def _timings(results: Results) -> list[dict[str, Any]]:
 
 
 def _versions(results: Results) -> dict[str, list[str]]:
-    """All versions that took part, by library."""
+    """All versions that the jobs used, by library."""
     found: dict[str, dict[str, None]] = {}
     for record in (each.record for each in results.jobs):
         for name, version in record.versions.items():

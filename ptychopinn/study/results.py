@@ -1,4 +1,4 @@
-"""What the finished jobs of a study found, gathered from their folders."""
+"""Results of the finished jobs of a study, read from their folders."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ LOW: Final = (
     *("half_period_nm", "seconds_total", "peak_memory_gib"),
 )
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
-"""Ends of the names of metrics that are best when small, or when large."""
+"""Endings of the names of metrics: small is better for LOW, large for HIGH."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,19 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
 
 
 def arm_name(arm: str, design: StudyDesign) -> str:
-    """The iterative arm is called by its engine."""
+    """Name of an arm in the report; the iterative arm is named by its engine."""
     return design.engine.upper() if arm == "iterative" else arm
 
 
 def images_of(folder: Path, job: Job, design: StudyDesign) -> tuple[dict[str, Any], Any]:
-    """Aligned images of a comparison by name, the truth first, and where all of them cover."""
+    """Aligned images of a comparison by name, the truth first, and the mask that all of them cover."""
     with np.load(folder / job.out / "reconstructions_aligned.npz") as file:
         names = [name for name in file.files if name not in ("mask", "origin")]
         return {arm_name(name, design): file[name] for name in names}, file["mask"]
 
 
 def best_arms(rows: Sequence[Row], metric: str) -> set[str]:
-    """The arms with the best value of a metric; none where no direction is better, or all are equal."""
+    """Arms with the best value of a metric; none when neither large nor small is better, or all are equal."""
     low, high = metric.endswith(LOW), metric.endswith(HIGH)
     values = {row.arm: float(value) for row in rows if isinstance(value := row.values.get(metric), float)}
     if len(set(values.values())) < 2 or not (low or high):

@@ -1,4 +1,4 @@
-"""Run the jobs of a study: those that are not finished, several at a time, each in a process of its own."""
+"""Run the unfinished jobs of a study, several at a time, each in its own process."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ SKIPPED = "skip_summary.json"
 
 THREADS = "OMP_NUM_THREADS"
 GLANCE = 0.1
-"""Seconds between two looks at a running command."""
+"""Seconds between two checks of a running command."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outcome:
         status: ``skipped`` where it could not begin.
         reason: of a failure or a skip.
         seconds: of wall time; None where nothing ran.
-        kept: it was finished before.
+        kept: whether it was finished before.
     """
 
     job: Job
@@ -53,7 +53,7 @@ class Outcome:
 
 @dataclass
 class _Study:
-    """What the threads of one run share.
+    """State shared by the threads of a run.
 
     Attributes:
         folder: of the study.
@@ -69,7 +69,7 @@ class _Study:
 
 
 def threads_per_job(parallel: int) -> int:
-    """``OMP_NUM_THREADS`` where it is set, else the cores divided by the jobs that run at a time."""
+    """``OMP_NUM_THREADS`` where it is set, else cores per parallel job."""
     told = os.environ.get(THREADS, "")
     return int(told) if told.isdecimal() and int(told) else max(1, (os.cpu_count() or 1) // parallel)
 
@@ -81,13 +81,13 @@ def run_jobs(
     impossible: Mapping[str, str] | None = None,
     report: Report = lambda line: None,
 ) -> list[Outcome]:
-    """Bring jobs to their end, those that are finished and unchanged excepted; a failure stops only what needs it.
+    """Run jobs, except finished and unchanged ones; a failure stops only the jobs that need it.
 
     Args:
         folder: of the study.
-        jobs: in an order in which each comes after those that it needs.
-        parallel: jobs at a time.
-        impossible: reasons by name of jobs that are not to begin.
+        jobs: each after those that it needs.
+        parallel: number of jobs at a time.
+        impossible: reasons, by name, why jobs must not begin.
         report: receives a line per job.
 
     Returns:
@@ -119,17 +119,17 @@ def run_jobs(
         for future in running:
             future.cancel()
     if received:
-        raise RunFailedError(f"study: ended by {received[0]}; the same command goes on, finished jobs are kept.")
+        raise RunFailedError(f"study: ended by {received[0]}; run it again to continue; finished jobs are kept.")
     return [outcomes[job.name] for job in jobs]
 
 
 def run_one(folder: Path, job: Job) -> Outcome:
-    """Bring one job to its end, as :func:`run_jobs` does; the others are someone else's."""
+    """Run one job, as :func:`run_jobs` does; Snakemake runs the others."""
     study = _Study(folder, threads_per_job(os.cpu_count() or 1))
     with _until_signalled(study.stop) as received:
         outcome = _one(study, job, {})
     if received:
-        raise RunFailedError(f"{job.name}: ended by {received[0]}; the same command starts it again.")
+        raise RunFailedError(f"{job.name}: ended by {received[0]}; run the same command to start it again.")
     return outcome
 
 
@@ -152,7 +152,7 @@ def write_manifest(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def write_skips(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write ``skip_summary.json``: the jobs that were left out, and why."""
+    """Write ``skip_summary.json``: the skipped jobs, and why."""
     skipped: list[dict[str, Any]] = []
     for job, reason in ((each.job, each.reason) for each in outcomes if each.status == "skipped"):
         skipped.append({"job": job.name, "dose": job.dose, "view": job.view, "split": job.split, "reason": reason})
@@ -164,7 +164,7 @@ def _now() -> str:
 
 
 def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
-    """One job, if it is needed and can begin."""
+    """Run a job unless it is finished, or a job that it needs has failed."""
     if job.name in before:
         return before[job.name]
     if study.stop.is_set():
@@ -181,7 +181,7 @@ def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
 
 
 def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
-    """Run the command of a job and note how it went."""
+    """Run the command of a job and record its result."""
     folder = study.folder
     try:
         inputs = input_hashes(folder, job, study.known)
@@ -228,7 +228,7 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
 
 
 def _watch(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, resource.struct_rusage]:
-    """Exit code of a process and what it used; it is told to end once ``stop`` is set."""
+    """Exit code and resource use of a process; SIGTERM once ``stop`` is set, SIGKILL after PATIENCE."""
     told, limit = False, 0.0
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -255,9 +255,9 @@ def _failure(folder: Path, job: Job, code: int) -> str:
     if code == 0 and not absent:
         return ""
     if code == 0:
-        return f"ended well, but did not write {absent[0]}"
+        return f"exit code 0, but it did not write {absent[0]}"
     lines = (folder / job.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = lines[-1] if lines else "it said nothing"
+    said = lines[-1] if lines else "no output"
     return f"signal {-code}: {said}" if code < 0 else said
 
 

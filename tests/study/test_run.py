@@ -207,7 +207,7 @@ def test_a_signal_ends_the_jobs_too(tmp_path, number):
     study.send_signal(number)
     _, err = study.communicate(timeout=60)
     assert study.returncode
-    assert f"ended by {signal.Signals(number).name}; the same command goes on" in err
+    assert f"ended by {signal.Signals(number).name}; run it again to continue" in err
     assert not is_alive(command)
     assert states(tmp_path, writes("big")) == ["changed"]
     assert read_record(tmp_path, writes("big")).status == "interrupted"

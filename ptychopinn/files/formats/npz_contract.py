@@ -81,4 +81,4 @@ class NpzScan(BaseModel):
     scan_index: Index = Field(None, description="number of the scan, in a file of several")
     xcoords_start: Column = Field(None, description="checked, not used")
     ycoords_start: Column = Field(None, description="checked, not used")
-    Y: Index = Field(None, description="true patches; not read")
+    Y: Annotated[Any, _schema("(n, ...)", "any")] = Field(None, description="true patches; not read")
