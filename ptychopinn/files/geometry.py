@@ -1,5 +1,6 @@
 """Geometry of the experiment: pixel size, energy and distance that a file lacks, given or made up; metres to pixels."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,14 +12,14 @@ from ptychopinn.files.record import Record
 from ptychopinn.files.values import object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
-"""Placeholders for what a file does not know and the user will not say."""
+"""Placeholders for values that neither the file nor the user gives."""
 
 
 Length = TypeVar("Length", float, tuple[float, float])
 
 
 class Geometry(NamedTuple):
-    """What the user gives for a file that does not say: metres and electronvolts; placeholders when ``dummy``."""
+    """Values of the user for a file that lacks them, in metres and electronvolts; placeholders when ``dummy``."""
 
     pixel_size: float | None = None
     energy_eV: float | None = None  # noqa: N815 - eV is the unit
@@ -27,13 +28,13 @@ class Geometry(NamedTuple):
 
 
 def with_pixel(record: Record, pixel: float | None) -> Record:
-    """A record with the pixel size that the user gives, where the file has none; a line where it has another."""
+    """A record with the pixel size of the user where the file has none; a note where the file has another."""
     edges, notes = _known("pixel_size", record.pixel_m, None if pixel is None else (pixel, pixel), "m")
     return replace(record, pixel_m=edges, notes=tuple(dict.fromkeys((*record.notes, *notes))))
 
 
 def with_given(record: Record, to: str, given: Geometry) -> Record:
-    """A record with what the user says where the file says nothing, and for metric formats all that they need.
+    """A record with the values of the user where the file has none, and all that a metric format ``to`` needs.
 
     Raises:
         PtychoError: when the pixel size is not known.
@@ -46,7 +47,7 @@ def with_given(record: Record, to: str, given: Geometry) -> Record:
 
 
 def _known(name: str, stored: Length | None, given: Length | None, unit: str) -> tuple[Length | None, list[str]]:
-    """What the file says or else the user, and a line where the user says something else."""
+    """The value of the file, or else that of the user; a note where the two differ."""
     if not stored or given is None:
         return stored or given, []
     if np.allclose(stored, given, rtol=1e-6, atol=0):
@@ -56,7 +57,7 @@ def _known(name: str, stored: Length | None, given: Length | None, unit: str) ->
 
 
 def _with_geometry(record: Record, given: Geometry) -> Record:
-    """Pixel, energy and distance, and the detector pixel that belongs to them; ``comments`` say what was made up."""
+    """A record with pixel, energy, distance and the detector pixel that fits them; ``comments`` name placeholders."""
     if record.pixel_m is None and not given.dummy:
         raise PtychoError(
             "pixel size: not known, and positions are written in metres; give --pixel-size M, or --dummy-geometry for "
@@ -72,10 +73,7 @@ def _with_geometry(record: Record, given: Geometry) -> Record:
     detector = record.detector_pixel_m if frames is None else object_pixel(energy, distance, pixel, frames.shape)
     extra = dict(record.extra)
     if made:
-        said = str(extra.get("comments", ""))
-        remark = f"ptychopinn: placeholders, not measured: {made}."
-        extra["comments"] = said if remark in said else f"{said} {remark}".strip()
-        extra["made_up_geometry"] = made
+        extra = _with_comment(extra, f"placeholders, not measured: {made}.") | {"made_up_geometry": made}
     return replace(
         record,
         pixel_m=pixel,
@@ -87,18 +85,22 @@ def _with_geometry(record: Record, given: Geometry) -> Record:
     )
 
 
+def _with_comment(extra: Mapping[str, Any], remark: str) -> dict[str, Any]:
+    said, remark = str(extra.get("comments", "")), f"ptychopinn: {remark}"
+    return {**extra, "comments": said if remark in said else f"{said} {remark}".strip()}
+
+
 def _with_object(record: Record, to: str) -> Record:
-    """Vacuum under all patches, for a format that needs an object and a record without one."""
+    """A record with vacuum under all patches where the format needs an object and the record has none."""
     if record.object is not None or to != "ptychodus-product" or record.positions is None or record.probe is None:
         return record
     shape = np.ceil(record.positions.max(axis=0)).astype(int) + record.probe.shape[-1] // 2 + 1
-    extra: dict[str, Any] = dict(record.extra)
-    extra["comments"] = f"{extra.get('comments', '')} ptychopinn: no object was given, it is vacuum.".strip()
+    extra = _with_comment(record.extra, "no object was given, it is vacuum.")
     return replace(record, object=np.ones(np.maximum(shape, record.probe.shape[-2:]), np.complex64), extra=extra)
 
 
 def without_placeholders(record: Record, made_up: str) -> Record:
-    """A record without the numbers that its file calls placeholders: ``made_up`` names pixel, energy or distance."""
+    """A record without the placeholders that its file marks: ``made_up`` names pixel, energy or distance."""
     if not made_up:
         return record
     return replace(
@@ -118,7 +120,7 @@ def in_pixels(
     pixel: tuple[float, float] | None = None,
     origin: tuple[float, float] | None = None,
 ) -> Record:
-    """A record with positions from metres.
+    """A record with positions converted from metres to pixels.
 
     Args:
         record: without positions.

@@ -22,10 +22,10 @@ from ptychopinn.files.values import check_frames
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
 CACHE = 2**24
-"""Bytes of chunks that HDF5 keeps decompressed; always enough for two chunks."""
+"""Least bytes of decompressed chunks that HDF5 caches; raised to hold two chunks."""
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What a damaged file raises inside h5py."""
+"""Exceptions of h5py for a damaged file."""
 
 UNITS: Final[Mapping[str, tuple[str, float]]] = {
     **{name: ("length", size) for name, size in (("m", 1.0), ("mm", 1e-3), ("um", 1e-6), ("nm", 1e-9), ("pm", 1e-12))},
@@ -37,12 +37,12 @@ UNITS: Final[Mapping[str, tuple[str, float]]] = {
 """Unit -> dimension and size in metres, electronvolts or pixels."""
 
 OPTIONS: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-"""How frames are written: smaller, and readable by every HDF5 library."""
+"""Compression of written frames, which every HDF5 library can read."""
 
 
 @dataclass(eq=False)
 class Stack:
-    """A dataset of frames, opened anew by every process that reads it.
+    """A dataset of frames; every process that reads it opens its own handle.
 
     Attributes:
         path: file.
@@ -50,8 +50,8 @@ class Stack:
         shape: (n, H, W) after ``order``.
         dtype: of the values.
         order: for each of frame, row and column, the axis of the dataset.
-        corner: whether the zero frequency is stored at [0, 0].
-        cache: bytes of chunks that are kept decompressed.
+        corner: whether the file stores the zero frequency at [0, 0].
+        cache: bytes of decompressed chunks to keep.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class Stack:
 
     @contextmanager
     def _dataset(self) -> Iterator[Any]:
-        """It stays open, but not in a file that grows: a refresh by another reader of the process would spoil it."""
+        """The open dataset; closed again in a growing file, where a refresh by another reader would invalidate it."""
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
             file = _file(self.path, rdcc_nbytes=self.cache)
@@ -98,7 +98,7 @@ class Stack:
 
 @dataclass(eq=False)
 class Joined:
-    """Stacks one after the other."""
+    """Stacks joined along the first axis."""
 
     parts: Sequence[Source]
 
@@ -124,14 +124,14 @@ class Joined:
 
 
 def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
-    """A stack as an array when it is small, else as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
+    """A small stack as an array, a large one as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
     if source.dtype.itemsize * int(np.prod(source.shape, dtype=float)) > in_memory:
         return Frames.of(source)
     return source.read(np.arange(source.shape[0]))
 
 
 def _file(path: Path, **options: Any) -> h5py.File:
-    """A file to read, also while a detector appends to it in SWMR mode, or this process has it open in that mode."""
+    """Open a file to read, also one to which a detector appends in SWMR mode."""
     try:
         return h5py.File(path, "r", **options)
     except OSError as error:
@@ -142,7 +142,7 @@ def _file(path: Path, **options: Any) -> h5py.File:
 
 
 def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
-    """A dataset with what was appended to it since this process opened it first."""
+    """Refresh a growing dataset, so that it shows what was appended since this process opened it."""
     if dataset.file.swmr_mode:
         dataset.id.refresh()
     return dataset
@@ -167,7 +167,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def reason(error: Exception) -> str:
-    """Why HDF5 refuses, without its jargon."""
+    """The reason of an HDF5 error, in plain words."""
     text = str(error)
     if cut := re.search(r"truncated file: eof = (\d+), .*stored_eof = (\d+)", text):
         return f"it is cut short: {cut[1]} of {cut[2]} bytes are there"
@@ -197,7 +197,7 @@ def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Datase
 
 
 def contents(file: h5py.File) -> list[str]:
-    """Name and shape of every dataset, the largest first."""
+    """Name and shape of every dataset, largest first."""
     found: list[tuple[int, str]] = []
 
     def note(name: str, item: Any) -> None:
@@ -209,10 +209,10 @@ def contents(file: h5py.File) -> list[str]:
 
 
 def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
-    """The frames of a dataset, not read; the dataset may lie in a file that is linked to."""
+    """The frames of a dataset, not read yet; an external link is followed."""
     name = str(_as_it_is_now(dataset).name)
     check_frames(dataset, name)
-    # A link may have led into another file, where the name holds.
+    # After an external link this is the file, and the name, that the link points to.
     path, shape = Path(dataset.file.filename), tuple(dataset.shape[axis] for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
     return Stack(path, name, shape, dataset.dtype, order, corner, max(CACHE, 2 * chunk))
@@ -263,7 +263,7 @@ def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
 
 
 def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
-    """Write frames block by block, one chunk each; whole numbers as integers."""
+    """Write frames block by block, one frame per chunk; whole numbers as integers."""
     dataset = group.create_dataset(name, counts.shape, stored_dtype(counts), chunks=(1, *counts.shape[1:]), **OPTIONS)
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
@@ -292,7 +292,7 @@ def positive_number(file: h5py.File, name: str) -> float:
 
 
 def above_zero(value: float, name: str, what: str) -> float:
-    """The value, which must be positive."""
+    """A value that must be positive."""
     if not value > 0:
         raise PtychoError(f"{name}: {value:g} given; a positive {what} is needed.")
     return value

@@ -21,7 +21,7 @@ from ptychopinn.scan.grouping import choose_frames
 from ptychopinn.scan.scan import Scan
 
 READ_ONCE = 2**26
-"""Bytes of HDF5 frames up to which they are read at once, where a second look at them is rare."""
+"""Bytes up to which HDF5 frames are read at once by a command that seldom needs them twice."""
 
 
 def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
@@ -36,7 +36,7 @@ def open_record(path: Path, data: DataConfig) -> Record:
 
 
 def check_growing(path: Path, data: DataConfig) -> None:
-    """Refuse to follow a kind of file that does not grow, and settings that need all frames.
+    """Refuse to follow a file of a format that does not grow, and settings that need all frames.
 
     Raises:
         PtychoError: naming the file or the setting.
@@ -62,11 +62,11 @@ def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None
     """:func:`open_scan` for a file to which a detector still appends.
 
     Returns:
-        The frames that have a position by now, as far as these can be used, and what is wrong with the next one.
+        The frames that have a usable position by now, and the error of the next one; None when there is none.
 
     Raises:
-        PtychoError: naming what is not there yet, or wrong with the first frame.
-        IncurableError: for what no further frame can put right.
+        PtychoError: naming what is missing yet, or the error of the first frame.
+        IncurableError: for an error that no further frame can cure.
     """
     record = read(path, _how(data)._replace(in_memory=0, growing=True))
     scan, refused = scan_in(path, record, data), record.refused
@@ -81,7 +81,7 @@ def _how(data: DataConfig) -> Reading:
 
 
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
-    """The scan in what a file holds, prepared; the second half of :func:`open_scan`."""
+    """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
         scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
     if data.every > 1:
@@ -157,7 +157,7 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
     elif len(counts) != len(positions):
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
     if record.format == "fold_slice":
-        # Only now the size of a frame is known, by half of which positions and corner differ.
+        # The file of positions does not know the frame size; half of it lies between corner and centre of a patch.
         positions = positions + counts.shape[-1] / 2
         assert record.origin_m is not None
         assert record.pixel_m is not None

@@ -1,4 +1,4 @@
-"""What a file of any format holds, in the conventions of this package, before it is asked to be a scan."""
+"""Content of a file of any format, in the conventions of this package, and the scan made of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ NO_FRAMES = "the file holds no frames: give them by --frames FILE."
 NO_PROBE = "the file holds no probe; give one by --probe FILE."
 
 INTERPOLATION = "interpolation"
-"""In ``extra``: how the object of a simulated scan was read between pixels."""
+"""Key in ``extra``: interpolation of the object of a simulated scan."""
 
 
 class Reading(NamedTuple):
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Parts of a file; None is what it does not hold.
+    """Parts of a file; None for a part that it lacks.
 
     Attributes:
         format: name in :mod:`ptychopinn.files.formats.registry`.
@@ -66,15 +66,15 @@ class Record:
         energy_eV: of the photons.
         distance_m: from the object to the detector.
         detector_pixel_m: height and width.
-        made_up: whether pixel, energy and distance are placeholders.
-        metric: whether the positions came as metres.
+        made_up: whether the pixel size is a placeholder.
+        metric: whether the file has positions in metres.
         near_field: why the data are no far-field data.
-        partial: whether a file of this kind need not hold a whole scan.
-        refused: of a growing scan, why its frames end here: the position of the next one cannot be used.
-        extra: what only some formats know, by the name that ptychodus gives it.
+        partial: whether such a file may hold only a part of a scan.
+        refused: error of the first unusable position of a growing scan, before which its frames end.
+        extra: values that only some formats know, by their names in ptychodus.
         notes: what was assumed or changed.
-        absent: sentence for a part that is missing.
-        frames_key: what the file calls its frames.
+        absent: message for each missing part.
+        frames_key: name of the frames in the file.
     """
 
     format: str
@@ -106,7 +106,7 @@ class Record:
         return all(part is None for part in (self.counts, self.positions, self.probe, self.object))
 
     def missing(self, part: str, what: str) -> PtychoError:
-        """The refusal of a file without a part that is needed."""
+        """The error for a missing part."""
         return PtychoError(self.absent.get(part, f"{part}: not there; {what} needed."))
 
     def check_parts(self, what: str, *parts: str) -> None:
@@ -138,7 +138,7 @@ class Record:
 def scan_of(
     record: Record, measurement: str | None = None, nphotons: float | None = None, scan_index: int | None = None
 ) -> Scan:
-    """A scan to reconstruct, from what a file holds.
+    """The scan of a record.
 
     Args:
         record: of the file.
@@ -149,7 +149,7 @@ def scan_of(
     Raises:
         PtychoError: for what is missing, near-field data, or values that make no scan.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses values that are not finite
         if record.counts is None:
             raise record.missing("counts", "frames are")
         if record.positions is None:
@@ -176,7 +176,7 @@ def scan_of(
 
 
 def _interpolation(record: Record) -> str | None:
-    """How a simulated scan says that it was made; None of others."""
+    """Interpolation of a simulated scan; None for other scans."""
     told = record.extra.get(INTERPOLATION)
     return shortened(told, 40) if isinstance(told, str) else None
 
@@ -190,18 +190,18 @@ def counts_of(
         PtychoError: for frames that are no counts; those in a file are checked when they are read.
     """
     assert record.counts is not None
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused below
         counts, notes = _counts(record, measurement, nphotons)
     check_all(counts)
     return counts, notes
 
 
 def start_of(record: Record) -> dict[str, Array]:
-    """What a simulation starts from: any of ``object``, ``probe``, ``positions``; the frames are not looked at."""
+    """Parts to start a simulation from: any of ``object``, ``probe``, ``positions``; frames are ignored."""
     checks: dict[str, Callable[[Any], None]]
     checks = {"object": check_object, "probe": check_probe, "positions": check_positions}
     found = {name: part for name in checks if (part := getattr(record, name)) is not None}
-    with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse what is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse values that are not finite
         for name, part in found.items():
             found[name] = part if name == "positions" else part.astype(np.complex64)
             checks[name](found[name])
@@ -216,17 +216,17 @@ def pixel_size(record: Record) -> float | None:
 
 
 def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[np.float64], PtychoError | None]:
-    """Positions of a growing scan before the first that cannot be used, and what is wrong with that one.
+    """Positions of a growing scan before the first unusable one, and the error of that one.
 
     Args:
         places: (n, 2) in the unit of the file.
         pixel: edges of an object pixel (y, x), or both, in that unit.
 
     Raises:
-        PtychoError: when it is the first of all.
+        PtychoError: when the very first position is unusable.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
-        # Seen from the first frame: the corner of the scan may be that of the wrong one.
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are found below
+        # Relative to the first frame: an unusable position would shift the corner of the scan.
         count, why = leading((places - places[:1]) / pixel)
     if why is not None and not count:
         raise why
@@ -234,7 +234,7 @@ def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[n
 
 
 def as_far_as_complete(record: Record) -> Record:
-    """The frames of a growing scan that have a position already."""
+    """The frames of a growing scan that already have a position."""
     if record.counts is None or record.positions is None:
         return record
     count = min(len(record.counts), len(record.positions))
@@ -247,10 +247,10 @@ def as_far_as_complete(record: Record) -> Record:
 
 
 def near_field(record: Record) -> str | None:
-    """Why the data cannot be far-field data; None where they can.
+    """Why the data are no far-field data; None where they may be.
 
     A far-field frame of N pixels holds an illumination of at most N / 2 object pixels, or its fringes are undersampled.
-    Frames farther apart than that cannot overlap. A file that has a probe was reconstructed already and is believed.
+    Frames farther apart than that cannot overlap. A file with a probe was reconstructed before and is trusted.
     """
     if record.near_field is not None or record.probe is not None or not record.metric:
         return record.near_field
@@ -267,7 +267,7 @@ def near_field(record: Record) -> str | None:
 
 
 def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
-    """Frames with 0 where the detector is bad, whatever stood there."""
+    """Frames with 0 in bad pixels."""
     if good is None:
         return frames
     if good.shape != frames.shape[1:]:

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 Value = TypeVar("Value")
 
 SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
-"""Metres between which an object pixel can be."""
+"""Bounds of an object pixel, metres."""
 
 HC_EV_M = 1.239841984332e-06
 """Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
@@ -77,7 +77,7 @@ def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfl
     """An object (H, W), or the product of its layers (L, H, W)."""
     if layers.ndim == 2:
         return layers
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by a scan
+    with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses values that are not finite
         return layers[0] if len(layers) == 1 else np.prod(layers, axis=0)
 
 
@@ -89,7 +89,7 @@ def as_column(value: Array, key: str) -> NDArray[np.float64]:
 
 
 def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -> NDArray[np.float64]:
-    """Positions (n, 2), (y, x), of a column each.
+    """Positions (n, 2), (y, x), from two columns.
 
     Raises:
         PtychoError: for columns of different lengths, naming them by ``names``, or empty ones.

@@ -1,5 +1,6 @@
 """The same jobs for Snakemake, whose executors run them on a cluster."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,10 +28,5 @@ def write_snakefile(folder: Path, design: StudyDesign, jobs: Sequence[Job]) -> P
         ends=[job.outputs[0] for job in jobs if not used.intersection(job.outputs)],
         jobs=jobs,
         resources=design.resources,
-        rule=_rule,
+        rule=lambda job: re.sub(r"\W", "_", job.name),  # a name that Python takes
     )
-
-
-def _rule(job: Job) -> str:
-    """A name of a job that Python takes."""
-    return "".join(char if char.isalnum() else "_" for char in job.name)

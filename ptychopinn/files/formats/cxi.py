@@ -47,11 +47,11 @@ NUMBERS = ("probe_photon_count", "exposure_time_s", "mass_attenuation_m2_per_kg"
 USUAL_AXES = ((0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
 
 DISAGREE = 0.01
-"""Relative difference of energy and wavelength beyond which one of them is wrong."""
+"""Largest relative difference of energy and wavelength; beyond it one of them is wrong."""
 
 
 def read(file: h5py.File, how: Reading) -> Record:
-    """Frames, translations, mask and geometry, and probe, object and losses where they are.
+    """Frames, translations, mask and geometry; probe, object and losses where they exist.
 
     Raises:
         PtychoError: naming the dataset.
@@ -59,7 +59,7 @@ def read(file: h5py.File, how: Reading) -> Record:
     data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
     frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, note = _axes(file)
-    layers, mask = _layers(file), file.get(f"{DETECTOR}/mask")
+    layers, mask = _layers(file), _first(file, f"{DETECTOR}/mask")
     probe, others = _probe(_first(file, *PROBES))
     stacked = {"object_layers": layers} if layers is not None and layers.ndim == 3 and len(layers) > 1 else {}
     record = Record(
@@ -67,7 +67,7 @@ def read(file: h5py.File, how: Reading) -> Record:
         counts=None if frames is None else hdf5.frames_of(frames, how.in_memory),
         probe=probe,
         object=None if layers is None else as_product(layers),
-        good_pixels=None if mask is None else _mask(hdf5.array(mask)),
+        good_pixels=None if mask is None else as_good(np.squeeze(hdf5.array(mask)), f"{DETECTOR}/mask"),
         energy_eV=_energy(file),
         distance_m=_length(file, f"{DETECTOR}/distance"),
         detector_pixel_m=detector_pixel,
@@ -89,9 +89,9 @@ def read(file: h5py.File, how: Reading) -> Record:
 
 def _layers(file: h5py.File) -> NDArray[np.complexfloating[Any]] | None:
     """The object, (H, W) or (L, H, W), where there is one."""
-    if file.get(OBJECT) is None:
+    if (found := _first(file, OBJECT)) is None:
         return None
-    layers = as_complex(hdf5.array(hdf5.find(file, OBJECT)), OBJECT)
+    layers = as_complex(hdf5.array(found), OBJECT)
     if layers.ndim not in (2, 3) or not layers.size:
         raise PtychoError(f"{OBJECT}: shape {layers.shape}; (H, W) or (layers, H, W) is needed.")
     return layers
@@ -102,19 +102,25 @@ def _first(file: h5py.File, *names: str) -> h5py.Dataset | None:
 
 
 def _length(file: h5py.File, name: str) -> float | None:
-    return None if file.get(name) is None else hdf5.positive(hdf5.find(file, name), "m", "length")
+    found = _first(file, name)
+    return None if found is None else hdf5.positive(found, "m", "length")
+
+
+def _value(file: h5py.File, name: str) -> float | None:
+    found = _first(file, name)
+    return None if found is None else hdf5.number(found, name)
 
 
 def _text(file: h5py.File, name: str) -> str | None:
-    return None if file.get(name) is None else hdf5.text(hdf5.find(file, name))
+    found = _first(file, name)
+    return None if found is None else hdf5.text(found)
 
 
 def _energy(file: h5py.File) -> float | None:
     """Photon energy in electronvolts, from the energy (in J unless it says otherwise) or the wavelength."""
     wavelength = _length(file, f"{SOURCE}/wavelength")
-    energy = None
-    if file.get(f"{SOURCE}/energy") is not None:
-        energy = hdf5.positive(hdf5.find(file, f"{SOURCE}/energy"), "J", "energy")
+    found = _first(file, f"{SOURCE}/energy")
+    energy = None if found is None else hdf5.positive(found, "J", "energy")
     if energy is None or wavelength is None:
         return energy if wavelength is None else HC_EV_M / wavelength
     if abs(energy * wavelength / HC_EV_M - 1) > DISAGREE:
@@ -148,9 +154,9 @@ def _direction(axis: NDArray[np.float64]) -> str:
 
 
 def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], growing: bool) -> Record:
-    """A record with positions, and why no more of a growing scan are usable.
+    """A record with positions; of a growing scan those before the first unusable one.
 
-    An object in the file says where it lies; else the first patch touches the corner of the image.
+    The origin is that of the object in the file; without one the first patch touches the corner of the image.
     """
     found = _first(file, *TRANSLATIONS)
     if found is None:
@@ -179,10 +185,6 @@ def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], 
     return record
 
 
-def _value(file: h5py.File, name: str) -> float | None:
-    return None if file.get(name) is None else hdf5.number(hdf5.find(file, name), name)
-
-
 def _probe(found: h5py.Dataset | None) -> tuple[Array | None, dict[str, Any]]:
     """(m, N, N) of the first coherent mode, and the others."""
     if found is None:
@@ -191,10 +193,6 @@ def _probe(found: h5py.Dataset | None) -> tuple[Array | None, dict[str, Any]]:
     if probes.ndim == 4 and len(probes) > 1:
         return probes[0], {"opr_modes": probes[1:]}
     return as_modes(probes), {}
-
-
-def _mask(mask: Array) -> NDArray[np.bool_]:
-    return as_good(mask[0] if mask.ndim == 3 and len(mask) == 1 else mask, f"{DETECTOR}/mask")
 
 
 def _extra(file: h5py.File) -> dict[str, Any]:
@@ -207,7 +205,7 @@ def _extra(file: h5py.File) -> dict[str, Any]:
 
 
 def write(path: Path, record: Record) -> None:
-    """Write all that is known, in the layout of CXI 1.6 with the extension of ptychodus, frame by frame.
+    """Write a record in the layout of CXI 1.6 with the extension of ptychodus, frame by frame.
 
     Args:
         path: CXI file, written whole or not at all.

@@ -31,24 +31,24 @@ KEPT_ARRAYS = (
     *("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m"),
     *("probe_photon_counts", "probe_position_indexes", "frame_numbers"),
 )
-"""Arrays of other formats that are kept as they are."""
+"""Arrays of other formats that are kept unchanged."""
 
 FRAMES_FIRST = "nyx"
-"""What our files say of their frames: as many frames as rows would leave it open."""
+"""Axes of the frames in our files; with as many frames as rows the shape alone is ambiguous."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, struct.error)
-"""What a damaged ZIP archive raises."""
+"""Exceptions of zipfile and numpy for a damaged archive."""
 
 
 def read(file: Mapping[str, Array], how: Reading) -> Record:
-    """All that an NPZ scan holds.
+    """Read an NPZ scan.
 
     Integer frames are counts. Float frames are what ``_metadata.measurement`` says.
 
     Raises:
         PtychoError: naming the key, what it holds and what is needed.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused later
         found = NpzScan.model_validate(file)
     about = found.metadata
     notes: list[str] = []
@@ -89,9 +89,9 @@ def read(file: Mapping[str, Array], how: Reading) -> Record:
 
 
 def read_object_and_probe(path: Path) -> dict[str, Array]:
-    """What a simulation starts from: any of ``object``, ``probe``, ``positions`` that an NPZ file holds.
+    """Parts to start a simulation from: any of ``object``, ``probe``, ``positions`` in an NPZ file.
 
-    The frames, if there are any, are not looked at.
+    Frames are ignored.
     """
     arrays = load_arrays(path)
     with naming(path):
@@ -99,7 +99,7 @@ def read_object_and_probe(path: Path) -> dict[str, Array]:
 
 
 def keys_of(path: Path) -> set[str]:
-    """Names of the arrays in an NPZ file, none of them read; empty where the file cannot be read."""
+    """Names of the arrays in an NPZ file; empty where it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
@@ -123,7 +123,7 @@ def write_npz_files(scans: Mapping[Path, Scan]) -> None:
 
 
 def record_of(scan: Scan) -> Record:
-    """What a scan has for a file."""
+    """The record of a scan, to write it."""
     extra: dict[str, Any] = {} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers}
     if scan.interpolation is not None:
         extra[INTERPOLATION] = scan.interpolation
@@ -140,7 +140,7 @@ def record_of(scan: Scan) -> Record:
 
 
 def write(path: Path, record: Record) -> None:
-    """Write what is known, frame by frame; float frames that are whole numbers are stored as integers."""
+    """Write a record frame by frame; whole numbers are stored as integers."""
     with writing(path) as temporary:
         _write(temporary, record)
 
@@ -164,7 +164,7 @@ def _write(path: Path, record: Record) -> None:
 
 
 def _member(key: str) -> zipfile.ZipInfo:
-    """An entry of an archive without the time of day: equal content makes equal files."""
+    """An entry of an archive without a date: equal content makes equal files."""
     entry = zipfile.ZipInfo(f"{key}.npy")
     entry.compress_type = zipfile.ZIP_DEFLATED
     return entry
@@ -180,7 +180,7 @@ def _write_frames(archive: zipfile.ZipFile, counts: Counts) -> None:
 
 
 def _metadata_of(record: Record) -> dict[str, Any]:
-    """What ``_metadata`` says; placeholders are left out."""
+    """Content of ``_metadata``; placeholders are omitted."""
     counts = record.counts is not None and (record.measurement == "counts" or record.counts.dtype.kind in "ui")
     known: dict[str, Any] = {"measurement": "counts" if counts else record.measurement, "order": FRAMES_FIRST}
     if not record.made_up:
@@ -200,7 +200,7 @@ def load_arrays(path: Path) -> dict[str, Array]:
     """All arrays of an NPZ file; pickled objects are refused."""
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's remarks on files of old Pythons
+            warnings.simplefilter("ignore")  # numpy warns of files of old Pythons
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
@@ -211,7 +211,7 @@ def load_arrays(path: Path) -> dict[str, Array]:
     except IsADirectoryError:
         raise PtychoError(f"{path}: is a folder; an NPZ file is needed.") from None
     except UNREADABLE as error:
-        # numpy takes anything unknown for a pickle and offers to load it unsafely: not our advice.
+        # numpy takes an unknown file for a pickle and suggests to load it unsafely.
         reason = "it is no ZIP archive of arrays" if "pickle" in str(error) else _first_line(error)
         raise PtychoError(f"{path}: is no readable NPZ file ({reason}).") from None
 
@@ -245,13 +245,13 @@ def _absent(file: Mapping[str, Array]) -> dict[str, str]:
 
 
 def _plain(extra: Any) -> dict[str, Any]:
-    """What other formats know, as far as it is text and numbers."""
+    """Texts and numbers of other formats."""
     values = extra if isinstance(extra, Mapping) else {}
     return {key: value for key, value in values.items() if isinstance(value, str | float | int)}
 
 
 def _frames_first(frames: Array, key: str, positions: Array | None) -> tuple[Array, list[str]]:
-    """Frames (n, N, N); a legacy stack (N, N, n) is told by the number of positions and transposed."""
+    """Frames (n, N, N); a legacy stack (N, N, n), recognised by the number of positions, is transposed."""
     shape, count = frames.shape, None if positions is None else len(positions)
     if shape[2] != count or shape[0] != shape[1]:
         return frames, []
@@ -265,7 +265,7 @@ def _frames_first(frames: Array, key: str, positions: Array | None) -> tuple[Arr
 
 
 def _unused(file: Mapping[str, Array], found: NpzScan) -> list[str]:
-    """A line for every key that is there but not used."""
+    """A note for every key of the file that is not used."""
     notes = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in file else []
     if unknown := sorted(file.keys() - {*FRAME_KEYS, *EXPORT_KEYS, *KEPT_ARRAYS, "Y", "_metadata"}):
         shown = ", ".join(key if key.isprintable() else ascii(key) for key in unknown)

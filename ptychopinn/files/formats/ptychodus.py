@@ -38,7 +38,7 @@ SCALARS: Final = {
     "focus_object_distance_m": 0.0,
     "tilt_angle_deg": 0.0,
 }
-"""Numbers that are carried from file to file, and what ptychodus takes where they are missing."""
+"""Numbers that are kept from file to file, with the defaults of ptychodus."""
 
 OLDER: Final = {"photon_energy_eV": "probe_energy_eV", "mass_attenuation_m2_per_kg": "mass_attenuation_m2_kg"}
 """Names of attributes that changed, and what they were; both are written."""
@@ -50,7 +50,7 @@ PIXELS_AGREE = 1e-3
 """Largest relative difference of probe and object pixels that count as equal."""
 
 KEPT = ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights")
-"""Datasets that are carried from file to file."""
+"""Datasets that are kept from file to file."""
 
 RAW = "raw_data"
 
@@ -105,7 +105,7 @@ def _attribute(item: Any, name: str) -> float:
 
 
 def _number(file: h5py.File, name: str) -> float:
-    """A number of the file under its name of today or its older one."""
+    """A number of the file under its present or its older name."""
     older = OLDER.get(name, name)
     value = _attribute(file, older if name not in file.attrs and older in file.attrs else name)
     if value < 0:
@@ -197,7 +197,7 @@ def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, 
 
 
 def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
-    """What we do not use but keep."""
+    """Values that are kept but not used."""
     extra: dict[str, Any] = {}
     extra |= {name: hdf5.text(file.attrs[name]) for name in ("name", "comments", "polarization") if name in file.attrs}
     extra |= {name: _number(file, name) for name in SCALARS if {name, OLDER.get(name)} & set(file.attrs)}
@@ -218,14 +218,14 @@ def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
 
 
 def write_product(path: Path, record: Record) -> None:
-    """Write a product that ptychodus 1.7 and older ones read, and the frames into ``raw_data`` where there are any.
+    """Write a product for ptychodus 1.7 and older versions, with the frames in ``raw_data``.
 
     Args:
         path: HDF5 file, written whole or not at all.
         record: with positions, probe, object, pixel size, energy and distance; counts as counts.
 
     Raises:
-        PtychoError: when one of them is missing.
+        PtychoError: when positions, probe or object are missing.
     """
     record.check_parts("a ptychodus product needs one; it is", "positions", "probe", "object")
     with writing(path) as temporary, h5py.File(temporary, "w") as file:

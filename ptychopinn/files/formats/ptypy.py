@@ -53,7 +53,7 @@ def read(file: h5py.File, how: Reading) -> Record:
 
 
 def _lit(weights: h5py.Dataset, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Pixels whose weight is positive in every frame of ``shape``."""
+    """Good pixels: their weight is positive in every frame."""
     if weights.shape[-2:] != shape:
         raise PtychoError(f"{weights.name}: shape {weights.shape}; the frames are {shape}.")
     if weights.ndim < 3:
@@ -63,7 +63,7 @@ def _lit(weights: h5py.Dataset, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _centre(file: h5py.File, size: int) -> tuple[str, ...]:
-    """A line where the file puts the zero frequency elsewhere than we do."""
+    """A note where the file has the zero frequency elsewhere."""
     item = hdf5.optional(file, "meta/center")
     if item is None or item.dtype.kind not in "uif":
         return ()

@@ -1,4 +1,4 @@
-"""The table of all formats: how each is recognised, read and written."""
+"""All formats: how each is recognised, read and written."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,15 +15,15 @@ MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
 class Format(NamedTuple):
-    """A format: how it is known by the names at the top of a file, read and written.
+    """A format: recognised by the names at the top of a file, read and written.
 
     Attributes:
         name: for ``--format`` and ``--to``.
-        text: what people call it.
+        text: its name for people.
         kind: of the file, ``hdf5`` or ``npz``.
         read: gets an open HDF5 file, or the arrays of an NPZ file.
         all_of: names that are all there.
-        any_of: names of which one is there; any file is taken when both are empty.
+        any_of: names of which at least one is there; a format without names takes any file.
         write: None for a format that is only read.
         suffixes: of files that are written.
     """
@@ -132,7 +132,7 @@ def recognise(path: Path) -> Format:
 
 
 def _kind(path: Path) -> str:
-    """``hdf5`` or ``npz`` by the first bytes; by the name where they are neither: the reader says what is wrong."""
+    """``hdf5`` or ``npz`` by the first bytes, else by the file name; the reader then says what is wrong."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(MAGIC))
@@ -146,7 +146,7 @@ def write(path: Path, to: str, record: Record) -> None:
     """Write a record, whole or not at all; see :func:`prepared`.
 
     Raises:
-        PtychoError: for a format that is not written, or a name that does not suit it.
+        PtychoError: for a format that is only read, or a file name with another ending.
     """
     check_target(path, to)(path, record)
 
@@ -155,7 +155,7 @@ def check_target(path: Path, to: str) -> Callable[[Path, Record], None]:
     """The writer of a format.
 
     Raises:
-        PtychoError: when it is not written, or the name does not suit it.
+        PtychoError: when it is only read, or the file name has another ending.
     """
     target = named(to, "--to")
     if target.write is None:
@@ -173,7 +173,7 @@ def prepared(
     nphotons: float | None = None,
     with_frames: bool = True,
 ) -> Record:
-    """A record as a format needs it: frames as counts, and for metric formats a pixel size, energy, distance, object.
+    """A record as a format needs it: frames as counts; metric formats also need pixel size, energy, distance, object.
 
     Raises:
         PtychoError: when the pixel size is not known.
