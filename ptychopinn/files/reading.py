@@ -158,11 +158,10 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
     if record.format == "fold_slice":
         # The file of positions does not know the frame size; half of it lies between corner and centre of a patch.
-        positions = positions + counts.shape[-1] / 2
-        assert record.origin_m is not None
-        assert record.pixel_m is not None
-        half = tuple(edge * counts.shape[-1] / 2 for edge in record.pixel_m)
-        record = replace(record, metric=True, origin_m=(record.origin_m[0] - half[0], record.origin_m[1] - half[1]))
+        half = counts.shape[-1] / 2
+        positions = positions + half
+        y, x = np.array(record.origin_m) - half * np.array(record.pixel_m)
+        record = replace(record, metric=True, origin_m=(float(y), float(x)))
     return replace(
         record,
         counts=counts,

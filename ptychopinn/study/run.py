@@ -216,15 +216,13 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     about |= {"exit_code": code, "seconds": seconds, "peak_memory_gib": peak / 2**30}
     about["cpu_seconds"] = usage.ru_utime + usage.ru_stime
-    if study.stop.is_set() and code:
-        write_record(folder, job, {**about, "status": "interrupted"})
-        return Outcome(job, "interrupted", seconds=seconds)
     reason = _failure(folder, job, code)
-    if reason:
-        write_record(folder, job, {**about, "status": "failed", "reason": reason})
-        return Outcome(job, "failed", reason, seconds)
-    write_record(folder, job, {**about, "status": "done"})
-    return Outcome(job, "done", seconds=seconds)
+    outcome = Outcome(job, "failed" if reason else "done", reason, seconds)
+    if study.stop.is_set() and code:
+        outcome = Outcome(job, "interrupted", seconds=seconds)
+    ended = {"status": outcome.status} | ({"reason": outcome.reason} if outcome.reason else {})
+    write_record(folder, job, {**about, **ended})
+    return outcome
 
 
 def _watch(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, resource.struct_rusage]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import h5py
 import numpy as np
@@ -162,26 +162,21 @@ def _with_positions(
 
 def _places(file: h5py.File, wanted: PositionsMap, growing: bool) -> NDArray[np.float64]:
     """Positions (n, 2), (y, x), in the unit of the file; of a growing scan those with both coordinates."""
-    columns = []
-    for axis in ("y", "x"):
-        name = wanted.y if axis == "y" else wanted.x
-        if name is not None:
-            values = np.ravel(hdf5.array(hdf5.find(file, name, "positions are needed")))
-        else:
-            values = _column(file, wanted, axis)
-        if values.dtype.kind not in "uif":
-            raise PtychoError(f"positions: dtype {values.dtype}; numbers are needed.")
-        columns.append(wanted.sign.get(axis, 1) * values.astype(np.float64))
-    if growing:
-        columns = [column[: min(map(len, columns))] for column in columns]
-    return as_coordinates(columns[0], columns[1], "positions: x, y")
+    y, x = _coordinate(file, wanted, "y", wanted.y), _coordinate(file, wanted, "x", wanted.x)
+    count = min(len(y), len(x)) if growing else None
+    return as_coordinates(y[:count], x[:count], "positions: x, y")
 
 
-def _column(file: h5py.File, wanted: PositionsMap, axis: str) -> NDArray[Any]:
-    """A coordinate of a table with all of them."""
-    name = str(wanted.dataset)
-    table = hdf5.array(hdf5.find(file, name, "positions are needed"))
-    table = table.T if wanted.order == "xn" else table
-    if table.ndim != 2 or table.shape[1] < len(wanted.columns):
-        raise PtychoError(f"{name}: shape {table.shape}; columns {wanted.columns} are needed.")
-    return table[:, wanted.columns.index(axis)]
+def _coordinate(
+    file: h5py.File, wanted: PositionsMap, axis: Literal["x", "y"], name: str | None
+) -> NDArray[np.float64]:
+    """One coordinate, from its own dataset or from the table of all."""
+    values = hdf5.array(hdf5.find(file, name or str(wanted.dataset), "positions are needed"))
+    if name is None:
+        values = values.T if wanted.order == "xn" else values
+        if values.ndim != 2 or values.shape[1] < len(wanted.columns):
+            raise PtychoError(f"{wanted.dataset}: shape {values.shape}; columns {wanted.columns} are needed.")
+        values = values[:, wanted.columns.index(axis)]
+    if values.dtype.kind not in "uif":
+        raise PtychoError(f"positions: dtype {values.dtype}; numbers are needed.")
+    return wanted.sign.get(axis, 1) * np.ravel(values).astype(np.float64)

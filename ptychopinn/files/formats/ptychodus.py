@@ -155,8 +155,9 @@ def _raw(file: h5py.File, how: Reading) -> Record | None:
             raise PtychoError("is a dataset; a group with patterns and indexes is needed.")
         raw = read_frames(file[RAW], how)
         assert raw.counts is not None
-        if np.shape(raw.extra.get("indexes", 0)) != raw.counts.shape[:1]:
-            raise PtychoError(f"indexes: one number for each of {raw.counts.shape[0]} frames is needed.")
+        shape, count = np.shape(raw.extra.get("indexes", ())), raw.counts.shape[0]
+        if shape != (count,):
+            raise PtychoError(f"indexes: shape {shape}; one number for each of {count} frames is needed.")
     return raw
 
 

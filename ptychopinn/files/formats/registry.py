@@ -20,21 +20,21 @@ class Format(NamedTuple):
     Attributes:
         name: for ``--format`` and ``--to``.
         text: its name for people.
-        kind: of the file, ``hdf5`` or ``npz``.
         read: gets an open HDF5 file, or the arrays of an NPZ file.
         all_of: names that are all there.
         any_of: names of which at least one is there; a format without names takes any file.
         write: None for a format that is only read.
+        kind: of the file, ``hdf5`` or ``npz``.
         suffixes: of files that are written.
     """
 
     name: str
     text: str
-    kind: str
     read: Callable[[Any, Reading], Record]
     all_of: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
     write: Callable[[Path, Record], None] | None = None
+    kind: str = "hdf5"
     suffixes: tuple[str, ...] = (".h5", ".hdf5")
 
     def suits(self, found: set[str]) -> bool:
@@ -59,25 +59,22 @@ METRES, PIXELS = (tuple(f"probe_position_{axis}_{unit}" for axis in "xy") for un
 
 FORMATS: Final = (
     Format(
-        "ptychodus-product",
-        "product of ptychodus",
-        "hdf5",
-        ptychodus.read_product,
-        ("object", "probe"),
-        METRES,
-        ptychodus.write_product,
+        name="ptychodus-product",
+        text="product of ptychodus",
+        read=ptychodus.read_product,
+        all_of=("object", "probe"),
+        any_of=METRES,
+        write=ptychodus.write_product,
     ),
-    Format(
-        "ptychodus-training", "training export of ptychodus", "hdf5", ptychodus.read_training, ("patterns",), PIXELS
-    ),
-    Format("ptychodus-frames", "assembled frames of ptychodus", "hdf5", ptychodus.read_frames, ("patterns", "indexes")),
-    Format("cxi", "CXI", "hdf5", cxi.read, (), ("cxi_version", "entry_1"), cxi.write, (".cxi", ".h5", ".hdf5")),
-    Format("ptyd", "PtyPy", "hdf5", ptypy.read, ("chunks", "meta")),
-    Format("nsls2", "NSLS-II", "hdf5", nsls2.read, ("points",), ("dp", "diffamp")),
-    Format("fold_slice", "positions of fold_slice", "hdf5", fold_slice.read_positions, ("ppX", "ppY")),
-    Format("dp", "frames of pty-chi or fold_slice", "hdf5", fold_slice.read_frames, ("dp",)),
-    Format("tike", "tike", "npz", tike.read, ("data", "scan")),
-    Format("npz", "NPZ scan", "npz", npz.read, write=npz.write, suffixes=(".npz",)),
+    Format("ptychodus-training", "training export of ptychodus", ptychodus.read_training, ("patterns",), PIXELS),
+    Format("ptychodus-frames", "assembled frames of ptychodus", ptychodus.read_frames, ("patterns", "indexes")),
+    Format("cxi", "CXI", cxi.read, (), ("cxi_version", "entry_1"), cxi.write, suffixes=(".cxi", ".h5", ".hdf5")),
+    Format("ptyd", "PtyPy", ptypy.read, ("chunks", "meta")),
+    Format("nsls2", "NSLS-II", nsls2.read, ("points",), ("dp", "diffamp")),
+    Format("fold_slice", "positions of fold_slice", fold_slice.read_positions, ("ppX", "ppY")),
+    Format("dp", "frames of pty-chi or fold_slice", fold_slice.read_frames, ("dp",)),
+    Format("tike", "tike", tike.read, ("data", "scan"), kind="npz"),
+    Format("npz", "NPZ scan", npz.read, write=npz.write, kind="npz", suffixes=(".npz",)),
 )
 """In the order in which they are tried."""
 

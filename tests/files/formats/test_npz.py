@@ -96,9 +96,8 @@ def test_nphotons_gives_amplitudes_their_scale(tmp_path, nphotons):
 
 
 def test_whole_numbers_are_no_amplitudes(tmp_path):
-    path = save(tmp_path)
     with pytest.raises(PtychoError) as error:
-        read_npz(path, "amplitude")
+        read_npz(path := save(tmp_path), "amplitude")
     expected = f"{path}: diffraction: dtype uint16 means counts, but --measurement amplitude was given."
     assert str(error.value) == expected
 
