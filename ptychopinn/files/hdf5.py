@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, naming
-from ptychopinn.files.record import IN_MEMORY
 from ptychopinn.files.values import check_frames
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
@@ -123,7 +122,7 @@ class Joined:
         return np.concatenate(found)
 
 
-def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
+def frames_of(source: Source, in_memory: int) -> Counts:
     """A small stack as an array, a large one as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
     if source.dtype.itemsize * int(np.prod(source.shape, dtype=float)) > in_memory:
         return Frames.of(source)

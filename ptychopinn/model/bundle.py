@@ -164,7 +164,7 @@ def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
             with zipfile.ZipFile(path) as archive:
                 _check_members(archive)
                 with naming(MANIFEST):
-                    manifest = validated(Manifest, parse_json(archive.read(MANIFEST), "a manifest", finite=False))
+                    manifest = validated(Manifest, parse_json(archive.read(MANIFEST), "manifest entries", finite=False))
                 data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
         except FileNotFoundError:
             raise PtychoError("no such file; a folder written by 'ptychopinn train' holds one.") from None

@@ -67,10 +67,8 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
             begin(folder, work.design)
             write_snakefile(folder, work.design, possible)
             if asked.allow_missing:
-                skipped = [
-                    Outcome(job, "skipped", work.impossible[job.name]) for job in work.jobs if job not in possible
-                ]
-                write_skips(folder, skipped)
+                reasons = ((job, work.impossible.get(job.name)) for job in work.jobs)
+                write_skips(folder, [Outcome(job, "skipped", reason) for job, reason in reasons if reason])
     return "\n".join(lines + [f"{name}: {reason}" for name, reason in work.impossible.items()])
 
 

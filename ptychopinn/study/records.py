@@ -53,7 +53,7 @@ class JobRecord(BaseModel):
 def read_record(folder: Path, job: Job) -> JobRecord:
     """``job.json`` of a job; an empty record when there is none that can be read."""
     try:
-        return validated(JobRecord, read_json(folder / job.folder / RECORD, "a job", finite=False))
+        return validated(JobRecord, read_json(folder / job.folder / RECORD, "job entries", finite=False))
     except PtychoError:
         return JobRecord()
 

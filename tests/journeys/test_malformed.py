@@ -354,7 +354,7 @@ BUNDLES: dict[str, tuple[Callable[[Members], Members], Words]] = {
     "manifest that is deep": (lambda members: members | {"manifest.json": b"[" * 99_999}, ("manifest.json",)),
     "manifest that is an array": (
         lambda members: members | {"manifest.json": b"[1]"},
-        ("manifest.json: holds an array", "an object is needed"),
+        ("manifest.json: holds an array", "an object of manifest entries is needed"),
     ),
     "newer schema": (edited(schema=SCHEMA + 1), (f"schema {SCHEMA + 1} is newer", "update ptychopinn")),
     "unknown setting": (edited(settings={"colour": "red"}), ("settings: colour: not a setting",)),

@@ -88,7 +88,7 @@ def read_map(path: Path) -> FileMap:
         PtychoError: when it is no JSON, or names what a map does not know.
     """
     with naming(path):
-        return validated(FileMap, read_json(path, "a map"))
+        return validated(FileMap, read_json(path, "dataset names"))
 
 
 def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
