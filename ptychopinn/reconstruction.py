@@ -12,7 +12,7 @@ from torch import Tensor
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.model.model import Illumination
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import SubPixel, look
+from ptychopinn.physics.exit_waves import SubPixel, probe_views
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.canvas import reframe
@@ -146,7 +146,7 @@ def deviances(
     positions = torch.from_numpy(scan.positions - np.array(origin))
     measured = expected = 0.0
     for rows in torch.arange(len(scan)).split(chunk):
-        views = look(light.probe, positions[rows].to(image.device), subpixel)
+        views = probe_views(light.probe, positions[rows].to(image.device), subpixel)
         rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
         deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
         kept, rate = (x.flatten(1) if light.good_pixels is None else x[:, light.good_pixels] for x in (deviance, rate))

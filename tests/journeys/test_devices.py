@@ -11,13 +11,13 @@ from ptychopinn.inference import stitching
 from ptychopinn.inference.stitching import Stitcher, joined
 from ptychopinn.model.model import Illumination, PtychoModel
 from ptychopinn.physics.exit_waves import (
-    light_of_views,
-    look,
-    object_of_waves,
-    probe_of_waves,
-    waves_of_object,
-    waves_of_probe,
-    waves_per_pixel,
+    illumination_map,
+    object_to_waves,
+    position_gradients,
+    probe_to_waves,
+    probe_views,
+    waves_to_object,
+    waves_to_probe,
 )
 from ptychopinn.physics.likelihood import poisson_nll
 from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
@@ -59,12 +59,12 @@ def test_a_canvas(pretended):
 
 @pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
 def test_views(subpixel, pretended):
-    views = look(on_gpu(2, SIZE, SIZE), on_gpu(5, 2, dtype=torch.float64), subpixel)
+    views = probe_views(on_gpu(2, SIZE, SIZE), on_gpu(5, 2, dtype=torch.float64), subpixel)
     image, probe = on_gpu(60, 50), on_gpu(2, SIZE, SIZE)
-    waves, patches = waves_of_object(views, image), extract_patches(image, views.places, SIZE)
-    found = [waves, object_of_waves(views, waves, (60, 50)), light_of_views(views, (60, 50))]
-    found += [waves_of_probe(views, patches, probe), probe_of_waves(views, patches, waves)]
-    found += [waves_per_pixel(views, patches)]
+    waves, patches = object_to_waves(views, image), extract_patches(image, views.places, SIZE)
+    found = [waves, waves_to_object(views, waves, (60, 50)), illumination_map(views, (60, 50))]
+    found += [probe_to_waves(views, patches, probe), waves_to_probe(views, patches, waves)]
+    found += [position_gradients(views, patches)]
     assert {values.device for values in (*found, views.probes, views.places)} == {GPU}
 
 
