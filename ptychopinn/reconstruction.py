@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.files.reconstruction import read_reconstruction
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import SubPixel, probe_views
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 SAMPLE = 4096

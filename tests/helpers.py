@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.model.batches import Batch
+from ptychopinn.model.features import amplitude_scale
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RUN1084 = DATA / "run1084_object_probe_scan.npz"
@@ -79,3 +80,8 @@ def assert_same_batches(first: list[Batch], second: list[Batch]) -> None:
     for a, b in zip(first, second, strict=True):
         assert a.reach == b.reach
         assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
+
+
+def scale_of(counts: Tensor) -> float:
+    """Input scale of the amplitudes of frames (n, N, N)."""
+    return amplitude_scale(counts.shape[-1], float(counts.double().sum(dim=(-2, -1)).mean()))

@@ -41,9 +41,9 @@ from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
 from ptychopinn.model.execution import device_of
-from ptychopinn.model.model import Illumination
 from ptychopinn.reconstruction import Reconstruction, deviances, load_reconstruction
 from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 

@@ -12,7 +12,6 @@ import torch
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
@@ -20,6 +19,7 @@ from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.checks import check_canvas, check_moves
 from ptychopinn.scan.coverage import light_on_canvas
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3

@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.checks import check_canvas, check_moves
 from ptychopinn.scan.coverage import crowding, light_on_canvas
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]

@@ -21,7 +21,7 @@ from ptychopinn.inference.prediction import Predictor, groups_at_once
 from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run, with_trained_probe
-from ptychopinn.model.model import SCALE_FRAMES
+from ptychopinn.model.features import SCALE_FRAMES
 from ptychopinn.reconstruction import Reconstruction, common_phase, with_deviance
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report

@@ -9,12 +9,12 @@ import torch
 from ptychopinn.engines import fisher
 from ptychopinn.engines.fisher import Linearised, dot, solve
 from ptychopinn.engines.projections import Estimate, held_out_pixels
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.likelihood import poisson_deviance
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.reconstruction import deviances
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from tests.helpers import random_positions, random_tensor
 

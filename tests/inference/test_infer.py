@@ -13,11 +13,12 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.bundle import Run
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.patches import place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
 from ptychopinn.reconstruction import Reconstruction, deviances
 from ptychopinn.scan.frames import Frames
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import raster, simulate
 
@@ -33,7 +34,7 @@ def untrained(kind: tuple[str, int]) -> Run:
     model = PtychoModel(settings.model)
     for network in model.networks:
         nn.init.normal_(network.leave.weight, std=0.03)
-    return Run(model.eval(), Illumination(torch.ones(1, 8, 8, dtype=torch.complex64), None, 8, 1.0), settings)
+    return Run(model.eval(), Illumination(torch.ones(1, 8, 8, dtype=torch.complex64), None, 8), settings)
 
 
 def at_dose(scan: Scan, nphotons: float) -> Scan:
@@ -261,7 +262,7 @@ class Recorded:
 def test_dark_frames_of_a_file_are_found_where_they_are_read_anyhow(tiny_scan, gridsize):
     run, counts = untrained(("realspace", gridsize)), np.tile(tiny_scan.counts, (2, 1, 1))
     positions = np.concatenate([tiny_scan.positions, tiny_scan.positions + 3])
-    usual = 3 * len(counts)  # input scale, network, deviance
+    usual = 2 * len(counts)  # network, deviance
     for dark in ([], [3, 100]):
         counts[dark] = 0
         source = Recorded(counts)

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ptychopinn.config import ModelConfig
 from ptychopinn.inference import stitching
 from ptychopinn.inference.stitching import Stitcher, joined
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.exit_waves import (
     illumination_map,
     object_to_waves,
@@ -21,6 +21,7 @@ from ptychopinn.physics.exit_waves import (
 )
 from ptychopinn.physics.likelihood import poisson_nll
 from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
+from ptychopinn.scan.illumination import Illumination
 
 SIZE = 32
 GPU = torch.device("cuda:0")
@@ -77,7 +78,7 @@ def model(request) -> PtychoModel:
 def test_a_prediction_and_its_loss(model, pretended):
     gridsize = model.config.gridsize
     weights = {name: on_gpu(*weight.shape, dtype=weight.dtype) for name, weight in model.named_parameters()}
-    light = Illumination(on_gpu(2, SIZE, SIZE), on_gpu(SIZE, SIZE, dtype=torch.bool), 20, 1.0)
+    light = Illumination(on_gpu(2, SIZE, SIZE), on_gpu(SIZE, SIZE, dtype=torch.bool), 20)
     counts = on_gpu(3, gridsize**2, SIZE, SIZE, dtype=torch.float32)
     offsets = on_gpu(3, gridsize**2, 2, dtype=torch.float32)
     patches = torch.func.functional_call(model, weights, (counts, offsets, light, 3))[-1]

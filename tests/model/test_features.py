@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ptychopinn.model.features import (
-    amplitude_scale,
     centre,
     corrections,
     in_register,
@@ -20,7 +19,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe
-from tests.helpers import random_tensor
+from tests.helpers import random_tensor, scale_of
 
 SIZE = 16
 SUPPORT = 12
@@ -42,12 +41,12 @@ def objects(frames: int = 3, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("photons", [1e-2, 1e3, 1e9])
 def test_scaled_amplitudes_have_the_power_of_a_quarter_of_the_pixels(size, photons):
     counts = photons * random_tensor(7, size, size, dtype=torch.float32).square()
-    scaled = amplitude_scale(counts) * counts.double().sqrt()
+    scaled = scale_of(counts) * counts.double().sqrt()
     assert float(scaled.square().sum(dim=(1, 2)).mean()) == pytest.approx((size / 2) ** 2, rel=1e-5)
 
 
 def test_a_dark_scan_has_a_finite_scale():
-    assert amplitude_scale(torch.zeros(3, 32, 32)) < float("inf")
+    assert scale_of(torch.zeros(3, 32, 32)) < float("inf")
 
 
 @pytest.mark.parametrize("modes", [1, 2])

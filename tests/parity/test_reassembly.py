@@ -9,10 +9,11 @@ from torch import Tensor
 from ptychopinn.config import ModelConfig
 from ptychopinn.model.batches import centred
 from ptychopinn.model.features import in_register
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import default_probe
 from ptychopinn.physics.reassembly import central_mask, reassemble
+from ptychopinn.scan.illumination import Illumination
 from tests.parity.oracle import assert_within, channels_first, deviation, oracle, yx
 
 TOLERANCE = 2e-5
@@ -108,7 +109,7 @@ def test_a_batch_of_any_size_keeps_its_groups_apart():
     """The older program adds all groups into one image as soon as a batch holds 64 patches."""
     patches, moves, _, _ = recorded_group("reassembly_group_g2")
     offsets = centred(-moves.double())
-    light = Illumination(100 * default_probe(64), None, support=32, scale=1.0)
+    light = Illumination(100 * default_probe(64), None, support=32)
     model = PtychoModel(ModelConfig(gridsize=2, stages=1, n_filters_scale=0.25))
     few = model.predict_counts(patches, offsets, light, reach=7)
     many = model.predict_counts(patches.repeat(6, 1, 1, 1), offsets.repeat(6, 1, 1), light, reach=7)
