@@ -20,8 +20,9 @@ from ptychopinn.files.output_folder import (
     write_table,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.model.execution import device_of
-from ptychopinn.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -70,7 +71,7 @@ def baseline_folder(
         command: that writes: ``baseline`` or ``refine``.
     """
     with holding(out, command, overwrite) as ready:
-        start = None if init is None else load_reconstruction(init)
+        start = None if init is None else read_reconstruction(init)
         scan = open_scan(source, settings.data)
         tell(scan, report)
         if start is not None:

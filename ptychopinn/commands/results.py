@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptychopinn.commands.messages import told
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation import metrics
 from ptychopinn.figures.patterns import draw_patterns
@@ -49,21 +48,7 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
 
 def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
     """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
-    arrays = {
-        "object": result.object,
-        "origin": np.array(result.origin),
-        "coverage": result.coverage,
-        "positions": result.positions,
-        "frame_numbers": scan.numbers,
-    }
-    optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
-    arrays |= {name: values for name, values in optional.items() if values is not None}
-    attributes: dict[str, float | str] = {**told(result), "subpixel": result.subpixel}
-    if result.phase_std is not None:
-        attributes["std_of"] = result.std_of
-    if result.pixel_size_m is not None:
-        attributes["pixel_size_m"] = result.pixel_size_m
-    write_reconstruction(out, arrays, attributes)
+    write_reconstruction(out, result)
     beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
     bars = None
     if result.amplitude_std is not None and result.phase_std is not None:

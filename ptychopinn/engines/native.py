@@ -13,13 +13,11 @@ from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import probe_intensity, probe_power
-from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
+from ptychopinn.physics.probe import probe_power
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.checks import check_canvas, check_moves
-from ptychopinn.scan.coverage import light_on_canvas
-from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
@@ -69,7 +67,7 @@ def reconstruct(
     began = time.perf_counter()
     found = refine(
         scan,
-        None if start is None else _on_canvas(scan, start),
+        None if start is None else torch.from_numpy(start.as_start(scan.canvas_origin, scan.canvas_shape)),
         epochs=config.epochs,
         seconds=refinement.refine_seconds,
         tolerance=refinement.tolerance,
@@ -122,21 +120,10 @@ def _moves(scan: Scan, found: Refined) -> str:
     return f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
 
 
-def _on_canvas(scan: Scan, start: Reconstruction) -> torch.Tensor:
-    """An earlier image on the canvas of the scan, vacuum where it does not reach."""
-    found = reframe(start.object, start.origin, scan.canvas_origin, scan.canvas_shape)
-    if not found.any():
-        raise PtychoError(
-            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
-            f"{scan.canvas_origin}; an image of this scan is needed."
-        )
-    return torch.from_numpy(np.where(found == 0, np.complex64(1), found))
-
-
 def _result(
     scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
 ) -> Reconstruction:
-    """The estimate on the canvas of its positions, its free phase removed, zero where no frame lies."""
+    """The estimate on the canvas of its positions."""
     estimate, origin = found.estimate, tuple(int(edge) - found.margin for edge in scan.canvas_origin)
     image = estimate.image.cpu().numpy()
     if not np.isfinite(image).all():
@@ -145,25 +132,16 @@ def _result(
         scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
     if config.refine_probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
-    device = estimate.image.device
-    light = Illumination.of(scan).to(device)
-    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape)).to(device)
-    coverage = light_on_canvas(scan, probe_intensity(light.probe))
-    moved = common_phase(torch.where(coverage > 0, moved, 0), coverage)
-    told = deviances(moved, scan.canvas_origin, scan, light, refinement.subpixel)
-    return Reconstruction(
-        object=moved.cpu().numpy(),
-        origin=scan.canvas_origin,
-        coverage=coverage.cpu().numpy(),
-        positions=scan.positions,
-        pixel_size_m=scan.pixel_size_m,
-        deviance=told.measured,
-        expected_deviance=told.expected,
+    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
+    result = Reconstruction.from_canvas(
+        moved.to(estimate.image.device),
+        scan,
         seconds=seconds,
         probe=scan.probe if config.refine_probe else None,
         loss=found.deviance,
         subpixel=refinement.subpixel,
     )
+    return result.with_deviance(scan, estimate.image.device)
 
 
 def power_of_modes(probe: np.ndarray) -> list[float]:

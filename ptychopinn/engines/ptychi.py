@@ -27,17 +27,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.checks import check_canvas, check_moves
 from ptychopinn.scan.coverage import crowding, light_on_canvas
-from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
@@ -109,8 +107,16 @@ def reconstruct(
     if config.refine_probe:
         scan = replace(scan, probe=refined)
     seconds: dict[str, float] = {config.engine: time.perf_counter() - began}
-    result = _on_canvas(scan, image, canvas.origin, device, seconds)
-    return replace(result, probe=refined if config.refine_probe else None, loss=tuple(loss))
+    found = torch.from_numpy(reframe(image, canvas.origin, scan.canvas_origin, scan.canvas_shape)).to(device)
+    result = Reconstruction.from_canvas(
+        found,
+        scan,
+        seconds=seconds,
+        probe=refined if config.refine_probe else None,
+        loss=tuple(loss),
+        subpixel="fourier",
+    )
+    return result.with_deviance(scan, device)
 
 
 def usual_batch_size(frames: int, engine: str = "lsqml") -> int:
@@ -184,6 +190,8 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
     # pty-chi rounds the positions before it adds their origin: only whole pixels may be taken off.
     places = torch.from_numpy(scan.positions - np.array(canvas.origin)).float()
     probe = torch.from_numpy(scan.probe)[None] / scan.N
+    vacuum = np.ones(canvas.shape, np.complex64)
+    first = vacuum if start is None else start.as_start(canvas.origin, canvas.shape)
     options = _options(ptychi.api, config, scan, probe)
     options.object_options.position_origin_coords = [-0.5, -0.5]
     general = options.reconstructor_options
@@ -192,7 +200,7 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
     task = ptychi.Task(
         options,
         diffraction_data=scan.frames(slice(None)),
-        object_data=torch.from_numpy(_first_object(canvas, start))[None],
+        object_data=torch.from_numpy(first)[None],
         probe_data=probe,
         probe_position_x_px=places[:, 1].clone(),
         probe_position_y_px=places[:, 0].clone(),
@@ -204,21 +212,6 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
         # Its own one takes the intensity for a logarithm.
         task.reconstructor.loss_function = torch.nn.PoissonNLLLoss(log_input=False)
     return task
-
-
-def _first_object(canvas: SimpleNamespace, start: Reconstruction | None) -> NDArray[np.complex64]:
-    """Vacuum, with an earlier image where there is one."""
-    image = np.ones(canvas.shape, dtype=np.complex64)
-    if start is None:
-        return image
-    found = reframe(start.object, start.origin, canvas.origin, canvas.shape)
-    if not found.any():
-        raise PtychoError(
-            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
-            f"{canvas.origin}; an image of this scan is needed."
-        )
-    image[found != 0] = found[found != 0]
-    return image
 
 
 def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) -> Any:
@@ -332,28 +325,6 @@ def _cause(scan: Scan, config: BaselineConfig) -> str:
     if config.refine_positions:
         return "it diverged; positions may have left the canvas: leave refine_positions off, or start from an image"
     return "it diverged; try engine lsqml or a smaller batch size"
-
-
-def _on_canvas(
-    scan: Scan, image: NDArray[np.complex64], origin: tuple[int, int], device: str, seconds: dict[str, float]
-) -> Reconstruction:
-    """The image on the canvas of the scan, its free phase removed, zero where no frame lies."""
-    found = torch.from_numpy(reframe(image, origin, scan.canvas_origin, scan.canvas_shape)).to(device)
-    light = Illumination.of(scan).to(device)
-    coverage = light_on_canvas(scan, probe_intensity(light.probe))
-    found = common_phase(torch.where(coverage > 0, found, 0), coverage)
-    told = deviances(found, scan.canvas_origin, scan, light, "fourier")
-    return Reconstruction(
-        object=found.cpu().numpy(),
-        origin=scan.canvas_origin,
-        coverage=coverage.cpu().numpy(),
-        positions=scan.positions,
-        pixel_size_m=scan.pixel_size_m,
-        deviance=told.measured,
-        expected_deviance=told.expected,
-        seconds=seconds,
-        subpixel="fourier",
-    )
 
 
 @contextmanager
