@@ -1,7 +1,7 @@
 """A reconstruction: the image of a scan, how well it explains the counts, and its error bars."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -104,9 +104,9 @@ class Reconstruction:
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         part, image = scan if few is None else scan.subset(few), torch.from_numpy(self.object).to(device)
-        found = deviances(image, self.origin, part, self.subpixel)
+        measured, expected = deviances(image, self.origin, part, self.subpixel)
         frames = None if few is None else len(few)
-        return replace(self, deviance=found.measured, expected_deviance=found.expected, deviance_frames=frames)
+        return replace(self, deviance=measured, expected_deviance=expected, deviance_frames=frames)
 
     def as_start(self, origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on a canvas (H, W) to start an engine from; vacuum where it does not reach.
@@ -127,26 +127,14 @@ class Reconstruction:
         return reframe(self.object, self.origin, (0, 0), shape)
 
 
-class Deviances(NamedTuple):
-    """Mean Poisson deviances per good detector pixel.
-
-    Attributes:
-        measured: of the counts under an image.
-        expected: mean from noise alone at the rates of this image.
-    """
-
-    measured: float
-    expected: float
-
-
 def deviances(
     image: Tensor,
     origin: tuple[int, int],
     scan: Scan,
     subpixel: SubPixel = "bilinear",
     chunk: int = 64,
-) -> Deviances:
-    """Mean Poisson deviance per good detector pixel of a scan under an image, measured and expected.
+) -> tuple[float, float]:
+    """Mean Poisson deviance per good detector pixel, measured and expected from noise alone at the rates of an image.
 
     Args:
         image: (H, W) complex.
@@ -165,7 +153,7 @@ def deviances(
         kept, rate = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate))
         measured += float(kept.mean(dim=1).sum())
         expected += len(rows) * float(expected_deviance(rate.flatten()[::THINNED]).double().mean())
-    return Deviances(measured / len(scan), expected / len(scan))
+    return measured / len(scan), expected / len(scan)
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels, held_out_pixels
+from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels
 from ptychopinn.physics.exit_waves import (
     ProbeViews,
     SubPixel,
@@ -141,11 +141,9 @@ class Linearised:
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
             rate = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True).clamp_min(RATE_FLOOR)
-            mask = fitted_pixels(self.scan.N, self._numbers(rows), self._good, self.hold_out)
+            numbers = torch.arange(rows.start, rows.stop, device=self._device)
+            mask = fitted_pixels(self.scan.N, numbers, self._good, self.hold_out)
             yield _Chunk(rows, views, patches, field * rate.rsqrt(), mask), field, rate
-
-    def _numbers(self, rows: slice) -> Tensor:
-        return torch.arange(rows.start, rows.stop, device=self._device)
 
     def _chunks(self) -> Iterator[_Chunk]:
         if self._kept is not None:
@@ -157,9 +155,8 @@ class Linearised:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""
         deviance = poisson_deviance(rate.double(), counts.double())
         every = torch.ones_like(rate, dtype=torch.bool)
-        fitted = every if chunk.mask is None else every & chunk.mask
-        held = every & held_out_pixels(self.scan.N, self._numbers(chunk.rows)) if self.hold_out else ~every
-        held = held if self._good is None else held & self._good
+        fitted, good = (every if mask is None else every & mask for mask in (chunk.mask, self._good))
+        held = good & ~fitted
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
 

@@ -13,7 +13,6 @@ from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.canvas import reframe
@@ -142,9 +141,3 @@ def _result(
         subpixel=refinement.subpixel,
     )
     return result.with_deviance(scan, estimate.image.device)
-
-
-def power_of_modes(probe: np.ndarray) -> list[float]:
-    """Share of the power in each incoherent mode of a probe (m, N, N)."""
-    power = probe_power(torch.from_numpy(probe)).double()
-    return [float(share) for share in power / power.sum()]

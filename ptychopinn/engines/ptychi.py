@@ -216,16 +216,9 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
 
 def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) -> Any:
     """What all engines share: absolute scale, our origin, and a probe that is fixed or keeps its power."""
-    makers = {
-        "lsqml": _lsqml,
-        "rpie": _rpie,
-        "epie": _epie,
-        "dm": _difference_map,
-        "autodiff": _autodiff,
-    }
     size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
     crowded = size / len(scan) * crowding(scan, torch.from_numpy(scan.probe))
-    options = makers[config.engine](api, config, probe, min(1.0, 1 / crowded))
+    options = _engine_options(api, config, probe, min(1.0, 1 / crowded))
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs
     if config.engine == "dm":
@@ -242,30 +235,27 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
     return options
 
 
-def _lsqml(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.LSQMLOptions()
-    options.reconstructor_options.noise_model = api.NoiseModels(config.noise_model)
-    options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
+def _engine_options(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    """Options of one engine; ``step`` is the step size of the engines that update batch by batch."""
+    match config.engine:
+        case "lsqml":
+            options = api.LSQMLOptions()
+            options.reconstructor_options.noise_model = api.NoiseModels(config.noise_model)
+            options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
+        case "rpie":
+            options = api.RPIEOptions()
+            options.object_options.step_size = options.probe_options.step_size = step
+        case "epie":
+            options = api.EPIEOptions()
+            options.object_options.alpha = options.probe_options.alpha = step
+        case "dm":
+            options = api.DMOptions()
+        case _:
+            options = _autodiff(api, config, probe)
     return options
 
 
-def _rpie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.RPIEOptions()
-    options.object_options.step_size = options.probe_options.step_size = step
-    return options
-
-
-def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.EPIEOptions()
-    options.object_options.alpha = options.probe_options.alpha = step
-    return options
-
-
-def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    return api.DMOptions()
-
-
-def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
     options = api.AutodiffPtychographyOptions()
     poisson = config.noise_model == "poisson"
     losses = api.LossFunctions
@@ -300,16 +290,12 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
         except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise RunFailedError(f"{config.engine}: pty-chi stopped in epoch {epoch}: {reason}") from error
-        loss.append(_last_loss(task))
+        loss.append(float(task.reconstructor.loss_tracker.table.loss.iloc[-1]))
         if not (math.isfinite(loss[-1]) and bool(torch.isfinite(torch.view_as_real(task.get_data("object"))).all())):
             raise RunFailedError(f"{config.engine}: NaN or infinity in epoch {epoch}: {_cause(scan, config)}.")
         if epoch in (1, config.epochs) or epoch % math.ceil(config.epochs / LINES) == 0:
             report(f"epoch {epoch} of {config.epochs}: loss {loss[-1]:.4g}")
     return loss
-
-
-def _last_loss(task: Any) -> float:
-    return float(task.reconstructor.loss_tracker.table.loss.iloc[-1])
 
 
 def _cause(scan: Scan, config: BaselineConfig) -> str:

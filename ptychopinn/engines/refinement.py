@@ -67,7 +67,6 @@ def reconstruct(
     seed: int = 0,
     start: Tensor | None = None,
     device: torch.device | str = "cpu",
-    on_epoch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """A quick image for a teacher: projection steps only, fixed probe, bilinear like the model of the network.
 
@@ -77,7 +76,6 @@ def reconstruct(
         seed: of the order of the frames.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
         device: torch device.
-        on_epoch: called with the number of finished epochs.
 
     Returns:
         (H, W) complex64 object on the scan's canvas (``canvas_origin``, ``canvas_shape``), on ``device``; unlit
@@ -85,10 +83,8 @@ def reconstruct(
     """
     estimate = Estimate.of(scan, device, start)
     steps = Projections(scan, estimate, seed=seed)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         steps.epoch(min(BATCH, max(1, len(scan) // 8)))
-        if on_epoch is not None:
-            on_epoch(epoch + 1)
     return estimate.image
 
 
@@ -265,7 +261,7 @@ def _score(
         if moved < UNSETTLED or not length:
             length += CG_STEPS
         steps = min(length, budget.left - 1)
-        step = solve(now, _negative(now.gradient), steps)
+        step = solve(now, {name: -value for name, value in now.gradient.items()}, steps)
         budget.spend(steps)
         then = _taken(now, step, budget)
         if then is None:
@@ -316,10 +312,6 @@ def _moved(estimate: Estimate, step: Step) -> Estimate:
         move = step["positions"].double()
         positions = positions + move - move.mean(dim=0)
     return Estimate(image, probe, positions)
-
-
-def _negative(step: Step) -> Step:
-    return {name: -value for name, value in step.items()}
 
 
 def holds_out(scan: Scan) -> bool:

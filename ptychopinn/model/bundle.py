@@ -8,6 +8,7 @@ import platform
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -210,17 +211,11 @@ def _check_manifest(path: Path, manifest: Any) -> None:
 
 
 def _versions() -> dict[str, str]:
-    names = ("ptychopinn", "torch", "lightning", "numpy")
-    installed = {name: metadata.version(name) for name in names if _is_installed(name)}
-    return {"python": platform.python_version(), **installed}
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    versions = {"python": platform.python_version()}
+    for name in ("ptychopinn", "torch", "lightning", "numpy"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:

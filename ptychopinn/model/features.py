@@ -68,19 +68,8 @@ def step_weight(probe: Tensor, support: int) -> Tensor:
     return centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean())
 
 
-def in_register(images: Tensor, positions: Tensor, size: int) -> Tensor:
-    """Place each image of a group on a canvas of its own: (B, C, n, n) -> (B, C, size, size).
-
-    Args:
-        images: (B, C, n, n).
-        positions: (B, C, 2) pixels on the canvas.
-        size: edge of the canvas.
-    """
-    return place_patches(images[:, :, None], positions[:, :, None], (size, size))
-
-
 def on_canvas(images: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """:func:`in_register` by offsets from the centre of the canvas; a single frame lies at the centre.
+    """Place each image of a group on a canvas of its own, a single one at its centre: (B, C, size, size).
 
     Args:
         images: (B, C, n, n).
@@ -89,7 +78,7 @@ def on_canvas(images: Tensor, offsets: Tensor, size: int) -> Tensor:
     """
     if images.shape[1] == 1:
         return recentred(images, size)
-    return in_register(images, offsets + size // 2, size)
+    return place_patches(images[:, :, None], (offsets + size // 2)[:, :, None], (size, size))
 
 
 def off_canvas(canvas: Tensor, offsets: Tensor, size: int) -> Tensor:

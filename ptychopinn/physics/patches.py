@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 CHUNK, CHUNK_ON_GPU = 2**17, 2**22
 """Pixels of patches in one chunk: few enough to stay in a core's cache, enough to keep a GPU busy."""
@@ -214,7 +215,7 @@ class Canvas:
     def _add_same(self, patch: Tensor, first: Tensor, fraction: Tensor) -> None:
         """Add one real patch at many positions: its windows are sums of four shifted copies."""
         pads = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
-        copies = torch.stack([torch.nn.functional.pad(patch, pad).flatten() for pad in pads])
+        copies = torch.stack([pad(patch, edges).flatten() for edges in pads])
         count = chunk_length(self.size**2, CHUNK)
         v, u = fraction.unbind(-1)
         shares = torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], dim=-1)
@@ -263,10 +264,5 @@ def _lerp(window: Tensor, fraction: Tensor, dim: int) -> Tensor:
 def _spread(patches: Tensor, fraction: Tensor, dim: int) -> Tensor:
     """Adjoint of :func:`_lerp`; the edge grows by one."""
     weight = fraction[..., None, None].to(patches.real.dtype)
-    before, after = (1 - weight) * patches, weight * patches
-    pad = [0, 0, 0, 0]
-    low = 0 if dim == -1 else 2
-    pad[low + 1] = 1
-    first = torch.nn.functional.pad(before, pad)
-    pad[low], pad[low + 1] = 1, 0
-    return first + torch.nn.functional.pad(after, pad)
+    after, before = ((0, 1), (1, 0)) if dim == -1 else ((0, 0, 0, 1), (0, 0, 1, 0))
+    return pad((1 - weight) * patches, after) + pad(weight * patches, before)

@@ -13,7 +13,6 @@ from ptychopinn.engines.projections import Estimate
 from ptychopinn.engines.refinement import refine
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.reconstruction import Reconstruction
@@ -124,7 +123,7 @@ def test_nominal_intervals_hold_the_truth(nphotons):
     inside = {"amplitude": 0.0, "phase": 0.0}
     true = truth.image.numpy()
     for draw in range(50):
-        counts = draw_counts(rate, torch.Generator().manual_seed(draw)).numpy()
+        counts = torch.poisson(rate, torch.Generator().manual_seed(draw)).numpy()
         drawn = replace(scan, counts=counts)
         found = refine(drawn, epochs=200).estimate
         bars = error_bars(drawn, found, "fourier", seed=draw)

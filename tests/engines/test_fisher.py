@@ -163,7 +163,7 @@ def test_a_step_leaves_the_mean_position_and_goes_down(size, subpixel):
 
 def test_the_deviance_is_that_of_the_image(tiny_scan, tiny_truth):
     linear = Linearised(tiny_scan, Estimate.of(tiny_scan, image=tiny_truth), "bilinear")
-    expected = deviances(tiny_truth, tiny_scan.canvas_origin, tiny_scan).measured
+    expected = deviances(tiny_truth, tiny_scan.canvas_origin, tiny_scan)[0]
     assert linear.deviance == pytest.approx(expected, rel=1e-5)
     assert np.isnan(linear.held_out)
 

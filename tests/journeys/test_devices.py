@@ -19,9 +19,9 @@ from ptychopinn.physics.exit_waves import (
     waves_to_object,
     waves_to_probe,
 )
-from ptychopinn.physics.likelihood import poisson_nll
 from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
 from ptychopinn.scan.illumination import Illumination
+from tests.helpers import poisson_nll
 
 SIZE = 32
 GPU = torch.device("cuda:0")

@@ -12,14 +12,13 @@ from ptychopinn.model.features import amplitude_scale
 from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics import likelihood
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import smooth_lines
 from ptychopinn.training import losses
-from tests.helpers import random_positions
+from tests.helpers import poisson_nll, random_positions
 
 FEATURES = pytest.mark.parametrize("features", ["realspace", "amplitude"])
 GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
@@ -60,7 +59,7 @@ def model_of(features: str, gridsize: int, touched: bool = True) -> PtychoModel:
 
 def measured(offsets: Tensor, light: Illumination) -> Tensor:
     rate = diffract(light.probe, truth(offsets, light.probe.shape[-1]))
-    return draw_counts(rate, torch.Generator().manual_seed(0))
+    return torch.poisson(rate, torch.Generator().manual_seed(0))
 
 
 @FEATURES
@@ -154,7 +153,7 @@ def total_loss(model: PtychoModel, counts: Tensor, offsets: Tensor, light: Illum
     rate = model.predict_counts(stages[-1], offsets, light, REACH)
     weight, target = probe_intensity(light.probe), truth(offsets, counts.shape[-1])
     error = sum(losses.patch_error(patches, target, weight).sum() for patches in stages)
-    return error + likelihood.poisson_deviance(rate, counts).mean() + likelihood.poisson_nll(rate, counts).mean()
+    return error + likelihood.poisson_deviance(rate, counts).mean() + poisson_nll(rate, counts).mean()
 
 
 @FEATURES

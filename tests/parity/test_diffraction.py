@@ -105,7 +105,7 @@ class TestChain:
     def test_patches_that_fill_only_their_central_square(self, group):
         """The usual case; there the older sum over sum of masks is our reassembly with the mask as weight."""
         patches, placed, read, shape, probe, expected = group
-        image, coverage = reassemble(patches, placed, shape, central_mask(64))
+        image, coverage = reassemble(patches, placed, shape, central_mask(64, 32))
         # Undo the 0.001 that the older program adds to the sum of its masks.
         seen = extract_patches(image * coverage / (coverage + 0.001), read, 64)
         assert_within(amplitude(probe, seen), channels_first(expected["amp_central"]), CHAIN_TOLERANCE)
@@ -115,7 +115,7 @@ class TestChain:
         """Sums of whole patches over sums of masks: not a mean, so written out here."""
         patches, placed, read, shape, probe, expected = group
         total = place_patches(patches, placed, shape)
-        coverage = place_patches(central_mask(64).expand(patches.shape), placed, shape)
+        coverage = place_patches(central_mask(64, 32).expand(patches.shape), placed, shape)
         seen = extract_patches(total / (coverage + 0.001), read, 64)
         light = probe * circular_mask(64) if mask == "mask" else probe
         assert_within(amplitude(light, seen), channels_first(expected[f"amp_{mask}"]), CHAIN_TOLERANCE)

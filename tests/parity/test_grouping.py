@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from ptychopinn.model.batches import GroupDataset
-from ptychopinn.physics.probe import default_probe
 from ptychopinn.scan.grouping import form_groups, nearest
 from ptychopinn.scan.scan import Scan
-from tests.helpers import scale_of
+from tests.helpers import default_probe, scale_of
 from tests.parity.oracle import assert_within, oracle, yx
 
 TAGS = pytest.mark.parametrize("tag", ["g1", "g2_K4", "g2_K7", "g2_seq_K4", "g2_all_K4", "g2_over_K7"])
