@@ -1,4 +1,4 @@
-"""The package's own iterative engine, from a scan and a start to a reconstruction with error bars."""
+"""The native iterative engine: from a scan and a start to a reconstruction."""
 
 import math
 import time
@@ -20,12 +20,12 @@ from ptychopinn.scan.checks import check_canvas, check_moves
 from ptychopinn.scan.scan import Scan
 
 WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
-"""Times the deviance of noise alone from which on the model of a fit, or its end, is in doubt, and the same of a dim
-scan. Right simulated fits end at 0.92 to 1.03 (1.21 where pixels are held out), the measured Siemens star at 1.51:
-what is small and wrong with any measurement shows where there are many photons."""
+"""Warn when deviance / expected deviance exceeds this, and for a dim scan. Correct simulated fits end at 0.92 to 1.03
+(1.21 with held-out pixels), the measured Siemens star at 1.51: with many photons the small errors of every measurement
+show."""
 
 DIM = 10.0
-"""Photons per detector pixel below which a scan is dim."""
+"""A scan is dim below this many photons per detector pixel."""
 
 Report = Callable[[str], None]
 
@@ -43,19 +43,19 @@ def reconstruct(
 
     Args:
         scan: to reconstruct; pixels that are not good are left out.
-        config: epochs and what else to refine.
-        refinement: sub-pixel model, and when to stop.
+        config: epochs, and whether to refine probe and positions.
+        refinement: sub-pixel model and stopping rules.
         seed: of the order of the frames.
         device: torch device.
-        start: whose image to start from; vacuum when None. Probe and positions are those of the scan.
+        start: image to start from; vacuum when None. Probe and positions come from the scan.
         report: receives lines of progress.
 
     Returns:
-        The image; with ``probe`` and ``positions`` as refined, the deviance of every scoring step as ``loss``.
+        The image, refined ``probe`` and ``positions``, and the deviance of every scoring step as ``loss``.
 
     Raises:
-        PtychoError: for a scan or a start that cannot be used.
-        RunFailedError: when what comes out is no number.
+        PtychoError: for an unusable scan or start.
+        RunFailedError: when the image is not finite.
     """
     check_canvas(scan)
     check_moves(scan)
@@ -89,7 +89,7 @@ def reconstruct(
 
 
 def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
-    """One line about a scan that was simulated with another model between pixels than the fit has."""
+    """One line about a scan that was simulated with another sub-pixel model than the fit."""
     made = scan.interpolation
     if made is None or made == subpixel:
         return None
@@ -112,7 +112,7 @@ def _doubt(result: Reconstruction, config: BaselineConfig) -> str:
 
 
 def _moves(scan: Scan, found: Refined) -> str:
-    """One line: how far frames moved from where they were measured."""
+    """One line: distance of the refined positions from the measured ones."""
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import lzma
-import math
 import platform
 import struct
 import zipfile
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -39,11 +39,22 @@ MEMBERS = ("diffraction_to_obj", "autoencoder", "frames")
 LARGEST_MEMBER = 4 * 2**30
 """Bytes; a bundle that claims more is refused before it is unpacked."""
 
-KINDS = (("settings", dict), ("sha256", dict), ("history", list), ("provenance", dict))
-"""What the manifest holds besides numbers."""
-
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 """What a damaged ZIP archive or JSON text raises."""
+
+
+class _Manifest(BaseModel):
+    """What the manifest must hold."""
+
+    model_config = ConfigDict(strict=True)
+
+    format_version: int = Field(alias="schema")
+    settings: dict[str, Any]
+    sha256: dict[str, Any]
+    history: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    support: int = Field(gt=0)
+    input_scale: float = Field(gt=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -120,45 +131,37 @@ def load_run(path: Path | str) -> Run:
     path = path / BUNDLE if path.is_dir() else path
     manifest, members = _read(path)
     try:
-        settings = Settings.of(manifest["settings"], f"{path}: settings")
-        model = PtychoModel(settings.model, _input_scale(manifest))
+        settings = Settings.of(manifest.settings, f"{path}: settings")
+        model = PtychoModel(settings.model, manifest.input_scale)
         model.load_state_dict(members["diffraction_to_obj"])
-        illumination = _illumination(manifest, members["autoencoder"])
+        illumination = _illumination(manifest.support, members["autoencoder"])
         frames, held_out = (members["frames"][name].numpy() for name in ("frames", "held_out"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
-    history, provenance = tuple(manifest["history"]), manifest["provenance"]
+    history, provenance = tuple(manifest.history), manifest.provenance
     return Run(model.eval(), illumination, settings, history, provenance, frames, held_out)
 
 
-def _illumination(manifest: dict[str, Any], physics: dict[str, Tensor]) -> Illumination:
+def _illumination(support: int, physics: dict[str, Tensor]) -> Illumination:
     """Illumination of the training scan; ValueError where its parts contradict each other."""
-    probe, good_pixels, support = physics["probe"], physics.get("good_pixels"), manifest["support"]
+    probe, good_pixels = physics["probe"], physics.get("good_pixels")
     if probe.ndim != 4 or probe.shape[1] != probe.shape[2] or probe.dtype != torch.float32:
         raise ValueError(f"probe: {tuple(probe.shape)} {probe.dtype}")
     size = probe.shape[1]
     if good_pixels is not None and (good_pixels.shape != (size, size) or good_pixels.dtype != torch.bool):
         raise ValueError(f"good_pixels: {tuple(good_pixels.shape)} {good_pixels.dtype}")
-    if not isinstance(support, int) or not 0 < support <= size:
-        raise ValueError(f"support: {support!r}")
+    if support > size:
+        raise ValueError(f"support: {support}, with frames of {size} pixels")
     return Illumination(torch.view_as_complex(probe), good_pixels, support)
 
 
-def _input_scale(manifest: dict[str, Any]) -> float:
-    scale = manifest["input_scale"]
-    if not isinstance(scale, float) or not 0 < scale < math.inf:
-        raise ValueError(f"input_scale: {scale!r}")
-    return scale
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def _read(path: Path) -> tuple[_Manifest, dict[str, dict[str, Tensor]]]:
     """Manifest and tensors of a bundle, hashes checked."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive)
-            manifest = _json(path, archive.read(MANIFEST))
-            _check_manifest(path, manifest)
+            manifest = _manifest(path, archive.read(MANIFEST))
             data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file; a folder written by 'ptychopinn train' holds one.") from None
@@ -169,7 +172,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         raise PtychoError(f"{path}: is no readable bundle: {reason}.") from None
     members = {}
     for name, content in data.items():
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
+        if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
             raise PtychoError(f"{path}: {name}: does not match its hash; the file was changed or damaged.")
         try:
             members[name] = load(content)
@@ -188,26 +191,22 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
             raise PtychoError(f"{path}: holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
 
 
-def _json(path: Path, content: bytes) -> Any:
+def _manifest(path: Path, content: bytes) -> _Manifest:
     try:
-        return json.loads(content)
+        manifest = json.loads(content)
+        schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise PtychoError(
+                f"{path}: schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn."
+            )
+        return _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PtychoError(
+            f"{path}: {MANIFEST}: {'.'.join(map(str, first['loc'])) or 'whole'}: {first['msg']}."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise PtychoError(f"{path}: {MANIFEST}: is not JSON: {error}.") from None
-
-
-def _check_manifest(path: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict):
-        raise PtychoError(f"{path}: {MANIFEST}: holds a {type(manifest).__name__}; an object is needed.")
-    schema = manifest.get("schema")
-    if not isinstance(schema, int):
-        raise PtychoError(f"{path}: {MANIFEST}: schema {schema!r}; a number is needed.")
-    if schema > SCHEMA:
-        raise PtychoError(f"{path}: schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn.")
-    for name, kind in KINDS:
-        if not isinstance(manifest.get(name), kind):
-            raise PtychoError(f"{path}: {MANIFEST}: {name}: a {kind.__name__} is needed.")
-    if not all(isinstance(row, dict) for row in manifest["history"]):
-        raise PtychoError(f"{path}: {MANIFEST}: history: a dict for every epoch is needed.")
 
 
 def _versions() -> dict[str, str]:

@@ -15,7 +15,6 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
 from ptychopinn.scan.illumination import Illumination
-from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import smooth_lines
 from ptychopinn.training import losses
 from tests.helpers import poisson_nll, random_positions
@@ -184,17 +183,6 @@ def test_gradients_stay_finite(features, case):
     loss.backward()
     assert loss.isfinite()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
-
-
-def test_an_illumination_says_what_the_scan_says(tiny_scan):
-    light = Illumination.of(tiny_scan)
-    assert torch.equal(light.probe, torch.from_numpy(tiny_scan.probe))
-    assert light.support == tiny_scan.support
-    assert light.good_pixels is None
-    mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.2
-    masked = Scan(tiny_scan.counts, tiny_scan.positions, tiny_scan.probe, good_pixels=mask.numpy())
-    light = Illumination.of(masked).to("cpu")
-    assert torch.equal(light.good_pixels, mask)
 
 
 def test_the_input_scale_is_that_of_the_good_pixels_and_belongs_to_amplitudes(tiny_scan):
