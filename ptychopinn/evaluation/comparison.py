@@ -13,7 +13,9 @@ from ptychopinn.evaluation.metrics import Evaluation, evaluate
 from ptychopinn.evaluation.registration import Aligned, align
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.coverage import well_covered
+
+LIT = 0.1
+"""Share of the light of a typical photon's pixel from which a pixel counts as covered."""
 
 SMALLEST_COMMON = 16
 """Pixels along both axes that all images must share to be compared."""
@@ -168,8 +170,10 @@ def _common_frame(results: Mapping[str, Reconstruction], box: Box | None) -> tup
 
 def _covered(result: Reconstruction, origin: tuple[int, int], shape: tuple[int, int]) -> Mask:
     """Where enough light fell, on the common frame."""
-    here = well_covered(result.coverage, np.isfinite(result.object))
-    covered: Mask = reframe(here.astype(np.complex64), result.origin, origin, shape).real > 0
+    light = np.where(np.isfinite(result.object), result.coverage, 0).astype(np.float64)
+    # Weighted by itself, the mean does not feel the wide faint tails of a probe.
+    enough = light >= LIT * (light**2).sum() / max(light.sum(), 1e-300)
+    covered: Mask = reframe((enough & (light > 0)).astype(np.complex64), result.origin, origin, shape).real > 0
     return covered
 
 

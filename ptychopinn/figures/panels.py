@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.scan.coverage import well_covered
 from ptychopinn.text import readable_length
 
 AMPLITUDE_MAP = "viridis"
@@ -135,9 +134,11 @@ class View:
 
 def view_of(coverage: Real, finite: Mask) -> View:
     """The well covered area: at least a tenth of the light that a typical photon's pixel gets."""
-    mask = well_covered(coverage, finite)
-    if not mask.any():
+    light = np.where(np.isfinite(coverage) & finite, coverage, 0).astype(np.float64)
+    if not light.max() > 0:
         raise PtychoError("coverage: zero on every finite pixel of the image; there is nothing to draw.")
+    # Weighted by itself, the mean does not feel the wide faint tails of a probe.
+    mask = light >= 0.1 * (light**2).sum() / light.sum()
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return View((slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)), mask)
 

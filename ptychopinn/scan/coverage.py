@@ -1,7 +1,5 @@
 """Where the light of a scan falls on the object."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,9 +8,6 @@ from torch import Tensor
 from ptychopinn.physics.patches import Canvas, place_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.scan import Scan
-
-LIT = 0.1
-"""Share of the light on the pixel of a typical photon above which a pixel is well covered."""
 
 MAX_CANVAS = 50_000_000
 """Pixels of the largest coverage map; positions in a wrong unit ask for more."""
@@ -54,18 +49,6 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     places = scan.canvas_positions.to(weight.device, torch.float32)
     light.add(weight.expand(len(places), -1, -1), places)
     return light.image.contiguous()
-
-
-def well_covered(coverage: NDArray[Any], finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels with at least ``LIT`` times the mean coverage, weighted by itself to ignore the faint tails of a probe.
-
-    Args:
-        coverage: (H, W) photons per pixel.
-        finite: (H, W), where the image is finite; other pixels are not covered.
-    """
-    light = np.where(np.isfinite(coverage) & finite, coverage, 0).astype(np.float64)
-    enough: NDArray[np.bool_] = light >= LIT * (light**2).sum() / max(light.sum(), 1e-300)
-    return enough & (light > 0)
 
 
 def crowding(scan: Scan, probe: Tensor) -> float:
