@@ -13,9 +13,9 @@ from ptychopinn.files.formats import npz
 from ptychopinn.model import bundle
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
-from ptychopinn.model.model import Illumination
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 PIXELS, TINY_PIXELS = 2**21, 2**17

@@ -41,8 +41,7 @@ from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
 from ptychopinn.model.execution import device_of
-from ptychopinn.model.model import Illumination
-from ptychopinn.reconstruction import Reconstruction, deviances, load_reconstruction
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
@@ -202,8 +201,8 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
         if found and "object" not in found:
             raise PtychoError(f"{path}: holds no objectGuess; a file with the true object is needed.")
         if not found:
-            arrays = read_reconstruction(path)
-            found, origin = arrays, (int(arrays["origin"][0]), int(arrays["origin"][1]))
+            other = read_reconstruction(path)
+            found, origin = {"object": other.object}, other.origin
         image = found["object"].astype(np.complex64)
     if image is None:
         return None
@@ -257,24 +256,22 @@ def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
 
 def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
     """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
-    result, seconds, peak = _measured(lambda: load_reconstruction(path))
+    result, seconds, peak = _measured(lambda: read_reconstruction(path))
     if scan is not None:
         if len(result.positions) != len(scan):
             report(f"{name}: was made of {len(result.positions)} frames, the others of {len(scan)}.")
         check_pixels(result.pixel_size_m, scan.pixel_size_m, str(path), "the scan")
-        own = replace(scan, positions=_own_positions(path, result, scan))
-        light = Illumination.of(scan if result.probe is None else replace(scan, probe=result.probe))
-        found = deviances(torch.from_numpy(result.object), result.origin, own, light, result.subpixel)
-        result = replace(result, deviance=found.measured, expected_deviance=found.expected)
+        probe = scan.probe if result.probe is None else result.probe
+        result = result.with_deviance(replace(scan, positions=_own_positions(result, scan), probe=probe))
     folder = path if path.is_dir() else path.parent
     made = read_provenance(folder).get("seconds", {}) if (folder / PROVENANCE).is_file() else {}
     spent = sum(float(value) for value in made.values())
     return Arm(name, result, None, {"load": seconds, "infer": spent, "total": seconds + spent}, peak)
 
 
-def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
+def _own_positions(result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
     """Where a reconstruction has the frames of a scan: refined, if it refined them; as measured if it lacks one."""
-    numbers = read_reconstruction(path).get("frame_numbers")
+    numbers = result.frame_numbers
     if numbers is None:  # an older file: as many frames at about the same places are the same
         near = len(result.positions) == len(scan) and (abs(result.positions - scan.positions) < SAME_PLACE).all()
         return result.positions if near else scan.positions

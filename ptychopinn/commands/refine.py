@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ptychopinn.commands.messages import tell, tell_result, told
 from ptychopinn.commands.results import check_pixels, save_reconstruction
 from ptychopinn.config import Settings
@@ -20,8 +22,10 @@ from ptychopinn.files.output_folder import (
     write_table,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.model.execution import device_of
-from ptychopinn.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.physics.probe import probe_power
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -70,7 +74,7 @@ def baseline_folder(
         command: that writes: ``baseline`` or ``refine``.
     """
     with holding(out, command, overwrite) as ready:
-        start = None if init is None else load_reconstruction(init)
+        start = None if init is None else read_reconstruction(init)
         scan = open_scan(source, settings.data)
         tell(scan, report)
         if start is not None:
@@ -80,7 +84,8 @@ def baseline_folder(
         inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **told(result)}
         if result.probe is not None:
-            shares = native.power_of_modes(result.probe)
+            power = probe_power(torch.from_numpy(result.probe)).double()
+            shares = (power / power.sum()).tolist()
             found["power_of_modes"] = shares
             report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
         is_ours = settings.baseline.engine == "native"

@@ -68,7 +68,7 @@ def train_folder(
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
     with filling(out, "train", overwrite, keep=resume):
         run = fill_run(out, scan, settings, {**origin, "sources": sources}, report, progress_bar, resume)
-        draw_probe(out / "probe.png", run.light.probe.numpy())
+        draw_probe(out / "probe.png", run.illumination.probe.numpy())
         draw_history(out / "loss.png", _loss_columns(run))
     return run
 
