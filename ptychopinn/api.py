@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
@@ -73,7 +74,7 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
         return train(scan, chosen)
     check_training(scan, chosen)
     with filling(Path(out), "train"):
-        return fill_run(Path(out), scan, chosen)
+        return fill_run(scan, Request(chosen, out=Path(out)))
 
 
 def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from ptychopinn.errors import PtychoError, shortened
 
@@ -287,14 +288,28 @@ class Settings(Section):
 
 def describe(name: str) -> str:
     """What a setting means, may be and is by default, for help texts."""
-    section = dict(_names())[name]
-    info = type(getattr(Settings(), section)).model_fields[name]
+    info = _field(name)
     text, _, derived = str(info.description).partition("; None: ")
     default = derived if info.default is None else info.default
-    kinds = [info.annotation, *get_args(info.annotation)]
-    choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    listed = "" if not choices else f" [{'|'.join(map(str, choices))}]"
+    kind = _kind(info)
+    listed = f" [{'|'.join(map(str, get_args(kind)))}]" if get_origin(kind) is Literal else ""
     return f"{text}{listed}" + ("" if default is False or default in ("", "all") else f" [default: {default}]")
+
+
+def type_of(name: str) -> type:
+    """``int``, ``float``, ``bool`` or ``str``: what a flag of a setting takes."""
+    kind = _kind(_field(name))
+    return type(get_args(kind)[0]) if get_origin(kind) is Literal else kind
+
+
+def _field(name: str) -> FieldInfo:
+    return type(getattr(Settings(), dict(_names())[name])).model_fields[name]
+
+
+def _kind(info: FieldInfo) -> Any:
+    """The type of a setting without its None."""
+    kind = info.annotation
+    return kind if get_origin(kind) is Literal else next(iter(get_args(kind)), kind)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from ptychopinn.cli.common import CONTEXT
+from ptychopinn.cli.options import CONTEXT
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import leads
 

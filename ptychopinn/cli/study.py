@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import options, screen
 from ptychopinn.config import read_assignments
 from ptychopinn.errors import PtychoError
 
-app = common.new_app()
+app = options.new_app()
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="folder of the study; an older one goes on")]
 Folder = Annotated[Path, typer.Argument(help="folder of a study")]
@@ -82,7 +82,7 @@ def run(
     allow_missing: AllowMissing = False,
     update: Update = False,
     redo: Annotated[bool, typer.Option("--redo", help="again, though finished: the jobs the filters ask for")] = False,
-    quiet: common.Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a study, or go on with it: jobs that are finished and whose inputs did not change are kept."""
     from ptychopinn.study import commands
@@ -98,7 +98,7 @@ def run(
     elif dry_run:
         typer.echo(commands.plan(out, asked, snakefile=False))
     else:
-        typer.echo(commands.run(out, asked, jobs, common.speaker(quiet)))
+        typer.echo(commands.run(out, asked, jobs, screen.speaker(quiet)))
 
 
 @app.command(epilog="Example: ptychopinn study status study")

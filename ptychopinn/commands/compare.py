@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.commands.messages import told
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels
-from ptychopinn.config import Settings, read_settings
+from ptychopinn.config import Settings
 from ptychopinn.engines import native
 from ptychopinn.engines.error_bars import noise_bound
 from ptychopinn.engines.projections import Estimate
@@ -97,34 +98,28 @@ class Wanted:
 def compare_folder(
     source: Path | None,
     wanted: Wanted,
-    out: Path,
-    flags: Mapping[str, Any],
-    config: Path | None = None,
-    overwrite: bool = False,
-    report: Report = lambda line: None,
+    request: Request,
 ) -> str:
     """Compare reconstructions and write ``comparison_metrics.csv`` and ``.json``, curves, images and a picture.
 
     Args:
         source: scan file; None when two files are compared without one.
         wanted: what to compare.
-        out: new or empty folder, or an older comparison with ``overwrite``.
-        flags: settings by name; they win over ``config``, which wins over how the networks' scans were read.
-        config: JSON file of settings.
-        overwrite: replace an older comparison.
-        report: receives lines of progress.
+        request: its settings win over how the networks' scans were read.
 
     Returns:
         A table of the scores.
     """
-    with holding(out, "compare", overwrite) as ready:
-        settings, scan, arms, result, bound = _compared(source, wanted, flags, config, report)
+    out = request.out
+    with holding(out, "compare", request.overwrite) as ready:
+        settings, scan, arms, result, bound = _compared(source, wanted, request)
         rows = [_row(arm, result, bound) for arm in arms]
         inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
         ready()
         given = {name: str(path) for name, path in inputs.items() if path is not None}
         frames = None if scan is None else scan.numbers.tolist()
-        write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
+        used = settings.flat() | {"refine": wanted.refine}
+        write_provenance(out, "compare", {"inputs": given, "settings": used, "frames": frames})
         _write(out, rows, result, wanted.save_npz)
         size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
         draw_comparison(out / "comparison.png", result, size)
@@ -132,12 +127,12 @@ def compare_folder(
 
 
 def _compared(
-    source: Path | None, wanted: Wanted, flags: Mapping[str, Any], config: Path | None, report: Report
+    source: Path | None, wanted: Wanted, request: Request
 ) -> tuple[Settings, Scan | None, list[Arm], Comparison, float | None]:
     """What :func:`compare_folder` writes: settings, scan, images, their comparison, and the bound of the noise."""
     loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
     runs = {name: run for name, (run, _, _) in loaded.items()}
-    settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
+    settings, report = request.settings_over(_shared_reading(runs, request)), request.report
     scan = None if source is None else open_scan(source, settings.data)
     _check_crop(settings, scan)
     truth = _truth(wanted, scan)
@@ -179,13 +174,13 @@ def _check_pixels(arms: Sequence[Arm]) -> None:
         check_pixels(size, known[0][1], name, known[0][0])
 
 
-def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[str, Any]:
+def _shared_reading(runs: Mapping[str, Run], request: Request) -> dict[str, Any]:
     """How the runs read their scans; they must agree where no flag decides."""
     readings = {name: reading_of(run) for name, run in runs.items()}
     first = next(iter(readings.items()), ("", {}))
     for name, reading in readings.items():
         for key in reading.keys() | first[1].keys():
-            if key not in flags and reading.get(key) != first[1].get(key):
+            if request.sources[key] != "flag" and reading.get(key) != first[1].get(key):
                 raise PtychoError(
                     f"{key}: {name} was trained with {reading.get(key)!r}, {first[0]} with {first[1].get(key)!r}; "
                     f"give --set {key}=VALUE to say which holds for both."

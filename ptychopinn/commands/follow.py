@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ptychopinn.commands.messages import tell_result, told
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_image, save_patterns
-from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
@@ -22,15 +22,7 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 
-def follow_folder(
-    run_path: Path,
-    source: Path,
-    out: Path,
-    flags: dict[str, Any],
-    config: Path | None = None,
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-) -> Reconstruction:
+def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruction:
     """Reconstruct a scan while a detector appends it to an HDF5 file in SWMR mode.
 
     ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
@@ -42,21 +34,18 @@ def follow_folder(
     Args:
         run_path: run folder or bundle.
         source: CXI file, or any HDF5 file with a map.
-        out: new or empty folder, or an older result with ``overwrite``.
-        flags: settings by name; they win over ``config``, which wins over what the run was trained with.
-        config: JSON file of settings.
-        overwrite: replace an older result.
-        report: receives lines of progress.
+        request: its settings win over what the run was trained with.
 
     Raises:
         PtychoError: for a wrong call; and, when the image is written, for frames after its last that cannot be used.
     """
     if processes.started_together() > 1:
-        raise PtychoError("--follow: one process follows a file; leave torchrun away.")
-    check_folder(out, "infer", overwrite)
+        raise PtychoError("--follow: one process follows a file; start it without torchrun.")
+    out, report = request.out, request.report
+    check_folder(out, "infer", request.overwrite)
     run = bundle.load_run(run_path)
-    reading = reading_of(run) | (read_settings(config) if config else {}) | flags
-    settings = Settings.of(reading)
+    reading = reading_of(run)
+    settings = request.settings_over(reading)
     chosen, device = settings.inference, device_of(settings)
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
@@ -72,8 +61,8 @@ def follow_folder(
         lambda: open_growing(source, settings.data), patience, chosen.follow_frames, report, ending
     )
     scans = following.begun(run, scans, patience, report)
-    with ending, filling(out, "infer", overwrite):
-        inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
+    with ending, filling(out, "infer", request.overwrite):
+        inputs = {"run": str(run_path), "scan": str(source), "settings": reading | request.given}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         _save(out, result, scan, inputs, report)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.overlap import draw_view
@@ -39,38 +40,28 @@ class Split:
         return [f"{self.source.stem}{ending}" for ending in (".npz", "_metrics.json", ".png")]
 
 
-def overlap_folder(
-    sources: Sequence[Path],
-    out: Path,
-    settings: Settings,
-    origins: dict[str, str],
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-) -> None:
+def overlap_folder(sources: Sequence[Path], request: Request) -> None:
     """Measure the overlap of scans, and write a view of each that keeps the frames the settings ask for.
 
     Args:
         sources: scan files; each is one split, named by its stem.
-        out: new or empty folder, or an older result with ``overwrite``.
-        settings: effective settings: ``n_subsample`` and ``overlap`` choose frames, the grouping is that of ``train``.
-        origins: where each setting came from.
-        overwrite: replace an older result.
-        report: receives lines about every split.
+        request: its ``n_subsample`` and ``overlap`` choose frames; the grouping is that of ``train``.
 
     Raises:
         PtychoError: for files that cannot be read, two of one name, or frames that all lie at one position.
     """
+    out, settings = request.out, request.settings
     _check_sources(sources, out)
     if settings.data.neighbor_count is not None:
         check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
     used = _settings_used(settings)
-    with holding(out, "overlap", overwrite) as ready:
-        splits = [_split(source, settings, report) for source in sources]
+    with holding(out, "overlap", request.overwrite) as ready:
+        splits = [_split(source, settings, request.report) for source in sources]
         ready()
         record = {
             "scans": {str(split.source): split.metrics["sha256"] for split in splits},
             "settings": used,
-            "sources": {name: origins[name] for name in used},
+            "sources": {name: request.sources[name] for name in used},
             "files": [BUNDLE, *(name for split in splits for name in split.files)],
         }
         write_provenance(out, "overlap", record)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ptychopinn.commands.messages import tell, tell_result, told
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels, save_reconstruction
 from ptychopinn.config import Settings
 from ptychopinn.engines import native, ptychi
 from ptychopinn.engines.error_bars import with_error_bars
+from ptychopinn.errors import PtychoError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
@@ -47,36 +49,35 @@ def barred(result: Reconstruction, scan: Scan, settings: Settings, device: str) 
     return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
 
 
+def refine_folder(source: Path, request: Request, init: Path | None = None) -> Reconstruction:
+    """:func:`baseline_folder` with the native engine."""
+    engine = request.settings.baseline.engine
+    if request.sources["engine"] != "default" and engine != "native":
+        raise PtychoError(f"engine: {engine} given; refine has one engine, use baseline for others.")
+    request = replace(request, settings=request.settings.changed(engine="native"))
+    return baseline_folder(source, request, init, "refine")
+
+
 def baseline_folder(
-    source: Path,
-    out: Path,
-    settings: Settings,
-    sources: dict[str, str],
-    init: Path | None = None,
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-    command: str = "baseline",
+    source: Path, request: Request, init: Path | None = None, command: str = "baseline"
 ) -> Reconstruction:
     """Reconstruct a scan file with an iterative engine; write what ``infer`` writes, the losses and the probe.
 
     Args:
         source: scan file.
-        out: new or empty folder, or an older result with ``overwrite``.
-        settings: effective settings.
-        sources: where each setting came from.
+        request: settings and folder.
         init: reconstruction to start from; vacuum when None.
-        overwrite: replace an older result.
-        report: receives lines of progress.
         command: that writes: ``baseline`` or ``refine``.
     """
-    with holding(out, command, overwrite) as ready:
+    out, settings, report = request.out, request.settings, request.report
+    with holding(out, command, request.overwrite) as ready:
         start = None if init is None else load_reconstruction(init)
         scan = open_scan(source, settings.data)
         tell(scan, report)
         if start is not None:
             check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {init}", "the scan")
         result = _fitted(scan, settings, start, report)
-        used, origins = _used(scan, settings, sources)
+        used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **told(result)}
         if result.probe is not None:
@@ -110,11 +111,12 @@ def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report
     return barred(ptychi.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
 
 
-def _used(scan: Scan, settings: Settings, sources: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _used(scan: Scan, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings that decided a fit, and where each came from."""
+    settings = request.settings
     chosen, seed = settings.baseline, settings.training.seed
     used = settings.data.model_dump() | chosen.model_dump() | settings.refinement.model_dump() | {"seed": seed}
-    origins = {name: sources[name] for name in used}
+    origins = {name: request.sources[name] for name in used}
     if chosen.engine != "native" and chosen.baseline_batch_size is None:
         used["baseline_batch_size"] = ptychi.usual_batch_size(len(scan), chosen.engine)
         origins["baseline_batch_size"] = "data"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptychopinn.config import DataConfig
+from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.output_folder import check_new, file_hash, write_json
@@ -15,26 +15,25 @@ from ptychopinn.scan.grouping import spread_frames
 from ptychopinn.scan.scan import Scan
 
 
-def subset_file(source: Path, out: Path, count: int, data: DataConfig, overwrite: bool = False) -> Scan:
+def subset_file(source: Path, count: int, request: Request) -> Scan:
     """Write some frames of a scan, spread over its whole area, as NPZ, with a JSON file that says which.
 
     The same source gives the same bytes.
 
     Args:
         source: scan file.
-        out: new NPZ file; the JSON file lies beside it.
         count: frames to keep.
-        data: how to read ``source``.
-        overwrite: replace both.
+        request: how to read ``source``; ``out`` is a new NPZ file, beside which the JSON file lies.
     """
+    out = request.out
     if out.suffix != ".npz":
         raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
     beside = out.with_suffix(".json")
     for path in (out, beside):
-        check_new(path, overwrite)
+        check_new(path, request.overwrite)
         if path.exists() and path.samefile(source):
             raise PtychoError(f"{path}: is the file to read; give another name.")
-    scan = open_scan(source, data)
+    scan = open_scan(source, request.settings.data)
     part = scan.subset(spread_frames(scan.positions, count))
     part = replace(part, counts=part.counts[:].astype(canonical(part)))
     write_npz(out, part)

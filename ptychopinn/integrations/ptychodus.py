@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import Settings
 from ptychopinn.engines import native
@@ -152,7 +153,7 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
             _put_losses(queue, folder / "metrics.csv", epochs)
 
     with filling(folder, "train", overwrite=True):
-        fill_run(folder, scan, settings, {"scan": str(source)}, report)
+        fill_run(scan, Request(settings, out=folder, report=report), {"scan": str(source)})
     _put_losses(queue, folder / "metrics.csv", None)
     queue.put(("model_saved", str(folder / "wts.h5.zip")))
 

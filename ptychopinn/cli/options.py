@@ -1,0 +1,117 @@
+"""The options of a command: its own, those of its settings, and what all commands share."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ptychopinn.cli import applicable, screen
+from ptychopinn.commands.request import Request
+from ptychopinn.config import Settings, describe, read_assignments, resolve, type_of
+from ptychopinn.errors import PtychoError
+
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Help as wide as the terminal up to this width, so that an option takes one line."""
+
+Scan = Annotated[Path, typer.Argument(help="scan file")]
+Run = Annotated[Path, typer.Argument(help="folder that 'train' wrote, or its wts.h5.zip")]
+Init = Annotated[Path | None, typer.Option("--init", help="image, and no more, to start from")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and the last line only")]
+Assigned = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="any other setting of 'config schema'")
+]
+Config = Annotated[Path | None, typer.Option("--config", help="JSON file of settings; flags win over it")]
+
+
+def out_option(text: str) -> Any:
+    """The option ``--out`` with its help."""
+    return typer.Option("--out", "-o", help=text)
+
+
+OUT: Final = out_option("folder for the results; must be new or empty")
+OVERWRITE: Final = "replace what this command wrote to --out before"
+
+
+def new_app() -> typer.Typer:
+    """A Typer application in plain text."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
+
+
+def command(
+    app: typer.Typer, example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True
+) -> Callable[[Callable[..., None]], None]:
+    """Register a function as the command of its name; its settings have the flags of :data:`applicable.FLAGS`.
+
+    The function takes its own arguments and ``request``, which holds all others.
+
+    Args:
+        app: receives the command.
+        example: a call, for the end of the help.
+        out: the argument or option ``out``.
+        overwrite: help of ``--overwrite``.
+        quiet: offer ``--quiet``.
+    """
+
+    def register(body: Callable[..., None]) -> None:
+        own = dict(inspect.signature(body).parameters)
+        del own["request"]
+
+        def run(ctx: typer.Context, **values: Any) -> None:
+            body(request=_request(ctx), **{name: values[name] for name in own})
+
+        shown = [_parameter("ctx", typer.Context), *own.values()]
+        if "out" not in own:
+            shown.append(_parameter("out", Annotated[Path, out]))
+        shown += _settings(body.__name__)
+        shown += [_parameter("assigned", Assigned, None), _parameter("config", Config, None)]
+        shown.append(_parameter("overwrite", Annotated[bool, typer.Option("--overwrite", help=overwrite)], False))
+        if quiet:
+            shown.append(_parameter("quiet", Quiet, False))
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]
+        )
+        app.command(body.__name__, help=body.__doc__, epilog=f"Example: ptychopinn {example}")(run)
+
+    return register
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _settings(command: str) -> Iterator[inspect.Parameter]:
+    """The options of the settings of a command; None means not given."""
+    for name in applicable.FLAGS[command].split():
+        key = f"{command} {name}"
+        flags = applicable.SPELLINGS.get(key, applicable.SPELLINGS.get(name, "")).split()
+        option = typer.Option(*flags, help=applicable.MEANINGS.get(key) or describe(name), show_default=False)
+        yield _parameter(name, Annotated[type_of(name) | None, option], None)
+
+
+def _request(ctx: typer.Context) -> Request:
+    """What a call asks for: its settings resolved and checked, and where its results go."""
+    name, values = str(ctx.info_name), ctx.params
+    options = {str(option.name): option.opts[0] for option in ctx.command.params}
+    flags = {key: values[key] for key in applicable.FLAGS[name].split() if values[key] is not None}
+    assigned = read_assignments(values["assigned"] or ())
+    if both := sorted(flags.keys() & assigned):
+        raise PtychoError(f"--set {both[0]}: given as a flag too.")
+    Settings.of(assigned, "--set")
+    applicable.check_assigned(name, assigned)
+    renamed = {key: flag for key, flag in options.items() if flag.lstrip("-").replace("-", "_") != key}
+    settings, sources = resolve(flags | assigned, values["config"], renamed)
+    written = {key: options[key] for key in flags} | {key: f"--set {key}" for key in assigned}
+    applicable.check_needs(name, settings, written)
+    quiet = values.get("quiet", False)
+    return Request(
+        settings,
+        sources,
+        written,
+        config=values["config"],
+        out=values["out"] or Path(),
+        overwrite=values["overwrite"],
+        report=screen.speaker(quiet),
+        progress_bar=screen.shows_bar(quiet),
+    )

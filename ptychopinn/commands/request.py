@@ -1,0 +1,44 @@
+"""What a command is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptychopinn.config import Settings
+from ptychopinn.text import Report
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every command takes.
+
+    Attributes:
+        settings: effective ones; flags win over the file of settings, the file over the defaults.
+        sources: where each came from: ``flag``, the path of the file, or ``default``.
+        written: how the user wrote the settings of the command line: ``--max-seconds``, ``--set seed``.
+        config: file of settings.
+        out: file or folder to write.
+        overwrite: replace what is there, if it is ours.
+        report: receives lines of progress.
+        progress_bar: draw one where the command has one.
+    """
+
+    settings: Settings = Settings()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
+    config: Path | None = None
+    out: Path = Path()
+    overwrite: bool = False
+    report: Report = lambda line: None
+    progress_bar: bool = False
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Settings of the flags and the file by name, without the defaults."""
+        values = self.settings.flat()
+        return {name: values[name] for name, source in self.sources.items() if source != "default"}
+
+    def settings_over(self, values: Mapping[str, Any]) -> Settings:
+        """The settings where ``values``, of a trained run, stand in for the defaults."""
+        return Settings.of({**values, **self.given})
