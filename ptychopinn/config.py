@@ -9,10 +9,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
 
 from ptychopinn.errors import PtychoError, shortened
 
@@ -284,32 +283,6 @@ class Settings(Section):
             raise PtychoError(
                 f"{origin}: {called.get(name, name)}: {given} given. {first['msg'].rstrip('.')}."
             ) from None
-
-
-def describe(name: str) -> str:
-    """What a setting means, may be and is by default, for help texts."""
-    info = _field(name)
-    text, _, derived = str(info.description).partition("; None: ")
-    default = derived if info.default is None else info.default
-    kind = _kind(info)
-    listed = f" [{'|'.join(map(str, get_args(kind)))}]" if get_origin(kind) is Literal else ""
-    return f"{text}{listed}" + ("" if default is False or default in ("", "all") else f" [default: {default}]")
-
-
-def type_of(name: str) -> type:
-    """``int``, ``float``, ``bool`` or ``str``: what a flag of a setting takes."""
-    kind = _kind(_field(name))
-    return type(get_args(kind)[0]) if get_origin(kind) is Literal else kind
-
-
-def _field(name: str) -> FieldInfo:
-    return type(getattr(Settings(), dict(_names())[name])).model_fields[name]
-
-
-def _kind(info: FieldInfo) -> Any:
-    """The type of a setting without its None."""
-    kind = info.annotation
-    return kind if get_origin(kind) is Literal else next(iter(get_args(kind)), kind)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

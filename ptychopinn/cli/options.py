@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from ptychopinn.cli import applicable, screen
 from ptychopinn.commands.request import Request
-from ptychopinn.config import Settings, describe, read_assignments, resolve, type_of
+from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -79,6 +80,33 @@ def command(
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Every setting by name."""
+    return {name: info for _, section in Settings() for name, info in type(section).model_fields.items()}
+
+
+def describe(name: str) -> str:
+    """What a setting means, may be and is by default, for help texts."""
+    info = fields()[name]
+    text, _, derived = str(info.description).partition("; None: ")
+    default = derived if info.default is None else info.default
+    kind = _kind(info)
+    listed = f" [{'|'.join(map(str, get_args(kind)))}]" if get_origin(kind) is Literal else ""
+    return f"{text}{listed}" + ("" if default is False or default in ("", "all") else f" [default: {default}]")
+
+
+def type_of(name: str) -> type:
+    """``int``, ``float``, ``bool`` or ``str``: what a flag of a setting takes."""
+    kind = _kind(fields()[name])
+    return type(get_args(kind)[0]) if get_origin(kind) is Literal else kind
+
+
+def _kind(info: FieldInfo) -> Any:
+    """The type of a setting without its None."""
+    kind = info.annotation
+    return kind if get_origin(kind) is Literal else next(iter(get_args(kind)), kind)
 
 
 def _settings(command: str) -> Iterator[inspect.Parameter]:

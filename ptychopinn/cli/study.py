@@ -93,7 +93,7 @@ def run(
         others = {"preset": preset, "design": design, "set": assigned, "jobs": jobs > 1, "dry-run": dry_run}
         others |= {"allow-missing": allow_missing, "update": update, "redo": redo, **filters}
         if given := [name for name, value in others.items() if value]:
-            raise PtychoError(f"--job: runs one job of a study as it is; leave --{given[0].removesuffix('s')} away.")
+            raise PtychoError(f"--job: runs one job of a study as it is; omit --{given[0].removesuffix('s')}.")
         typer.echo(commands.run_named(out, job))
     elif dry_run:
         typer.echo(commands.plan(out, asked, snakefile=False))
