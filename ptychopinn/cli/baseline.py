@@ -5,10 +5,8 @@ import typer
 from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 
-app = options.new_app()
 
-
-@options.command(app, "baseline star.npz --out lsqml --engine lsqml --epochs 30")
+@options.command("baseline star.npz --out lsqml --engine lsqml --epochs 30", working="Reconstructing")
 def baseline(scan: options.Scan, request: Request, init: options.Init = None) -> None:
     """Reconstruct a scan with an iterative engine of pty-chi, to compare with, or with the native one.
 

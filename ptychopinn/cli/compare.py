@@ -5,18 +5,16 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import applicable, options
+from ptychopinn.cli import applicable, options, screen
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
-
-app = options.new_app()
 
 INPUTS = "a scan file (NPZ), or two reconstructions"
 ITERATIVE = "image of the same scan by 'baseline' or 'refine': its folder or file"
 TRUTH = "file that holds the true object, if the scan does not"
 
 
-@options.command(app, "compare star.npz --pinn run --iterative image --out comparison")
+@options.command("compare star.npz --pinn run --iterative image --out comparison")
 def compare(
     inputs: Annotated[list[Path], typer.Argument(help=INPUTS)],
     request: Request,
@@ -55,8 +53,7 @@ def compare(
     from ptychopinn.commands.compare import Wanted, compare_folder
 
     wanted = Wanted(runs, images, refine, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz)
-    table = compare_folder(inputs[0] if len(inputs) == 1 else None, wanted, request)
-    typer.echo(table)
+    screen.show(compare_folder(inputs[0] if len(inputs) == 1 else None, wanted, request))
     typer.echo(f"Comparison: {request.out / 'comparison_metrics.csv'} and {request.out / 'comparison.png'}")
 
 

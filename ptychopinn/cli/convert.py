@@ -8,8 +8,6 @@ import typer
 from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 
-app = options.new_app()
-
 EXAMPLE = "convert scan.npz product.h5 --to ptychodus-product --pixel-size 2e-8"
 OUT = typer.Argument(help="file to write; must be new")
 TO = "npz, ptychodus-product or cxi [default: by the ending of OUT]"
@@ -18,7 +16,7 @@ DISTANCE = "object to detector, m, where the file does not say"
 DUMMY = "placeholders for an unknown pixel size, energy and distance"
 
 
-@options.command(app, EXAMPLE, OUT, "replace an existing file")
+@options.command(EXAMPLE, OUT, "replace an existing file")
 def convert(
     source: Annotated[Path, typer.Argument(help="file of any format that 'inspect' recognises")],
     request: Request,

@@ -20,6 +20,6 @@ def demo(
     """Simulate a Siemens star, train on it, reconstruct it and an unseen object, and score both."""
     from ptychopinn.commands.demo import run_demo
 
-    table = run_demo(out, max_seconds, overwrite, screen.speaker(quiet))
-    typer.echo(table)
+    with screen.reporting(quiet) as report:
+        screen.show(run_demo(out, max_seconds, overwrite, report))
     typer.echo(f"Pictures and scores: {out}")

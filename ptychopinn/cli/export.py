@@ -9,13 +9,11 @@ from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 from ptychopinn.files.output_folder import leads
 
-app = options.new_app()
-
 OUT = options.out_option("file to write, .pt2 (torch.export) or .onnx; must be new")
 SCAN = "scan file whose probe and mask it is for [default: as trained]"
 
 
-@options.command(app, "export run --out net.pt2", OUT, "replace an existing file", quiet=False)
+@options.command("export run --out net.pt2", OUT, "replace an existing file", quiet=False)
 def export(run: options.Run, request: Request, scan: Annotated[Path | None, typer.Option(help=SCAN)] = None) -> None:
     """Write a trained network as one program, counts in and object patches out, for devices without this package.
 

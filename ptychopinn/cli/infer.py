@@ -8,12 +8,10 @@ from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 from ptychopinn.files.output_folder import leads
 
-app = options.new_app()
-
 FOLLOW = "of a scan that is being appended to SCAN, as it comes"
 
 
-@options.command(app, "infer run star.npz --out image")
+@options.command("infer run star.npz --out image", working="Reconstructing")
 def infer(
     run: options.Run,
     scan: options.Scan,

@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import options
+from ptychopinn.cli import options, screen
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
 
-app = options.new_app()
 
-
-@options.command(app, "inspect star.npz", overwrite="replace an existing picture", quiet=False)
+@options.command("inspect star.npz", overwrite="replace an existing picture", quiet=False)
 def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, product or frames of any format")],
     request: Request,
@@ -30,8 +28,7 @@ def inspect(
 
     rows, draw = inspect_file(file, request.settings.data)
     width = max(len(label) for label, _ in rows)
-    for label, value in rows:
-        typer.echo(f"{label:<{width}}  {value}")
+    screen.show("\n".join(f"{label:<{width}}  {value}" for label, value in rows), columns=2)
     if kept:
         typer.echo(f"No picture: {picture} exists already; give --out, or --overwrite to replace it.")
     else:

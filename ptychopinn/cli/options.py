@@ -1,7 +1,7 @@
 """The options of a command: its own, those of its settings, and what all commands share."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -12,6 +12,7 @@ from ptychopinn.cli import applicable, screen
 from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
+from ptychopinn.text import Report
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Help as wide as the terminal up to this width, so that an option takes one line."""
@@ -41,26 +42,27 @@ def new_app() -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True
-) -> Callable[[Callable[..., None]], None]:
-    """Register a function as the command of its name; its settings have the flags of :data:`applicable.FLAGS`.
+    example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True, working: str = ""
+) -> Callable[[Callable[..., None]], typer.Typer]:
+    """The application of one command, from a function of its name that takes its own arguments and ``request``.
 
-    The function takes its own arguments and ``request``, which holds all others.
+    ``request`` holds all other options; settings have the flags of :data:`applicable.FLAGS`.
 
     Args:
-        app: receives the command.
         example: a call, for the end of the help.
         out: the argument or option ``out``.
         overwrite: help of ``--overwrite``.
         quiet: offer ``--quiet``.
+        working: what the command does, beside a progress bar; no bar when empty.
     """
 
-    def register(body: Callable[..., None]) -> None:
+    def application(body: Callable[..., None]) -> typer.Typer:
         own = dict(inspect.signature(body).parameters)
         del own["request"]
 
         def run(ctx: typer.Context, **values: Any) -> None:
-            body(request=_request(ctx), **{name: values[name] for name in own})
+            with screen.reporting(values.get("quiet", False), working) as report:
+                body(request=_request(ctx, report), **{name: values[name] for name in own})
 
         shown = [_parameter("ctx", typer.Context), *own.values()]
         if "out" not in own:
@@ -70,12 +72,19 @@ def command(
         shown.append(_parameter("overwrite", Annotated[bool, typer.Option("--overwrite", help=overwrite)], False))
         if quiet:
             shown.append(_parameter("quiet", Quiet, False))
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]
-        )
-        app.command(body.__name__, help=body.__doc__, epilog=f"Example: ptychopinn {example}")(run)
+        app = new_app()
+        app.command(epilog=f"Example: ptychopinn {example}")(presented(run, body, shown))
+        return app
 
-    return register
+    return application
+
+
+def presented(run: Callable[..., None], body: Callable[..., None], shown: Iterable[inspect.Parameter]) -> Any:
+    """``run`` with the name and help of ``body``, and with the parameters that Typer is to show."""
+    run.__name__, run.__doc__ = body.__name__, body.__doc__
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
@@ -118,7 +127,7 @@ def _settings(command: str) -> Iterator[inspect.Parameter]:
         yield _parameter(name, Annotated[type_of(name) | None, option], None)
 
 
-def _request(ctx: typer.Context) -> Request:
+def _request(ctx: typer.Context, report: Report) -> Request:
     """What a call asks for: its settings resolved and checked, and where its results go."""
     name, values = str(ctx.info_name), ctx.params
     options = {str(option.name): option.opts[0] for option in ctx.command.params}
@@ -132,7 +141,6 @@ def _request(ctx: typer.Context) -> Request:
     settings, sources = resolve(flags | assigned, values["config"], renamed)
     written = {key: options[key] for key in flags} | {key: f"--set {key}" for key in assigned}
     applicable.check_needs(name, settings, written)
-    quiet = values.get("quiet", False)
     return Request(
         settings,
         sources,
@@ -140,6 +148,6 @@ def _request(ctx: typer.Context) -> Request:
         config=values["config"],
         out=values["out"] or Path(),
         overwrite=values["overwrite"],
-        report=screen.speaker(quiet),
-        progress_bar=screen.shows_bar(quiet),
+        report=report,
+        progress_bar=screen.has_bar(values.get("quiet", False)),
     )

@@ -8,10 +8,8 @@ import typer
 from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
 
-app = options.new_app()
 
-
-@options.command(app, "overlap star.npz --out views --overlap 0.7 --gridsize 2")
+@options.command("overlap star.npz --out views --overlap 0.7 --gridsize 2")
 def overlap(
     scans: Annotated[list[Path], typer.Argument(help="scan files (NPZ); each is one split, named by its file")],
     request: Request,

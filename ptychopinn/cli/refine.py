@@ -5,10 +5,8 @@ import typer
 from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
 
-app = options.new_app()
 
-
-@options.command(app, "refine star.npz --init image --out refined")
+@options.command("refine star.npz --init image --out refined", working="Refining")
 def refine(scan: options.Scan, request: Request, init: options.Init = None) -> None:
     """Fit an image to the counts of a scan, down to the photon noise, with an error bar on every pixel.
 

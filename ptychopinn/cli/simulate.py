@@ -8,15 +8,13 @@ import typer
 from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
 
-app = options.new_app()
-
 OUT = typer.Argument(help="NPZ file to write; must be new")
 SOURCE = "NPZ file whose objectGuess, probeGuess, xcoords, ycoords to use"
 SPLIT = "cut the scan in two along this axis: OUT_train.npz, OUT_test.npz"
 GAP = "px; between the positions of the two [default: lit width of the probe]"
 
 
-@options.command(app, "simulate star.npz --nphotons 1e5", OUT, "replace an existing file", quiet=False)
+@options.command("simulate star.npz --nphotons 1e5", OUT, "replace an existing file", quiet=False)
 def simulate(
     request: Request,
     source: Annotated[Path | None, typer.Option("--from", help=SOURCE)] = None,

@@ -7,12 +7,10 @@ import typer
 from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
 
-app = options.new_app()
-
 OUT = options.out_option("NPZ file to write; must be new")
 
 
-@options.command(app, "subset scan.npz --n 64 --out small.npz", OUT, "replace existing files", quiet=False)
+@options.command("subset scan.npz --n 64 --out small.npz", OUT, "replace existing files", quiet=False)
 def subset(
     scan: options.Scan,
     request: Request,

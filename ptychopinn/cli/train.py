@@ -8,10 +8,8 @@ from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
 from ptychopinn.files.output_folder import leads
 
-app = options.new_app()
 
-
-@options.command(app, "train star.npz --out run --max-seconds 60")
+@options.command("train star.npz --out run --max-seconds 60")
 def train(
     scan: options.Scan,
     request: Request,
