@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptychopinn.commands.messages import told
+from ptychopinn.commands.messages import deviance_record
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels
 from ptychopinn.config import Settings
@@ -309,7 +309,7 @@ def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
         row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}
         row |= {"removed_phase": removed.phase, "removed_scale": removed.scale}
         row |= {"removed_ramp_y": removed.ramp[0], "removed_ramp_x": removed.ramp[1]}
-    row |= told(arm.result)
+    row |= deviance_record(arm.result)
     row |= {f"seconds_{name}": value for name, value in arm.seconds.items()}
     row["peak_memory_gib"] = None if arm.peak_bytes is None else arm.peak_bytes / 2**30
     return {

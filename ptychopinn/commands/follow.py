@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ptychopinn.commands.messages import tell_result, told
+from ptychopinn.commands.messages import deviance_record, report_result
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
@@ -66,7 +66,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         _save(out, result, scan, inputs, report)
-    tell_result(result, scan, report)
+    report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
         raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
@@ -78,7 +78,7 @@ def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any],
     save_image(out, result, scan)
     (out / LIVE).unlink(missing_ok=True)
     _save_patterns(out, result, scan, report)
-    known = {name: None if math.isnan(value) else value for name, value in told(result).items()}
+    known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
     found = {"seconds": result.seconds, **known, "frames": len(scan)}
     write_provenance(out, "infer", {**inputs, "sha256": _hash(Path(inputs["scan"]), report), **found})
 

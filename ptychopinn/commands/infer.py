@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.messages import deviance_in_words, tell, tell_result, told
-from ptychopinn.commands.refine import refined
+from ptychopinn.commands.messages import deviance_in_words, deviance_record, report_result, report_scan
+from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_reconstruction
 from ptychopinn.errors import WARNING
@@ -39,9 +39,9 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
         result, scan, reading = _inferred(run_path, source, request)
         inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
         ready()
-        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **told(result)})
+        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **deviance_record(result)})
         save_reconstruction(out, result, scan)
-    tell_result(result, scan, request.report)
+    report_result(result, scan, request.report)
     return result
 
 
@@ -52,7 +52,7 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
     settings = request.settings_over(reading)
     scan = open_scan(source, settings.data, once=not settings.inference.refine)
     device = device_of(settings)
-    tell(scan, report, passes=False)
+    report_scan(scan, report, passes=False)
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team, algorithms(settings.execution.deterministic):
@@ -62,5 +62,5 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
             report(f"{WARNING}{line}")
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
-        result = refined(with_trained_probe(run, scan), settings, device, result, report)
+        result = refine_scan(with_trained_probe(run, scan), settings, device, result, report)
     return result, scan, reading | request.given

@@ -12,7 +12,7 @@ BAD_DEVIANCE = 5.0
 """Times the deviance of noise alone from which on an image explains the counts badly."""
 
 
-def tell(scan: Scan, report: Report, passes: bool = True) -> None:
+def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
     """Say what the reader of a scan assumed, and what looks wrong in it.
 
     Args:
@@ -27,7 +27,7 @@ def tell(scan: Scan, report: Report, passes: bool = True) -> None:
         report(f"{WARNING}{doubt}")
 
 
-def told(result: Reconstruction) -> dict[str, float]:
+def deviance_record(result: Reconstruction) -> dict[str, float]:
     """What files say of an image's deviance."""
     return {"deviance_per_pixel": result.deviance, "expected_deviance_per_pixel": result.expected_deviance}
 
@@ -40,7 +40,7 @@ def deviance_in_words(result: Reconstruction) -> str:
     return f"deviance per pixel {result.deviance:.3g}{few} (noise alone {result.expected_deviance:.3g})"
 
 
-def tell_result(result: Reconstruction, scan: Scan, report: Report) -> None:
+def report_result(result: Reconstruction, scan: Scan, report: Report) -> None:
     """Say what an image took and how well it explains the counts; warn where it hardly does."""
     report(summary_line(result, scan))
     if result.deviance > BAD_DEVIANCE * result.expected_deviance:

@@ -6,12 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.messages import tell, tell_result, told
+from ptychopinn.commands.messages import deviance_record, report_result, report_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels, save_reconstruction
 from ptychopinn.config import Settings
-from ptychopinn.engines import native, ptychi
-from ptychopinn.engines.error_bars import with_error_bars
+from ptychopinn.engines import error_bars, native, ptychi
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
@@ -28,7 +27,7 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 
-def refined(
+def refine_scan(
     scan: Scan,
     settings: Settings,
     device: str,
@@ -39,13 +38,13 @@ def refined(
     seed = settings.training.seed
     result = native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, report)
     spent = result.seconds if start is None else start.seconds | result.seconds
-    return barred(replace(result, seconds=spent), scan, settings, device)
+    return with_error_bars(replace(result, seconds=spent), scan, settings, device)
 
 
-def barred(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
+def with_error_bars(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
     """A reconstruction with the error bars of the counts, and the seconds that they took."""
     began = time.perf_counter()
-    result = with_error_bars(result, scan, settings.refinement.error_draws, settings.training.seed, device)
+    result = error_bars.with_error_bars(result, scan, settings.refinement.error_draws, settings.training.seed, device)
     return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
 
 
@@ -73,13 +72,13 @@ def baseline_folder(
     with holding(out, command, request.overwrite) as ready:
         start = None if init is None else load_reconstruction(init)
         scan = open_scan(source, settings.data)
-        tell(scan, report)
+        report_scan(scan, report)
         if start is not None:
             check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {init}", "the scan")
         result = _fitted(scan, settings, start, report)
         used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
-        found: dict[str, Any] = {"seconds": result.seconds, **told(result)}
+        found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result)}
         if result.probe is not None:
             shares = native.power_of_modes(result.probe)
             found["power_of_modes"] = shares
@@ -95,7 +94,7 @@ def baseline_folder(
         write_table(out / "loss.csv", rows)
         draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
         draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    tell_result(result, scan, report)
+    report_result(result, scan, report)
     return result
 
 
@@ -105,10 +104,10 @@ def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report
     if chosen.engine == "native":
         if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
             report("noise_model and batch size: the native engine is Poisson and chooses its batches.")
-        return refined(scan, settings, device, start, report)
+        return refine_scan(scan, settings, device, start, report)
     if (size := chosen.baseline_batch_size or 0) > len(scan):
         report(f"--batch-size {size}: the scan has {len(scan)} frames; one update takes them all.")
-    return barred(ptychi.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
+    return with_error_bars(ptychi.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
 
 
 def _used(scan: Scan, request: Request) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptychopinn.commands.messages import told
+from ptychopinn.commands.messages import deviance_record
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation import metrics
 from ptychopinn.figures.patterns import draw_patterns
@@ -58,7 +58,7 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
     }
     optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
     arrays |= {name: values for name, values in optional.items() if values is not None}
-    attributes: dict[str, float | str] = {**told(result), "subpixel": result.subpixel}
+    attributes: dict[str, float | str] = {**deviance_record(result), "subpixel": result.subpixel}
     if result.phase_std is not None:
         attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:

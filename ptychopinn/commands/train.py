@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ptychopinn.commands.messages import tell
+from ptychopinn.commands.messages import report_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import PtychoError
@@ -45,7 +45,7 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
         from ptychopinn.training.train import train
 
         return train(scan, settings, out, resume=resume)
-    tell(scan, request.report)
+    report_scan(scan, request.report)
     check_training(scan, settings)
     origin = {"scan": str(source), "sha256": file_hash(source)}
     if resume and not settings.execution.enable_checkpointing:
