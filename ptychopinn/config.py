@@ -6,7 +6,7 @@ same thing as a Python argument, a command-line flag and a JSON key.
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -267,7 +267,7 @@ class Settings(Section):
             PtychoError: for an unknown name or a value out of range, naming it as the user wrote it.
         """
         sections: dict[str, dict[str, Any]] = {}
-        known = dict(_names())
+        known = {name: section for section, content in cls() for name in type(content).model_fields}
         for name, value in values.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
@@ -370,10 +370,3 @@ def resolve(
     sources.update(dict.fromkeys(from_file, str(path)))
     sources.update(dict.fromkeys(flags, "flag"))
     return settings, sources
-
-
-def _names() -> Iterator[tuple[str, str]]:
-    """Pairs (setting, section)."""
-    for section, content in Settings():
-        for name in type(content).model_fields:
-            yield name, section

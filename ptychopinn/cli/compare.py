@@ -52,7 +52,8 @@ def compare(
 
     from ptychopinn.commands.compare import Wanted, compare_folder
 
-    wanted = Wanted(runs, images, refine, truth, not no_truth, not skip_registration, scale, ramp, sigma, save_npz)
+    alignment = {"register": not skip_registration, "scale": scale, "ramp": ramp, "sigma": sigma}
+    wanted = Wanted(runs, images, refine, truth, not no_truth, alignment, save_npz)
     screen.show(compare_folder(inputs[0] if len(inputs) == 1 else None, wanted, request))
     typer.echo(f"Comparison: {request.out / 'comparison_metrics.csv'} and {request.out / 'comparison.png'}")
 

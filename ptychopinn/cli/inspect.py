@@ -8,6 +8,7 @@ import typer
 from ptychopinn.cli import options, screen
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.output_folder import check_new
 
 
 @options.command("inspect star.npz", overwrite="replace an existing picture", quiet=False)
@@ -21,8 +22,8 @@ def inspect(
     if picture.suffix != ".png":
         raise PtychoError(f"--out {picture}: the name of the picture must end in .png.")
     kept = picture.exists() and not request.overwrite
-    if kept and out is not None:
-        raise PtychoError(f"{picture}: exists already; give another --out, or --overwrite to replace it.")
+    if out is not None:
+        check_new(picture, request.overwrite)
 
     from ptychopinn.commands.inspect import inspect_file
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,10 +76,7 @@ class Wanted:
         images: reconstruction files by arm.
         truth: file that holds the object, if the scan does not.
         trusts_object: take the scan's own object for the truth.
-        register: remove sub-pixel shifts.
-        scale: remove amplitude factors.
-        ramp: remove phase ramps.
-        sigma: pixels; smoothing before MS-SSIM.
+        alignment: further arguments of :func:`ptychopinn.evaluation.comparison.compare`.
         save_npz: write the images too.
     """
 
@@ -88,18 +85,11 @@ class Wanted:
     refine: bool = False
     truth: Path | None = None
     trusts_object: bool = True
-    register: bool = True
-    scale: bool = False
-    ramp: bool = False
-    sigma: float = 0.0
+    alignment: Mapping[str, Any] = field(default_factory=dict)
     save_npz: bool = True
 
 
-def compare_folder(
-    source: Path | None,
-    wanted: Wanted,
-    request: Request,
-) -> str:
+def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str:
     """Compare reconstructions and write ``comparison_metrics.csv`` and ``.json``, curves, images and a picture.
 
     Args:
@@ -141,20 +131,12 @@ def _compared(
     arms = []
     if scan is not None:
         for name, (run, seconds, _) in loaded.items():
-            arms.append(_predicted(name, run, seconds, scan, settings, truth is None, report))
+            arms.append(_predict(name, run, seconds, scan, settings, truth is None, report))
         if wanted.refine and arms:
-            arms.insert(1, _refined(arms[0], runs[arms[0].name], scan, settings, report))
-    arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
+            arms.insert(1, _refine(arms[0], runs[arms[0].name], scan, settings, report))
+    arms += [_load(name, path, scan, report) for name, path in wanted.images.items()]
     _check_pixels(arms)
-    result = compare(
-        arms,
-        truth,
-        None if scan is None else scan.scan_box,
-        register=wanted.register,
-        scale=wanted.scale,
-        ramp=wanted.ramp,
-        sigma=wanted.sigma,
-    )
+    result = compare(arms, truth, None if scan is None else scan.scan_box, **wanted.alignment)
     return settings, scan, arms, result, None if scan is None or truth is None else _bound(scan, truth, result)
 
 
@@ -205,14 +187,10 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
     return Reconstruction(image, origin, np.ones(image.shape, np.float32), np.empty((0, 2)))
 
 
-def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
+def _predict(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
     """The image of a trained network that took ``load`` seconds to read; with those of the even and odd frames."""
-    chosen, device = settings.inference, device_of(settings)
-
-    def image(part: Scan) -> Reconstruction:
-        return infer(run, part, chosen, device)
-
-    result, seconds, peak = _measured(lambda: image(scan))
+    image = partial(infer, run, chosen=settings.inference, device=device_of(settings))
+    result, seconds, peak = _measured(partial(image, scan))
     times = {
         "load": load,
         "infer": result.seconds["network"],
@@ -220,11 +198,11 @@ def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings,
         "total": load + seconds,
     }
     report(f"{name}: {len(scan)} frames in {seconds:.1f} s, deviance per pixel {result.deviance:.3g}")
-    parts = (image(scan.subset(slice(0, None, 2))), image(scan.subset(slice(1, None, 2)))) if halves else None
-    return Arm(name, result, parts, times, peak)
+    even, odd = _halves(scan)
+    return Arm(name, result, (image(even), image(odd)) if halves else None, times, peak)
 
 
-def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
+def _refine(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
     """An arm refined on the counts; its seconds and those of the refinement."""
     seed, device = settings.training.seed, device_of(settings)
     scan = with_trained_probe(run, scan)
@@ -236,10 +214,15 @@ def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report)
     report(f"{arm.name} refined: {seconds:.1f} s more, deviance per pixel {result.deviance:.3g}")
     halves = None
     if arm.halves is not None:
-        even, odd = (scan.subset(slice(first, None, 2)) for first in (0, 1))
+        even, odd = _halves(scan)
         halves = (image(even, arm.halves[0]), image(odd, arm.halves[1]))
     times = {**arm.seconds, "refine": seconds, "total": arm.seconds["total"] + seconds}
     return Arm(f"{arm.name} refined", result, halves, times, peak)
+
+
+def _halves(scan: Scan) -> tuple[Scan, Scan]:
+    """The even and the odd frames."""
+    return scan.subset(slice(0, None, 2)), scan.subset(slice(1, None, 2))
 
 
 def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
@@ -250,7 +233,7 @@ def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
     return noise_bound(scan, known, "fourier", mask)
 
 
-def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
+def _load(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
     """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
     result, seconds, peak = _measured(lambda: load_reconstruction(path))
     if scan is not None:

@@ -124,21 +124,16 @@ def _split(source: Path, settings: Settings, report: Report) -> Split:
 
 
 def _parameters(scan: Scan, settings: Settings, selection: Selection, diameter: float) -> dict[str, Any]:
-    data, wanted = settings.data, settings.overlap
+    flat = settings.flat()
+    given = ("overlap_neighbors", "gridsize", "neighbor_count", "n_groups", "seed")
+    frames = ("n_subsample", "subsample_seed", "sequential_sampling")
     return {
         "N": scan.N,
-        "overlap": wanted.overlap,
+        "overlap": flat["overlap"],
         "spacing_threshold": selection.spacing_threshold,
         "probe_diameter_px": diameter,
-        "probe_diameter_from": "FWHM of the probe" if wanted.probe_diameter_px is None else "probe_diameter_px",
-        "overlap_neighbors": wanted.overlap_neighbors,
-        "gridsize": settings.model.gridsize,
-        "neighbor_count": data.neighbor_count,
-        "n_groups": data.n_groups,
-        "seed": settings.training.seed,
-        "n_subsample": data.n_subsample,
-        "subsample_seed": data.subsample_seed,
-        "sequential_sampling": data.sequential_sampling,
+        "probe_diameter_from": "FWHM of the probe" if flat["probe_diameter_px"] is None else "probe_diameter_px",
+        **{name: flat[name] for name in given + frames},
     }
 
 

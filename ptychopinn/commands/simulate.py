@@ -11,17 +11,13 @@ from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz, write_npz_files
+from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import start_in
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import simulation
 from ptychopinn.scan.scan import Scan
 
 SIDES = ("train", "test")
-
-
-def files_of(out: Path, split: str | None) -> tuple[Path, ...]:
-    """The files that a simulation writes: ``OUT.npz``, or with ``split`` ``OUT_train.npz`` and ``OUT_test.npz``."""
-    return (out,) if split is None else tuple(out.with_name(f"{out.stem}_{side}.npz") for side in SIDES)
 
 
 def simulate_files(
@@ -47,10 +43,9 @@ def simulate_files(
         raise PtychoError("--split-gap: given without --split; give --split y or x too.")
     if split not in (None, "y", "x"):
         raise PtychoError(f"--split: {split!r} given; y or x is needed.")
-    files = files_of(out, split)
+    files = [out] if split is None else [out.with_name(f"{out.stem}_{side}.npz") for side in SIDES]
     for file in files:
-        if file.is_dir() or (file.exists() and not request.overwrite):
-            raise PtychoError(f"{file}: exists already; give another name, or --overwrite to replace it.")
+        check_new(file, request.overwrite)
     scan = make_scan(request.settings, source, request.written)
     if split is None:
         parts: tuple[Scan, ...] = (scan,)

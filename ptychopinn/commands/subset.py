@@ -34,6 +34,7 @@ def subset_file(source: Path, count: int, request: Request) -> Scan:
         if path.exists() and path.samefile(source):
             raise PtychoError(f"{path}: is the file to read; give another name.")
     scan = open_scan(source, request.settings.data)
+    whole = np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)
     part = scan.subset(spread_frames(scan.positions, count))
     part = replace(part, counts=part.counts[:].astype(canonical(part)))
     write_npz(out, part)
@@ -45,7 +46,7 @@ def subset_file(source: Path, count: int, request: Request) -> Scan:
             "frames": len(part),
             "of": len(scan),
             "indices": part.numbers.tolist(),
-            "extent": [float(share) for share in np.ptp(part.positions, axis=0) / extent(scan)],
+            "extent": [float(share) for share in np.ptp(part.positions, axis=0) / whole],
             "sha256": file_hash(out),
         },
     )
@@ -59,8 +60,3 @@ def canonical(scan: Scan) -> np.dtype[np.generic]:
         return np.dtype(np.float32)
     largest = max(float(scan.counts[block].max()) for block in scan.blocks())
     return np.dtype(np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64)
-
-
-def extent(scan: Scan) -> np.ndarray:
-    """Range of the positions (y, x) in pixels, at least a tiny one."""
-    return np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)

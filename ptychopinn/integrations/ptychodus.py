@@ -36,7 +36,7 @@ from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import LIKELY_FACTOR
 from ptychopinn.scan.scan import Scan
-from ptychopinn.training.plan import check_training, derived
+from ptychopinn.training.plan import check_training
 
 logger = logging.getLogger(__name__)
 
@@ -91,21 +91,16 @@ def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
 
 
 def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) -> Reconstruction:
-    device = device_of(settings)
-    if model is None:
-        return native.reconstruct(
-            scan, settings.baseline, settings.refinement, settings.training.seed, device, report=logger.info
-        )
-    run = bundle.load_run(Path(model))
-    settings = Settings.of(reading_of(run) | given, "options")
-    chosen = settings.inference
-    result = infer(run, scan, chosen, device)
-    if not chosen.refine:
-        return result
-    scan = with_trained_probe(run, scan)
-    return native.reconstruct(
-        scan, settings.baseline, settings.refinement, settings.training.seed, device, result, logger.info
-    )
+    device, start = device_of(settings), None
+    if model is not None:
+        run = bundle.load_run(Path(model))
+        settings = Settings.of(reading_of(run) | given, "options")
+        start = infer(run, scan, settings.inference, device)
+        if not settings.inference.refine:
+            return start
+        scan = with_trained_probe(run, scan)
+    seed = settings.training.seed
+    return native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, logger.info)
 
 
 def _product(before: Any, result: Reconstruction) -> Any:
@@ -115,13 +110,10 @@ def _product(before: Any, result: Reconstruction) -> Any:
 
     old = before.object_
     size = old.get_array().shape[-2:]
-    image, covered = (
-        result.window(size),
-        replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size),
-    )
+    covered = replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size).real > 0
     layers = old.get_array().copy()
-    layers[0] = np.where(covered.real > 0, image, layers[0])
-    layers[1:] = np.where(covered.real > 0, 1, layers[1:])
+    layers[0] = np.where(covered, result.window(size), layers[0])
+    layers[1:] = np.where(covered, 1, layers[1:])
     losses = result.loss or (result.deviance,)
     return Product(
         metadata=before.metadata,
@@ -145,12 +137,11 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     folder = Path(payload["output_path"]) / FOLDER
     scan = open_scan(source, settings.data)
     check_training(scan, settings)
-    epochs = settings.training.nepochs or derived(scan, settings)["nepochs"]
 
     def report(line: str) -> None:
         logger.info(line)
-        if re.match(r"epoch \d+/", line):
-            _put_losses(queue, folder / "metrics.csv", epochs)
+        if found := re.match(r"epoch \d+/(\d+)", line):
+            _put_losses(queue, folder / "metrics.csv", int(found[1]))
 
     with filling(folder, "train", overwrite=True):
         fill_run(scan, Request(settings, out=folder, report=report), {"scan": str(source)})
