@@ -42,16 +42,10 @@ def deviance_in_words(result: Reconstruction) -> str:
 
 def report_result(result: Reconstruction, scan: Scan, report: Report) -> None:
     """Say what an image took and how well it explains the counts; warn where it hardly does."""
-    report(summary_line(result, scan))
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    report(f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ({parts}); {deviance_in_words(result)}")
     if result.deviance > BAD_DEVIANCE * result.expected_deviance:
         report(
             f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; probe, positions or "
             "sub-pixel model may be wrong, or it was made with too few steps."
         )
-
-
-def summary_line(result: Reconstruction, scan: Scan) -> str:
-    """One line: frames, seconds and deviance."""
-    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
-    total = sum(result.seconds.values())
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); {deviance_in_words(result)}"

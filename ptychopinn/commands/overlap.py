@@ -54,14 +54,14 @@ def overlap_folder(sources: Sequence[Path], request: Request) -> None:
     _check_sources(sources, out)
     if settings.data.neighbor_count is not None:
         check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
-    used = _settings_used(settings)
+    used, origins = request.used(settings.data, settings.overlap, names=("gridsize", "seed"))
     with holding(out, "overlap", request.overwrite) as ready:
         splits = [_split(source, settings, request.report) for source in sources]
         ready()
         record = {
             "scans": {str(split.source): split.metrics["sha256"] for split in splits},
             "settings": used,
-            "sources": {name: request.sources[name] for name in used},
+            "sources": origins,
             "files": [BUNDLE, *(name for split in splits for name in split.files)],
         }
         write_provenance(out, "overlap", record)
@@ -81,12 +81,6 @@ def _check_sources(sources: Sequence[Path], out: Path) -> None:
     for source in sources:
         if out.is_dir() and source.resolve().is_relative_to(out.resolve()):
             raise PtychoError(f"{source}: lies in {out}, which is to be filled; give another --out.")
-
-
-def _settings_used(settings: Settings) -> dict[str, Any]:
-    """Settings that decide the result, by name."""
-    seeds = {"gridsize": settings.model.gridsize, "seed": settings.training.seed}
-    return settings.data.model_dump() | settings.overlap.model_dump() | seeds
 
 
 def _split(source: Path, settings: Settings, report: Report) -> Split:

@@ -112,10 +112,8 @@ def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report
 
 def _used(scan: Scan, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings that decided a fit, and where each came from."""
-    settings = request.settings
-    chosen, seed = settings.baseline, settings.training.seed
-    used = settings.data.model_dump() | chosen.model_dump() | settings.refinement.model_dump() | {"seed": seed}
-    origins = {name: request.sources[name] for name in used}
+    settings, chosen = request.settings, request.settings.baseline
+    used, origins = request.used(settings.data, chosen, settings.refinement, names=("seed",))
     if chosen.engine != "native" and chosen.baseline_batch_size is None:
         used["baseline_batch_size"] = ptychi.usual_batch_size(len(scan), chosen.engine)
         origins["baseline_batch_size"] = "data"

@@ -1,11 +1,11 @@
 """What a command is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.config import Settings
+from ptychopinn.config import Section, Settings
 from ptychopinn.text import Report
 
 
@@ -38,6 +38,12 @@ class Request:
         """Settings of the flags and the file by name, without the defaults."""
         values = self.settings.flat()
         return {name: values[name] for name, source in self.sources.items() if source != "default"}
+
+    def used(self, *sections: Section, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Values of the settings of some sections and of some more names, and where each came from."""
+        flat = self.settings.flat()
+        every = [*(name for section in sections for name in type(section).model_fields), *names]
+        return {name: flat[name] for name in every}, {name: self.sources[name] for name in every}
 
     def settings_over(self, values: Mapping[str, Any]) -> Settings:
         """The settings where ``values``, of a trained run, stand in for the defaults."""
