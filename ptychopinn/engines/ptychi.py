@@ -34,9 +34,9 @@ from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
-from ptychopinn.scan.arrays import NO_LIGHT, check_memory
+from ptychopinn.scan.arrays import check_memory
 from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import crowding, light_on_canvas
 from ptychopinn.scan.scan import Scan
 
@@ -141,7 +141,6 @@ def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
 
 
 def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
-    check_canvas(scan)
     if device not in ("cpu", "cuda"):
         raise PtychoError(f"accelerator: {device} given; pty-chi runs on cpu or cuda.")
     if config.noise_model == "poisson" and config.engine not in POISSON:
@@ -149,9 +148,7 @@ def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
             f"noise_model: poisson given with engine {config.engine}, which knows gaussian only; use "
             f"{' or '.join(POISSON)} for poisson."
         )
-    check_moves(scan)
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
+    check_scan(scan)
     waves = len(scan.probe) * 8 if config.engine == "dm" else 0
     check_memory((8 + waves) * len(scan) * scan.N**2, f"scan: {len(scan)} frames of {scan.N} x {scan.N} pixels")
 

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.frc import Curve, crossing, frc, half_bit, half_period_nm
-from ptychopinn.evaluation.registration import largest_box
+from ptychopinn.evaluation.registration import largest_box, phase_and_scale
 
 SSIM_SIDE = 11
 """Smallest side of an image for SSIM, px: its Gaussian window, cut at 3.5 times 1.5 px."""
@@ -56,15 +56,14 @@ def score(image: NDArray[np.complex64], truth: NDArray[np.complex64]) -> Score:
     image, truth = image.astype(np.complex128), truth.astype(np.complex128)
     if not image.any() or not truth.any():
         raise PtychoError("score: the image or the truth is zero everywhere.")
-    phase = float(np.angle(np.vdot(truth, image)))
-    factor = float((abs(image) * abs(truth)).sum() / (abs(image) ** 2).sum())
-    aligned = factor * np.exp(-1j * phase) * image
+    phase, scale = phase_and_scale(image, truth)
+    aligned = np.exp(-1j * phase) / scale * image
     return Score(
         phase_mae=float(abs(np.angle(aligned * truth.conj())).mean()),
         amplitude_mae=float(abs(abs(aligned) - abs(truth)).mean() / abs(truth).mean()),
         complex_error=float(np.linalg.norm(aligned - truth) / np.linalg.norm(truth)),
         removed_phase=phase,
-        removed_scale=1 / factor,
+        removed_scale=scale,
     )
 
 

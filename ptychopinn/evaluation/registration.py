@@ -19,6 +19,8 @@ ROUNDS = 6
 """Repeats of ramp and shift; each one removes what the edges of the images hid from the one before."""
 REACH = 2
 """Pixels at an edge that a fractional shift cannot know: its interpolation would need what lies outside."""
+TINY = 1e-300
+"""Keeps a factor finite where an image is zero everywhere."""
 PADDING = 16
 """Mirrored pixels on every side that keep the interpolation of one edge from the opposite one."""
 
@@ -97,9 +99,16 @@ def align(
     left, right = current.image[current.mask], truth[current.mask]
     if not left.any() or not right.any():
         raise PtychoError(f"align: nothing is left to compare once the shift of {_pair(moved)} px is removed.")
-    phase = float(np.angle(np.vdot(right, left)))
-    factor = float((abs(left) ** 2).sum() / (abs(left) * abs(right)).sum()) if scale else 1.0
-    return remove(image, mask, shift=_pair(moved), phase=phase, scale=factor, ramp=_pair(tilt))
+    phase, factor = phase_and_scale(left, right)
+    return remove(image, mask, shift=_pair(moved), phase=phase, scale=factor if scale else 1.0, ramp=_pair(tilt))
+
+
+def phase_and_scale(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating]) -> tuple[float, float]:
+    """Global phase (rad) and amplitude factor that an image has over a reference: least squares over all pixels."""
+    image, reference = image.astype(np.complex128), reference.astype(np.complex128)
+    products = float((abs(image) * abs(reference)).sum())
+    scale = max(float((abs(image) ** 2).sum()), TINY) / max(products, TINY)
+    return float(np.angle(np.vdot(reference, image))), scale
 
 
 def remove(

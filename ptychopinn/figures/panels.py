@@ -1,9 +1,10 @@
 """What the figures are made of: panels with colour bars, colour scales, the part of an object that is drawn."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ COUNTS_MAP = "inferno"
 BLANK = "0.75"
 DPI = 130
 
+P = ParamSpec("P")
 Real = NDArray[np.floating[Any] | np.integer[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 Mask = NDArray[np.bool_]
@@ -48,6 +50,15 @@ def save(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all."""
     with writing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def to_png(make: Callable[P, Figure]) -> Callable[Concatenate[Path, P], None]:
+    """A function that draws what ``make`` returns: first the path of a PNG file, then the arguments of ``make``."""
+
+    def draw(path: Path, *args: P.args, **kwargs: P.kwargs) -> None:
+        save(make(*args, **kwargs), path)
+
+    return draw
 
 
 def panel(

@@ -1,13 +1,10 @@
 """An image that grows with its scan: frames are stitched as a detector appends them to a file."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
-from types import FrameType, TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from ptychopinn.config import InferenceConfig
 from ptychopinn.errors import IncurableError, PtychoError, RunFailedError
+from ptychopinn.files.signals import STOPPING, StopRequest
 from ptychopinn.inference.infer import finished
 from ptychopinn.inference.prediction import Predictor, groups_at_once
 from ptychopinn.inference.stitching import Stitcher
@@ -49,45 +47,24 @@ def _never() -> bool:
     return False
 
 
-class Ending:
+class Ending(StopRequest):
     """Takes Ctrl-C and SIGTERM for the end of the scan while its block runs; the second of them ends the program.
-
-    Only in the main thread are signals taken.
 
     Args:
         report: receives the line.
     """
 
     def __init__(self, report: Report = _silent) -> None:
+        super().__init__(*STOPPING)
         self.report = report
-        self.signal: str | None = None
-        self._said = False
-        self._before: tuple[tuple[int, Any], ...] = ()
+        self._reported = False
 
     def __call__(self) -> bool:
         """Whether one came; reported here and not by the handler, which may interrupt a report."""
-        if self.signal is not None and not self._said:
-            self._said = True
-            self.report(f"{self.signal}: the scan is over, its image is written; a second one leaves at once.")
-        return self.signal is not None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            numbers = signal.SIGINT, signal.SIGTERM
-            self._before = tuple((number, signal.signal(number, self._note)) for number in numbers)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before:
-            signal.signal(number, handler)
-        self._before = ()
+        if self.name is not None and not self._reported:
+            self._reported = True
+            self.report(f"{self.name}: the scan is over, its image is written; a second one leaves at once.")
+        return self.name is not None
 
 
 def growing(

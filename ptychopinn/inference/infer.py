@@ -13,7 +13,7 @@ from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import Batch, GroupDataset, groups_of
 from ptychopinn.model.bundle import Run, with_trained_probe
 from ptychopinn.reconstruction import Reconstruction, common_phase, with_deviance
-from ptychopinn.scan.checks import check_canvas, check_light
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 
@@ -46,10 +46,9 @@ def infer(
         PtychoError: when the scan has fewer frames than a group, no photon, frames of another size than a trained
             probe, or positions too far apart for an image, or when more than a patch is to be stitched.
     """
-    check_canvas(scan)
+    check_scan(scan, single_pass=True)
     scan = with_trained_probe(run, scan)
     predictor = Predictor(run, scan, chosen, device)
-    check_light(scan)
     dataset = _Watched(scan, groups_of(run, scan))
     at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
     rows = dataset.groups[:, 0].argsort()

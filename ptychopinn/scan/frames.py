@@ -118,11 +118,14 @@ def window(counts: Counts, keep: slice) -> Counts:
     return counts.window(keep) if isinstance(counts, Frames) else counts[:, keep, keep]
 
 
+def chunks(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that pass over ``count`` things in order."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
 def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Cut a stack (n, ...) into blocks of about ``BLOCK_BYTES``."""
-    size = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], size):
-        yield slice(start, min(start + size, shape[0]))
+    """Slices that pass over a stack (n, ...) in blocks of about ``BLOCK_BYTES``."""
+    return chunks(shape[0], max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(shape[1:])))))
 
 
 def light_in_corners(mean: NDArray[np.generic]) -> bool:

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import write_json
+from ptychopinn.files.signals import StopRequest
 from ptychopinn.study.jobs import Job
 from ptychopinn.study.records import LOG, PATIENCE, clear_results, held, input_hashes, state_of, versions, write_record
 
@@ -64,7 +65,7 @@ class _Study:
 
     folder: Path
     threads: int
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event
     known: dict[str, str] = field(default_factory=dict)
 
 
@@ -96,7 +97,6 @@ def run_jobs(
     Raises:
         RunFailedError: when a signal ended the run.
     """
-    study = _Study(folder, threads_per_job(parallel))
     by_name = {job.name: job for job in jobs}
     outcomes: dict[str, Outcome] = {
         name: Outcome(by_name[name], "skipped", reason)
@@ -105,7 +105,8 @@ def run_jobs(
     }
     sorter = TopologicalSorter({job.name: [name for name in job.needs if name in by_name] for job in jobs})
     sorter.prepare()
-    with _until_signalled(study.stop) as received, ThreadPoolExecutor(parallel) as pool:
+    with StopRequest() as request, ThreadPoolExecutor(parallel) as pool:
+        study = _Study(folder, threads_per_job(parallel), request.event)
         running: dict[Future[Outcome], str] = {}
         while sorter.is_active() and not study.stop.is_set():
             for name in sorter.get_ready():
@@ -118,18 +119,17 @@ def run_jobs(
                 report(_line(outcomes[name], len(outcomes), len(jobs)))
         for future in running:
             future.cancel()
-    if received:
-        raise RunFailedError(f"study: ended by {received[0]}; the same command goes on, finished jobs are kept.")
+    if request.name:
+        raise RunFailedError(f"study: ended by {request.name}; the same command goes on, finished jobs are kept.")
     return [outcomes[job.name] for job in jobs]
 
 
 def run_one(folder: Path, job: Job) -> Outcome:
     """Bring one job to its end, as :func:`run_jobs` does; the others are someone else's."""
-    study = _Study(folder, threads_per_job(os.cpu_count() or 1))
-    with _until_signalled(study.stop) as received:
-        outcome = _one(study, job, {})
-    if received:
-        raise RunFailedError(f"{job.name}: ended by {received[0]}; the same command starts it again.")
+    with StopRequest() as request:
+        outcome = _one(_Study(folder, threads_per_job(os.cpu_count() or 1), request.event), job, {})
+    if request.name:
+        raise RunFailedError(f"{job.name}: ended by {request.name}; the same command starts it again.")
     return outcome
 
 
@@ -276,23 +276,3 @@ def _line(outcome: Outcome, done: int, total: int) -> str:
     what = "kept" if outcome.kept else outcome.status
     seconds = "" if outcome.seconds is None else f" in {outcome.seconds:.0f} s"
     return f"[{done}/{total}] {outcome.job.name}: {what}{seconds}" + (f": {outcome.reason}" if outcome.reason else "")
-
-
-@contextmanager
-def _until_signalled(stop: threading.Event) -> Iterator[list[str]]:
-    """Set ``stop`` on Ctrl-C and SIGTERM while the block runs; the list then has the name of the signal."""
-    received: list[str] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(signal.Signals(number).name)
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

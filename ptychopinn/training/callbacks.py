@@ -2,12 +2,9 @@
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
@@ -17,6 +14,7 @@ from torch import Tensor
 from ptychopinn.config import ExecutionConfig
 from ptychopinn.errors import RunFailedError
 from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.signals import StopRequest
 from ptychopinn.text import Report
 from ptychopinn.training.datamodule import ScanDataModule
 
@@ -26,8 +24,6 @@ LAST = Path(CHECKPOINTS) / "last.ckpt"
 
 TABLE = "metrics.csv"
 """History of a run: a row per epoch, written whole every time, so that a resumed run goes on in it."""
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Clock:
@@ -88,21 +84,15 @@ class Watch(Callback):
         self.checkpoint = folder / LAST if folder is not None and settings.enable_checkpointing else None
         self.goes_on_at = (0, 0)
         self.history: list[dict[str, float]] = []
-        self.signal: str | None = None
+        self.stop = StopRequest(signal.SIGINT, take=False)
+        """Ends the training after a step; a second Ctrl-C interrupts it at once."""
         self.asked_to_stop: str | None = None
         self.cut_short = False
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
-        if _in_main_thread():
-            for number in STOPPING:
-                signal.signal(number, self._ask_to_stop)
+        self.stop.take()
         self._tick(trainer)
-
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """End after this step; a second Ctrl-C interrupts at once."""
-        self.signal = signal.Signals(number).name
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop between two steps, never inside one; the first process decides for all."""
@@ -126,7 +116,7 @@ class Watch(Callback):
 
     def _tick(self, trainer: lightning.Trainer) -> None:
         # A signal that comes while the processes talk counts in the next round: two names, so that it is not lost.
-        now = self.clock.seconds(), self.signal
+        now = self.clock.seconds(), self.stop.name
         seconds, self.asked_to_stop = now if trainer.world_size == 1 else trainer.strategy.broadcast(now)
         self.clock.tick(seconds)
 
@@ -178,22 +168,3 @@ class Teacher(Callback):
         if stage == "fit":
             target = self.make() if trainer.is_global_zero else None
             self.data.target = target if trainer.world_size == 1 else trainer.strategy.broadcast(target)
-
-
-@contextmanager
-def signals_restored() -> Iterator[None]:
-    """Give signals back the handlers they had before the block."""
-    if not _in_main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _in_main_thread() -> bool:
-    """Only there may Python handle signals."""
-    return threading.current_thread() is threading.main_thread()

@@ -1,7 +1,5 @@
 """Training groups: synthetic objects under the probe of a scan, mixed with measured groups."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -82,16 +80,6 @@ class MixedDataset(Dataset[Batch]):
         parts = [part.to("cpu") for part in parts]  # synthetic counts are no whole numbers
         counts, offsets, targets, has_target = (torch.cat(fields) for fields in list(zip(*parts, strict=True))[:-1])
         return Batch(counts, offsets, targets, has_target, self.reach)
-
-
-class Grouping(NamedTuple):
-    """How groups are drawn; see :func:`ptychopinn.scan.grouping.form_groups`."""
-
-    gridsize: int
-    neighbor_count: int
-    n_groups: int | None
-    seed: int
-    sequential: bool = False
 
 
 def frames_held_out(frames: int, val_fraction: float) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +10,7 @@ import torch
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.execution import device_of
-from ptychopinn.scan.arrays import NO_LIGHT
-from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.dataset import frames_held_out, synthetic_groups
@@ -30,6 +29,18 @@ FEWEST_FRAMES = 4
 
 SMALLEST_FRAME = 8
 """Pixels along the edge of a frame to train on."""
+
+
+class TrainingPlan(NamedTuple):
+    """A training that was checked.
+
+    Attributes:
+        settings: complete.
+        derived: by name, the values among them that come from the data.
+    """
+
+    settings: Settings
+    derived: dict[str, Any]
 
 
 def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
@@ -74,8 +85,8 @@ def remarks(settings: Settings, validates: bool) -> list[str]:
     return lines
 
 
-def check_training(scan: Scan, settings: Settings) -> None:
-    """Refuse a training that the scan or the machine does not allow.
+def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
+    """Complete the settings of a training; refuse one that the scan or the machine does not allow.
 
     Args:
         scan: to train on.
@@ -90,13 +101,12 @@ def check_training(scan: Scan, settings: Settings) -> None:
         raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
     if scan.N < SMALLEST_FRAME:
         raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
-    check_moves(scan)
+    check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    check_canvas(scan)
     _check_groups(scan, settings)
+    found = derived(scan, settings)
+    return TrainingPlan(settings.changed(**found), found)
 
 
 def _check_truth(scan: Scan) -> None:

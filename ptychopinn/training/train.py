@@ -18,12 +18,11 @@ from ptychopinn.model.execution import compile_networks, device_of
 from ptychopinn.model.model import Illumination, PtychoModel
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
-from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch, signals_restored
+from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
 from ptychopinn.training.datamodule import ScanDataModule
-from ptychopinn.training.dataset import Grouping
 from ptychopinn.training.module import TrainingModule
-from ptychopinn.training.plan import check_training, derived, remarks
-from ptychopinn.training.trainer import build_trainer, loader_options, quiet_lightning
+from ptychopinn.training.plan import TrainingPlan, check_training, remarks
+from ptychopinn.training.trainer import build_trainer, quiet_lightning
 
 
 def train(
@@ -33,6 +32,7 @@ def train(
     report: Report = lambda line: None,
     progress_bar: bool = False,
     resume: bool = False,
+    plan: TrainingPlan | None = None,
 ) -> Run:
     """Train a network on a scan.
 
@@ -43,12 +43,12 @@ def train(
 
     Args:
         scan: to train on.
-        settings: all settings; see :mod:`ptychopinn.config`. What is None there comes from
-            :func:`ptychopinn.training.plan.derived`.
+        settings: all settings; see :mod:`ptychopinn.config`.
         folder: where checkpoints and logs go; nothing is written when None.
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
-        resume: go on from the last checkpoint in ``folder``, if there is one.
+        resume: continue from the last checkpoint in ``folder``, if there is one.
+        plan: of this scan and these settings, where the caller has checked them already.
 
     Returns:
         The trained run: model, experiment, settings and history.
@@ -57,18 +57,17 @@ def train(
         PtychoError: when the settings ask for what the scan or the machine does not have.
         RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
     """
-    check_training(scan, settings)
+    full = (plan or check_training(scan, settings)).settings
     lightning.seed_everything(settings.training.seed, verbose=False)
-    full = settings.changed(**derived(scan, settings))
     clock = Clock(settings.training.max_seconds)
     light = Illumination.of(scan)
-    data = _data(scan, full)
+    data = ScanDataModule(scan, full)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
     module = TrainingModule(_model(full), light, full, clock, data)
-    with quiet_lightning(), signals_restored():
+    with quiet_lightning(), watch.stop:
         callbacks = [watch, Teacher(_target(scan, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
@@ -94,22 +93,6 @@ def _model(settings: Settings) -> PtychoModel:
     if settings.execution.compile_network:
         compile_networks(model, device_of(settings))
     return model
-
-
-def _data(scan: Scan, settings: Settings) -> ScanDataModule:
-    """Batches of a scan; their target comes later."""
-    training, data = settings.training, settings.data
-    assert data.neighbor_count is not None
-    assert training.synthetic_fraction is not None
-    return ScanDataModule(
-        scan,
-        Grouping(settings.model.gridsize, data.neighbor_count, data.n_groups, training.seed, data.sequential_sampling),
-        training.batch_size,
-        training.val_fraction,
-        None,
-        training.synthetic_fraction,
-        loader_options(settings.execution),
-    )
 
 
 def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tensor | None]:

@@ -65,12 +65,6 @@ def build_trainer(
     )
 
 
-def loader_options(execution: ExecutionConfig) -> dict[str, Any]:
-    """Execution settings of a ``DataLoader``."""
-    names = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")
-    return {name: getattr(execution, name) for name in names}
-
-
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's own announcements off the user's terminal; errors still come through.
