@@ -72,9 +72,9 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
 
     if out is None:
         return train(scan, chosen)
-    check_training(scan, chosen)
+    plan = check_training(scan, chosen)
     with filling(Path(out), "train"):
-        return fill_run(scan, Request(chosen, out=Path(out)))
+        return fill_run(scan, plan, Request(chosen, out=Path(out)))
 
 
 def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:

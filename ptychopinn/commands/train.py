@@ -25,7 +25,7 @@ from ptychopinn.files.reading import open_scan
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
 from ptychopinn.scan.scan import Scan
-from ptychopinn.training.plan import check_training, derived
+from ptychopinn.training.plan import TrainingPlan, check_training
 
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
 """Settings that may change when a training goes on."""
@@ -46,7 +46,7 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
 
         return train(scan, settings, out, resume=resume)
     report_scan(scan, request.report)
-    check_training(scan, settings)
+    plan = check_training(scan, settings)
     origin = {"scan": str(source), "sha256": file_hash(source)}
     if resume and not settings.execution.enable_checkpointing:
         raise PtychoError(
@@ -55,7 +55,7 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
     with filling(out, "train", request.overwrite, keep=resume):
-        run = fill_run(scan, request, origin, resume)
+        run = fill_run(scan, plan, request, origin, resume)
         draw_probe(out / "probe.png", run.light.probe.numpy())
         draw_history(out / "loss.png", _loss_columns(run))
     return run
@@ -87,25 +87,29 @@ def _loss_columns(run: Run) -> dict[str, list[float]]:
 
 
 def fill_run(
-    scan: Scan, request: Request, origin: Mapping[str, Any] = MappingProxyType({}), resume: bool = False
+    scan: Scan,
+    plan: TrainingPlan,
+    request: Request,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+    resume: bool = False,
 ) -> Run:
     """Train into the folder of a request, which is held: settings, provenance, checkpoints and the bundle.
 
     Args:
         scan: to train on.
-        request: ``settings.json`` keeps its settings; the provenance has what the data made of them.
+        plan: of the scan and the settings of ``request``.
+        request: ``settings.json`` keeps its settings; the provenance keeps those of the plan.
         origin: of the scan, for the provenance.
         resume: continue from the last checkpoint.
     """
     from ptychopinn.training.train import train
 
     folder, settings = request.out, request.settings
-    found = derived(scan, settings)
-    sources = {**request.sources, **dict.fromkeys(found, "data")}
-    values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | found}
+    sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
+    values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | plan.derived}
     provenance = write_provenance(folder, "train", values)
     write_json(folder / "settings.json", settings.flat())
-    run = train(scan, settings, folder, request.report, request.progress_bar, resume)
+    run = train(scan, settings, folder, request.report, request.progress_bar, resume, plan)
     run.provenance.update(provenance)
     bundle.save_run(folder, run)
     return run

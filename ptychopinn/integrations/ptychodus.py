@@ -136,15 +136,15 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
     scan = open_scan(source, settings.data)
-    check_training(scan, settings)
+    plan = check_training(scan, settings)
 
     def report(line: str) -> None:
         logger.info(line)
-        if found := re.match(r"epoch \d+/(\d+)", line):
-            _put_losses(queue, folder / "metrics.csv", int(found[1]))
+        if re.match(r"epoch \d+/", line):
+            _put_losses(queue, folder / "metrics.csv", plan.settings.training.nepochs)
 
     with filling(folder, "train", overwrite=True):
-        fill_run(scan, Request(settings, out=folder, report=report), {"scan": str(source)})
+        fill_run(scan, plan, Request(settings, out=folder, report=report), {"scan": str(source)})
     _put_losses(queue, folder / "metrics.csv", None)
     queue.put(("model_saved", str(folder / "wts.h5.zip")))
 
