@@ -1,13 +1,11 @@
 """``ptychopinn baseline``."""
 
-import typer
-
 from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 
 
 @options.command("baseline star.npz --out lsqml --engine lsqml --epochs 30", working="Reconstructing")
-def baseline(scan: options.Scan, request: Request, init: options.Init = None) -> None:
+def baseline(scan: options.Scan, request: Request, init: options.Init = None) -> str:
     """Reconstruct a scan with an iterative engine of pty-chi, to compare with, or with the native one.
 
     The image lies in the same frame as that of 'infer'. The probe of the file is taken as it is unless refined.
@@ -19,4 +17,4 @@ def baseline(scan: options.Scan, request: Request, init: options.Init = None) ->
     from ptychopinn.commands.refine import baseline_folder
 
     baseline_folder(scan, request, init)
-    typer.echo(f"Image: {request.out / 'reconstruction.h5'} and {request.out / 'reconstruction.png'}")
+    return f"Image: {request.out / 'reconstruction.h5'} and {request.out / 'reconstruction.png'}"

@@ -29,7 +29,7 @@ def compare(
     ramp: Annotated[bool, typer.Option("--ramp", help="remove a phase ramp per image")] = False,
     sigma: Annotated[float, typer.Option(min=0, max=100, help="px; smoothing before MS-SSIM")] = 0.0,
     save_npz: Annotated[bool, typer.Option(help="write the images")] = True,
-) -> None:
+) -> str:
     """Compare reconstructions of one scan: on the same frames, aligned, with the same metrics."""
     runs = {name: path for name, path in (("PINN", pinn), ("supervised", supervised)) if path is not None}
     images = {} if iterative is None else {"iterative": iterative}
@@ -55,7 +55,7 @@ def compare(
     alignment = {"register": not skip_registration, "scale": scale, "ramp": ramp, "sigma": sigma}
     wanted = Wanted(runs, images, refine, truth, not no_truth, alignment, save_npz)
     screen.show(compare_folder(inputs[0] if len(inputs) == 1 else None, wanted, request))
-    typer.echo(f"Comparison: {request.out / 'comparison_metrics.csv'} and {request.out / 'comparison.png'}")
+    return f"Comparison: {request.out / 'comparison_metrics.csv'} and {request.out / 'comparison.png'}"
 
 
 def _check_effects(request: Request, no_scan: bool, networks: bool, refine: bool) -> None:

@@ -25,7 +25,7 @@ def convert(
     distance: Annotated[float | None, typer.Option(help=DISTANCE, min=1e-6)] = None,
     dummy_geometry: Annotated[bool, typer.Option("--dummy-geometry", help=DUMMY)] = False,
     with_frames: Annotated[bool, typer.Option("--with-frames/--no-frames", help="write the frames too")] = True,
-) -> None:
+) -> str:
     """Write a scan, or object and probe, in another file format."""
     from ptychopinn.commands.convert import convert_file
     from ptychopinn.commands.inspect import record_rows
@@ -38,4 +38,4 @@ def convert(
     record = convert_file(source, to, request, given, with_frames)
     for note in record.notes:
         request.report(note)
-    typer.echo(f"{request.out}: {record_rows(record)[1][1]}")
+    return f"{request.out}: {record_rows(record)[1][1]}"

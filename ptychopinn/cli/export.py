@@ -14,7 +14,7 @@ SCAN = "scan file whose probe and mask it is for [default: as trained]"
 
 
 @options.command("export run --out net.pt2", OUT, "replace an existing file", quiet=False)
-def export(run: options.Run, request: Request, scan: Annotated[Path | None, typer.Option(help=SCAN)] = None) -> None:
+def export(run: options.Run, request: Request, scan: Annotated[Path | None, typer.Option(help=SCAN)] = None) -> str:
     """Write a trained network as one program, counts in and object patches out, for devices without this package.
 
     Its numbers are real; the probe and the detector mask are part of it.
@@ -26,9 +26,9 @@ def export(run: options.Run, request: Request, scan: Annotated[Path | None, type
     from ptychopinn.commands.export import export_file
 
     if not leads():
-        return  # torchrun started several processes; one writes
+        return ""  # torchrun started several processes; one writes
     about = export_file(run, scan, request)
     for kind in ("inputs", "outputs"):
         for name, text in about[kind].items():
             typer.echo(f"{kind[:-1]:6}  {name:8}{text}")
-    typer.echo(f"Program: {request.out}")
+    return f"Program: {request.out}"

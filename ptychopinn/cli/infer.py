@@ -6,7 +6,6 @@ import typer
 
 from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
-from ptychopinn.files.output_folder import leads
 
 FOLLOW = "of a scan that is being appended to SCAN, as it comes"
 
@@ -17,7 +16,7 @@ def infer(
     scan: options.Scan,
     request: Request,
     follow: Annotated[bool, typer.Option("--follow", help=FOLLOW)] = False,
-) -> None:
+) -> str:
     """Reconstruct a scan with a trained network, in one pass; with --refine its image is then fitted to the counts.
 
     The scan is read as the training scan was (crop, flips) unless a flag says otherwise. With --follow frames are
@@ -32,5 +31,4 @@ def infer(
     from ptychopinn.commands.infer import infer_folder
 
     (follow_folder if follow else infer_folder)(run, scan, request)
-    if leads():
-        typer.echo(f"Image: {request.out / 'reconstruction.h5'} and {request.out / 'reconstruction.png'}")
+    return f"Image: {request.out / 'reconstruction.h5'} and {request.out / 'reconstruction.png'}"

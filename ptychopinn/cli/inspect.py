@@ -16,7 +16,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, product or frames of any format")],
     request: Request,
     out: Annotated[Path | None, options.out_option("PNG to write [default: FILE-inspect.png here]")] = None,
-) -> None:
+) -> str:
     """Print what to check first about a scan, and draw it."""
     picture = out or Path(f"{file.stem}-inspect.png")
     if picture.suffix != ".png":
@@ -31,7 +31,6 @@ def inspect(
     width = max(len(label) for label, _ in rows)
     screen.show("\n".join(f"{label:<{width}}  {value}" for label, value in rows), columns=2)
     if kept:
-        typer.echo(f"No picture: {picture} exists already; give --out, or --overwrite to replace it.")
-    else:
-        draw(picture)
-        typer.echo(f"Picture: {picture}")
+        return f"No picture: {picture} exists already; give --out, or --overwrite to replace it."
+    draw(picture)
+    return f"Picture: {picture}"

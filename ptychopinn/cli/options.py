@@ -12,6 +12,7 @@ from ptychopinn.cli import applicable, screen
 from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.output_folder import leads
 from ptychopinn.text import Report
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -43,10 +44,11 @@ def new_app() -> typer.Typer:
 
 def command(
     example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True, working: str = ""
-) -> Callable[[Callable[..., None]], typer.Typer]:
+) -> Callable[[Callable[..., str | None]], typer.Typer]:
     """The application of one command, from a function of its name that takes its own arguments and ``request``.
 
-    ``request`` holds all other options; settings have the flags of :data:`applicable.FLAGS`.
+    ``request`` holds all other options; settings have the flags of :data:`applicable.FLAGS`. What the function returns
+    is printed last.
 
     Args:
         example: a call, for the end of the help.
@@ -56,13 +58,15 @@ def command(
         working: what the command does, beside a progress bar; no bar when empty.
     """
 
-    def application(body: Callable[..., None]) -> typer.Typer:
+    def application(body: Callable[..., str | None]) -> typer.Typer:
         own = dict(inspect.signature(body).parameters)
         del own["request"]
 
         def run(ctx: typer.Context, **values: Any) -> None:
             with screen.reporting(values.get("quiet", False), working) as report:
-                body(request=_request(ctx, report), **{name: values[name] for name in own})
+                last_line = body(request=_request(ctx, report), **{name: values[name] for name in own})
+            if last_line and leads():
+                typer.echo(last_line)
 
         shown = [_parameter("ctx", typer.Context), *own.values()]
         if "out" not in own:
@@ -79,7 +83,7 @@ def command(
     return application
 
 
-def presented(run: Callable[..., None], body: Callable[..., None], shown: Iterable[inspect.Parameter]) -> Any:
+def presented(run: Callable[..., None], body: Callable[..., Any], shown: Iterable[inspect.Parameter]) -> Any:
     """``run`` with the name and help of ``body``, and with the parameters that Typer is to show."""
     run.__name__, run.__doc__ = body.__name__, body.__doc__
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]

@@ -13,7 +13,7 @@ from ptychopinn.commands.request import Request
 def overlap(
     scans: Annotated[list[Path], typer.Argument(help="scan files (NPZ); each is one split, named by its file")],
     request: Request,
-) -> None:
+) -> str:
     """Measure how much the frames of scans overlap, and write views of them with fewer frames, further apart.
 
     A view is a scan file like any other. Overlap is that of discs as wide as the probe.
@@ -22,4 +22,4 @@ def overlap(
 
     overlap_folder(scans, request)
     views = ", ".join(str(request.out / f"{scan.stem}.npz") for scan in scans)
-    typer.echo(f"Views: {views}; {request.out / BUNDLE}")
+    return f"Views: {views}; {request.out / BUNDLE}"

@@ -1,13 +1,11 @@
 """``ptychopinn refine``."""
 
-import typer
-
 from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
 
 
 @options.command("refine star.npz --init image --out refined", working="Refining")
-def refine(scan: options.Scan, request: Request, init: options.Init = None) -> None:
+def refine(scan: options.Scan, request: Request, init: options.Init = None) -> str:
     """Fit an image to the counts of a scan, down to the photon noise, with an error bar on every pixel.
 
     Starts from vacuum, or from an image of 'infer', 'baseline' or 'refine'. The probe of the file is kept as it is
@@ -16,4 +14,4 @@ def refine(scan: options.Scan, request: Request, init: options.Init = None) -> N
     from ptychopinn.commands.refine import refine_folder
 
     refine_folder(scan, request, init)
-    typer.echo(f"Image: {request.out / 'reconstruction.h5'} and {request.out / 'reconstruction.png'}")
+    return f"Image: {request.out / 'reconstruction.h5'} and {request.out / 'reconstruction.png'}"

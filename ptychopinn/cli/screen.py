@@ -47,11 +47,11 @@ def reporting(quiet: bool, working: str = "") -> Iterator[Report]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
+    with Progress(*columns, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task(working, total=None)
 
         def advance(line: str) -> None:
-            speak(line)
+            progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
             if found := COUNTED.match(line):
                 progress.update(task, completed=int(found[1]), total=int(found[2]))
 
@@ -70,12 +70,12 @@ def show(text: str, columns: int = 0) -> None:
         return
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
-    from rich.text import Text
 
     def cells(line: str) -> list[str]:
         aligned = re.split(r" {2,}", line, maxsplit=max(0, columns - 1))
-        found = line.strip(" |").split("|") if line.startswith("|") else aligned
+        found = line.strip()[1:-1].split("|") if line.startswith("|") else aligned
         return [cell.strip() for cell in found]
 
     console = Console()
@@ -84,7 +84,7 @@ def show(text: str, columns: int = 0) -> None:
         if count == 1:
             typer.echo("\n".join(row[0] for row in rows))
             continue
-        table = Table(*(() if columns else map(Text, rows.pop(0))), show_header=not columns)
+        table = Table(*(() if columns else map(escape, rows.pop(0))), show_header=not columns)
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*map(escape, row))
         console.print(table)

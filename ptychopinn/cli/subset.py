@@ -15,10 +15,10 @@ def subset(
     scan: options.Scan,
     request: Request,
     n: Annotated[int, typer.Option("--n", help="frames to keep, spread over the whole scan")] = 64,
-) -> None:
+) -> str:
     """Cut a small scan out of a large one, with a JSON file that says which frames it has."""
     from ptychopinn.commands.subset import subset_file
 
     part = subset_file(scan, n, request)
     out = request.out
-    typer.echo(f"{out}: {len(part)} frames of {part.N} x {part.N} pixels, listed in {out.with_suffix('.json')}")
+    return f"{out}: {len(part)} frames of {part.N} x {part.N} pixels, listed in {out.with_suffix('.json')}"

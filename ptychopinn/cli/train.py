@@ -6,7 +6,6 @@ import typer
 
 from ptychopinn.cli import options
 from ptychopinn.commands.request import Request
-from ptychopinn.files.output_folder import leads
 
 
 @options.command("train star.npz --out run --max-seconds 60")
@@ -14,10 +13,9 @@ def train(
     scan: options.Scan,
     request: Request,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out")] = False,
-) -> None:
+) -> str:
     """Train a network on a scan, from its counts alone."""
     from ptychopinn.commands.train import resumed, train_folder
 
     train_folder(scan, resumed(request) if resume else request, resume)
-    if leads():
-        typer.echo(f"Trained network: {request.out / 'wts.h5.zip'}")
+    return f"Trained network: {request.out / 'wts.h5.zip'}"
