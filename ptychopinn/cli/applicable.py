@@ -88,10 +88,10 @@ SPELLINGS: Final = {
 
 MEANINGS: Final = {
     "simulate nphotons": "photons per frame through vacuum [default: 1e6]",
-    "simulate seed": "of object, positions and noise [default: 0]",
-    "refine seed": "of the order of the frames",
-    "baseline seed": "of the order of the frames",
-    "overlap seed": "of the groups",
+    "simulate seed": "seed of object, positions and noise [default: 0]",
+    "refine seed": "seed of the order of the frames",
+    "baseline seed": "seed of the order of the frames",
+    "overlap seed": "seed of the groups",
 }
 """What a setting means in one command, where that is less than its description says."""
 

@@ -7,7 +7,7 @@ import typer
 from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 
-FOLLOW = "of a scan that is being appended to SCAN, as it comes"
+FOLLOW = "reconstruct frames while a detector appends them to SCAN"
 
 
 @options.command("infer run star.npz --out image", working="Reconstructing")

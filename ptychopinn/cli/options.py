@@ -20,7 +20,7 @@ CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 10
 
 Scan = Annotated[Path, typer.Argument(help="scan file")]
 Run = Annotated[Path, typer.Argument(help="folder that 'train' wrote, or its wts.h5.zip")]
-Init = Annotated[Path | None, typer.Option("--init", help="image, and no more, to start from")]
+Init = Annotated[Path | None, typer.Option("--init", help="image to start from (its image alone)")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and the last line only")]
 Assigned = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="any other setting of 'config schema'")

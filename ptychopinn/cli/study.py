@@ -19,12 +19,12 @@ app = options.new_app()
 
 Folder = Annotated[Path, typer.Argument(help="folder of a study")]
 Snakefile = Annotated[bool, typer.Option("--snakefile", help="write OUT/Snakefile: a rule per job")]
-Redo = Annotated[bool, typer.Option("--redo", help="again, though finished: the jobs the filters ask for")]
+Redo = Annotated[bool, typer.Option("--redo", help="run the selected jobs again, even if finished")]
 PRESET = "reference, or quick: 10 minutes on 2 cores [default: reference]"
 ASSIGNED = "a field of the design, such as train.nepochs=20"
 VIEW = "only this view: baseline, dense, sparse; may be repeated"
 STAGE = "only simulate, overlap, train, baseline or compare"
-ALLOW_MISSING = "leave out what cannot be; listed in skip_summary.json"
+ALLOW_MISSING = "skip jobs that cannot run; skip_summary.json lists them"
 
 
 @app.callback(epilog="Example: ptychopinn study run --preset quick --out study --jobs 2")
@@ -36,7 +36,9 @@ def _asked(
     preset: Annotated[str | None, typer.Option(help=PRESET)] = None,
     design: Annotated[Path | None, typer.Option("--design", help="JSON file of a design")] = None,
     assigned: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=ASSIGNED)] = None,
-    dose: Annotated[list[float] | None, typer.Option(help="only this dose, and what it needs; may be repeated")] = None,
+    dose: Annotated[
+        list[float] | None, typer.Option(help="only this dose and the jobs it needs; may be repeated")
+    ] = None,
     view: Annotated[list[str] | None, typer.Option(help=VIEW)] = None,
     split: Annotated[list[str] | None, typer.Option(help="only train or test")] = None,
     stage: Annotated[list[str] | None, typer.Option(help=STAGE)] = None,
@@ -88,7 +90,7 @@ def plan(
 @_with_design
 def run(
     asked: "Asked",
-    out: Annotated[Path, options.out_option("folder of the study; an older one goes on")],
+    out: Annotated[Path, options.out_option("folder of the study; an existing study continues")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="jobs at a time")] = 1,
     job: Annotated[str | None, typer.Option("--job", help="only the job of this name, as a Snakefile asks")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the table and stop")] = False,
@@ -114,7 +116,7 @@ def run(
 
 @app.command(epilog="Example: ptychopinn study status study")
 def status(folder: Folder) -> None:
-    """Print how far every job is."""
+    """Print the state of every job."""
     from ptychopinn.study import commands
 
     screen.show(commands.status(folder))
@@ -122,7 +124,7 @@ def status(folder: Folder) -> None:
 
 @app.command(epilog="Example: ptychopinn study report study")
 def report(folder: Folder) -> None:
-    """Write report.html and report.csv of what is finished."""
+    """Write report.html and report.csv of the finished jobs."""
     from ptychopinn.study import commands
 
     typer.echo(commands.report(folder))
