@@ -143,9 +143,7 @@ class InferenceConfig(Section):
         "auto", description="precision of the network; auto: bf16 where the processor supports it"
     )
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
-    middle_trim: int | None = Field(
-        None, ge=1, description="stitch only this many central pixels of a patch; None: all"
-    )
+    middle_trim: int | None = Field(None, ge=1, description="stitch only this central part of a patch, px; None: all")
     patch_memory: int = Field(
         96, ge=1, description="memory for patches and their copies, MiB; a scan that needs more is done in parts"
     )
@@ -170,9 +168,7 @@ class BaselineConfig(Section):
     epochs: int = Field(100, ge=1, description="passes of the engine over the scan")
     refine_probe: bool = Field(False, description="refine the probe too, its power kept")
     refine_positions: bool = Field(False, description="refine positions, their mean kept; try 300 epochs")
-    noise_model: Literal["gaussian", "poisson"] = Field(
-        "gaussian", description="noise of the counts; poisson below 1e4 photons"
-    )
+    noise_model: Literal["gaussian", "poisson"] = Field("gaussian", description="poisson for frames below 1e4 photons")
     baseline_batch_size: int | None = Field(
         None, ge=1, description="frames per update; None: a tenth of the scan, at most 100"
     )

@@ -36,9 +36,7 @@ def _asked(
     preset: Annotated[str | None, typer.Option(help=PRESET)] = None,
     design: Annotated[Path | None, typer.Option("--design", help="JSON file of a design")] = None,
     assigned: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=ASSIGNED)] = None,
-    dose: Annotated[
-        list[float] | None, typer.Option(help="only this dose and the jobs it needs; may be repeated")
-    ] = None,
+    dose: Annotated[list[float] | None, typer.Option(help="only this dose and its needs; may be repeated")] = None,
     view: Annotated[list[str] | None, typer.Option(help=VIEW)] = None,
     split: Annotated[list[str] | None, typer.Option(help="only train or test")] = None,
     stage: Annotated[list[str] | None, typer.Option(help=STAGE)] = None,
