@@ -122,7 +122,7 @@ def _compared(
     """What :func:`compare_folder` writes: settings, scan, images, their comparison, and the bound of the noise."""
     loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
     runs = {name: run for name, (run, _, _) in loaded.items()}
-    settings, report = request.settings_over(_shared_reading(runs, request)), request.report
+    settings, report = request.over(_shared_reading(runs, request)).settings, request.report
     scan = None if source is None else open_scan(source, settings.data)
     _check_crop(settings, scan)
     truth = _truth(wanted, scan)

@@ -22,5 +22,5 @@ def export_file(run_path: Path, source: Path | None, request: Request) -> dict[s
     check_new(request.out, request.overwrite)
     check_ending(request.out)
     run = bundle.load_run(run_path)
-    scan = None if source is None else open_scan(source, request.settings_over(reading_of(run)).data)
+    scan = None if source is None else open_scan(source, request.over(reading_of(run)).settings.data)
     return export(run, request.out, scan)

@@ -44,8 +44,8 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     out, report = request.out, request.report
     check_folder(out, "infer", request.overwrite)
     run = bundle.load_run(run_path)
-    reading = reading_of(run)
-    settings = request.settings_over(reading)
+    request = request.over(reading_of(run))
+    settings = request.settings
     chosen, device = settings.inference, device_of(settings)
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
@@ -62,7 +62,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     )
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):
-        inputs = {"run": str(run_path), "scan": str(source), "settings": reading | request.given}
+        inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         _save(out, result, scan, inputs, report)
@@ -74,29 +74,20 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
 
 
 def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:
-    """Write what ``infer`` writes, the image first, and what needs the scan file as far as that is still there."""
+    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read."""
     save_image(out, result, scan)
     (out / LIVE).unlink(missing_ok=True)
-    _save_patterns(out, result, scan, report)
-    known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
-    found = {"seconds": result.seconds, **known, "frames": len(scan)}
-    write_provenance(out, "infer", {**inputs, "sha256": _hash(Path(inputs["scan"]), report), **found})
-
-
-def _save_patterns(out: Path, result: Reconstruction, scan: Scan, report: Report) -> None:
-    """Write ``patterns.png`` unless the frames are no longer to be read."""
     try:
         save_patterns(out, result, scan)
     except RunFailedError:
         raise
     except PtychoError as error:
         report(f"No patterns.png: {error}")
-
-
-def _hash(source: Path, report: Report) -> str | None:
-    """SHA-256 of the file; None, and a line, when it is no longer to be read."""
+    source, digest = inputs["scan"], None
     try:
-        return file_hash(source)
+        digest = file_hash(Path(source))
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
-        return None
+    known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
+    found = {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}
+    write_provenance(out, "infer", {**inputs, **found})

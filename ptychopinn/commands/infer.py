@@ -36,8 +36,8 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
     if not leads():
         return _inferred(run_path, source, replace(request, report=lambda line: None))[0]
     with holding(out, "infer", request.overwrite) as ready:
-        result, scan, reading = _inferred(run_path, source, request)
-        inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": reading}
+        result, scan, given = _inferred(run_path, source, request)
+        inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": given}
         ready()
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **deviance_record(result)})
         save_reconstruction(out, result, scan)
@@ -48,8 +48,8 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
 def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstruction, Scan, dict[str, Any]]:
     """The image that :func:`infer_folder` writes, its scan, and the settings that were given."""
     run = bundle.load_run(run_path)
-    reading, report = reading_of(run), request.report
-    settings = request.settings_over(reading)
+    request = request.over(reading_of(run))
+    settings, report = request.settings, request.report
     scan = open_scan(source, settings.data, once=not settings.inference.refine)
     device = device_of(settings)
     report_scan(scan, report, passes=False)
@@ -63,4 +63,4 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
         result = refine_scan(with_trained_probe(run, scan), settings, device, result, report)
-    return result, scan, reading | request.given
+    return result, scan, request.given

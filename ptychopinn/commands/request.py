@@ -1,7 +1,7 @@
 """What a command is asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ class Request:
 
     Attributes:
         settings: effective ones; flags win over the file of settings, the file over the defaults.
-        sources: where each came from: ``flag``, the path of the file, or ``default``.
+        sources: where each came from: ``flag``, the path of the file, ``run`` or ``default``.
         written: how the user wrote the settings of the command line: ``--max-seconds``, ``--set seed``.
         config: file of settings.
         out: file or folder to write.
@@ -35,7 +35,7 @@ class Request:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Settings of the flags and the file by name, without the defaults."""
+        """Settings by name that are no defaults."""
         values = self.settings.flat()
         return {name: values[name] for name, source in self.sources.items() if source != "default"}
 
@@ -45,6 +45,7 @@ class Request:
         every = [*(name for section in sections for name in type(section).model_fields), *names]
         return {name: flat[name] for name in every}, {name: self.sources[name] for name in every}
 
-    def settings_over(self, values: Mapping[str, Any]) -> Settings:
-        """The settings where ``values``, of a trained run, stand in for the defaults."""
-        return Settings.of({**values, **self.given})
+    def over(self, run: Mapping[str, Any]) -> "Request":
+        """The same request where settings of a trained run stand in for defaults."""
+        sources = {**self.sources, **{name: "run" for name in run.keys() - self.given.keys()}}
+        return replace(self, settings=Settings.of({**run, **self.given}), sources=sources)
