@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import options, screen
+from ptychopinn.commands.request import Request
+from ptychopinn.config import Settings
 
 app = options.new_app()
 
@@ -21,5 +23,6 @@ def demo(
     from ptychopinn.commands.demo import run_demo
 
     with screen.reporting(quiet) as report:
-        screen.show(run_demo(out, max_seconds, overwrite, report))
+        settings = Settings.of({"max_seconds": max_seconds})
+        screen.show(run_demo(Request(settings, out=out, overwrite=overwrite, report=report)))
     typer.echo(f"Pictures and scores: {out}")
