@@ -59,7 +59,7 @@ def compare(
 
 
 def _check_effects(request: Request, no_scan: bool, networks: bool, refine: bool) -> None:
-    """Refuse settings of what this comparison does not do."""
+    """Refuse settings that have no effect in this comparison."""
     reasons = (
         (no_scan, applicable.READING, "says how a scan is read, and two images are given without one; omit it"),
         (not networks, applicable.NETWORKS, "says how a network is run, and none is given; omit it"),
@@ -71,6 +71,6 @@ def _check_effects(request: Request, no_scan: bool, networks: bool, refine: bool
 
 
 def _name(path: Path, number: int) -> str:
-    """``image/reconstruction.h5`` is called A (image)."""
+    """Name of an image in the tables: ``image/reconstruction.h5`` becomes A (image)."""
     shown = path.parent.name if path.stem == "reconstruction" and path.parent.name else path.stem
     return f"{'AB'[number]} ({shown})"

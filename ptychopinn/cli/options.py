@@ -45,10 +45,10 @@ def new_app() -> typer.Typer:
 def command(
     example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True, working: str = ""
 ) -> Callable[[Callable[..., str | None]], typer.Typer]:
-    """The application of one command, from a function of its name that takes its own arguments and ``request``.
+    """Make a function the command of its name; it takes its own arguments and ``request``.
 
-    ``request`` holds all other options; settings have the flags of :data:`applicable.FLAGS`. What the function returns
-    is printed last.
+    ``request`` holds all other options; settings have the flags of :data:`applicable.FLAGS`. The text that the function
+    returns is printed last.
 
     Args:
         example: a call, for the end of the help.
@@ -101,7 +101,7 @@ def fields() -> dict[str, FieldInfo]:
 
 
 def describe(name: str) -> str:
-    """What a setting means, may be and is by default, for help texts."""
+    """Help text of a setting: its meaning, choices and default."""
     info = fields()[name]
     text, _, derived = str(info.description).partition("; None: ")
     default = derived if info.default is None else info.default
@@ -111,7 +111,7 @@ def describe(name: str) -> str:
 
 
 def type_of(name: str) -> type:
-    """``int``, ``float``, ``bool`` or ``str``: what a flag of a setting takes."""
+    """Type of the flag of a setting: ``int``, ``float``, ``bool`` or ``str``."""
     kind = _kind(fields()[name])
     return type(get_args(kind)[0]) if get_origin(kind) is Literal else kind
 
@@ -132,7 +132,7 @@ def _settings(command: str) -> Iterator[inspect.Parameter]:
 
 
 def _request(ctx: typer.Context, report: Report) -> Request:
-    """What a call asks for: its settings resolved and checked, and where its results go."""
+    """The request of a call; its settings are resolved and checked here, once."""
     name, values = str(ctx.info_name), ctx.params
     options = {str(option.name): option.opts[0] for option in ctx.command.params}
     flags = {key: values[key] for key in applicable.FLAGS[name].split() if values[key] is not None}

@@ -1,4 +1,4 @@
-"""What ``compare`` does: make or load every image of one scan, compare them, and write tables and pictures."""
+"""``compare``: make or load all images of one scan, compare them, write tables and figures."""
 
 import math
 import resource
@@ -51,7 +51,7 @@ from ptychopinn.text import Report
 T = TypeVar("T")
 
 SAME_PLACE = 10.0
-"""Pixels along an axis by which a refinement may have moved a frame."""
+"""Largest position update of a refinement, in pixels along an axis."""
 
 TABLE = (
     ("phase MAE (rad)", "phase_mae"),
@@ -63,7 +63,7 @@ TABLE = (
     ("deviance", "deviance_per_pixel"),
     ("seconds", "seconds_total"),
 )
-"""Columns of the table on the screen: title and key."""
+"""Columns of the printed table: title and key."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str
 def _compared(
     source: Path | None, wanted: Wanted, request: Request
 ) -> tuple[Settings, Scan | None, list[Arm], Comparison, float | None]:
-    """What :func:`compare_folder` writes: settings, scan, images, their comparison, and the bound of the noise."""
+    """Settings, scan, images, their comparison, and the noise bound."""
     loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
     runs = {name: run for name, (run, _, _) in loaded.items()}
     settings, report = request.over(_shared_reading(runs, request)).settings, request.report
@@ -141,7 +141,7 @@ def _compared(
 
 
 def _check_crop(settings: Settings, scan: Scan | None) -> None:
-    """Refuse to stitch more of a patch than there is."""
+    """Refuse to stitch more pixels than a patch has."""
     size = settings.inference.middle_trim
     if size is not None and scan is not None and size > scan.N:
         raise PtychoError(
@@ -150,14 +150,14 @@ def _check_crop(settings: Settings, scan: Scan | None) -> None:
 
 
 def _check_pixels(arms: Sequence[Arm]) -> None:
-    """Refuse images whose pixels are known to differ in size."""
+    """Refuse images with different known pixel sizes."""
     known = [(arm.name, arm.result.pixel_size_m) for arm in arms if arm.result.pixel_size_m]
     for name, size in known[1:]:
         check_pixels(size, known[0][1], name, known[0][0])
 
 
 def _shared_reading(runs: Mapping[str, Run], request: Request) -> dict[str, Any]:
-    """How the runs read their scans; they must agree where no flag decides."""
+    """How the runs read their scans; where no flag decides, they must agree."""
     readings = {name: reading_of(run) for name, run in runs.items()}
     first = next(iter(readings.items()), ("", {}))
     for name, reading in readings.items():
@@ -171,7 +171,7 @@ def _shared_reading(runs: Mapping[str, Run], request: Request) -> dict[str, Any]
 
 
 def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
-    """The known object as an image that covers all of it."""
+    """The true object as a reconstruction with full coverage; None if unknown."""
     image, origin = scan.object if scan is not None and wanted.trusts_object else None, (0, 0)
     path = wanted.truth
     if path is not None:
@@ -188,7 +188,7 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
 
 
 def _predict(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
-    """The image of a trained network that took ``load`` seconds to read; with those of the even and odd frames."""
+    """Infer the image of a run that took ``load`` seconds to read; with ``halves`` also of the even and odd frames."""
     image = partial(infer, run, chosen=settings.inference, device=device_of(settings))
     result, seconds, peak = _measured(partial(image, scan))
     times = {
@@ -203,7 +203,7 @@ def _predict(name: str, run: Run, load: float, scan: Scan, settings: Settings, h
 
 
 def _refine(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
-    """An arm refined on the counts; its seconds and those of the refinement."""
+    """Refine an arm on the counts; its seconds include those of the refinement."""
     seed, device = settings.training.seed, device_of(settings)
     scan = with_trained_probe(run, scan)
 
@@ -234,7 +234,7 @@ def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
 
 
 def _load(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
-    """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
+    """Load an image, the seconds in its provenance, and its deviance on the frames of the other arms."""
     result, seconds, peak = _measured(lambda: load_reconstruction(path))
     if scan is not None:
         if len(result.positions) != len(scan):
@@ -251,7 +251,7 @@ def _load(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
 
 
 def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
-    """Where a reconstruction has the frames of a scan: refined, if it refined them; as measured if it lacks one."""
+    """Refined positions of the scan's frames in a reconstruction; the measured ones if it lacks a frame."""
     numbers = read_reconstruction(path).get("frame_numbers")
     if numbers is None:  # an older file: as many frames at about the same places are the same
         near = len(result.positions) == len(scan) and (abs(result.positions - scan.positions) < SAME_PLACE).all()
@@ -264,7 +264,7 @@ def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np
 
 
 def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
-    """A result, the seconds it took, and the peak resident memory meanwhile in bytes."""
+    """A result, the seconds it took, and the peak resident memory in bytes."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: starts the peak anew
     start = time.perf_counter()
@@ -278,7 +278,7 @@ def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
 
 
 def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
-    """One arm as flat values; None where there is nothing to say."""
+    """Table row of an arm; None for unknown values."""
     row: dict[str, Any] = {"arm": arm.name}
     if arm.name in result.scores:
         row |= flat(result.scores[arm.name])
@@ -319,7 +319,7 @@ def _write(out: Path, rows: list[dict[str, Any]], result: Comparison, save_npz: 
 
 
 def _table(rows: list[dict[str, Any]], result: Comparison) -> str:
-    """Scores as a Markdown table; without a truth the agreement of pairs stands below it."""
+    """Scores as a Markdown table; without a truth, agreement of pairs below it."""
     columns = [(title, key) for title, key in TABLE if any(row.get(key) is not None for row in rows)]
     lines = ["| arm | " + " | ".join(title for title, _ in columns) + " |", "|---|" + "---|" * len(columns)]
     for row in rows:

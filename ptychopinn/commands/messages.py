@@ -1,4 +1,4 @@
-"""What commands say of a scan and of an image, and what files say of its deviance."""
+"""Lines about a scan or an image, and the deviance that files record."""
 
 import numpy as np
 
@@ -9,16 +9,16 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 BAD_DEVIANCE = 5.0
-"""Times the deviance of noise alone from which on an image explains the counts badly."""
+"""Warn when deviance / expected deviance exceeds this."""
 
 
 def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
-    """Say what the reader of a scan assumed, and what looks wrong in it.
+    """Report what the reader of a scan assumed, and warn of what looks wrong in it.
 
     Args:
-        scan: to speak about.
+        scan: as it was read.
         report: receives the lines.
-        passes: whether the frames are passed over anyhow before the work begins: then dark ones are counted.
+        passes: whether the work begins with a pass over all frames; then dark frames are counted here.
     """
     for note in scan.notes:
         report(note)
@@ -28,7 +28,7 @@ def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
 
 
 def deviance_record(result: Reconstruction) -> dict[str, float]:
-    """What files say of an image's deviance."""
+    """Deviances of an image by their names in files."""
     return {"deviance_per_pixel": result.deviance, "expected_deviance_per_pixel": result.expected_deviance}
 
 
@@ -41,7 +41,7 @@ def deviance_in_words(result: Reconstruction) -> str:
 
 
 def report_result(result: Reconstruction, scan: Scan, report: Report) -> None:
-    """Say what an image took and how well it explains the counts; warn where it hardly does."""
+    """Report seconds and deviance of an image; warn where it explains the counts badly."""
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     report(f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ({parts}); {deviance_in_words(result)}")
     if result.deviance > BAD_DEVIANCE * result.expected_deviance:

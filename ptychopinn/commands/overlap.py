@@ -1,4 +1,4 @@
-"""What ``overlap`` leaves on disk: a view of every split, its overlap in numbers, and a picture."""
+"""``overlap``: measure the overlap of scans; write a view, numbers and a figure for each."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Split:
 
     @property
     def files(self) -> list[str]:
-        """Names of what is written for it."""
+        """Names of its output files."""
         return [f"{self.source.stem}{ending}" for ending in (".npz", "_metrics.json", ".png")]
 
 
@@ -140,7 +140,7 @@ def _measured(scan: Scan, frames: np.ndarray[Any, np.dtype[np.int64]], settings:
 
 
 def _lines(metrics: dict[str, Any]) -> list[str]:
-    """What the numbers of a split say, for people."""
+    """The numbers of a split as lines of text."""
     name, chosen, given = metrics["split"], metrics["selection"], metrics["parameters"]
     spacing = chosen["spacing_threshold"]
     apart = "" if spacing is None else f" at least {spacing:g} px apart ({chosen['selection_strategy']})"

@@ -34,7 +34,7 @@ def refine_scan(
     start: Reconstruction | None = None,
     report: Report = lambda line: None,
 ) -> Reconstruction:
-    """An image by the native engine, with error bars; the seconds of ``start`` count too."""
+    """Reconstruct with the native engine and error bars; ``seconds`` include those of ``start``."""
     seed = settings.training.seed
     result = native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, report)
     spent = result.seconds if start is None else start.seconds | result.seconds
@@ -42,7 +42,7 @@ def refine_scan(
 
 
 def with_error_bars(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
-    """A reconstruction with the error bars of the counts, and the seconds that they took."""
+    """Add error bars from the counts, and the seconds they took."""
     began = time.perf_counter()
     result = error_bars.with_error_bars(result, scan, settings.refinement.error_draws, settings.training.seed, device)
     return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
@@ -66,7 +66,7 @@ def baseline_folder(
         source: scan file.
         request: settings and folder.
         init: reconstruction to start from; vacuum when None.
-        command: that writes: ``baseline`` or ``refine``.
+        command: ``baseline`` or ``refine``.
     """
     out, settings, report = request.out, request.settings, request.report
     with holding(out, command, request.overwrite) as ready:
@@ -99,7 +99,7 @@ def baseline_folder(
 
 
 def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report: Report) -> Reconstruction:
-    """The image of an iterative engine, with error bars."""
+    """Reconstruct with the chosen engine, with error bars."""
     chosen, seed, device = settings.baseline, settings.training.seed, device_of(settings)
     if chosen.engine == "native":
         if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
@@ -111,7 +111,7 @@ def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report
 
 
 def _used(scan: Scan, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings that decided a fit, and where each came from."""
+    """Settings that the fit depends on, and where each came from."""
     settings, chosen = request.settings, request.settings.baseline
     used, origins = request.used(settings.data, chosen, settings.refinement, names=("seed",))
     if chosen.engine != "native" and chosen.baseline_batch_size is None:

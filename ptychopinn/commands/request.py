@@ -1,4 +1,4 @@
-"""What a command is asked for."""
+"""What the user asks a command to do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,10 +11,10 @@ from ptychopinn.text import Report
 
 @dataclass(frozen=True)
 class Request:
-    """What every command takes.
+    """Settings, output and progress of one call.
 
     Attributes:
-        settings: effective ones; flags win over the file of settings, the file over the defaults.
+        settings: effective settings; flags win over the file of settings, the file over the defaults.
         sources: where each came from: ``flag``, the path of the file, ``run`` or ``default``.
         written: how the user wrote the settings of the command line: ``--max-seconds``, ``--set seed``.
         config: file of settings.
@@ -35,17 +35,17 @@ class Request:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Settings by name that are no defaults."""
+        """Settings by name, without defaults."""
         values = self.settings.flat()
         return {name: values[name] for name, source in self.sources.items() if source != "default"}
 
     def used(self, *sections: Section, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values of the settings of some sections and of some more names, and where each came from."""
+        """Values of the settings of ``sections`` and of ``names``, and where each came from."""
         flat = self.settings.flat()
         every = [*(name for section in sections for name in type(section).model_fields), *names]
         return {name: flat[name] for name in every}, {name: self.sources[name] for name in every}
 
     def over(self, run: Mapping[str, Any]) -> "Request":
-        """The same request where settings of a trained run stand in for defaults."""
+        """The request with settings of a trained run in place of defaults."""
         sources = {**self.sources, **{name: "run" for name in run.keys() - self.given.keys()}}
         return replace(self, settings=Settings.of({**run, **self.given}), sources=sources)

@@ -1,4 +1,4 @@
-"""What ``simulate`` leaves on disk: a scan, or one scan cut in two."""
+"""``simulate``: write a simulated scan, or one scan cut in two."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ def simulate_files(
     The cut halves the frames; those less than half the gap away from it are in neither file.
 
     Args:
-        request: ``out`` is an NPZ file, or gives the names of two their beginning.
+        request: ``out`` is an NPZ file, or the beginning of two names.
         source: NPZ file with object, probe or positions to use instead of embedded ones.
         split: axis, y or x.
         gap: pixels along it between the positions of the two parts; :attr:`Scan.clear_distance` when None.
@@ -67,11 +67,11 @@ FROM_FILE: Final = {
     "probe": ("a probe", ("N", "probe_radius", "probe_curvature")),
     "positions": ("positions", ("step", "jitter")),
 }
-"""What a simulation takes from a file, what to call it, and the settings that then have no effect."""
+"""Parts that a file can provide: words for each, and the settings that then have no effect."""
 
 
 def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str, str] = MappingProxyType({})) -> Scan:
-    """:func:`simulate` with a settings object; ``given`` says what the user calls the settings that were asked for."""
+    """Simulate a scan from settings; ``given`` maps the settings of the call to how the user wrote them."""
     what, seed = settings.simulation, settings.training.seed
     found = start_in(source) if source is not None else {}
     if source is not None and not found:

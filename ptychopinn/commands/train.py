@@ -28,7 +28,7 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.training.plan import TrainingPlan, check_training
 
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
-"""Settings that may change when a training goes on."""
+"""Settings that may change when a training continues."""
 
 
 def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
@@ -50,7 +50,7 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
     origin = {"scan": str(source), "sha256": file_hash(source)}
     if resume and not settings.execution.enable_checkpointing:
         raise PtychoError(
-            f"--resume: {out} was trained with enable_checkpointing false; there is nothing to go on from."
+            f"--resume: {out} was trained with enable_checkpointing false; there is nothing to continue from."
         )
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
