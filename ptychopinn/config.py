@@ -238,15 +238,13 @@ class Settings(Section):
     @classmethod
     def schema_of_all(cls) -> dict[str, Any]:
         """One flat JSON schema of every setting."""
-        properties: dict[str, Any] = {}
-        for _, section in cls():
-            properties |= type(section).model_json_schema()["properties"]
+        sections = [type(section).model_json_schema()["properties"] for _, section in cls()]
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": "ptychopinn settings",
             "type": "object",
             "additionalProperties": False,
-            "properties": properties,
+            "properties": {name: each for section in sections for name, each in section.items()},
         }
 
     @classmethod

@@ -14,7 +14,7 @@ import logging
 import pickle
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -41,10 +41,10 @@ from ptychopinn.training.plan import check_training
 logger = logging.getLogger(__name__)
 
 GOAL: Final = 100
-"""Progress when all is done."""
+"""Progress at the end."""
 
 FOLDER = "ptychopinn"
-"""Of a training, in the output folder."""
+"""Folder of a training inside the output folder."""
 
 TRAINING_FILES = ("train_data.npz", "train_data.h5", "*.npz", "*.h5", "*.hdf5", "*.cxi")
 
@@ -55,7 +55,7 @@ def scan_from(parameters: Any) -> Scan:
     A probe whose power is far from the photons of the frames is scaled to them: some engines keep it in other units.
 
     Raises:
-        PtychoError: when it makes no scan.
+        PtychoError: when its parts do not form a scan.
     """
     product = parameters.product
     geometry, places = product.object_.get_geometry(), product.probe_positions
@@ -104,7 +104,7 @@ def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) ->
 
 
 def _product(before: Any, result: Reconstruction) -> Any:
-    """The caller's product with our image on its grid; what no frame lights keeps what was there."""
+    """The caller's product with our image on its grid; pixels that no frame covers keep their old values."""
     from ptychodus.api.object import Object
     from ptychodus.api.product import LossValue, Product
 
@@ -150,7 +150,7 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
 
 
 def _put_losses(queue: Any, table: Path, epochs: int | None) -> None:
-    """Send what the table of the run holds so far; the goal is reached when ``epochs`` is None."""
+    """Send the losses so far; ``epochs`` None means the training has ended."""
     from ptychodus.api.product import LossValue
     from ptychodus.api.reconstruct import TrainOutput
 
@@ -210,10 +210,9 @@ def reconstructor(options: Mapping[str, Any] | None = None, name: str = "ptychop
 
     chosen = dict(options or {})
     Settings.of(chosen, "options")
-    paths: Sequence[str] = (f"{__name__}:run_reconstruct", f"{__name__}:run_train")
     return SubprocessReconstructor(
         name=name,
-        reconstruct_entry_point=paths[0],
+        reconstruct_entry_point=f"{__name__}:run_reconstruct",
         progress_goal_fn=lambda: GOAL,
         build_reconstruct_payload=lambda parameters, model: {
             "input": parameters,
@@ -221,7 +220,7 @@ def reconstructor(options: Mapping[str, Any] | None = None, name: str = "ptychop
             "options": chosen,
         },
         is_trainable=True,
-        train_entry_point=paths[1],
+        train_entry_point=f"{__name__}:run_train",
         build_train_payload=lambda source, out: {"input_path": str(source), "output_path": str(out), "options": chosen},
         model_file_filter="ptychopinn models (*.zip)",
         model_file_extension=".zip",
