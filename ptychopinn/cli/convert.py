@@ -5,55 +5,37 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import applicable, common
+from ptychopinn.cli import applicable, options
+from ptychopinn.commands.request import Request
 
-app = common.new_app()
+EXAMPLE = "convert scan.npz product.h5 --to ptychodus-product --pixel-size 2e-8"
+OUT = typer.Argument(help="file to write; must be new")
+TO = "npz, ptychodus-product or cxi [default: by the ending of OUT]"
+ENERGY = "photon energy, eV, where the file does not say"
+DISTANCE = "object to detector, m, where the file does not say"
+DUMMY = "placeholders for an unknown pixel size, energy and distance"
 
 
-@app.command(epilog="Example: ptychopinn convert scan.npz product.h5 --to ptychodus-product --pixel-size 2e-8")
+@options.command(EXAMPLE, OUT, "replace an existing file")
 def convert(
-    ctx: typer.Context,
     source: Annotated[Path, typer.Argument(help="file of any format that 'inspect' recognises")],
-    out: Annotated[Path, typer.Argument(help="file to write; must be new")],
-    to: Annotated[
-        str | None,
-        typer.Option("--to", help="npz, ptychodus-product or cxi [default: by the ending of OUT]"),
-    ] = None,
-    pixel_size: common.PixelSize = None,
-    energy: Annotated[
-        float | None, typer.Option(help="photon energy, eV, where the file does not say", min=1e-3)
-    ] = None,
-    distance: Annotated[
-        float | None, typer.Option(help="object to detector, m, where the file does not say", min=1e-6)
-    ] = None,
-    dummy_geometry: Annotated[
-        bool, typer.Option("--dummy-geometry", help="placeholders for an unknown pixel size, energy and distance")
-    ] = False,
+    request: Request,
+    to: Annotated[str | None, typer.Option("--to", help=TO)] = None,
+    energy: Annotated[float | None, typer.Option(help=ENERGY, min=1e-3)] = None,
+    distance: Annotated[float | None, typer.Option(help=DISTANCE, min=1e-6)] = None,
+    dummy_geometry: Annotated[bool, typer.Option("--dummy-geometry", help=DUMMY)] = False,
     with_frames: Annotated[bool, typer.Option("--with-frames/--no-frames", help="write the frames too")] = True,
-    format: common.Format = None,
-    map: common.Map = None,
-    frames: common.FramesFile = None,
-    probe: common.ProbeFile = None,
-    measurement: common.Measurement = None,
-    nphotons: common.Photons = None,
-    assigned: common.Set = None,
-    config: common.Config = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
-    quiet: common.Quiet = False,
-) -> None:
+) -> str:
     """Write a scan, or object and probe, in another file format."""
-    settings, _ = common.resolved(ctx)
-
     from ptychopinn.commands.convert import convert_file
     from ptychopinn.commands.inspect import record_rows
     from ptychopinn.files.geometry import Geometry
 
     if not with_frames:
         why = "says how frames are read, and --no-frames writes none; give one of them"
-        applicable.refuse(common.written(ctx), ("frames", "measurement", "nphotons"), why)
-    given = Geometry(settings.data.pixel_size, energy, distance, dummy_geometry)
-    record = convert_file(source, out, to, settings.data, given, with_frames, overwrite)
-    speak = common.speaker(quiet)
+        applicable.refuse(request.written, ("frames", "measurement", "nphotons"), why)
+    given = Geometry(request.settings.data.pixel_size, energy, distance, dummy_geometry)
+    record = convert_file(source, to, request, given, with_frames)
     for note in record.notes:
-        speak(note)
-    typer.echo(f"{out}: {record_rows(record)[1][1]}")
+        request.report(note)
+    return f"{request.out}: {record_rows(record)[1][1]}"

@@ -1,33 +1,30 @@
 """``ptychopinn study``."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import options, screen
 from ptychopinn.config import read_assignments
 from ptychopinn.errors import PtychoError
 
-app = common.new_app()
+if TYPE_CHECKING:
+    from ptychopinn.study.commands import Asked
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="folder of the study; an older one goes on")]
+app = options.new_app()
+
 Folder = Annotated[Path, typer.Argument(help="folder of a study")]
-Preset = Annotated[str | None, typer.Option(help="reference, or quick: 10 minutes on 2 cores [default: reference]")]
-Design = Annotated[Path | None, typer.Option("--design", help="JSON file of a design")]
-Assigned = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="a field of the design, such as train.nepochs=20"),
-]
-Dose = Annotated[list[float] | None, typer.Option(help="only this dose, and what it needs; may be repeated")]
-View = Annotated[list[str] | None, typer.Option(help="only this view: baseline, dense, sparse; may be repeated")]
-Split = Annotated[list[str] | None, typer.Option(help="only train or test")]
-Stage = Annotated[list[str] | None, typer.Option(help="only simulate, overlap, train, baseline or compare")]
-Gridsize = Annotated[list[int] | None, typer.Option(help="only networks of this group size")]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="leave out what cannot be; listed in skip_summary.json")
-]
-Update = Annotated[bool, typer.Option("--update", help="let a new design replace that of --out")]
+Snakefile = Annotated[bool, typer.Option("--snakefile", help="write OUT/Snakefile: a rule per job")]
+Redo = Annotated[bool, typer.Option("--redo", help="run the selected jobs again, even if finished")]
+PRESET = "reference, or quick: 10 minutes on 2 cores [default: reference]"
+ASSIGNED = "a field of the design, such as train.nepochs=20"
+VIEW = "only this view: baseline, dense, sparse; may be repeated"
+STAGE = "only simulate, overlap, train, baseline or compare"
+ALLOW_MISSING = "skip jobs that cannot run; skip_summary.json lists them"
 
 
 @app.callback(epilog="Example: ptychopinn study run --preset quick --out study --jobs 2")
@@ -35,87 +32,97 @@ def study() -> None:
     """Compare networks and iterative reconstruction over doses and overlaps."""
 
 
+def _asked(
+    preset: Annotated[str | None, typer.Option(help=PRESET)] = None,
+    design: Annotated[Path | None, typer.Option("--design", help="JSON file of a design")] = None,
+    assigned: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=ASSIGNED)] = None,
+    dose: Annotated[list[float] | None, typer.Option(help="only this dose and its needs; may be repeated")] = None,
+    view: Annotated[list[str] | None, typer.Option(help=VIEW)] = None,
+    split: Annotated[list[str] | None, typer.Option(help="only train or test")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help=STAGE)] = None,
+    gridsize: Annotated[list[int] | None, typer.Option(help="only networks of this group size")] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help=ALLOW_MISSING)] = False,
+    update: Annotated[bool, typer.Option("--update", help="let a new design replace that of --out")] = False,
+) -> "Asked":
+    """The design and the jobs that a call asks for."""
+    from ptychopinn.study.commands import Asked
+
+    names = ("doses", "views", "splits", "stages", "gridsizes")
+    filters = {name: each or [] for name, each in zip(names, (dose, view, split, stage, gridsize), strict=True)}
+    return Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update)
+
+
+def _with_design(body: Callable[..., None]) -> Any:
+    """A command whose ``asked`` comes from the options of :func:`_asked`."""
+    own, shared = (dict(inspect.signature(each).parameters) for each in (body, _asked))
+    del own["asked"]
+
+    def run(**values: Any) -> None:
+        asked = _asked(**{name: values[name] for name in shared})
+        body(asked=asked, **{name: values[name] for name in own})
+
+    return options.presented(run, body, (own | shared).values())
+
+
 @app.command(epilog="Example: ptychopinn study plan --preset quick")
+@_with_design
 def plan(
-    preset: Preset = None,
-    design: Design = None,
-    assigned: Assigned = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder of the study, which may exist")] = None,
-    dose: Dose = None,
-    view: View = None,
-    split: Split = None,
-    stage: Stage = None,
-    gridsize: Gridsize = None,
-    allow_missing: AllowMissing = False,
-    update: Update = False,
-    snakefile: Annotated[bool, typer.Option("--snakefile", help="write OUT/Snakefile: a rule per job")] = False,
+    asked: "Asked",
+    out: Annotated[Path | None, options.out_option("folder of the study, which may exist")] = None,
+    snakefile: Snakefile = False,
 ) -> None:
     """Print the jobs of a study, or write them as a Snakefile."""
     if snakefile and out is None:
         raise PtychoError("--snakefile: needs --out, the folder of the study.")
+    if asked.update and out is None:
+        raise PtychoError("--update: has no effect without --out, the folder whose design it replaces.")
 
     from ptychopinn.study import commands
 
-    if update and out is None:
-        raise PtychoError("--update: has no effect without --out, the folder whose design it replaces.")
-    filters = _filters(dose, view, split, stage, gridsize)
-    asked = commands.Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update)
-    typer.echo(commands.plan(out, asked, snakefile))
+    screen.show(commands.plan(out, asked, snakefile))
     if snakefile:
         typer.echo(f"Snakefile: {out}/Snakefile; snakemake -d {out} -s {out}/Snakefile --cores 2 --keep-going")
 
 
 @app.command(epilog="Example: ptychopinn study run --preset quick --out study --jobs 2")
+@_with_design
 def run(
-    out: Out,
-    preset: Preset = None,
-    design: Design = None,
-    assigned: Assigned = None,
+    asked: "Asked",
+    out: Annotated[Path, options.out_option("folder of the study; an existing study continues")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="jobs at a time")] = 1,
-    dose: Dose = None,
-    view: View = None,
-    split: Split = None,
-    stage: Stage = None,
-    gridsize: Gridsize = None,
     job: Annotated[str | None, typer.Option("--job", help="only the job of this name, as a Snakefile asks")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the table and stop")] = False,
-    allow_missing: AllowMissing = False,
-    update: Update = False,
-    redo: Annotated[bool, typer.Option("--redo", help="again, though finished: the jobs the filters ask for")] = False,
-    quiet: common.Quiet = False,
+    redo: Redo = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Run a study, or go on with it: jobs that are finished and whose inputs did not change are kept."""
+    """Run a study, or continue it: jobs that are finished and whose inputs did not change are kept."""
     from ptychopinn.study import commands
 
-    filters = _filters(dose, view, split, stage, gridsize)
-    asked = commands.Asked(preset, design, read_assignments(assigned or ()), filters, allow_missing, update, redo)
     if job is not None:
-        others = {"preset": preset, "design": design, "set": assigned, "jobs": jobs > 1, "dry-run": dry_run}
-        others |= {"allow-missing": allow_missing, "update": update, "redo": redo, **filters}
-        if given := [name for name, value in others.items() if value]:
-            raise PtychoError(f"--job: runs one job of a study as it is; leave --{given[0].removesuffix('s')} away.")
+        others = {"preset": asked.preset, "design": asked.design, "set": asked.assigned, "jobs": jobs > 1}
+        others |= {"dry-run": dry_run, "allow-missing": asked.allow_missing, "update": asked.update, "redo": redo}
+        if given := [name for name, value in (others | dict(asked.filters)).items() if value]:
+            raise PtychoError(f"--job: runs one job of a study as it is; omit --{given[0].removesuffix('s')}.")
         typer.echo(commands.run_named(out, job))
     elif dry_run:
-        typer.echo(commands.plan(out, asked, snakefile=False))
+        screen.show(commands.plan(out, asked, snakefile=False))
     else:
-        typer.echo(commands.run(out, asked, jobs, common.speaker(quiet)))
+        with screen.reporting(quiet, "Running the study") as report:
+            line = commands.run(out, replace(asked, redo=redo), jobs, report)
+        typer.echo(line)
 
 
 @app.command(epilog="Example: ptychopinn study status study")
 def status(folder: Folder) -> None:
-    """Print how far every job is."""
+    """Print the state of every job."""
     from ptychopinn.study import commands
 
-    typer.echo(commands.status(folder))
+    screen.show(commands.status(folder))
 
 
 @app.command(epilog="Example: ptychopinn study report study")
 def report(folder: Folder) -> None:
-    """Write report.html and report.csv of what is finished."""
+    """Write report.html and report.csv of the finished jobs."""
     from ptychopinn.study import commands
 
     typer.echo(commands.report(folder))
-
-
-def _filters(*values: list[Any] | None) -> dict[str, list[Any]]:
-    return dict(zip(("doses", "views", "splits", "stages", "gridsizes"), (each or [] for each in values), strict=True))

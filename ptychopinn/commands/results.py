@@ -1,4 +1,4 @@
-"""What image-producing commands write: files and pictures of a reconstruction."""
+"""Files and figures of a reconstruction."""
 
 import math
 from dataclasses import asdict
@@ -25,7 +25,7 @@ SAME_PIXEL = 1e-3
 
 
 def check_pixels(size: float | None, other: float | None, name: str, other_name: str) -> None:
-    """Refuse an image whose pixels have another size than those of a scan or another image, where both are known.
+    """Refuse an image whose pixel size differs from that of a scan or another image, where both are known.
 
     Args:
         size: edge of its pixels, m.
@@ -65,7 +65,7 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
 
 
 def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
-    """Write ``patterns.png``: some frames, and what the image says of them."""
+    """Write ``patterns.png``: some measured frames beside those predicted from the image."""
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
     places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
     probe = scan.probe if result.probe is None else result.probe
