@@ -53,7 +53,7 @@ CONFINED = {
     "matplotlib": "figures/*",
 }
 
-MOST_IN_FOLDER, MOST_AT_ROOT = 20, 8
+MOST_IN_FOLDER, MOST_AT_ROOT = 18, 8
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MUTABLE_CALLS = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "OrderedDict", "Counter"}

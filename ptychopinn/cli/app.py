@@ -56,7 +56,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ptychopinn.cli.{cmd_name}")
+        module = import_module(f"ptychopinn.cli.commands.{cmd_name}")
         command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command
