@@ -9,12 +9,16 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.json_reader import read_json
+
+ProbeScale = Literal["auto", "keep", "counts"] | Annotated[float, Field(gt=0)]
+"""How a probe gets its scale; a number multiplies its amplitude."""
 
 
 class Section(BaseModel):
@@ -54,6 +58,9 @@ class DataConfig(Section):
     map: str | None = Field(None, description="JSON file that names the datasets of an HDF5 file")
     frames: str | None = Field(None, description="file with the frames, where the scan file has none")
     probe: str | None = Field(None, description="file to take the probe from")
+    probe_scale: ProbeScale = Field(
+        "auto", description="keep the probe, scale it to the counts (auto: if it is off), or times a number"
+    )
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     drop_dark: bool = Field(False, description="omit frames without a photon; reads all frames once more")
@@ -70,6 +77,17 @@ class DataConfig(Section):
     neighbor_count: int | None = Field(
         None, ge=1, description="neighbours a group may choose from; None: a quarter probe"
     )
+
+    @field_validator("probe_scale", mode="wrap")
+    @classmethod
+    def _scale(cls, value: object, checked: ValidatorFunctionWrapHandler) -> object:
+        """One message for both kinds of values; True is no number."""
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            return checked(value)
+        except ValueError:
+            raise PydanticCustomError("probe_scale", "auto, keep, counts or a positive number is needed") from None
 
 
 class TrainingConfig(Section):

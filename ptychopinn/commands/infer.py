@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.messages import deviance_in_words, deviance_record, report_result, report_scan
+from ptychopinn.commands.messages import deviance_in_words, deviance_record, report_result, report_scan, scan_record
 from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_reconstruction
@@ -38,6 +38,7 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
     with holding(out, "infer", request.overwrite) as ready:
         result, scan, given = _inferred(run_path, source, request)
         inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": given}
+        inputs |= scan_record(scan)
         ready()
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **deviance_record(result)})
         save_reconstruction(out, result, scan)

@@ -1,5 +1,6 @@
 """A scan, or its parts, from a file of any format."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import IncurableError, PtychoError, naming
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
@@ -15,9 +16,11 @@ from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry import with_pixel
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
+from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.checks import leading_on_canvas
-from ptychopinn.scan.frames import select
+from ptychopinn.scan.frames import Frames, select
 from ptychopinn.scan.grouping import choose_frames
+from ptychopinn.scan.probe_scale import light_of, with_probe_scale
 from ptychopinn.scan.scan import Scan
 
 READ_ONCE = 2**26
@@ -58,6 +61,25 @@ def check_growing(path: Path, data: DataConfig) -> None:
         _probe_of(how.probe)
 
 
+def growing_reader(path: Path, data: DataConfig) -> Callable[[], tuple[Scan, PtychoError | None]]:
+    """:func:`open_growing` to be called again and again; the first frames with light decide the scale of the probe."""
+    first: Scan | None = None
+
+    def read() -> tuple[Scan, PtychoError | None]:
+        nonlocal first
+        if first is not None:
+            scan, refused = open_growing(path, data.model_copy(update={"probe_scale": first.probe_factor}))
+            return replace(scan, notes=first.notes), refused
+        scan, refused = open_growing(path, data)
+        if data.probe_scale in ("auto", "counts") and light_of(scan) is None:
+            scan.frames(slice(0, 1))  # an unusable frame says itself what is wrong
+            raise PtychoError(NO_LIGHT)
+        first = scan.subset(slice(0, 1))
+        return scan, refused
+
+    return read
+
+
 def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
 
@@ -66,10 +88,15 @@ def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None
 
     Raises:
         PtychoError: naming what is missing yet, or the error of the first frame.
-        IncurableError: for an error that no further frame can cure.
+        IncurableError: for an error that no further frame can cure, and amplitudes to be scaled to a mean of all.
     """
     record = read(path, _how(data)._replace(in_memory=0, growing=True))
     scan, refused = scan_in(path, record, data), record.refused
+    if data.nphotons is not None and isinstance(scan.counts, Frames) and scan.counts.scale is not None:
+        raise IncurableError(
+            f"{path}: holds amplitudes, and the run scales those to {data.nphotons:g} photons per frame (nphotons), "
+            "which needs a complete scan; infer it without --follow when it is over."
+        )
     count, wide = leading_on_canvas(scan)
     refused = wide or refused
     return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
@@ -84,6 +111,8 @@ def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
         scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
+        # Before frames are chosen: all parts of a scan get one scale.
+        scan = with_probe_scale(scan, data.probe_scale)
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:

@@ -24,6 +24,7 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
 from ptychopinn.json_reader import parse_json, validated
 from ptychopinn.model.model import PtychoModel
+from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
@@ -196,17 +197,20 @@ def _tensors(name: str, content: bytes, manifest: Manifest) -> dict[str, Tensor]
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
-    """The scan with the probe of the run where that trained one; as it is otherwise."""
+    """The scan with the probe of the run where that trained one, of the power of its own; as it is otherwise."""
     if not run.settings.model.probe_trainable:
         return scan
     probe = run.illumination.probe.numpy()
     if probe.shape[-1] != scan.N:
         raise PtychoError(f"scan: frames of {scan.N} pixels, but the run trained a probe of {probe.shape[-1]}; crop.")
-    return replace(scan, probe=probe)
+    # The flux of this scan may be another, and the training kept the power.
+    power = float(probe_power(torch.from_numpy(scan.probe)).double().sum())
+    return replace(scan, probe=normalise_probe(torch.from_numpy(probe), power).numpy())
 
 
 SHARED = (
-    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "probe_mask", "probe_mask_diameter"),
+    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "nphotons"),
+    *("probe_scale", "probe_mask", "probe_mask_diameter"),
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""

@@ -32,6 +32,7 @@ class Scan:
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
+        probe_factor: amplitude of the probe over that in its file (:mod:`ptychopinn.scan.probe_scale`).
     """
 
     counts: Counts
@@ -43,6 +44,7 @@ class Scan:
     notes: tuple[str, ...] = field(default=())
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
+    probe_factor: float = 1.0
 
     def __post_init__(self) -> None:
         """Check every contract that the rest of the package relies on."""
