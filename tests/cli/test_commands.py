@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "export", "config", "demo")
 ONE_SCREEN = 50
 """Lines of a terminal 100 columns wide."""

@@ -19,6 +19,8 @@ from ptychopinn.files.formats.npz import write_npz
 from tests.cli.refusing import COUNT, SIZE, Words, assert_one_line, assert_refused, call, write_scan
 from tests.journeys.test_fuzz import scan_files
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 METRICS = ("metric_1_group", "metric_2_image", "metric_3_group_to_group")
 BUNDLE = ["metrics_bundle.json", "provenance.json"]
