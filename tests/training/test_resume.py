@@ -70,6 +70,15 @@ def uninterrupted(tmp_path_factory, tiny_scan) -> Run:
     return load_run(folder / "run")
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory, tiny_scan) -> Path:
+    """A finished run of two epochs. Not to be changed."""
+    folder = tmp_path_factory.mktemp("two")
+    write_npz(folder / "scan.npz", tiny_scan)
+    assert call(folder, *SMALL, "--nepochs", "2").exit_code == 0
+    return folder
+
+
 @contextlib.contextmanager
 def sent_after(path: Path, number: signal.Signals) -> Iterator[None]:
     """Send a signal to this process as soon as a file exists."""
@@ -222,9 +231,8 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on(folder):
         (("--overwrite",), "--resume: continues with the settings of the run"),
     ],
 )
-def test_what_decided_the_run_so_far_cannot_change(folder, flags, words):
-    assert call(folder, *SMALL, "--nepochs", "2").exit_code == 0
-    done = call(folder, "--resume", *flags)
+def test_what_decided_the_run_so_far_cannot_change(two_epochs, flags, words):
+    done = call(two_epochs, "--resume", *flags)
     assert done.exit_code == 2
     assert words in done.stderr
 
