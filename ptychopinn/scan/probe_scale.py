@@ -28,6 +28,9 @@ FEW, HIGHEST_OF_FEW = 16, 2.0
 BRIGHT = 0.95
 """Share of the frames that are darker than the brightest ones: a single hot frame must not decide."""
 
+NOISE = 0.5
+"""Error of :func:`brightest` in standard deviations of a frame."""
+
 SAMPLE = 128
 """Frames, spread over the scan, that tell the brightest."""
 
@@ -57,10 +60,11 @@ class Light(NamedTuple):
         """Whether the probe can be in sqrt(photons).
 
         Where a mask hides the direct beam, light that the object scatters past it raises ``frames``: the lower limit
-        falls with the root of ``seen``.
+        falls with the root of ``seen``. Both limits give way by the noise of a dim frame.
         """
+        noise = 1 + NOISE * (self.frames * self.seen) ** -0.5
         highest = HIGHEST_OF_FEW if self.sample < FEW else HIGHEST
-        return LOWEST * self.seen**0.5 <= self.ratio <= highest
+        return LOWEST * self.seen**0.5 / noise <= self.ratio <= highest * noise
 
 
 def brightest(totals: NDArray[np.float64]) -> float:
