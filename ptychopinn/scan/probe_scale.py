@@ -137,7 +137,24 @@ def with_probe_scale(scan: Scan, how: ProbeScale = "auto") -> Scan:
     )
 
 
-def _scaled(scan: Scan, factor: float, note: str) -> Scan:
+def as_networks_see(scan: Scan) -> tuple[Scan, float]:
+    """A scan with its probe scaled to the brightest frames, and by how much its object is weaker than that of the scan.
+
+    ``(P f) (O / f) = P O`` leaves all frames as they are. A network sees one scale of the probe in training and at
+    inference, whatever the scale of the file; its object times f is that of the scan.
+
+    Returns:
+        The scan with ``P f`` and ``O / f``, and f.
+    """
+    light = light_of(scan)
+    if light is None:
+        return scan, 1.0
+    factor = light.ratio**-0.5
+    image = None if scan.object is None else (scan.object / factor).astype(np.complex64)
+    return replace(_scaled(scan, factor), object=image, probe_factor=scan.probe_factor), factor
+
+
+def _scaled(scan: Scan, factor: float, *note: str) -> Scan:
     with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses values that are not finite
         probe = (scan.probe.astype(np.complex128) * factor).astype(np.complex64)
-    return replace(scan, probe=probe, probe_factor=scan.probe_factor * factor, notes=(*scan.notes, note))
+    return replace(scan, probe=probe, probe_factor=scan.probe_factor * factor, notes=(*scan.notes, *note))
