@@ -58,14 +58,12 @@ class DataConfig(Section):
     map: str | None = Field(None, description="JSON file that names the datasets of an HDF5 file")
     frames: str | None = Field(None, description="file with the frames, where the scan file has none")
     probe: str | None = Field(None, description="file to take the probe from")
-    probe_scale: ProbeScale = Field(
-        "auto", description="keep the probe, scale it to the counts (auto: if it is off), or times a number"
-    )
+    probe_scale: ProbeScale = Field("auto", description="scale of the probe or a factor")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     drop_dark: bool = Field(False, description="omit frames without a photon; reads all frames once more")
     measurement: Literal["counts", "amplitude"] | None = Field(
-        None, description="what float frames hold; None: as the file says"
+        None, description="what floats hold; None: as the file says"
     )
     nphotons: float | None = Field(
         None, gt=0, description="photons per frame, of amplitudes without a scale or a simulation"

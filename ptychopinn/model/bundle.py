@@ -48,6 +48,7 @@ class Manifest(BaseModel):
     settings: dict[str, Any]
     input_scale: float = Field(gt=0, allow_inf_nan=False)
     support: int = Field(gt=0, description="pixels")
+    network_factor: float = Field(1.0, gt=0, allow_inf_nan=False)
     sha256: dict[str, str]
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
@@ -72,6 +73,7 @@ class Run:
         provenance: anything else worth keeping: source file, hash, where settings came from.
         frames: (n,) numbers of the frames of the file that were used.
         held_out: those of them kept for validation.
+        network_factor: amplitude of the probe that the network saw over that of ``illumination``.
     """
 
     model: PtychoModel
@@ -81,6 +83,7 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    network_factor: float = 1.0
 
 
 def save_run(folder: Path, run: Run) -> Path:
@@ -104,6 +107,7 @@ def save_run(folder: Path, run: Run) -> Path:
         "settings": run.settings.flat(),
         "input_scale": run.model.input_scale,
         "support": run.illumination.support,
+        "network_factor": run.network_factor,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
@@ -143,7 +147,8 @@ def load_run(path: Path | str) -> Run:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
     history, provenance = tuple(manifest.history), manifest.provenance
-    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out)
+    factor = manifest.network_factor
+    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out, factor)
 
 
 def _illumination(support: int, physics: dict[str, Tensor]) -> Illumination:

@@ -86,8 +86,8 @@ def train(
         _keep_the_better(trainer, module, data, watch)
     illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
     trained = illumination._replace(probe=illumination.probe.detach() / factor)
-    held_out = scan.numbers[data.held_out]
-    return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
+    held_out, history = scan.numbers[data.held_out], tuple(watch.history)
+    return Run(module.model.eval(), trained, settings, history, {}, scan.numbers, held_out, network_factor=factor)
 
 
 def _model(settings: Settings, scan: Scan) -> PtychoModel:

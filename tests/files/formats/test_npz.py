@@ -136,14 +136,6 @@ def test_probes_of_all_usual_shapes(tmp_path, stored, modes):
     np.testing.assert_array_equal(probe, values.reshape(modes, SIZE, SIZE).astype(np.complex64))
 
 
-def test_modes_may_be_the_last_axis(tmp_path):
-    values = np.random.default_rng(4).standard_normal((SIZE, SIZE, 3)) * (1 + 2j)
-    probe = read_npz(save(tmp_path, probeGuess=values)).probe
-    np.testing.assert_array_equal(probe, np.stack([values[..., mode] for mode in range(3)]).astype(np.complex64))
-    with pytest.raises(PtychoError, match=r"probe: shape"):
-        read_npz(save(tmp_path, probeGuess=np.ones((SIZE, SIZE, SIZE + 1))))
-
-
 def test_positions_are_y_then_x_and_metadata_has_the_pixel(tmp_path):
     path = save(tmp_path, xcoords=np.arange(COUNT), ycoords=np.arange(COUNT) + 0.5, _metadata=meta(pixel_size_m=3e-8))
     scan = read_npz(path)
