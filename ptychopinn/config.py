@@ -67,6 +67,12 @@ class DataConfig(Section):
     probe: str | None = Field(None, description="file whose probe to take")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     every: int = Field(1, ge=1, description="keep every k-th frame")
+    mask: str | None = Field(
+        None, description="auto (broken pixels too), none, inverted, or FILE; None: of the file, and markers"
+    )
+    drop_frames: str | None = Field(
+        None, description="auto (odd ones), none, or FILE of frame numbers; None: saturated ones only"
+    )
     drop_dark: bool = Field(False, description="leave out frames without a photon; reads all of them once more")
     measurement: Literal["counts", "amplitude"] | None = Field(
         None, description="what float frames hold; None: as the file says"

@@ -47,7 +47,7 @@ USED: Final = {
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
     "inspect": READING,
-    "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons")),
+    "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask")),
     "subset": READING,
     "export": READING,
 }

@@ -34,6 +34,8 @@ def baseline(
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     seed: Annotated[int | None, typer.Option("--seed", help="of the order of the frames")] = None,

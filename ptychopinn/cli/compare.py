@@ -37,6 +37,8 @@ def compare(
     n_subsample: common.Subsample = None,
     subsample_seed: Annotated[int | None, setting("subsample_seed")] = None,
     scan_index: common.ScanIndex = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     inference_batch_size: Annotated[int | None, setting("inference_batch_size")] = None,

@@ -34,6 +34,7 @@ def convert(
     map: common.Map = None,
     frames: common.FramesFile = None,
     probe: common.ProbeFile = None,
+    mask: common.Mask = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     assigned: common.Set = None,
@@ -50,7 +51,7 @@ def convert(
 
     if not with_frames:
         why = "says how frames are read, and --no-frames writes none; give one of them"
-        applicable.refuse(common.written(ctx), ("frames", "measurement", "nphotons"), why)
+        applicable.refuse(common.written(ctx), ("frames", "mask", "measurement", "nphotons"), why)
     given = Completion(settings.data.pixel_size, energy, distance, dummy_geometry)
     record = convert_file(source, out, to, settings.data, given, with_frames, overwrite)
     speak = common.speaker(quiet)

@@ -24,6 +24,8 @@ def export(
     map: common.Map = None,
     frames: common.FramesFile = None,
     probe: common.ProbeFile = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     assigned: common.Set = None,

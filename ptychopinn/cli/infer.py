@@ -28,6 +28,8 @@ def infer(
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     inference_batch_size: Annotated[int | None, setting("inference_batch_size")] = None,

@@ -30,6 +30,8 @@ def overlap(
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     seed: Annotated[int | None, typer.Option("--seed", help="of the groups")] = None,

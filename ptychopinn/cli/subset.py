@@ -23,6 +23,8 @@ def subset(
     probe: common.ProbeFile = None,
     pixel_size: common.PixelSize = None,
     crop: common.Crop = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     assigned: common.Set = None,

@@ -28,6 +28,8 @@ def train(
     flip_x: common.FlipX = None,
     flip_y: common.FlipY = None,
     swap_xy: common.SwapXY = None,
+    mask: common.Mask = None,
+    drop_frames: common.DropFrames = None,
     measurement: common.Measurement = None,
     nphotons: common.Photons = None,
     gridsize: Annotated[int | None, setting("gridsize")] = None,

@@ -8,6 +8,7 @@ import numpy as np
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.scan import draw_parts, draw_scan
+from ptychopinn.files.detector import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.reading import open_record, scan_in
 from ptychopinn.files.record import PARTS, Record, counts_of, start_of
@@ -42,6 +43,7 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
     """What draws the parts that are there; they are checked first."""
     try:
+        record = examined(record, data, once=True, drop=False).record
         parts = start_of(record)
         frames = None
         if record.counts is not None and len(record.counts):

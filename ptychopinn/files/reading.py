@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.detector import Examined, FirstMask, examined
 from ptychopinn.files.formats import hdf5_map, npz, registry
 from ptychopinn.files.formats.hdf5_map import read_file_map
 from ptychopinn.files.formats.registry import Reading, _inside, named, recognise
@@ -25,7 +26,7 @@ READ_ONCE = 2**26
 def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
     """:func:`read_scan` with a settings object; ``once`` when frames are looked at once or twice only."""
     how = _reading(data)
-    return scan_in(path, read(path, how._replace(in_memory=READ_ONCE) if once else how), data)
+    return scan_in(path, read(path, how._replace(in_memory=READ_ONCE) if once else how), data, once)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
@@ -39,6 +40,8 @@ def check_growing(path: Path, data: DataConfig) -> None:
     Raises:
         PtychoError: naming the file or the setting.
     """
+    if data.drop_frames == "auto":
+        raise PtychoError("--follow: --drop-frames auto needs a scan that is complete; leave it away.")
     for name in ("n_subsample", "nphotons", "frames"):
         if getattr(data, name) is not None:
             flag = "--" + name.replace("_", "-")
@@ -48,8 +51,13 @@ def check_growing(path: Path, data: DataConfig) -> None:
     check_appended(path, _reading(data))
 
 
-def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None]:
+def open_growing(path: Path, data: DataConfig, mask: FirstMask | None = None) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
+
+    Args:
+        path: file.
+        data: settings.
+        mask: of the first frames, which stays.
 
     Returns:
         The frames that have a position by now, as far as these can be used, and what is wrong with the next one.
@@ -59,7 +67,11 @@ def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None
         IncurableError: for what no further frame can put right.
     """
     record = read(path, _reading(data)._replace(in_memory=0, growing=True))
-    scan, refused = scan_in(path, record, data), record.refused
+    try:
+        record = (FirstMask() if mask is None else mask).applied(record, data)
+    except PtychoError as error:
+        raise error.of(path) from None
+    scan, refused = _scan_in(path, record, data), record.refused
     count, wide = leading_on_canvas(scan)
     refused = wide or refused
     return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
@@ -70,12 +82,25 @@ def _reading(data: DataConfig) -> registry.Reading:
     return registry.Reading(data.format, mapping, frames, probe, data.pixel_size)
 
 
-def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
+def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
     """The scan in what a file holds, prepared; the second half of :func:`open_scan`."""
+    try:
+        found = examined(record, data, once)
+    except PtychoError as error:
+        raise error.of(path) from None
+    return _scan_in(path, found.record, data, found)
+
+
+def _scan_in(path: Path, record: Record, data: DataConfig, found: Examined | None = None) -> Scan:
+    """The scan of a record whose detector was looked at."""
     try:
         scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
     except PtychoError as error:
         raise error.of(path) from None
+    if found is not None:
+        numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
+        notes = (*scan.notes, *found.notes)
+        scan = replace(scan, health=found.health, frame_numbers=numbers, notes=notes)
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:

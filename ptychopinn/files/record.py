@@ -361,9 +361,10 @@ def as_good(value: Array, key: str = "bad_pixels") -> NDArray[np.bool_]:
     Raises:
         PtychoError: naming ``key``.
     """
-    if value.dtype.kind not in "bui":
+    whole = value.dtype.kind == "f" and bool(np.isin(value, (0, 1)).all())
+    if value.dtype.kind not in "bui" and not whole:
         raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
-    return value == 0
+    return np.asarray(value == 0)
 
 
 PARTS = ("counts", "positions", "probe", "object")

@@ -99,7 +99,7 @@ def doubts(scan: Scan) -> list[str]:
     mean = scan.frames(shown).double().mean(dim=0).numpy()
     power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
     extent = float(np.ptp(scan.positions, axis=0).max())
-    found = []
+    found = [] if scan.health is None else list(scan.health.doubts)
     places = distinct(scan.positions)
     if 1 == places < len(scan):
         found.append(f"{_still(scan)}; an image needs overlapping frames at several positions.")

@@ -49,6 +49,7 @@ def summarise(scan: Scan) -> list[Row]:
     statistics = frame_statistics(scan)
     return [
         *_frame_rows(scan, statistics),
+        *([] if scan.health is None else [("detector", scan.health.summary)]),
         *_probe_rows(scan, float(statistics.totals.mean())),
         *_position_rows(scan),
         ("object", _object(scan)),
