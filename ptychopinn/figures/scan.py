@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ptychopinn.figures.detector import draw_totals, mark_pixels
 from ptychopinn.figures.panels import (
     AMPLITUDE_MAP,
     Complex,
@@ -29,7 +30,7 @@ from ptychopinn.text import readable
 
 
 def draw_scan(path: Path, scan: Scan) -> None:
-    """Draw what a scan holds: mean and typical pattern, positions on coverage, photons per frame, probe modes."""
+    """Draw what a scan holds: mean and typical pattern, positions on coverage, photons of the frames, probe modes."""
     save(_scan_figure(scan), path)
 
 
@@ -56,11 +57,12 @@ def _scan_figure(scan: Scan) -> Figure:
     statistics = frame_statistics(scan)
     modes = min(len(scan.probe), MAX_MODES)
     heights = (4.2, 4.2 if modes < 3 else 3.3)
-    figure = new_figure(18, sum(heights), images_only=False)
+    figure = new_figure(22, sum(heights), images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
-    mean, typical, places, histogram = above.subplots(1, 4)
+    mean, typical, places, histogram, frames = above.subplots(1, 5)
     _photons_panel(mean, statistics.mean, _counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
     mean.set_title(f"Mean of {len(scan)} frames")
+    mark_pixels(mean, scan)
     chosen = int(np.argsort(statistics.totals, kind="stable")[len(scan) // 2])
     frame = scan.frames(slice(chosen, chosen + 1))[0].numpy()
     _photons_panel(typical, frame, _counts_norm(frame.max(), 0.5), scan.good_pixels)
@@ -69,6 +71,7 @@ def _scan_figure(scan: Scan) -> Figure:
     histogram.hist(statistics.totals, bins=min(50, max(5, len(scan) // 8)), color="0.35")
     histogram.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
     histogram.set(xlabel="photons per frame", ylabel="frames", title="Photons per frame", box_aspect=1)
+    draw_totals(frames, scan, statistics.totals)
     cells = below.subplots(1, max(4, 2 * modes))
     for unused in cells[2 * modes :]:
         unused.remove()

@@ -168,7 +168,7 @@ class _Story:
         events = events[~np.isin(events[:, 0], np.union1d(whole, self.dropped))]
         events = events[seen.good.ravel()[events[:, 1]]]
         if self.may_drop and self.given.found:
-            frames, pixels = cover(events, weights(seen.mean, seen.good), count)
+            frames, pixels = cover(events, weights(seen), count)
         elif self.given.found:
             frames, pixels = np.empty(0, np.int64), np.unique(events[:, 1])
         else:
@@ -215,16 +215,19 @@ class _Story:
             where = np.zeros(shape, bool)
             where.ravel()[events[here, 1]] = True
             inside = np.unique(events[here, 0])
-            place = f"{naming.number(int(where.sum()), 'pixel')}, {naming.pixels(where)},"
-            verb = "holds" if where.sum() == 1 else "hold"
+            first = np.zeros(shape, bool)
+            first.ravel()[events[here & (events[:, 0] == inside[0]), 1]] = True
+            place = naming.number(int(where.sum()), "pixel")
+            value = held(self.counts, first, int(inside[0]))
+            why = f"{naming.events(events[here], shape[1])}: {value}"
             if numbers is frames:
-                self.notes.append(f"Left out: {naming.frames(inside)}, in which {place} {verb} no count.")
+                self.notes.append(f"Left out: {naming.frames(inside)}, for {place} in them; {why}.")
                 self.dropped = np.union1d(self.dropped, frames)
-                self.counted.append(f"{naming.number(len(frames), 'frame')} with broken pixels left out")
+                self.counted.append(f"{naming.number(len(frames), 'frame')} with bad pixels left out")
             else:
-                self.notes.append(f"Masked: {place} that {verb} no count in {naming.frames(inside)}.")
+                self.notes.append(f"Masked: {place} bad in {naming.number(len(inside), 'frame')}; {why}.")
                 self.masked |= where
-                self.counted.append(f"{naming.number(len(pixels), 'pixel')} broken in some frames masked")
+                self.counted.append(f"{naming.number(len(pixels), 'pixel')} bad in some frames masked")
 
     def judge_pixels(self) -> None:
         """Pixels that are probably broken: masked on request, else named."""
@@ -234,7 +237,7 @@ class _Story:
             (self.faults.hot, "hot", "far brighter than their neighbours in every frame, as no light can be"),
             (self.faults.dead, "dead", "without a count in any frame amid light, as of a gap or a beam stop"),
             (self.faults.stuck, "stuck", "with the same count in every frame"),
-            (zingers, "struck", f"far too bright once, as by a cosmic ray, in {self._struck()}"),
+            (zingers, "struck", "far too bright in one frame, as by a cosmic ray"),
         )
         for where, word, why in kinds:
             where = where & ~self.masked
@@ -243,7 +246,8 @@ class _Story:
             count = naming.number(int(where.sum()), "pixel")
             if not self.given.broken:
                 self.doubtful |= where
-                self.doubts.append(f"{count} {why}: {naming.pixels(where)}; --mask {self._also_auto()} masks them.")
+                place = self._struck() if word == "struck" else naming.pixels(where)
+                self.doubts.append(f"{count} {why}: {place}; --mask {self._also_auto()} masks them.")
                 self.counted.append(f"{naming.number(int(where.sum()), f'{word} pixel')}")
             elif word != "struck":
                 self.masked |= where
@@ -251,7 +255,7 @@ class _Story:
                 self.counted.append(f"{naming.number(int(where.sum()), f'{word} pixel')} masked")
 
     def _struck(self) -> str:
-        return naming.frames(np.unique(self.faults.zingers[:, 0])) if len(self.faults.zingers) else ""
+        return naming.events(self.faults.zingers, self.seen.good.shape[1])
 
     def _also_auto(self) -> str:
         path = self.data.mask

@@ -8,22 +8,28 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ptychopinn.physics.probe import probe_width
 from ptychopinn.scan.frames import Counts
 from ptychopinn.scan.survey import Image, Mask, Survey, stored
 
+PAIR, TRACK = 2, 3
+"""Which of its brightest neighbours a pixel is compared with: pairs of hot pixels are common, cosmic rays leave short
+tracks, and light in a line has two bright neighbours."""
+
 SHARPEST: Final = 5.0
-"""Times the median of its neighbours a pixel of the mean pattern may hold; on good scans it is at most 2.9."""
+"""Times its second brightest neighbour a pixel of the mean pattern may hold."""
 
 SHARPEST_ONCE: Final = 8.0
-"""The same for a pixel of one frame."""
+"""Times its third brightest neighbour a pixel of one frame may hold."""
 
 ABOVE_ITSELF: Final = 4.0
 """Times its second largest value a pixel may hold; on good scans it is at most 1.9."""
 
-ENOUGH: Final = 50
+ENOUGH: Final = 100
 """Counts of the neighbours from which on a pixel without any is dead, not dark."""
 
 WIDEST_GAP: Final = 40
@@ -40,6 +46,12 @@ BRIGHT: Final = 4.0
 
 DIM: Final = 0.1
 """The least of it."""
+
+SPARSE: Final = 30
+"""Counts of a frame from which on their places tell noise from light."""
+
+OPAQUE: Final = 2e-4
+"""Share of the usual light that an opaque object may let through; a frame with fewer counts is one without light."""
 
 MOST_FRAMES: Final = 0.1
 """Share of the frames that may be far from the others; more of them are how the light was."""
@@ -78,13 +90,15 @@ def faults_in(counts: Counts, seen: Survey, probe: NDArray[np.complex64] | None,
         places: (k, 2) positions of the frames that were looked at; None where they are not known.
     """
     field = _far_field(probe, seen.good.shape)
+    blur = 1.0 if probe is None or field is None else _blur(probe)
     bright, dim, dark = _odd_frames(seen, places)
+    dim = _noise(counts, seen, dim)
     dead, stuck = _dead(seen, field), _stuck(seen)
     return Faults(
-        hot=_hot(seen, field, seen.good & ~dead & ~stuck),
+        hot=_hot(seen, field, seen.good & ~dead & ~stuck, blur),
         dead=dead,
         stuck=stuck,
-        zingers=_zingers(counts, seen, bright),
+        zingers=_zingers(counts, seen, bright, blur),
         bright=bright,
         dim=dim,
         dark=dark,
@@ -100,14 +114,19 @@ def _far_field(probe: NDArray[np.complex64] | None, shape: tuple[int, ...]) -> I
     return field if field.any() else None
 
 
-def around(image: Image, good: Mask, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Image:
-    """Median of the good neighbours, of eight, of some pixels (k,); infinity where there are none."""
-    padded = np.pad(np.where(good, image, np.nan), 1, constant_values=np.nan)
+def _blur(probe: NDArray[np.complex64]) -> float:
+    """How much sharper than usual patterns may be: a probe wider than half a frame is not sampled finely."""
+    width = probe_width(torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64)), level=0.1)
+    return max(1.0, (2 * width / probe.shape[-1]) ** 4)
+
+
+def beside(image: Image, good: Mask, rows: NDArray[np.int64], columns: NDArray[np.int64], rank: int) -> Image:
+    """The ``rank``-th brightest of the good neighbours, of eight, of some pixels (k,); -1 where there are fewer."""
+    padded = np.pad(np.where(good, image, -1.0), 1, constant_values=-1.0)
     moves = [(y, x) for y in (0, 1, 2) for x in (0, 1, 2) if (y, x) != (1, 1)]
     near = np.stack([padded[rows + y, columns + x] for y, x in moves])
-    lonely = np.isnan(near).all(axis=0)
-    near[:, lonely] = np.inf
-    return np.asarray(np.nanmedian(near, axis=0))
+    found: Image = np.partition(near, 8 - rank, axis=0)[8 - rank]
+    return found
 
 
 def _above(value: Image, other: Image, times: float | Image) -> Mask:
@@ -116,7 +135,7 @@ def _above(value: Image, other: Image, times: float | Image) -> Mask:
     return value > times * most + 8 * np.sqrt(times * most)
 
 
-def _hot(seen: Survey, field: Image | None, good: Mask) -> Mask:
+def _hot(seen: Survey, field: Image | None, good: Mask, blur: float) -> Mask:
     """Pixels of the mean pattern, without their brightest frame, that are sharper than the light.
 
     The beam itself, within 2 px of the zero frequency, is left alone.
@@ -127,14 +146,15 @@ def _hot(seen: Survey, field: Image | None, good: Mask) -> Mask:
         return found
     total = np.maximum(seen.mean * frames - seen.highest, 0)
     rows, columns = np.nonzero(good & (total > ENOUGH) & (seen.second > 0))
-    near = around(total, good, rows, columns)
-    sharpest = np.full(len(rows), SHARPEST)
+    near = beside(total, good, rows, columns, PAIR)
+    sharpest = np.full(len(rows), SHARPEST * blur)
     if field is not None:
-        own = field[rows, columns] / np.maximum(around(field, good, rows, columns), 1e-300)
-        sharpest = np.maximum(sharpest, 2 * own)
+        own = field[rows, columns] / np.maximum(beside(field, good, rows, columns, PAIR), 1e-300)
+        peaks = field[rows, columns] > 0.1 * field.max()
+        sharpest = np.maximum(sharpest, 2 * np.maximum(own, own[peaks].max(initial=0.0)))
     height, width = good.shape
     beam = np.hypot(rows - height // 2, columns - width // 2) < 3
-    hot = np.isfinite(near) & ~beam & _above(total[rows, columns], np.where(np.isfinite(near), near, 0.0), sharpest)
+    hot = (near >= 0) & ~beam & _above(total[rows, columns], np.maximum(near, 0), sharpest)
     found[rows[hot], columns[hot]] = True
     return found
 
@@ -183,7 +203,7 @@ def _stuck(seen: Survey) -> Mask:
     return stuck if len(seen.numbers) >= FEWEST and 2 * stuck.sum() < lit.sum() else np.zeros_like(stuck)
 
 
-def _zingers(counts: Counts, seen: Survey, bright: NDArray[np.int64]) -> NDArray[np.int64]:
+def _zingers(counts: Counts, seen: Survey, bright: NDArray[np.int64], blur: float) -> NDArray[np.int64]:
     """Values far above the pixel's other frames, and above its neighbours in the same frame."""
     nothing = np.empty((0, 2), np.int64)
     if len(seen.numbers) < FEWEST:
@@ -200,10 +220,31 @@ def _zingers(counts: Counts, seen: Survey, bright: NDArray[np.int64]) -> NDArray
         values, marks = seen.rule.values(frame), seen.rule.marks(frame)
         here = flat[seen.where.ravel()[flat] == number]
         rows, columns = np.unravel_index(here, seen.good.shape)
-        near = around(values, seen.good if marks is None else seen.good & ~marks, rows, columns)
-        sharp = np.isfinite(near) & _above(values[rows, columns], np.where(np.isfinite(near), near, 0), SHARPEST_ONCE)
+        near = beside(values, seen.good if marks is None else seen.good & ~marks, rows, columns, TRACK)
+        sharp = (near >= 0) & _above(values[rows, columns], np.maximum(near, 0), SHARPEST_ONCE * blur)
         found.append(np.stack([np.full(int(sharp.sum()), number), here[sharp]], axis=-1))
     return np.concatenate(found)
+
+
+def _noise(counts: Counts, seen: Survey, dim: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the dim frames whose counts lie anywhere, not where an opaque object would leave some light."""
+    light = np.where(seen.good, seen.mean, 0.0)
+    order = np.sort(light, axis=None)[::-1]
+    core = light >= order[np.searchsorted(np.cumsum(order), 0.5 * order.sum())]
+    share = core.sum() / seen.good.sum()
+    found = []
+    for number in dim:
+        frame = stored(counts, np.array([number]))[0]
+        values, marks = seen.rule.values(frame), seen.rule.marks(frame)
+        values = np.where(seen.good if marks is None else seen.good & ~marks, values, 0.0)
+        total, inside = float(values.sum()), float(values[core].sum())
+        if total < SPARSE:
+            noise = total < OPAQUE * np.median(seen.totals)
+        else:
+            noise = inside < 2 * share * total + 3 * np.sqrt(share * total)
+        if noise:
+            found.append(number)
+    return np.array(found, np.int64)
 
 
 def _odd_frames(seen: Survey, places: Image | None) -> tuple[NDArray[np.int64], ...]:

@@ -94,7 +94,11 @@ def cover(
     return numbers[costly], np.unique(events[~costly[row], 1])
 
 
-def weights(mean: NDArray[np.float64], good: Mask) -> NDArray[np.float64]:
-    """What a scan loses with each pixel, flat: its share of the good pixels or of the light, the larger."""
-    light = np.where(good, mean, 0.0)
+def weights(seen: Survey) -> NDArray[np.float64]:
+    """What a scan loses with each pixel, flat: its share of the good pixels or of the light, the larger.
+
+    The light is that without the brightest value of each pixel, which may be none.
+    """
+    good = seen.good
+    light = np.where(good, np.maximum(seen.mean * len(seen.numbers) - seen.highest, 0), 0.0)
     return np.maximum(light / max(float(light.sum()), 1e-300), 1.0 / max(1, good.sum())).ravel()

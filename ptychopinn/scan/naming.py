@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-MOST_NAMED: Final = 4
+MOST_NAMED: Final = 6
 """Places that a sentence names; of more it says how many."""
 
 
@@ -25,7 +25,7 @@ def pixels(mask: NDArray[np.bool_]) -> str:
     boxes = ndimage.find_objects(labels)
     named += [_box(*box) for box in boxes[: max(1, MOST_NAMED - len(named))]]
     hidden = len(boxes) + len(_lines("row", rows)) + len(_lines("column", columns)) - len(named)
-    return ", ".join(named) + (f" and {hidden} more places" if hidden else "")
+    return ", ".join(named) + (f" and {number(hidden, 'place')} more" if hidden else "")
 
 
 def frames(numbers: NDArray[np.int64] | Sequence[int]) -> str:
@@ -35,6 +35,13 @@ def frames(numbers: NDArray[np.int64] | Sequence[int]) -> str:
     hidden = sum(last - first + 1 for first, last in runs[MOST_NAMED:])
     word = "frame" if len(numbers) == 1 else "frames"
     return f"{word} {', '.join(named)}" + (f" and {hidden} more" if hidden else "")
+
+
+def events(found: NDArray[np.int64], width: int) -> str:
+    """``frame 10 (5, 50), frame 50 (8, 48) and 3 more`` of (frame, flat pixel), for frames so many pixels wide."""
+    named = [f"frame {frame} ({pixel // width}, {pixel % width})" for frame, pixel in found[:MOST_NAMED].tolist()]
+    hidden = len(found) - len(named)
+    return ", ".join(named) + (f" and {hidden} more" if hidden else "")
 
 
 def number(count: int, word: str) -> str:
