@@ -11,12 +11,12 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.given_mask import Given, given_mask
 from ptychopinn.files.masks import read_frame_list
 from ptychopinn.files.record import Record
-from ptychopinn.scan import naming
-from ptychopinn.scan.detector import Faults, faults_in
+from ptychopinn.scan.detector import wording
+from ptychopinn.scan.detector.faults import Faults, faults_in
+from ptychopinn.scan.detector.health import Health, mask_doubts
+from ptychopinn.scan.detector.markers import LOOKED_AT, cover, held, look, never_counting, usual_rule, weights
+from ptychopinn.scan.detector.survey import Mask, Rule, Survey, spread, stored
 from ptychopinn.scan.frames import Counts, Frames, select
-from ptychopinn.scan.health import Health, mask_doubts
-from ptychopinn.scan.markers import LOOKED_AT, cover, held, look, never_counting, usual_rule, weights
-from ptychopinn.scan.survey import Mask, Rule, Survey, spread, stored
 from ptychopinn.text import Report
 
 FULL_PASS: Final = 2**31
@@ -149,14 +149,14 @@ class _Story:
         self.doubts: list[str] = []
         self.counted: list[str] = []
         if len(listed):
-            self.notes.append(f"Left out by --drop-frames {data.drop_frames}: {naming.frames(listed)}.")
+            self.notes.append(f"Left out by --drop-frames {data.drop_frames}: {wording.frames(listed)}.")
 
     def tell_masked(self, masked: Mask) -> None:
         """Pixels that hold no count in every frame."""
         if masked.any():
             self.masked |= masked
-            what, count = held(self.counts, masked, 0), naming.number(int(masked.sum()), "pixel")
-            self.notes.append(f"Masked: {count} that hold {what} in every frame: {naming.pixels(masked)}.")
+            what, count = held(self.counts, masked, 0), wording.number(int(masked.sum()), "pixel")
+            self.notes.append(f"Masked: {count} that hold {what} in every frame: {wording.pixels(masked)}.")
             self.counted.append(f"{count} without counts masked")
 
     def resolve_events(self) -> None:
@@ -176,7 +176,7 @@ class _Story:
         many = len(pixels) > MOST_PIXELS * seen.good.sum() or len(frames) + len(whole) > MOST_FRAMES * count
         if many:
             self.doubts.append(
-                f"{naming.number(len(np.unique(events[:, 1])), 'pixel')} in {naming.frames(np.unique(events[:, 0]))} "
+                f"{wording.number(len(np.unique(events[:, 1])), 'pixel')} in {wording.frames(np.unique(events[:, 0]))} "
                 "hold no counts, too many to leave them out; what do these values mean?"
             )
             return
@@ -189,11 +189,11 @@ class _Story:
     def _leave_out_whole(self, whole: NDArray[np.int64]) -> None:
         if not len(whole):
             return
-        few = f"{naming.frames(whole)}, of which most pixels hold no count"
+        few = f"{wording.frames(whole)}, of which most pixels hold no count"
         if self.may_drop:
             self.dropped = np.union1d(self.dropped, whole)
             self.notes.append(f"Left out: {few}{self._values(whole[0])}.")
-            self.counted.append(f"{naming.number(len(whole), 'saturated frame')} left out")
+            self.counted.append(f"{wording.number(len(whole), 'saturated frame')} left out")
         else:
             self.odd = np.union1d(self.odd, whole)
             self.doubts.append(f"{few}{self._values(whole[0])}, is kept by --drop-frames none.")
@@ -217,17 +217,17 @@ class _Story:
             inside = np.unique(events[here, 0])
             first = np.zeros(shape, bool)
             first.ravel()[events[here & (events[:, 0] == inside[0]), 1]] = True
-            place = naming.number(int(where.sum()), "pixel")
+            place = wording.number(int(where.sum()), "pixel")
             value = held(self.counts, first, int(inside[0]))
-            why = f"{naming.events(events[here], shape[1])}: {value}"
+            why = f"{wording.events(events[here], shape[1])}: {value}"
             if numbers is frames:
-                self.notes.append(f"Left out: {naming.frames(inside)}, for {place} in them; {why}.")
+                self.notes.append(f"Left out: {wording.frames(inside)}, for {place} in them; {why}.")
                 self.dropped = np.union1d(self.dropped, frames)
-                self.counted.append(f"{naming.number(len(frames), 'frame')} with bad pixels left out")
+                self.counted.append(f"{wording.number(len(frames), 'frame')} with bad pixels left out")
             else:
-                self.notes.append(f"Masked: {place} bad in {naming.number(len(inside), 'frame')}; {why}.")
+                self.notes.append(f"Masked: {place} bad in {wording.number(len(inside), 'frame')}; {why}.")
                 self.masked |= where
-                self.counted.append(f"{naming.number(len(pixels), 'pixel')} bad in some frames masked")
+                self.counted.append(f"{wording.number(len(pixels), 'pixel')} bad in some frames masked")
 
     def judge_pixels(self) -> None:
         """Pixels that are probably broken: masked on request, else named."""
@@ -243,19 +243,19 @@ class _Story:
             where = where & ~self.masked
             if not where.any():
                 continue
-            count = naming.number(int(where.sum()), "pixel")
+            count = wording.number(int(where.sum()), "pixel")
             if not self.given.broken:
                 self.doubtful |= where
-                place = self._struck() if word == "struck" else naming.pixels(where)
+                place = self._struck() if word == "struck" else wording.pixels(where)
                 self.doubts.append(f"{count} {why}: {place}; --mask {self._also_auto()} masks them.")
-                self.counted.append(f"{naming.number(int(where.sum()), f'{word} pixel')}")
+                self.counted.append(f"{wording.number(int(where.sum()), f'{word} pixel')}")
             elif word != "struck":
                 self.masked |= where
-                self.notes.append(f"Masked: {count} {why}: {naming.pixels(where)}.")
-                self.counted.append(f"{naming.number(int(where.sum()), f'{word} pixel')} masked")
+                self.notes.append(f"Masked: {count} {why}: {wording.pixels(where)}.")
+                self.counted.append(f"{wording.number(int(where.sum()), f'{word} pixel')} masked")
 
     def _struck(self) -> str:
-        return naming.events(self.faults.zingers, self.seen.good.shape[1])
+        return wording.events(self.faults.zingers, self.seen.good.shape[1])
 
     def _also_auto(self) -> str:
         path = self.data.mask
@@ -277,15 +277,15 @@ class _Story:
             times = f" ({first / usual:.3g} times the usual light)" if usual > 0 and word != "dark" else ""
             if self.data.drop_frames == "auto" and len(numbers) + len(self.dropped) < len(self.counts):
                 self.dropped = np.union1d(self.dropped, numbers)
-                self.notes.append(f"Left out: {naming.frames(numbers)}, {why}{times}.")
-                self.counted.append(f"{naming.number(len(numbers), 'odd frame')} left out")
+                self.notes.append(f"Left out: {wording.frames(numbers)}, {why}{times}.")
+                self.counted.append(f"{wording.number(len(numbers), 'odd frame')} left out")
             elif word != "dark":
                 self.odd = np.union1d(self.odd, numbers)
                 verb = "is" if len(numbers) == 1 else "are"
                 self.doubts.append(
-                    f"{naming.frames(numbers)} {verb} {why}{times}; --drop-frames auto leaves such frames out."
+                    f"{wording.frames(numbers)} {verb} {why}{times}; --drop-frames auto leaves such frames out."
                 )
-                self.counted.append(f"{naming.number(len(numbers), 'odd frame')}")
+                self.counted.append(f"{wording.number(len(numbers), 'odd frame')}")
 
     def judge_mask(self, never: Mask) -> None:
         """Whether the mask is that of these frames."""
@@ -302,12 +302,7 @@ class _Story:
         kept = np.setdiff1d(np.arange(len(self.counts)), self.dropped)
         record = replace(self.record, good_pixels=None if good.all() and self.given.name is None else good)
         if len(kept) < len(self.counts):
-            record = replace(
-                record,
-                counts=select(self.counts, kept),
-                positions=None if record.positions is None else record.positions[kept],
-                scan_index=None if record.scan_index is None else record.scan_index[kept],
-            )
+            record = _selected(record, kept)
         looked, count = len(self.seen.numbers), len(self.counts)
         few = f"{looked} frames" if looked >= count - len(self.dropped) else f"{looked} of {count} frames"
         found = ", ".join(self.counted) or "no fault found"
@@ -335,24 +330,42 @@ class FirstMask:
         self.report = report
         self.good: Mask | None = None
 
-    def applied(self, record: Record, data: DataConfig) -> Record:
-        """A record as it is now, with the mask of the first one that had frames.
+    def applied(self, record: Record, data: DataConfig) -> Examined:
+        """A record as it is now, with the mask of the first one that had frames, without frames of a list.
 
         Raises:
-            PtychoError: for a mask or a list of frames that does not fit, or when no pixel is left.
+            PtychoError: for a mask or a list that does not fit, or when no pixel is left.
         """
         counts = record.counts
         if counts is None or counts.ndim != 3 or not np.prod(counts.shape):
-            return record
+            return Examined(record)
         if self.good is None:
-            given = given_mask(record, data)
-            rule = rule_of(record, data)
-            few = select(counts, slice(0, LOOKED_AT))
-            masked = given.good & never_counting(few, rule, np.ones_like(given.good))
-            masked &= given.found
-            if not (given.good & ~masked).any():
-                raise _nothing_left(counts, given, masked)
-            if masked.any():
-                self.report(f"Masked: {masked.sum()} pixels that hold {held(counts, masked, 0)} in the first frames.")
-            self.good = given.good & ~masked
-        return replace(record, good_pixels=None if self.good.all() else self.good)
+            self._begin(record, counts, data)
+        assert self.good is not None
+        record = replace(record, good_pixels=None if self.good.all() else self.good)
+        if data.drop_frames in (None, "none"):
+            return Examined(record)
+        listed = read_frame_list(str(data.drop_frames), None)
+        kept = np.setdiff1d(np.arange(len(counts)), listed)
+        return Examined(_selected(record, kept), kept)
+
+    def _begin(self, record: Record, counts: Counts, data: DataConfig) -> None:
+        given = given_mask(record, data)
+        few = select(counts, slice(0, LOOKED_AT))
+        masked = given.good & never_counting(few, rule_of(record, data), np.ones_like(given.good)) & given.found
+        if not (given.good & ~masked).any():
+            raise _nothing_left(counts, given, masked)
+        if masked.any():
+            self.report(f"Masked: {masked.sum()} pixels that hold {held(counts, masked, 0)} in the first frames.")
+        self.good = given.good & ~masked
+
+
+def _selected(record: Record, kept: NDArray[np.int64]) -> Record:
+    """Some frames of a record, with what belongs to them."""
+    assert record.counts is not None
+    return replace(
+        record,
+        counts=select(record.counts, kept),
+        positions=None if record.positions is None else record.positions[kept],
+        scan_index=None if record.scan_index is None else record.scan_index[kept],
+    )

@@ -10,8 +10,8 @@ from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.masks import read_mask
 from ptychopinn.files.record import Record
-from ptychopinn.scan.markers import NEARLY_ALL
-from ptychopinn.scan.survey import WHOLE_FRAME, Mask
+from ptychopinn.scan.detector.markers import NEARLY_ALL
+from ptychopinn.scan.detector.survey import WHOLE_FRAME, Mask
 
 WORDS = ("auto", "inverted", "none")
 """What ``mask`` may be beside a file; the first two also stand before one, with a colon."""

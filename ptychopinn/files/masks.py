@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats.npz import load_arrays
-from ptychopinn.files.record import Array, as_good
+from ptychopinn.files.values import Array, as_good
 
 NAMES = ("bad_pixels", "mask")
 """What an NPZ file may call a mask among other arrays."""
@@ -103,12 +103,12 @@ def _hdf5(path: Path, dataset: str | None) -> Array:
         return hdf5.array(found[0])
 
 
-def read_frame_list(text: str, frames: int, flag: str = "--drop-frames") -> NDArray[np.int64]:
+def read_frame_list(text: str, frames: int | None, flag: str = "--drop-frames") -> NDArray[np.int64]:
     """Numbers of frames, from 0, in a file: JSON array, NPY, or text with one or more a line.
 
     Args:
         text: path.
-        frames: of the scan.
+        frames: of the scan; None where more may come.
         flag: for complaints.
 
     Raises:
@@ -126,9 +126,10 @@ def read_frame_list(text: str, frames: int, flag: str = "--drop-frames") -> NDAr
         raise PtychoError(f"{flag} {text}: {error}") from None
     if values.size and (values.ndim != 1 or values.dtype.kind not in "ui"):
         raise PtychoError(f"{flag} {text}: shape {values.shape}, dtype {values.dtype}; whole numbers are needed.")
-    wrong = values[(values < 0) | (values >= frames)] if values.size else values
-    if len(wrong):
-        raise PtychoError(f"{flag} {text}: {wrong[0]} given; the scan has frames 0 to {frames - 1}.")
+    if values.size and (values.min() < 0 or (frames is not None and values.max() >= frames)):
+        wrong = values.min() if values.min() < 0 else values.max()
+        last = "" if frames is None else f" to {frames - 1}"
+        raise PtychoError(f"{flag} {text}: {wrong} given; the numbers of frames are 0{last or ' and more'}.")
     return np.unique(values).astype(np.int64)
 
 
