@@ -24,7 +24,7 @@ PILED_UP: Final = 3
 
 def usual_rule(dtype: np.dtype[Any], amplitude: bool = False) -> Rule:
     """What is no count in frames of a type: its largest value, what is negative, NaN, infinity."""
-    return Rule(dtype, amplitude, float(np.iinfo(dtype).max) if dtype.kind in "ui" else None)
+    return Rule(dtype, amplitude, int(np.iinfo(dtype).max) if dtype.kind in "ui" else None)
 
 
 def never_counting(counts: Counts, rule: Rule, good: Mask) -> Mask:
@@ -65,7 +65,7 @@ def look(counts: Counts, rows: NDArray[np.int64], rule: Rule, good: Mask) -> Sur
         return survey(counts, rows, replace(rule, top=None), good)
     peak = seen.highest[good].max(initial=0.0)
     if peak in COUNTERS and not rule.amplitude and int(seen.times[good & (seen.highest == peak)].sum()) >= PILED_UP:
-        return survey(counts, rows, replace(rule, top=peak), good)
+        return survey(counts, rows, replace(rule, top=int(peak)), good)
     return seen
 
 

@@ -21,7 +21,10 @@ MARKERS: Final = tuple(float(2**bits - less) for bits in (16, 20, 24, 31, 32, 63
 WHOLE_FRAME = 0.25
 """Share of the pixels that hold a marker from which on the whole frame is bad."""
 
-MOST_EVENTS = 5_000_000
+AS_FREQUENT: Final = 3
+"""Times the frequency of each value just below the top that the top itself may have as a count."""
+
+MOST_EVENTS: Final = 5_000_000
 """Markers that are kept one by one; a scan with more of them is no scan."""
 
 
@@ -39,7 +42,7 @@ class Rule:
 
     dtype: np.dtype[Any]
     amplitude: bool = False
-    top: float | None = None
+    top: int | None = None
     negative: bool = False
 
     def marks(self, frame: NDArray[Any]) -> Mask | None:
@@ -152,7 +155,7 @@ class Survey:
     @property
     def reaches_top_by_chance(self) -> bool:
         """Whether the values below the top are as frequent as it: it is a count among others then."""
-        return self.at_top > 0 and self.near_top * 5 >= self.at_top * self.rule.near
+        return self.at_top > 0 and self.near_top * AS_FREQUENT >= self.at_top * self.rule.near
 
 
 def survey(counts: Counts, rows: NDArray[np.int64], rule: Rule, good: Mask) -> Survey:
