@@ -221,11 +221,11 @@ class _Story:
             value = held(self.counts, first, int(inside[0]))
             why = f"{wording.events(events[here], shape[1])}: {value}"
             if numbers is frames:
-                self.notes.append(f"Left out: {wording.frames(inside)}, for {place} in them; {why}.")
+                self.notes.append(f"Left out: {wording.frames(inside)}, for {place}, bad in {why}.")
                 self.dropped = np.union1d(self.dropped, frames)
                 self.counted.append(f"{wording.number(len(frames), 'frame')} with bad pixels left out")
             else:
-                self.notes.append(f"Masked: {place} bad in {wording.number(len(inside), 'frame')}; {why}.")
+                self.notes.append(f"Masked: {place}, bad in {why}.")
                 self.masked |= where
                 self.counted.append(f"{wording.number(len(pixels), 'pixel')} bad in some frames masked")
 
@@ -234,7 +234,7 @@ class _Story:
         zingers = np.zeros_like(self.seen.good)
         zingers.ravel()[self.faults.zingers[:, 1]] = True
         kinds = (
-            (self.faults.hot, "hot", "far brighter than their neighbours in every frame, as no light can be"),
+            (self.faults.hot, "hot", "far brighter than the pixels around in every frame, as no light can be"),
             (self.faults.dead, "dead", "without a count in any frame amid light, as of a gap or a beam stop"),
             (self.faults.stuck, "stuck", "with the same count in every frame"),
             (zingers, "struck", "far too bright in one frame, as by a cosmic ray"),
