@@ -66,11 +66,13 @@ def examined(record: Record, data: DataConfig, once: bool = False, drop: bool = 
     given = given_mask(record, data)
     paired = record.positions is None or len(record.positions) == len(counts)
     listed = _listed(data, len(counts)) if drop and paired else np.empty(0, np.int64)
-    rule = rule_of(record, data)
+    rule = replace(rule_of(record, data), single=given.broken or data.drop_frames == "auto")
     never = never_counting(counts, rule, np.ones_like(given.good))
     masked = never & given.good if given.found else np.zeros_like(never)
     good = given.good & ~masked
     if not good.any():
+        if given.name is None and counts.dtype.kind == "f":
+            return Examined(record)  # a scan refuses such frames, and says why
         raise _nothing_left(counts, given, masked)
     rows = np.setdiff1d(np.arange(len(counts)), listed)
     seen = look(counts, rows[spread(len(rows), _most(counts, data, once))], rule, good)

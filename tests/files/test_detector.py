@@ -284,3 +284,17 @@ def test_mask_of_the_first_frames_of_a_growing_scan_stays(tmp_path: Path, clean:
         assert refused is None and np.array_equal(~scan.good_pixels, GAP)
         assert scan.numbers.tolist() == [n for n in range(count) if n not in (1, 30)]
     assert lines == ["Masked: 63 pixels that hold 4294967295 (the largest uint32) in the first frames."]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("f4", np.nan), ("int32", -1)])
+def test_single_values_that_are_no_numbers_leave_on_request(
+    tmp_path: Path, clean: Scan, dtype: str, value: float
+) -> None:
+    counts = whole(clean, dtype)
+    counts[7, 2, 3] = value
+    counts[9] = value
+    path = saved(tmp_path / "a.npz", clean, counts, _metadata=json.dumps({"measurement": "counts"}))
+    with pytest.raises(PtychoError, match=r"in frame 7; mark pixels .* or leave them out by --mask auto"):
+        opened(path)
+    scan = opened(path, mask="auto")
+    assert 9 not in scan.numbers and len(scan) == len(clean) - 1 and np.argwhere(~scan.good_pixels).tolist() == [[2, 3]]

@@ -109,9 +109,11 @@ def _far_field(probe: NDArray[np.complex64] | None, shape: tuple[int, ...]) -> I
     """Photons of the probe on the detector, (N, N); None where the probe does not tell."""
     if probe is None or probe.ndim != 3 or probe.shape[1:] != shape or not np.isfinite(probe).all():
         return None
-    waves = np.fft.fftshift(np.fft.fft2(probe.astype(np.complex128), norm="ortho"), axes=(-2, -1))
-    field: Image = (np.abs(waves) ** 2).sum(axis=0)
-    return field if field.any() else None
+    with np.errstate(over="ignore", invalid="ignore"):  # a scan refuses such a probe
+        waves = np.fft.fftshift(np.fft.fft2(probe.astype(np.complex128), norm="ortho"), axes=(-2, -1))
+        field: Image = (np.abs(waves) ** 2).sum(axis=0)
+        single = probe.astype(np.complex64)
+    return field if field.any() and np.isfinite(field).all() and np.isfinite(single).all() else None
 
 
 def _blur(probe: NDArray[np.complex64]) -> float:

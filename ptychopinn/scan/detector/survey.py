@@ -36,6 +36,7 @@ class Rule:
         dtype: of the frames.
         amplitude: whether they are square roots of counts.
         top: the value on which the detector saturates; None where none is known.
+        single: whether NaN and negative values are events; a saturated value always is one.
         negative: whether every negative value is one; else of floats only whole numbers are: others are a background
             that was taken off.
     """
@@ -43,6 +44,7 @@ class Rule:
     dtype: np.dtype[Any]
     amplitude: bool = False
     top: int | None = None
+    single: bool = False
     negative: bool = False
 
     def marks(self, frame: NDArray[Any]) -> Mask | None:
@@ -51,15 +53,20 @@ class Rule:
             found = ~(abs(frame) <= MAX_COUNTS)  # NaN is not
             low = frame < 0
             found |= low if self.negative else low & (frame == np.rint(frame))
-            found |= abs(frame / np.float32(np.sqrt(WIDEST) if self.amplitude else WIDEST) - 1) < 1e-6
+            found |= self.saturated(frame)
         else:
             highest = frame.max(initial=0)
             if frame.min(initial=0) >= 0 and highest <= MAX_COUNTS and (self.top is None or highest < self.top):
                 return None
-            found = (frame < 0) | (frame > MAX_COUNTS)
-        if self.top is not None:
-            found |= frame == self.dtype.type(self.top)
+            found = (frame < 0) | (frame > MAX_COUNTS) | self.saturated(frame)
         return found if found.any() else None
+
+    def saturated(self, frame: NDArray[Any]) -> Mask:
+        """Where a frame holds the largest value of a detector."""
+        found = np.zeros(frame.shape, bool) if self.top is None else frame == self.dtype.type(self.top)
+        if self.dtype.kind == "f":
+            found |= abs(frame / np.float32(np.sqrt(WIDEST) if self.amplitude else WIDEST) - 1) < 1e-6
+        return np.asarray(found)
 
     def values(self, frame: NDArray[Any]) -> Image:
         """A frame as counts, or as the square of what it holds."""
@@ -87,9 +94,10 @@ class Survey:
         where: (N, N) the frame with the largest.
         times: (N, N) frames with the largest.
         marked: (N, N) frames in which the pixel holds no count.
-        marked_in: (k,) good pixels of each frame that hold none.
+        marked_in: (k,) events of each frame.
         totals: (k,) sum of the good pixels of each frame.
-        events: (e, 2) frame and flat pixel where a good pixel holds none, of frames that are not bad as a whole.
+        events: (e, 2) frame and flat pixel where a good pixel is saturated, or with ``rule.single`` holds none, of frames
+            that are not bad as a whole.
         at_top: how often good pixels hold ``rule.top``.
         near_top: how often they hold up to ``rule.near`` less.
     """
@@ -126,7 +134,7 @@ class Survey:
         if marks is not None:
             values[marks] = 0
             self.marked += marks
-            events = np.flatnonzero(marks & self.good)
+            events = np.flatnonzero((marks if self.rule.single else self.rule.saturated(frame)) & self.good)
             self.marked_in[row] = len(events)
         self.totals[row] = values.sum() if self.good.all() else values[self.good].sum()
         self._saturation(frame)
