@@ -96,8 +96,8 @@ class Survey:
         marked: (N, N) frames in which the pixel holds no count.
         marked_in: (k,) events of each frame.
         totals: (k,) sum of the good pixels of each frame.
-        events: (e, 2) frame and flat pixel where a good pixel is saturated, or with ``rule.single`` holds none, of frames
-            that are not bad as a whole.
+        events: (e, 2) frame and flat pixel where a good pixel is saturated, or with ``rule.single`` holds none; not
+            those of frames that are bad as a whole.
         at_top: how often good pixels hold ``rule.top``.
         near_top: how often they hold up to ``rule.near`` less.
     """
