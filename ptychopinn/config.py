@@ -66,6 +66,13 @@ class DataConfig(Section):
     frames: str | None = Field(None, description="file with the frames, where the scan file has none")
     probe: str | None = Field(None, description="file whose probe to take")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
+    voltage: float | None = Field(None, ge=1, le=3000, description="accelerating voltage of an electron scan, kV")
+    scan_step: str | None = Field(None, description="step of a 4D-STEM raster, such as '0.4 nm' or '4 px'")
+    scan_shape: str | None = Field(None, description="rows x columns of a 4D-STEM raster, where no file says")
+    scan_rotation: float | None = Field(None, ge=-360, le=360, description="of a 4D-STEM raster, degrees from x to y")
+    q_pixel: str | None = Field(None, description="detector pixel in 4D-STEM, such as '0.5 mrad' or '0.02 A^-1'")
+    semiangle: float | None = Field(None, gt=0, lt=500, description="of the aperture that makes the probe, mrad")
+    defocus: str | None = Field(None, description="of that probe, such as '15 nm'")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     drop_dark: bool = Field(False, description="leave out frames without a photon; reads all of them once more")
     measurement: Literal["counts", "amplitude"] | None = Field(

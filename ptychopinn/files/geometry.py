@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.record import HC_EV_M, Record
+from ptychopinn.files.record import Record, object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
 """Placeholders for what a file does not know and the user will not say."""
@@ -72,8 +72,8 @@ def _with_geometry(record: Record, given: Completion) -> Record:
     )
     detector = record.detector_pixel_m
     if shape is not None:
-        reach = HC_EV_M / energy * distance
-        detector = reach / (shape[-2] * pixel[0]), reach / (shape[-1] * pixel[1])
+        # The relation of object and detector pixels is symmetric.
+        detector = object_pixel(energy, distance, pixel, shape, record.particle)
     extra = dict(record.extra)
     if made:
         said = str(extra.get("comments", ""))

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
+from ptychopinn.files import frames_files
+from ptychopinn.files.electrons import as_electrons, check_used, with_lens_probe
 from ptychopinn.files.formats import hdf5_map, npz, registry
 from ptychopinn.files.formats.hdf5_map import read_file_map
 from ptychopinn.files.formats.registry import Reading, _inside, named, recognise
 from ptychopinn.files.geometry import with_pixel
+from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.record import Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import select
@@ -67,7 +70,8 @@ def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None
 
 def _reading(data: DataConfig) -> registry.Reading:
     mapping, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
-    return registry.Reading(data.format, mapping, frames, probe, data.pixel_size)
+    microscope = Microscope(**{name: getattr(data, name) for name in Microscope._fields})
+    return registry.Reading(data.format, mapping, frames, probe, data.pixel_size, microscope=microscope)
 
 
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
@@ -120,11 +124,23 @@ def read(path: Path, how: Reading | None = None) -> Record:
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
-        record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
-    record = replace(with_pixel(record, how.pixel_size), near_field=near_field(record))
+        record = _with_frames(record, _frames_of(how), path, how.frames)
+    try:
+        check_used(record, how.microscope)
+        record = with_pixel(as_electrons(record, how.microscope), how.pixel_size)
+        record = with_lens_probe(record, how.microscope)
+    except PtychoError as error:
+        raise error.of(path) from None
+    record = replace(record, near_field=near_field(record))
     if how.probe is not None:
         record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
     return record
+
+
+def _frames_of(how: Reading) -> Record:
+    """What the file of ``--frames`` holds, also where it is a bare array or one dataset of a file."""
+    assert how.frames is not None
+    return frames_files.read(how.frames, how.in_memory) or read(how.frames, Reading(in_memory=how.in_memory))
 
 
 def check_appended(path: Path, how: Reading) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.physics.wavelength import HC_EV_M as HC_EV_M
+from ptychopinn.physics.wavelength import Particle, wavelength
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
 from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
 from ptychopinn.scan.scan import Scan
@@ -17,9 +19,6 @@ Array = NDArray[Any]
 
 SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
 """Metres between which an object pixel can be."""
-
-HC_EV_M = 1.239841984332e-06
-"""Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
 
 JOULE_PER_EV = 1.602176634e-19
 
@@ -42,7 +41,8 @@ class Record:
         scan_index: (n,) which scan a frame belongs to.
         pixel_m: height and width of an object pixel.
         origin_m: metres (y, x) of object pixel coordinate 0, in the frame of the file.
-        energy_eV: of the photons.
+        energy_eV: of the photons, or kinetic energy of the electrons.
+        particle: which of them.
         distance_m: from the object to the detector.
         detector_pixel_m: height and width.
         made_up: whether pixel, energy and distance are placeholders.
@@ -67,6 +67,7 @@ class Record:
     pixel_m: tuple[float, float] | None = None
     origin_m: tuple[float, float] | None = None
     energy_eV: float | None = None  # noqa: N815 - eV is the unit
+    particle: Particle = "photon"
     distance_m: float | None = None
     detector_pixel_m: tuple[float, float] | None = None
     made_up: bool = False
@@ -78,6 +79,11 @@ class Record:
     notes: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     frames_key: str = "diffraction"
+
+    @property
+    def wavelength_m(self) -> float | None:
+        """Wavelength of the photons or electrons; None where their energy is not known."""
+        return None if not self.energy_eV else wavelength(self.energy_eV, self.particle)
 
     def missing(self, part: str, what: str) -> PtychoError:
         """The refusal of a file without a part that is needed."""
@@ -185,9 +191,10 @@ def object_pixel(
     distance_m: float,
     detector_pixel_m: tuple[float, float],
     shape: tuple[int, ...],
+    particle: Particle = "photon",
 ) -> tuple[float, float]:
     """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
-    reach = HC_EV_M / energy_eV * distance_m
+    reach = wavelength(energy_eV, particle) * distance_m
     return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
 
 

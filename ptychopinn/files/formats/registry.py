@@ -9,11 +9,24 @@ import h5py
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
-from ptychopinn.files.formats import cxi, fold_slice, npz, nsls2, ptychodus, ptypy, tike
+from ptychopinn.files.formats import (
+    bare_arrays,
+    cxi,
+    fold_slice,
+    npz,
+    nsls2,
+    ptychodus,
+    ptypy,
+    ptyrad,
+    py4dstem,
+    quantem,
+    tike,
+)
 from ptychopinn.files.geometry import Completion, completed
+from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.record import Record, counts_of
 
-MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+MAGIC, ZIP, NPY = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x93NUMPY"
 
 
 class Reading(NamedTuple):
@@ -27,6 +40,7 @@ class Reading(NamedTuple):
         pixel_size: edge of an object pixel in metres, where the file does not say.
         in_memory: bytes up to which frames are read at once.
         growing: whether a detector still appends, so that frames and positions may differ in number.
+        microscope: what the user says of an electron microscope.
     """
 
     format: str | None = None
@@ -36,6 +50,7 @@ class Reading(NamedTuple):
     pixel_size: float | None = None
     in_memory: int = hdf5.IN_MEMORY
     growing: bool = False
+    microscope: Microscope = Microscope()
 
 
 @dataclass(frozen=True)
@@ -124,6 +139,41 @@ FORMATS: Final = (
         lambda names: "dp" in names,
         _inside(lambda file, how: fold_slice.read_frames_only(file, how.in_memory)),
     ),
+    Format(
+        "ptyrad",
+        "measurements of PtyRAD",
+        "hdf5",
+        lambda names: names == {"meas"},
+        _inside(lambda file, how: ptyrad.read(file, how.microscope, how.pixel_size, how.in_memory)),
+    ),
+    Format(
+        "py4dstem",
+        "DataCube of py4DSTEM",
+        "emd",
+        lambda names: True,
+        _inside(lambda file, how: py4dstem.read(file, how.microscope, how.pixel_size, how.in_memory)),
+    ),
+    Format(
+        "quantem",
+        "4D-STEM dataset of quantem",
+        "zarr",
+        lambda names: True,
+        lambda path, how: quantem.read(path, how.microscope, how.pixel_size, how.in_memory),
+    ),
+    Format(
+        "npy",
+        "bare NumPy array",
+        "npy",
+        lambda names: True,
+        lambda path, how: bare_arrays.read_npy(path, how.microscope, how.pixel_size, how.in_memory),
+    ),
+    Format(
+        "empad",
+        "raw frames of the EMPAD",
+        "raw",
+        lambda names: True,
+        lambda path, how: bare_arrays.read_empad(path, how.microscope, how.pixel_size, how.in_memory),
+    ),
     Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: tike.read_tike(path)),
     Format(
         "npz",
@@ -168,10 +218,12 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
-    found = _top(path) if kind == "hdf5" else npz.keys_of(path)
+    found = _top(path) if kind == "hdf5" else npz.keys_of(path) if kind == "npz" else set()
     for format_ in FORMATS:
         if format_.kind == kind and format_.holds(found):
             return format_
+    if kind == "hdf5" and _has_cube(path):
+        return named("py4dstem", "--format")
     if {"object", "origin", "coverage"} <= found:
         raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
     with hdf5.opened(path) as file:
@@ -183,14 +235,25 @@ def recognise(path: Path) -> Format:
 
 
 def _kind(path: Path) -> str:
-    """``hdf5`` or ``npz`` by the first bytes; by the name where they are neither: the reader says what is wrong."""
+    """What the first bytes say; the name where they say nothing: the reader says what is wrong."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(MAGIC))
     except OSError:
         return "npz"
     by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd") and not start.startswith(ZIP)
-    return "hdf5" if start == MAGIC or by_name else "npz"
+    if start == MAGIC or by_name:
+        return "hdf5"
+    if start.startswith(NPY):
+        return "npy"
+    if start.startswith(ZIP) and quantem.is_quantem(path):
+        return "zarr"
+    return "raw" if path.suffix == ".raw" else "npz"
+
+
+def _has_cube(path: Path) -> bool:
+    with hdf5.opened(path) as file:
+        return py4dstem.is_py4dstem(file)
 
 
 def _top(path: Path) -> set[str]:
