@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.geometry import metric
 from ptychopinn.files.microscope import Microscope
-from ptychopinn.files.record import Record, object_pixel
+from ptychopinn.files.record import ELECTRON_ENERGY, Record, object_pixel
 from ptychopinn.physics.aperture import aperture_probe
-from ptychopinn.physics.wavelength import wavelength
+from ptychopinn.physics.wavelength import energy, wavelength
 from ptychopinn.scan.frames import blocks
 
 LARGEST_PHOTON_EV: Final = 6e4
 """Energy from which on a scan is more likely one of electrons: no X-ray ptychography has been done there."""
+
+LARGEST_ELECTRON_EV: Final = 1e8
+"""No microscope has more."""
 
 RASTERS: Final = ("py4dstem", "ptyrad", "quantem", "npy", "empad")
 """Formats whose positions are a raster."""
@@ -33,6 +36,33 @@ def check_used(record: Record, given: Microscope) -> None:
     for name in ON_RASTERS:
         if getattr(given, name) is not None and record.format not in RASTERS:
             raise PtychoError(f"{name}: has no effect, the file has positions of its own; it is for a 4D-STEM raster.")
+
+
+def as_written(record: Record, to: str) -> Record:
+    """A record of electrons for a format whose programs know photons only; the others as they are.
+
+    They are given the photons of the same wavelength, so that all lengths are right there, and the energy of the
+    electrons beside it, which :func:`as_read` takes.
+    """
+    if record.particle == "photon" or record.wavelength_m is None:
+        return record
+    extra = dict(record.extra) | {ELECTRON_ENERGY: record.energy_eV}
+    if to == "npz":
+        return replace(record, energy_eV=None, particle="photon", extra=extra)
+    remark = f"ptychopinn: electrons of {record.energy_eV:g} eV, written as photons of their wavelength."
+    said = str(extra.get("comments", ""))
+    extra["comments"] = said if remark in said else f"{said} {remark}".strip()
+    note = f"{to} knows photons only: the electrons' wavelength is kept, their energy is {ELECTRON_ENERGY} in the file."
+    photons = energy(record.wavelength_m, "photon")
+    return replace(record, energy_eV=photons, particle="photon", extra=extra, notes=(*record.notes, note))
+
+
+def as_read(record: Record) -> Record:
+    """A record of electrons, where :func:`as_written` left their energy."""
+    stored = record.extra.get(ELECTRON_ENERGY)
+    if not isinstance(stored, int | float) or not 0 < stored < LARGEST_ELECTRON_EV:
+        return record
+    return replace(record, energy_eV=float(stored), particle="electron")
 
 
 def as_electrons(record: Record, given: Microscope) -> Record:
@@ -73,12 +103,12 @@ def _worked_out(record: Record) -> bool:
 
 
 def _doubted(record: Record) -> Record:
-    energy = (record.energy_eV or 0) / 1e3
-    if record.particle == "electron" or record.made_up or 1e3 * energy < LARGEST_PHOTON_EV:
+    told = (record.energy_eV or 0) / 1e3
+    if record.particle == "electron" or record.made_up or 1e3 * told < LARGEST_PHOTON_EV:
         return record
     note = (
-        f"energy {energy:g} keV is taken as that of photons; if the scan is one of electrons, give "
-        f"--set voltage={energy:g}, and the object pixel is another one."
+        f"energy {told:g} keV is taken as that of photons; if the scan is one of electrons, give "
+        f"--set voltage={told:g}, and the object pixel is another one."
     )
     return replace(record, notes=(*record.notes, note))
 

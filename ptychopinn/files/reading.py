@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import frames_files
-from ptychopinn.files.electrons import as_electrons, check_used, with_lens_probe
+from ptychopinn.files.electrons import as_electrons, as_read, check_used, with_lens_probe
 from ptychopinn.files.formats import hdf5_map, npz, registry
 from ptychopinn.files.formats.hdf5_map import read_file_map
 from ptychopinn.files.formats.registry import Reading, _inside, named, recognise
@@ -127,7 +127,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = _with_frames(record, _frames_of(how), path, how.frames)
     try:
         check_used(record, how.microscope)
-        record = with_pixel(as_electrons(record, how.microscope), how.pixel_size)
+        record = with_pixel(as_electrons(as_read(record), how.microscope), how.pixel_size)
         record = with_lens_probe(record, how.microscope)
     except PtychoError as error:
         raise error.of(path) from None

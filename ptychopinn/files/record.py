@@ -26,6 +26,10 @@ INTERPOLATION = "interpolation"
 """In ``extra``: how the object of a simulated scan was read between pixels."""
 
 
+ELECTRON_ENERGY = "electron_energy_eV"
+"""In ``extra``, and as an attribute of files whose programs know photons only: kinetic energy of the electrons."""
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """Parts of a file; None is what it does not hold.

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.record import Array, Record, as_column, as_complex, as_good, as_modes, as_product, checked_pixel
+from ptychopinn.files.record import (
+    ELECTRON_ENERGY,
+    Array,
+    Record,
+    as_column,
+    as_complex,
+    as_good,
+    as_modes,
+    as_product,
+    checked_pixel,
+)
 from ptychopinn.scan.frames import Counts, select
 
 SCALARS: Final = {
@@ -208,7 +218,9 @@ def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
         if name in file.attrs:
             text = file.attrs[name]
             extra[name] = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    extra |= {name: _number(file, name) for name in SCALARS if {name, OLDER.get(name)} & set(file.attrs)}
+    extra |= {
+        name: _number(file, name) for name in (*SCALARS, ELECTRON_ENERGY) if {name, OLDER.get(name)} & set(file.attrs)
+    }
     index = np.asarray(file["probe_position_indexes"])
     if len(np.unique(index)) == len(index):
         extra["probe_position_indexes"] = index
@@ -258,6 +270,8 @@ def _write_attributes(file: h5py.File, record: Record) -> None:
         file.attrs[name] = value
         if name in OLDER:
             file.attrs[OLDER[name]] = value
+    if ELECTRON_ENERGY in extra:
+        file.attrs[ELECTRON_ENERGY] = extra[ELECTRON_ENERGY]
     if "polarization" in extra:
         file.attrs["polarization"] = str(extra["polarization"])
     if "made_up_geometry" in extra:

@@ -9,6 +9,7 @@ import h5py
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
+from ptychopinn.files.electrons import as_written
 from ptychopinn.files.formats import (
     bare_arrays,
     cxi,
@@ -301,4 +302,4 @@ def prepared(
     if record.counts is not None:
         counts, notes = counts_of(record, measurement, nphotons)
         record = replace(record, counts=counts, measurement="counts", notes=(*record.notes, *notes))
-    return completed(record, to, given)
+    return as_written(completed(record, to, given), to)
