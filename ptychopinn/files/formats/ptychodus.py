@@ -63,12 +63,13 @@ def read_product(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
     """
     with hdf5.opened(path) as file:
         try:
-            return _product(file, in_memory)
+            return product_in(file, in_memory)
         except PtychoError as error:
             raise PtychoError(f"{path}: {error}") from None
 
 
-def _product(file: h5py.File, in_memory: int) -> Record:
+def product_in(file: h5py.File, in_memory: int = hdf5.IN_MEMORY) -> Record:
+    """The product that an open file holds."""
     image = hdf5.find(file, "object", "a product has one")
     layers, probes = as_complex(hdf5.array(image), "object"), _probes(file)
     layers = layers[None] if layers.ndim == 2 else layers

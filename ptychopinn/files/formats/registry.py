@@ -17,6 +17,7 @@ from ptychopinn.files.formats import (
     npz,
     nsls2,
     ptychodus,
+    ptychodus_npz,
     ptypy,
     ptyrad,
     py4dstem,
@@ -174,6 +175,20 @@ FORMATS: Final = (
         "raw",
         lambda names: True,
         lambda path, how: bare_arrays.read_empad(path, how.microscope, how.pixel_size, how.in_memory),
+    ),
+    Format(
+        "ptychodus-npz",
+        "product of ptychodus in NPZ",
+        "npz",
+        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
+        lambda path, how: ptychodus_npz.read_product(path),
+    ),
+    Format(
+        "ptychodus-frames-npz",
+        "assembled frames of ptychodus in NPZ",
+        "npz",
+        lambda names: {"patterns", "indexes"} <= names,
+        lambda path, how: ptychodus_npz.read_frames(path),
     ),
     Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: tike.read_tike(path)),
     Format(
