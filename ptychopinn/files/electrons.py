@@ -92,13 +92,15 @@ def as_electrons(record: Record, given: Microscope) -> Record:
 
 def _worked_out(record: Record) -> bool:
     """Whether the object pixel follows from energy, distance and detector pixel."""
-    if None in (record.energy_eV, record.distance_m, record.detector_pixel_m, record.counts):
+    energy_eV, distance, pitch, counts = (
+        record.energy_eV,
+        record.distance_m,
+        record.detector_pixel_m,
+        record.counts,
+    )
+    if energy_eV is None or distance is None or pitch is None or counts is None:
         return False
-    assert record.energy_eV is not None
-    assert record.distance_m is not None
-    assert record.detector_pixel_m is not None
-    assert record.counts is not None
-    pixel = object_pixel(record.energy_eV, record.distance_m, record.detector_pixel_m, record.counts.shape)
+    pixel = object_pixel(energy_eV, distance, pitch, counts.shape)
     return bool(np.allclose(pixel, np.array(record.pixel_m), rtol=1e-3, atol=0))
 
 
