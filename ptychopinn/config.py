@@ -14,18 +14,7 @@ from typing import Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ptychopinn.errors import PtychoError, shortened
-
-JSON_NAMES = MappingProxyType(
-    {
-        "list": "an array",
-        "str": "a string",
-        "int": "a number",
-        "float": "a number",
-        "bool": "true or false",
-        "NoneType": "null",
-    }
-)
-"""What JSON calls values that are no objects, by Python type."""
+from ptychopinn.json_reader import read_json
 
 
 class Section(BaseModel):
@@ -310,42 +299,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known settings.
     """
-    values = read_object(path, "settings")
+    values = read_json(path, "settings")
     Settings.of(values, str(path))
-    return values
-
-
-def read_object(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object of ``what``, which an error message names.
-
-    Raises:
-        PtychoError: when the file is missing, is no JSON, is no object, or has a key twice.
-    """
-    try:
-        # "utf-8-sig": some editors put a mark before the text.
-        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
-    except OSError as error:
-        raise PtychoError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise PtychoError(f"{path}: is not JSON: text in UTF-8 is needed.") from None
-    except RecursionError:
-        raise PtychoError(f"{path}: is nested too deeply; an object of {what} is needed.") from None
-    except ValueError as error:
-        raise PtychoError(f"{path}: is not JSON: {error}.") from None
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
-    if not isinstance(values, dict):
-        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of {what} is needed.")
-    return values
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; PtychoError where a key stands in it twice, because only one of the values would count."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise PtychoError(f"{shortened(twice)}: stands there twice; give it once.")
     return values
 
 

@@ -1,5 +1,7 @@
 """Errors that a user can act on, and how a warning begins."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -20,9 +22,9 @@ class PtychoError(Exception):
 
     exit_code = 2
 
-    def of(self, path: Path) -> Self:
-        """The same about a file, whose name it begins with."""
-        return self if str(self).startswith(f"{path}: ") else type(self)(f"{path}: {self}")
+    def of(self, place: Path | str) -> Self:
+        """The same error with the file, or other place, that it is about at its beginning."""
+        return self if str(self).startswith(f"{place}: ") else type(self)(f"{place}: {self}")
 
 
 class IncurableError(PtychoError):
@@ -33,3 +35,12 @@ class RunFailedError(PtychoError):
     """A correct call that failed while it ran (a full disk, a diverged fit)."""
 
     exit_code = 1
+
+
+@contextmanager
+def naming(place: Path | str) -> Iterator[None]:
+    """Begin the message of an error inside the block with the file, or other place, that it is about."""
+    try:
+        yield
+    except PtychoError as error:
+        raise error.of(place) from None

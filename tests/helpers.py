@@ -8,13 +8,25 @@ import pytest
 import torch
 from torch import Tensor
 
+from ptychopinn.config import DataConfig
+from ptychopinn.files.reading import open_scan
+from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import Batch
+from ptychopinn.scan.scan import Scan
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RUN1084 = DATA / "run1084_object_probe_scan.npz"
 needs_run1084 = pytest.mark.skipif(not RUN1084.is_file(), reason=f"PTYCHOPINN_DATA names no folder with {RUN1084.name}")
 
 Operator = Callable[[Tensor], Tensor]
+
+
+def read_npz(
+    path: Path, measurement: str | None = None, nphotons: float | None = None, scan_index: int | None = None
+) -> Scan:
+    """A scan as commands read it."""
+    told = {"measurement": measurement, "nphotons": nphotons, "scan_index": scan_index}
+    return open_scan(path, DataConfig.model_validate(told))
 
 
 def random_tensor(*shape: int, seed: int = 0, dtype: torch.dtype = torch.complex128) -> Tensor:
@@ -79,3 +91,16 @@ def assert_same_batches(first: list[Batch], second: list[Batch]) -> None:
     for a, b in zip(first, second, strict=True):
         assert a.reach == b.reach
         assert all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
+
+
+def stitch(
+    patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor, phases: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reassemble groups chunk by chunk on one canvas; the arguments are those of :meth:`Stitcher.add`.
+
+    Returns:
+        Image (H, W) and coverage (H, W), on the device of ``weight``.
+    """
+    canvas = Stitcher(shape, weight, moments=False)
+    canvas.add(patches, positions, phases)
+    return canvas.image(), canvas.coverage.contiguous()

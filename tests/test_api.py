@@ -13,8 +13,9 @@ from ptychopinn import api
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.evaluation import metrics
-from ptychopinn.files.formats.npz import read_npz, write_npz
+from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.reading import open_growing
+from tests.helpers import read_npz
 
 TINY = {
     "nepochs": 1,
@@ -269,7 +270,7 @@ def test_a_growing_scan_is_read_as_far_as_it_can_be_used(tmp_path, tiny_scan, fr
 def test_a_growing_scan_needs_a_first_frame_that_can_be_used(tmp_path, tiny_scan):
     for x, y, words in (
         ([np.nan, 1], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
-        ([], [0], "growing.h5: positions: none; at least one is needed"),
+        ([], [0], "growing.h5: positions: x, y: no entries"),
     ):
         with pytest.raises(PtychoError, match=words):
             open_growing(*growing_file(tmp_path, tiny_scan, 2, x, y))

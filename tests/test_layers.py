@@ -21,7 +21,7 @@ PACKAGE = ROOT / "ptychopinn"
 # Low to high. A file may import from its own line and from the lines above it.
 # Names are paths inside ptychopinn/ without .py.
 LAYERS = (
-    "errors text",
+    "errors text json_reader",
     "physics/*",
     "config",
     "scan/*",

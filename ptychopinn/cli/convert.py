@@ -46,12 +46,12 @@ def convert(
 
     from ptychopinn.commands.convert import convert_file
     from ptychopinn.commands.inspect import record_rows
-    from ptychopinn.files.geometry import Completion
+    from ptychopinn.files.geometry import Geometry
 
     if not with_frames:
         why = "says how frames are read, and --no-frames writes none; give one of them"
         applicable.refuse(common.written(ctx), ("frames", "measurement", "nphotons"), why)
-    given = Completion(settings.data.pixel_size, energy, distance, dummy_geometry)
+    given = Geometry(settings.data.pixel_size, energy, distance, dummy_geometry)
     record = convert_file(source, out, to, settings.data, given, with_frames, overwrite)
     speak = common.speaker(quiet)
     for note in record.notes:

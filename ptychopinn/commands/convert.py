@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files.formats import registry
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_record
-from ptychopinn.files.record import PARTS, Record
+from ptychopinn.files.record import Record
 
 ENDINGS: Final = {".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hdf5": "ptychodus-product"}
 
@@ -21,7 +21,7 @@ def convert_file(
     out: Path,
     to: str | None,
     data: DataConfig,
-    given: Completion,
+    given: Geometry,
     with_frames: bool = True,
     overwrite: bool = False,
 ) -> Record:
@@ -44,20 +44,18 @@ def convert_file(
         raise PtychoError(f"{out}: give --to; one of {', '.join(registry.writable())} is needed.")
     registry.check_target(out, name)
     if given.dummy and name == "npz":
-        raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; leave it away.")
+        raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; omit it.")
     check_new(out, overwrite)
     if out.exists() and out.samefile(source):
         raise PtychoError(f"{out}: is the file to convert; give another name.")
     record = open_record(source, data)
-    if all(getattr(record, part) is None for part in PARTS):
+    if record.is_empty:
         raise PtychoError(f"{source}: holds nothing to convert.")
     if name != "npz" and record.scan_index is not None and len(np.unique(record.scan_index)) > 1:
         raise PtychoError(
             f"{source}: scan_index: frames of several scans, which {name} cannot hold; take one by subset."
         )
-    try:
+    with naming(source):
         record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames)
         registry.write(out, name, record)
-    except PtychoError as error:
-        raise PtychoError(f"{source}: {error}") from None
     return record

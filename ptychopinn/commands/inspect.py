@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.figures.scan import draw_parts, draw_scan
 from ptychopinn.files.formats import registry
 from ptychopinn.files.reading import open_record, scan_in
-from ptychopinn.files.record import PARTS, Record, counts_of, start_of
+from ptychopinn.files.record import Record, counts_of, start_of
 from ptychopinn.scan import summary
 from ptychopinn.scan.frames import blocks, check_counts
 from ptychopinn.scan.summary import Row
@@ -25,7 +25,7 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
     """
     record = open_record(path, data)
     rows = [("file", str(path)), *record_rows(record)]
-    if all(getattr(record, part) is None for part in PARTS):
+    if record.is_empty:
         raise PtychoError(f"{path}: {record.missing('counts', 'frames are')}")
     whole = record.counts is not None and record.positions is not None and record.probe is not None
     if record.counts is not None and record.near_field is None and (whole or not record.partial):
@@ -41,15 +41,13 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
 
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
     """What draws the parts that are there; they are checked first."""
-    try:
+    with naming(path):
         parts = start_of(record)
         frames = None
         if record.counts is not None and len(record.counts):
             counts, _ = counts_of(record, data.measurement, data.nphotons)
             frames = np.asarray(counts[next(blocks(counts.shape))], dtype=np.float32)
             check_counts(frames, np.arange(len(frames)))
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
     image, positions, probe = (parts.get(name) for name in ("object", "positions", "probe"))
     return lambda picture: draw_parts(picture, frames, positions, image, probe)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.figures.overlap import draw_view
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
@@ -106,10 +106,8 @@ def _split(source: Path, settings: Settings, report: Report) -> Split:
         report(f"{source.stem}: {note}")
     subsample = np.arange(len(scan))
     if data.n_subsample is not None:
-        try:
+        with naming(source):
             subsample = choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling)
-        except PtychoError as error:
-            raise PtychoError(f"{source}: {error}") from None
     if len(np.unique(scan.positions[subsample], axis=0)) < 2:
         raise PtychoError(
             f"{source}: {len(subsample)} frames at one position; frames at two positions at least are needed."

@@ -16,9 +16,8 @@ from ptychopinn.model.model import Illumination
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
-from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 
@@ -60,10 +59,7 @@ def reconstruct(
         PtychoError: for a scan or a start that cannot be used.
         RunFailedError: when what comes out is no number.
     """
-    check_canvas(scan)
-    check_moves(scan)
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
+    check_scan(scan)
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
     began = time.perf_counter()

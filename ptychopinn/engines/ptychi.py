@@ -34,10 +34,10 @@ from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
-from ptychopinn.scan.arrays import NO_LIGHT, check_memory
+from ptychopinn.scan.arrays import check_memory
 from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.checks import check_canvas, check_moves
-from ptychopinn.scan.coverage import crowding, light_on_canvas
+from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.coverage import light_on_canvas, mean_overlap
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
@@ -141,7 +141,6 @@ def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
 
 
 def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
-    check_canvas(scan)
     if device not in ("cpu", "cuda"):
         raise PtychoError(f"accelerator: {device} given; pty-chi runs on cpu or cuda.")
     if config.noise_model == "poisson" and config.engine not in POISSON:
@@ -149,9 +148,7 @@ def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
             f"noise_model: poisson given with engine {config.engine}, which knows gaussian only; use "
             f"{' or '.join(POISSON)} for poisson."
         )
-    check_moves(scan)
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
+    check_scan(scan)
     waves = len(scan.probe) * 8 if config.engine == "dm" else 0
     check_memory((8 + waves) * len(scan) * scan.N**2, f"scan: {len(scan)} frames of {scan.N} x {scan.N} pixels")
 
@@ -231,7 +228,7 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
         "autodiff": _autodiff,
     }
     size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
-    crowded = size / len(scan) * crowding(scan, torch.from_numpy(scan.probe))
+    crowded = size / len(scan) * mean_overlap(scan, torch.from_numpy(scan.probe))
     options = makers[config.engine](api, config, probe, min(1.0, 1 / crowded))
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs

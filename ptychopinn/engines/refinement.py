@@ -14,7 +14,7 @@ from ptychopinn.engines.positions import search
 from ptychopinn.engines.projections import Estimate, Projections, Unknown
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
-from ptychopinn.scan.coverage import crowding
+from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64
@@ -191,7 +191,7 @@ def _project(
     steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
     best = _Best(scan, subpixel, estimate) if holds_out(scan) else None
     dim = max(1.0, DIMMEST / photons_per_pixel(scan, estimate.probe))
-    alone = dim * len(scan) / crowding(scan, estimate.probe)
+    alone = dim * len(scan) / mean_overlap(scan, estimate.probe)
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         batch = min(len(scan), math.ceil(lighting * alone))
         longer = PROBE_LONGER if "probe" in unknowns else PLACES_LONGER if "positions" in unknowns else 1

@@ -1,7 +1,6 @@
 """One picture of several reconstructions: common scales, errors, ring correlation and a line profile."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,32 +18,28 @@ from ptychopinn.figures.panels import (
     panel,
     phase_map,
     phase_norm,
-    save,
     scale_bar,
+    to_png,
     view_of,
+    without_phase,
 )
 
 SIDE = 3.4
 """Inches along the edge of a panel."""
 
 
-def draw_comparison(path: Path, result: Comparison, pixel_size_m: float | None = None) -> None:
-    """Draw amplitude and phase of every image on common scales, their errors, and below them FRC and a profile.
+def comparison_figure(result: Comparison, pixel_size_m: float | None = None) -> Figure:
+    """Amplitude and phase of every image on common scales, their errors, and below them FRC and a profile.
 
     Errors are against the reference of the comparison: the truth, or the first image.
 
     Args:
-        path: PNG file.
         result: of :func:`ptychopinn.evaluation.comparison.compare`.
         pixel_size_m: edge of an object pixel in metres; gives a scale bar.
     """
-    save(_comparison_figure(result, pixel_size_m), path)
-
-
-def _comparison_figure(result: Comparison, pixel_size_m: float | None) -> Figure:
     names = [result.reference, *(name for name in result.aligned if name != result.reference)]
-    view = view_of(result.mask.astype(np.float32), np.ones(result.mask.shape, dtype=bool))
-    turn = np.exp(-1j * np.angle(result.aligned[result.reference][result.mask].astype(np.complex128).sum()))
+    view = view_of(result.mask)
+    turn = without_phase(result.aligned[result.reference][result.mask])
     images = {name: turn * result.aligned[name] for name in names}
     reference = images[result.reference]
 
@@ -109,3 +104,6 @@ def _draw_profile(axes: Axes, images: Mapping[str, NDArray[np.complex64]], resul
         axes.plot(cols + result.origin[1], np.unwrap(np.angle(image[row, cols])), label=name, **style)
     axes.set(xlabel="x (px)", ylabel="phase (rad)", title=f"Along y = {row + result.origin[0]}")
     axes.legend(fontsize="small")
+
+
+draw_comparison = to_png(comparison_figure)

@@ -19,6 +19,7 @@ from ptychopinn.figures.panels import (
     phase_map,
     phase_norm,
     view_of,
+    without_phase,
 )
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
@@ -67,14 +68,14 @@ def images_png(
         phase: draw phases, about that of the reference; amplitudes otherwise.
     """
     names = list(dict.fromkeys(name for images in cells for name in images))
-    view = view_of(masks[0].astype(np.float32), np.ones(masks[0].shape, dtype=bool))
+    view = view_of(masks[0])
     height, width = (part.stop - part.start for part in view.window)
     scale = SIDE / max(height, width)
     tall, wide = max(scale * height, 0.9), max(scale * width, 0.9)
     figure = new_figure(len(names) * (wide + 0.2) + 1.2, len(cells) * (tall + 0.2) + 0.4)
     grid = figure.subplots(len(cells), len(names), squeeze=False, sharex=True, sharey=True)
     shown = [
-        {name: _turned(image, images, mask) for name, image in images.items()}
+        {name: image * without_phase(next(iter(images.values()))[mask]) for name, image in images.items()}
         for images, mask in zip(cells, masks, strict=True)
     ]
     part = np.angle if phase else np.abs
@@ -82,7 +83,7 @@ def images_png(
     norm = phase_norm(first) if phase else amplitude_norm(first)
     colours = phase_map(norm) if phase else AMPLITUDE_MAP
     for axes_of_row, images, mask, title in zip(grid, shown, masks, rows, strict=True):
-        own = view_of(mask.astype(np.float32), np.ones(mask.shape, dtype=bool))
+        own = view_of(mask)
         for axes, name in zip(axes_of_row, names, strict=True):
             if name in images:
                 label = None if name != next(reversed(images)) else "rad" if phase else ""
@@ -105,13 +106,6 @@ def _draw_lines(axes: Axes, of_arms: Mapping[str, Sequence[tuple[float, float]]]
     if not any(of_arms.values()):
         axes.text(0.5, 0.5, "not defined here", ha="center", va="center", transform=axes.transAxes, color="0.4")
         axes.set(yticks=[])
-
-
-def _turned(image: Image, images: Mapping[str, Image], mask: Mask) -> NDArray[np.complexfloating[Any, Any]]:
-    """An image by the phase that makes the mean of the first one real."""
-    mean = next(iter(images.values()))[mask].astype(np.complex128).sum()
-    turned: NDArray[np.complexfloating[Any, Any]] = image * np.exp(-1j * np.angle(mean))
-    return turned
 
 
 def _png(figure: Figure, dpi: int, **more: Any) -> bytes:

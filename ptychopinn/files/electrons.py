@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.geometry import metric
+from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.microscope import Microscope
-from ptychopinn.files.record import ELECTRON_ENERGY, Record, object_pixel
+from ptychopinn.files.record import ELECTRON_ENERGY, Record
 from ptychopinn.physics.aperture import aperture_probe
 from ptychopinn.physics.wavelength import energy, wavelength
 from ptychopinn.scan.frames import blocks
@@ -76,32 +76,16 @@ def as_electrons(record: Record, given: Microscope) -> Record:
     found = replace(record, particle="electron", energy_eV=given.energy_eV)
     if before is None or record.particle == "electron" or record.pixel_m is None or record.object is not None:
         return found
-    if not _worked_out(record):
+    if (pixel := record.far_field_pixel) is None or not np.allclose(pixel, record.pixel_m, rtol=1e-3, atol=0):
         return found
-    pixel = (
-        record.pixel_m[0] * wavelength(given.energy_eV, "electron") / wavelength(before),
-        record.pixel_m[1] * wavelength(given.energy_eV, "electron") / wavelength(before),
-    )
+    shorter = wavelength(given.energy_eV, "electron") / wavelength(before)
+    pixel = pixel[0] * shorter, pixel[1] * shorter
     note = "The object pixel is that of electrons; the file's energy would be that of photons."
     found = replace(found, notes=(*found.notes, note))
     if record.positions is None or record.origin_m is None or not record.metric or record.counts is None:
         return replace(found, pixel_m=pixel)
     places = np.array(record.origin_m) + record.positions * np.array(record.pixel_m)
-    return metric(found, places, pixel, record.counts.shape[-1])
-
-
-def _worked_out(record: Record) -> bool:
-    """Whether the object pixel follows from energy, distance and detector pixel."""
-    energy_eV, distance, pitch, counts = (
-        record.energy_eV,
-        record.distance_m,
-        record.detector_pixel_m,
-        record.counts,
-    )
-    if energy_eV is None or distance is None or pitch is None or counts is None:
-        return False
-    pixel = object_pixel(energy_eV, distance, pitch, counts.shape)
-    return bool(np.allclose(pixel, np.array(record.pixel_m), rtol=1e-3, atol=0))
+    return in_pixels(found, places, pixel)
 
 
 def _doubted(record: Record) -> Record:

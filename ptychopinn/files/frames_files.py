@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats.bare_arrays import empad_cube, npy_cube
 from ptychopinn.files.formats.py4dstem import dataset
@@ -28,11 +27,8 @@ def read(name: Path, in_memory: int) -> Record | None:
     if not Path(file).is_file():
         return None
     with hdf5.opened(Path(file)) as opened:
-        try:
-            item = hdf5.find(opened, inside, "frames are needed")
-            check_cube(inside, item.shape, item.dtype)
-        except PtychoError as error:
-            raise PtychoError(f"{file}: {error}") from None
+        item = hdf5.find(opened, inside, "frames are needed")
+        check_cube(inside, item.shape, item.dtype)
         return _record(Cube(partial(dataset, Path(file), inside), item.shape, item.dtype), inside, in_memory)
 
 

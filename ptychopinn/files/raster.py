@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.geometry import metric
-from ptychopinn.files.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS, Microscope
-from ptychopinn.files.record import Record
+from ptychopinn.files.geometry import in_pixels
+from ptychopinn.files.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
+from ptychopinn.files.record import Reading, Record
+from ptychopinn.files.values import both
 from ptychopinn.physics.wavelength import wavelength
 from ptychopinn.text import readable, readable_length
 
@@ -126,9 +127,7 @@ def raster_shape(name: str, full: tuple[int, ...], told: tuple[int, int] | None)
     return (side, side), [f"{count} frames are taken as a raster of {side} x {side}; else give --set scan_shape."]
 
 
-def on_raster(
-    record: Record, shape: tuple[int, int], said: Calibration, given: Microscope, pixel_size: float | None
-) -> Record:
+def on_raster(record: Record, shape: tuple[int, int], said: Calibration, how: Reading) -> Record:
     """A record with the positions of a raster, and the geometry of its microscope.
 
     Frame (i, j) is at ``i * step_y, j * step_x``, turned about the middle of the scan by the rotation a::
@@ -142,12 +141,12 @@ def on_raster(
         record: with frames.
         shape: rows and columns.
         said: what the file says.
-        given: what the user says; it wins.
-        pixel_size: of the object, where the user says so.
+        how: what the user says; it wins.
 
     Raises:
         PtychoError: for a step or pixel that is not known.
     """
+    given = how.microscope
     voltage = given.voltage or said.voltage
     if voltage is not None:
         record = replace(record, particle="electron", energy_eV=1e3 * voltage)
@@ -159,7 +158,7 @@ def on_raster(
     step, unit = found
     rotation = said.rotation_deg if given.scan_rotation is None else given.scan_rotation
     places = _turned(_grid(shape, step), rotation, said.transpose)
-    pixel = _object_pixel(record, frame, said, given, pixel_size)
+    pixel = _object_pixel(record, frame, said, how)
     note = f"Raster of {shape[0]} x {shape[1]} frames, steps of {_shown(step, unit)}" + _how_turned(
         rotation, said.transpose
     )
@@ -170,7 +169,7 @@ def on_raster(
         raise PtychoError(f"step of the raster: unit {unit!r}; a length or px is needed: --set scan_step='0.4 nm'.")
     if pixel is None:
         raise PtychoError(UNKNOWN_PIXEL)
-    return metric(record, places * LENGTHS[unit], pixel, frame[-1])
+    return in_pixels(record, places * LENGTHS[unit], pixel)
 
 
 def _grid(shape: tuple[int, int], step: tuple[float, float]) -> NDArray[np.float64]:
@@ -197,12 +196,12 @@ def _how_turned(degrees: float, transpose: bool) -> str:
 
 
 def _object_pixel(
-    record: Record, frame: tuple[int, ...], said: Calibration, given: Microscope, pixel_size: float | None
+    record: Record, frame: tuple[int, ...], said: Calibration, how: Reading
 ) -> tuple[float, float] | None:
     """Height and width of an object pixel in metres; None where nobody knows them."""
-    found = given.q_steps() or said.q_step
+    found = how.microscope.q_steps() or said.q_step
     if found is None or found[1] in PIXELS:
-        return record.pixel_m or (None if pixel_size is None else (pixel_size, pixel_size))
+        return record.pixel_m or both(how.pixel_size, how.pixel_size)
     frequencies = [spatial_frequency(value, found[1], record) for value in found[0]]
     return 1 / (frame[0] * frequencies[0]), 1 / (frame[1] * frequencies[1])
 

@@ -1,4 +1,4 @@
-"""Objects, scan patterns and doses: everything needed to make a scan whose truth is known."""
+"""Objects, scan patterns and doses: parts of a scan with a known truth."""
 
 import math
 from typing import Literal

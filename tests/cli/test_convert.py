@@ -179,7 +179,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], Words]] = {
     "short frames": (
         "scan.h5",
         changed("scan.h5", lambda f: replaced(f, "raw_data/patterns", np.ones((4, 16, 16)))),
-        ("raw_data/indexes: shape (9,)", "4 frames"),
+        ("raw_data: indexes: shape (9,)", "4 frames"),
     ),
     "no energy": (
         "scan.h5",

@@ -82,7 +82,7 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
     (tmp_path / "run/provenance.json").write_text("{}")
     # Frames from the right to the left: the corner of the scan moves as it grows.
     scan = tiny_scan.subset(np.arange(64).reshape(8, 8).T[::-1].ravel())
-    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Completion(dummy=True))
+    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Geometry(dummy=True))
     registry.write(tmp_path / "whole.cxi", "cxi", record)
     return tmp_path
 
@@ -221,7 +221,7 @@ def test_only_what_can_grow_is_followed(beamline):
         ".": ("ptychopinn: .: is a folder; the HDF5 file to which the detector appends is needed",),
         "whole.cxi --probe scan.h5.gone": ("scan.h5.gone",),
         "whole.cxi --map notes.txt": ("notes.txt: is not JSON",),
-        "whole.cxi --n-subsample 9": ("--n-subsample needs a scan that is complete",),
+        "whole.cxi --n-subsample 9": ("--n-subsample needs a complete scan",),
         "whole.cxi --refine": ("--refine needs the whole scan",),
     }
     for given, words in cases.items():
@@ -231,7 +231,7 @@ def test_only_what_can_grow_is_followed(beamline):
 
 def product(folder: Path) -> record.Record:
     record = reading.read(folder / "whole.cxi")
-    return registry.prepared(record, "ptychodus-product", geometry.Completion(dummy=True), with_frames=False)
+    return registry.prepared(record, "ptychodus-product", geometry.Geometry(dummy=True), with_frames=False)
 
 
 def test_a_detector_that_does_not_run_is_no_scan(beamline):

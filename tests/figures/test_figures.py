@@ -16,17 +16,18 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.figures.history import _history_figure, draw_history
+from ptychopinn.figures.history import draw_history, history_figure
 from ptychopinn.figures.panels import save
-from ptychopinn.figures.patterns import _patterns_figure, draw_patterns
-from ptychopinn.figures.probe import _probe_figure, draw_probe
-from ptychopinn.figures.reconstruction import _reconstruction_figure, draw_reconstruction
-from ptychopinn.figures.scan import _parts_figure, _scan_figure, draw_scan
+from ptychopinn.figures.patterns import draw_patterns, patterns_figure
+from ptychopinn.figures.probe import draw_probe, probe_figure
+from ptychopinn.figures.reconstruction import draw_reconstruction, reconstruction_figure
+from ptychopinn.figures.scan import draw_scan, parts_figure, scan_figure
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import curved_disc, normalise_probe
-from ptychopinn.scan.coverage import coverage_map
+from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
+from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 
 N = 32
@@ -55,12 +56,8 @@ def truth(scan: Scan) -> NDArray[np.complex64]:
 
 @pytest.fixture(scope="module")
 def coverage(scan: Scan, truth: NDArray[np.complex64]) -> NDArray[np.float64]:
-    found = coverage_map(scan)
-    assert found is not None
-    light, top, left = found
-    canvas = np.zeros(truth.shape)
-    canvas[top : top + light.shape[0], left : left + light.shape[1]] = light
-    return canvas
+    light = light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe))).numpy()
+    return reframe(light, scan.canvas_origin, (0, 0), truth.shape).real.astype(np.float64)
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
@@ -121,7 +118,7 @@ def test_drawing_leaves_no_global_state(tmp_path: Path, scan: Scan) -> None:
 def test_reconstruction_is_cropped_and_uncovered_pixels_are_blank(
     truth: NDArray[np.complex64], coverage: NDArray[np.float64]
 ) -> None:
-    shown = panels(_reconstruction_figure(truth, coverage, "Star", None, None))
+    shown = panels(reconstruction_figure(truth, coverage, title="Star"))
     assert list(shown) == ["Amplitude", "Phase"]
     amplitude = data(shown["Amplitude"])
     assert amplitude.shape < truth.shape and amplitude.mask.any() and not amplitude.mask.all()
@@ -135,7 +132,7 @@ def test_reconstruction_is_cropped_and_uncovered_pixels_are_blank(
 def test_every_image_has_a_labelled_colour_bar_of_its_own_height(
     truth: NDArray[np.complex64], coverage: NDArray[np.float64]
 ) -> None:
-    figure = _reconstruction_figure(truth, coverage, "Star", None, truth)
+    figure = reconstruction_figure(truth, coverage, title="Star", truth=truth)
     figure.draw_without_rendering()
     labels = []
     for axes in panels(figure).values():
@@ -152,7 +149,7 @@ def test_titles_of_bars_stay_below_the_panel_above(tmp_path: Path, called: str) 
     draw = np.random.default_rng(0)
     image = np.exp(0.01j * draw.random((83, 83))).astype(np.complex64)
     bars = 0.0029 * draw.random(image.shape)
-    figure = _reconstruction_figure(image, np.ones(image.shape), "", None, None, (bars, bars), called)
+    figure = reconstruction_figure(image, np.ones(image.shape), bars=(bars, bars), bars_are=called)
     save(figure, tmp_path / "figure.png")
     for upper, lower in zip(figure.axes[:2], figure.axes[2:4], strict=True):
         assert lower.child_axes[0].yaxis.get_offset_text().get_text()
@@ -161,7 +158,7 @@ def test_titles_of_bars_stay_below_the_panel_above(tmp_path: Path, called: str) 
 
 def test_phase_is_centred(truth: NDArray[np.complex64], coverage: NDArray[np.float64]) -> None:
     image = truth * np.exp(2.9j)
-    shown = panels(_reconstruction_figure(image, coverage, "", None, None))["Phase"]
+    shown = panels(reconstruction_figure(image, coverage))["Phase"]
     assert np.angle(np.exp(1j * data(shown).compressed()).mean()) == pytest.approx(0, abs=0.05)
     low, high = limits(shown)
     assert low == -high and abs(data(shown)).max() < high < math.pi
@@ -170,7 +167,7 @@ def test_phase_is_centred(truth: NDArray[np.complex64], coverage: NDArray[np.flo
 
 def test_strong_phase_takes_the_whole_circle(coverage: NDArray[np.float64]) -> None:
     y, x = np.mgrid[: coverage.shape[0], : coverage.shape[1]]
-    shown = panels(_reconstruction_figure(np.exp(0.3j * (x + y)), coverage, "", None, None))["Phase"]
+    shown = panels(reconstruction_figure(np.exp(0.3j * (x + y)), coverage))["Phase"]
     assert limits(shown) == (-math.pi, math.pi)
     assert shown.images[0].get_cmap().name.startswith("twilight")
     assert [text.get_text() for text in shown.child_axes[0].get_yticklabels()] == ["-π", "-π/2", "0", "π/2", "π"]
@@ -180,7 +177,7 @@ def test_strong_phase_takes_the_whole_circle(coverage: NDArray[np.float64]) -> N
 def test_phase_offset_and_amplitude_factor_are_no_error(
     truth: NDArray[np.complex64], coverage: NDArray[np.float64], factor: complex
 ) -> None:
-    figure = _reconstruction_figure(factor * truth, coverage, "", None, truth)
+    figure = reconstruction_figure(factor * truth, coverage, truth=truth)
     shown = panels(figure)
     assert len(shown) == 6
     reconstructed = next(axes for title, axes in shown.items() if title.startswith("Reconstructed amplitude × "))
@@ -198,7 +195,7 @@ def test_truth_and_reconstruction_share_their_scales_but_keep_their_differences(
 ) -> None:
     y, x = np.mgrid[: truth.shape[0], : truth.shape[1]]
     bump = 0.2 * np.exp(-((y - 32) ** 2 + (x - 36) ** 2) / 20)
-    shown = panels(_reconstruction_figure(truth * np.exp(1j * bump), coverage, "", 1e-8, truth))
+    shown = panels(reconstruction_figure(truth * np.exp(1j * bump), coverage, pixel_size_m=1e-8, truth=truth))
     titles = list(shown)
     assert limits(shown[titles[0]]) == limits(shown["True amplitude"])
     assert limits(shown["Reconstructed phase"]) == limits(shown["True phase"])
@@ -212,8 +209,8 @@ def test_truth_and_reconstruction_share_their_scales_but_keep_their_differences(
 def test_pixels_that_are_not_finite_stay_blank(truth: NDArray[np.complex64], coverage: NDArray[np.float64]) -> None:
     broken = truth.copy()
     broken[32, 36] = np.nan
-    shown = panels(_reconstruction_figure(broken, coverage, "", None, truth))
-    whole = panels(_reconstruction_figure(truth, coverage, "", None, truth))
+    shown = panels(reconstruction_figure(broken, coverage, truth=truth))
+    whole = panels(reconstruction_figure(truth, coverage, truth=truth))
     assert data(shown["True phase"]).mask.sum() == data(whole["True phase"]).mask.sum() + 1
 
 
@@ -223,7 +220,7 @@ def test_pixels_that_are_not_finite_stay_blank(truth: NDArray[np.complex64], cov
 def test_scale_bar_is_a_round_length(
     truth: NDArray[np.complex64], coverage: NDArray[np.float64], pixel: float, text: str, pixels: float
 ) -> None:
-    axes = panels(_reconstruction_figure(truth, coverage, "", pixel, None))["Amplitude"]
+    axes = panels(reconstruction_figure(truth, coverage, pixel_size_m=pixel))["Amplitude"]
     (bar,) = [artist for artist in axes.artists if isinstance(artist, AnchoredSizeBar)]
     assert text == bar.txt_label.get_text()
     assert bar.size_bar.get_children()[0].get_width() == pytest.approx(pixels, rel=0.01)
@@ -231,15 +228,15 @@ def test_scale_bar_is_a_round_length(
 
 def test_wrong_reconstructions_are_refused(truth: NDArray[np.complex64], coverage: NDArray[np.float64]) -> None:
     with pytest.raises(PtychoError, match="coverage: zero"):
-        _reconstruction_figure(truth, 0 * coverage, "", None, None)
+        reconstruction_figure(truth, 0 * coverage)
     with pytest.raises(PtychoError, match=r"coverage: shape \(63, 72\)"):
-        _reconstruction_figure(truth, coverage[1:], "", None, None)
+        reconstruction_figure(truth, coverage[1:])
     with pytest.raises(PtychoError, match=r"truth: shape \(63, 72\)"):
-        _reconstruction_figure(truth, coverage, "", None, truth[1:])
+        reconstruction_figure(truth, coverage, truth=truth[1:])
 
 
-def test_scan_figure_holds_all_panels(scan: Scan) -> None:
-    shown = panels(_scan_figure(scan))
+def testscan_figure_holds_all_panels(scan: Scan) -> None:
+    shown = panels(scan_figure(scan))
     mean, typical, places, histogram, *modes = shown
     assert mean == "Mean of 63 frames" and histogram == "Photons per frame" and places == "63 positions on coverage"
     assert modes == ["Mode 1: 80.0 % of power", "Phase of mode 1", "Mode 2: 20.0 % of power", "Phase of mode 2"]
@@ -252,7 +249,7 @@ def test_scan_figure_holds_all_panels(scan: Scan) -> None:
 
 
 def test_positions_lie_where_the_coverage_is(scan: Scan) -> None:
-    axes = panels(_scan_figure(scan))["63 positions on coverage"]
+    axes = panels(scan_figure(scan))["63 positions on coverage"]
     left, right, bottom, top = axes.images[0].get_extent()
     light = data(axes)
     rows, cols = np.indices(light.shape)
@@ -266,7 +263,7 @@ def test_scan_with_bad_pixels_many_modes_and_wrong_units(tmp_path: Path, scan: S
     good[16] = False
     probe = np.concatenate([scan.probe, 0.1 * scan.probe])
     odd = replace(scan, good_pixels=good, probe=probe, positions=scan.positions * 1e7, object=None)
-    figure = _scan_figure(odd)
+    figure = scan_figure(odd)
     shown = panels(figure)
     assert data(shown["Mean of 63 frames"]).mask.sum() == N
     assert not shown["63 positions"].images and shown["63 positions"].yaxis_inverted()
@@ -287,7 +284,7 @@ def test_patterns_share_one_scale_and_residuals_are_normalised(scan: Scan, truth
     rate = diffract(torch.from_numpy(scan.probe), extract_patches(torch.from_numpy(truth), places, N)).numpy()
     measured = scan.counts[:6].astype(np.float64)
     measured[:, 3, 3] = np.nan
-    grid = np.array(_patterns_figure(measured, rate).axes).reshape(3, 4)
+    grid = np.array(patterns_figure(measured, rate).axes).reshape(3, 4)
     assert len({limits(axes) for axes in grid[:2].flat}) == 1
     assert isinstance(grid[0, 0].images[0].norm, LogNorm)
     for axes, k, expected in zip(grid[2], measured, rate, strict=False):
@@ -301,7 +298,7 @@ def test_patterns_share_one_scale_and_residuals_are_normalised(scan: Scan, truth
 
 def test_patterns_of_different_shapes_are_refused(scan: Scan) -> None:
     with pytest.raises(PtychoError, match="equal"):
-        _patterns_figure(scan.counts[:2], scan.counts[:3])
+        patterns_figure(scan.counts[:2], scan.counts[:3])
 
 
 def test_history_has_a_panel_per_quantity() -> None:
@@ -312,7 +309,7 @@ def test_history_has_a_panel_per_quantity() -> None:
         "train_loss": [1 / n for n in epochs],
     }
     columns |= {"val_loss": [math.nan, 0.9, math.nan, 0.5, 0.4], "train_patch_error": [-0.1 * n for n in epochs]}
-    loss, error = _history_figure(columns).axes
+    loss, error = history_figure(columns).axes
     assert (loss.get_xlabel(), loss.get_ylabel(), loss.get_yscale()) == ("epoch", "loss", "log")
     training, validation = loss.lines
     assert (training.get_label(), validation.get_label()) == ("training", "validation")
@@ -321,17 +318,17 @@ def test_history_has_a_panel_per_quantity() -> None:
 
 
 def test_history_of_an_engine_that_scores_between_epochs_runs_along_its_steps() -> None:
-    (loss,) = _history_figure({"step": [1, 2], "train_loss": [2.0, 1.0]}).axes
+    (loss,) = history_figure({"step": [1, 2], "train_loss": [2.0, 1.0]}).axes
     assert loss.get_xlabel() == "step"
 
 
 def test_history_without_losses_is_refused() -> None:
     with pytest.raises(PtychoError, match="columns epoch"):
-        _history_figure({"epoch": [1]})
+        history_figure({"epoch": [1]})
 
 
 def test_probe_titles_give_the_power_shares(scan: Scan) -> None:
-    figure = _probe_figure(scan.probe)
+    figure = probe_figure(scan.probe)
     shown = panels(figure)
     assert {"Mode 1: 80.0 % of power", "Mode 2: 20.0 % of power"} < set(shown)
     assert figure.get_suptitle().endswith("1.00e5 photons")
@@ -341,7 +338,7 @@ def test_probe_titles_give_the_power_shares(scan: Scan) -> None:
 
 def test_a_large_image_is_drawn_with_fewer_pixels_in_its_place(tmp_path):
     image = np.ones((40, 3300), dtype=np.complex64)
-    figure = _reconstruction_figure(image, np.ones(image.shape), "", None, None)
+    figure = reconstruction_figure(image, np.ones(image.shape))
     shown = panels(figure)["Amplitude"].images[0]
     assert shown.get_array().shape == (14, 1100)
     assert shown.get_extent() == pytest.approx([-0.5, 3299.5, 39.5, -0.5])
@@ -356,7 +353,7 @@ def test_parts_of_a_scan_are_drawn_without_the_rest(scan: Scan, missing: str) ->
         "image": {"Object: amplitude", "Object: phase"},
         "probe": {"Mode 1: 80.0 % of power", "Phase of mode 1", "Mode 2: 20.0 % of power", "Phase of mode 2"},
     }
-    shown = panels(_parts_figure(*(None if name == missing else part for name, part in parts.items())))
+    shown = panels(parts_figure(*(None if name == missing else part for name, part in parts.items())))
     assert set(shown) == set().union(*(words for name, words in titles.items() if name != missing))
     if missing != "image":
         np.testing.assert_allclose(data(shown["Object: amplitude"]), abs(scan.object))

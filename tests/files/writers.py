@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ptychopinn.files.record import HC_EV_M
+from ptychopinn.files.values import HC_EV_M
 from ptychopinn.scan.scan import Scan
 
 ENERGY_KEV, DISTANCE_M, PITCH_M = 8.0, 2.0, 75e-6

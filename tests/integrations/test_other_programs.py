@@ -9,7 +9,7 @@ from ptychopinn.engines import ptychi
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.reading import open_record
 from tests import stem
 
@@ -50,7 +50,7 @@ def test_cxi_of_cdtools_has_its_positions(cdtools, tmp_path, basis):
 
 
 def test_cdtools_reads_our_cxi(cdtools, tiny_scan, tmp_path):
-    given = Completion(pixel_size=2.5e-8, energy_eV=8333.0, distance_m=0.8)
+    given = Geometry(pixel_size=2.5e-8, energy_eV=8333.0, distance_m=0.8)
     registry.write(tmp_path / "a.cxi", "cxi", registry.prepared(record_of(tiny_scan), "cxi", given))
     dataset = cdtools.datasets.Ptycho2DDataset.from_cxi(str(tmp_path / "a.cxi"))
     from cdtools.tools.initializers import exit_wave_geometry

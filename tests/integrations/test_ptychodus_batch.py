@@ -10,7 +10,8 @@ import pytest
 from ptychopinn.files import reading
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of, write_npz
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.record import Reading
 from ptychopinn.integrations.ptychodus import training_source
 
 OPTIONS = {"nepochs": 2, "n_filters_scale": 0.25, "stages": 1, "teacher_epochs": 1, "accelerator": "cpu"}
@@ -21,7 +22,7 @@ def folder(tiny_scan, tmp_path) -> Path:
     """``product.h5`` and ``diffraction.h5``, as ptychodus lays them out."""
     place = tmp_path / "in"
     place.mkdir()
-    given = Completion(pixel_size=2.5e-8, energy_eV=8333.0, distance_m=0.8)
+    given = Geometry(pixel_size=2.5e-8, energy_eV=8333.0, distance_m=0.8)
     record = registry.prepared(record_of(tiny_scan), "ptychodus-product", given, with_frames=False)
     registry.write(place / "product.h5", "ptychodus-product", record)
     with h5py.File(place / "diffraction.h5", "w") as file:
@@ -110,5 +111,5 @@ def test_npz_frames_go_with_a_product(ptychodus, folder, tiny_scan, tmp_path):
     from ptychodus.plugins.npz_diffraction_file import NPZDiffractionFileIO
 
     NPZDiffractionFileIO().write(tmp_path / "frames.npz", H5DiffractionFileReader().read(folder / "diffraction.h5"))
-    record = reading.read(folder / "product.h5", registry.Reading(frames=tmp_path / "frames.npz"))
+    record = reading.read(folder / "product.h5", Reading(frames=tmp_path / "frames.npz"))
     np.testing.assert_array_equal(record.counts, tiny_scan.counts)

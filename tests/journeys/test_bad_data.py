@@ -145,16 +145,28 @@ def test_a_truth_must_lie_under_all_frames_of_a_supervised_training(place: Path)
 
 
 METADATA: dict[str, tuple[np.ndarray, Words]] = {
-    "no JSON": (np.array("measurement: counts"), ("_metadata: 'measurement: counts' is no JSON object", "is needed")),
-    "cut short": (np.array('{"measurement": "cou'), ("is no JSON object",)),
-    "a list": (np.array("[1]"), ("_metadata: '[1]' is no JSON object",)),
+    "no JSON": (np.array("measurement: counts"), ("_metadata: is not JSON: ",)),
+    "cut short": (np.array('{"measurement": "cou'), ("_metadata: is not JSON: ",)),
+    "a list": (np.array("[1]"), ("_metadata: holds an array; an object of metadata such as {", "is needed")),
     "a number": (np.array(3.0), ("_metadata: shape (), dtype float64", "is needed")),
     "two texts": (np.array(["{}", "{}"]), ("_metadata: shape (2,)",)),
-    "deep": (np.array("[" * 99_999), ("is no JSON object",)),
-    "energy as text": (np.array('{"photon_energy_eV": "8 keV"}'), ("photon_energy_eV '8 keV'; a number is needed",)),
-    "endless distance": (np.array(json.dumps({"detector_object_distance_m": 10**400})), ("a number is needed",)),
-    "one pitch": (np.array('{"detector_pixel_m": 1e-6}'), ("detector_pixel_m 1e-06; two numbers are needed",)),
-    "three pitches": (np.array('{"detector_pixel_m": [1, 2, 3]}'), ("two numbers are needed",)),
+    "deep": (np.array("[" * 99_999), ("_metadata: is nested too deeply",)),
+    "energy as text": (
+        np.array('{"photon_energy_eV": "8 keV"}'),
+        ("_metadata: photon_energy_eV: '8 keV'", "number"),
+    ),
+    "endless distance": (
+        np.array(json.dumps({"detector_object_distance_m": 10**400})),
+        ("valid number",),
+    ),
+    "one pitch": (
+        np.array('{"detector_pixel_m": 1e-6}'),
+        ("detector_pixel_m: 1e-06 given", "An array is"),
+    ),
+    "three pitches": (
+        np.array('{"detector_pixel_m": [1, 2, 3]}'),
+        ("[1, 2, 3] given", "fewer entries"),
+    ),
     "volts": (np.array('{"measurement": "volts"}'), ("_metadata: measurement 'volts'; counts or amplitude",)),
 }
 

@@ -90,10 +90,10 @@ SCANS: dict[str, tuple[dict[str, Any], Words]] = {
         {"diffraction": FLOATS, "_metadata": meta(measurement="volts")},
         ("_metadata: measurement 'volts'", "counts or amplitude"),
     ),
-    "pixel size as text": ({"_metadata": meta(pixel_size_m="8 nm")}, ("pixel_size_m '8 nm'", "number of metres")),
-    "pixel size in nanometres": ({"_metadata": meta(pixel_size_m=8)}, ("pixel_size_m 8;", "number of metres")),
-    "endless pixel size": ({"_metadata": meta(pixel_size_m=10**400)}, ("pixel_size_m 1000", "number of metres")),
-    "pixel size yes": ({"_metadata": meta(pixel_size_m=True)}, ("pixel_size_m True", "number of metres")),
+    "pixel size as text": ({"_metadata": meta(pixel_size_m="8 nm")}, ("pixel_size_m: '8 nm' given", "valid number")),
+    "pixel size in nanometres": ({"_metadata": meta(pixel_size_m=8)}, ("pixel_size_m: 8 given", "less than 1")),
+    "endless pixel size": ({"_metadata": meta(pixel_size_m=10**400)}, ("pixel_size_m: 1000", "valid number")),
+    "pixel size yes": ({"_metadata": meta(pixel_size_m=True)}, ("pixel_size_m: True given", "valid number")),
 }
 
 
@@ -233,7 +233,7 @@ CALLS: dict[str, tuple[str, Words]] = {
     "--set without a value": ("train scan.npz --out out --set nepochs", ("--set nepochs: NAME=VALUE is needed",)),
     "--set that is deep": (f"train scan.npz --out out --set seed={'[' * 9_999}", ("--set: seed: '[[", "... given")),
     "--set of no setting": ("train scan.npz --out out --set colour=red", ("--set: colour: not a setting",)),
-    "scan of a file with one": ("inspect scan.npz --scan-index 3", ("scan_index: not there", "leave it away")),
+    "scan of a file with one": ("inspect scan.npz --scan-index 3", ("scan_index: not there", "omit it")),
     "no --out": ("train scan.npz", ("--out",)),
     "no scan": ("train --out out", ("Missing argument 'scan'",)),
     "one argument too many": ("inspect scan.npz scan.npz", ("scan.npz",)),
@@ -354,7 +354,7 @@ BUNDLES: dict[str, tuple[Callable[[Members], Members], Words]] = {
     "manifest that is deep": (lambda members: members | {"manifest.json": b"[" * 99_999}, ("manifest.json",)),
     "manifest that is an array": (
         lambda members: members | {"manifest.json": b"[1]"},
-        ("manifest.json: holds a list", "an object is needed"),
+        ("manifest.json: holds an array", "an object of manifest entries is needed"),
     ),
     "newer schema": (edited(schema=SCHEMA + 1), (f"schema {SCHEMA + 1} is newer", "update ptychopinn")),
     "unknown setting": (edited(settings={"colour": "red"}), ("settings: colour: not a setting",)),

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from ptychopinn.inference.phases import group_phases
-from ptychopinn.inference.stitching import stitch
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
 from ptychopinn.physics.reassembly import central_mask, lit_square, reassemble
-from ptychopinn.scan.coverage import crowding
+from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.simulation import smooth_lines
-from tests.helpers import random_positions, random_tensor
+from tests.helpers import random_positions, random_tensor, stitch
 
 SIZE = 12
 SHAPE = (40, 46)
@@ -216,15 +215,15 @@ def test_synchronised_groups_stitch_to_the_object():
     assert error(None) > 0.3
 
 
-def test_crowding_counts_the_frames_that_light_a_pixel(tiny_scan):
+def test_mean_overlap_counts_the_frames_that_light_a_pixel(tiny_scan):
     probe = torch.from_numpy(tiny_scan.probe)
     four = tiny_scan.subset(slice(0, 4))
     apart = replace(four, positions=np.array([[0.0, 0], [0, 60], [60, 0], [60, 60]]))
-    assert crowding(replace(four, positions=np.zeros((4, 2))), probe) == pytest.approx(4)
-    assert crowding(apart, probe) == pytest.approx(1)
-    assert 2 < crowding(tiny_scan, probe) < 8
-    assert crowding(tiny_scan.subset(np.r_[0:64, 0:64]), probe) == pytest.approx(2 * crowding(tiny_scan, probe))
-    assert crowding(tiny_scan, 1e-3 * probe) == pytest.approx(crowding(tiny_scan, probe))
+    assert mean_overlap(replace(four, positions=np.zeros((4, 2))), probe) == pytest.approx(4)
+    assert mean_overlap(apart, probe) == pytest.approx(1)
+    assert 2 < mean_overlap(tiny_scan, probe) < 8
+    assert mean_overlap(tiny_scan.subset(np.r_[0:64, 0:64]), probe) == pytest.approx(2 * mean_overlap(tiny_scan, probe))
+    assert mean_overlap(tiny_scan, 1e-3 * probe) == pytest.approx(mean_overlap(tiny_scan, probe))
 
 
 @pytest.mark.parametrize("size", [7, 8, 9])

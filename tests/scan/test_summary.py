@@ -13,7 +13,7 @@ from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
 from ptychopinn.scan.checks import doubts
-from ptychopinn.scan.coverage import coverage_map
+from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics, summarise
 from ptychopinn.text import readable, readable_length
@@ -159,20 +159,13 @@ def test_statistics_do_not_depend_on_blocks(scan: Scan, monkeypatch: pytest.Monk
     assert scan.counts[found.brightest_frame].max() == found.brightest == scan.counts.max()
 
 
-def test_coverage_map_is_every_probe_in_its_place(scan: Scan) -> None:
+def test_light_on_the_canvas_is_every_probe_in_its_place(scan: Scan) -> None:
     moved = replace(scan, positions=scan.positions + np.random.default_rng(0).uniform(-9, 3, scan.positions.shape))
-    found = coverage_map(moved)
-    assert found is not None
-    light, top, left = found
-    intensity = probe_intensity(torch.from_numpy(scan.probe)).double().expand(len(scan), N, N)
-    places = torch.from_numpy(moved.positions - [top, left])
-    expected = place_patches(intensity, places, light.shape)
-    np.testing.assert_allclose(light, expected.numpy(), atol=1e-9 * float(expected.max()))
-    assert light.sum() == pytest.approx(len(scan) * 1e4, rel=1e-5)
-
-
-def test_coverage_map_of_positions_in_a_wrong_unit_is_not_drawn(scan: Scan) -> None:
-    assert coverage_map(replace(scan, positions=scan.positions * 1e6)) is None
+    weight = probe_intensity(torch.from_numpy(scan.probe))
+    light = light_on_canvas(moved, weight).double()
+    expected = place_patches(weight.double().expand(len(scan), N, N), moved.canvas_positions, moved.canvas_shape)
+    torch.testing.assert_close(light, expected, rtol=0, atol=1e-6 * float(expected.max()))
+    assert float(light.sum()) == pytest.approx(len(scan) * 1e4, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.microscope import Microscope, shape_in_name
+from ptychopinn.files.microscope import shape_in_name
 from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Record
+from ptychopinn.files.record import NO_PROBE, Reading, Record
 
 EMPAD_EDGE: Final = 128
 EMPAD_ROWS: Final = 130
@@ -22,17 +22,14 @@ EMPAD_FRAME: Final = EMPAD_ROWS * EMPAD_EDGE * 4
 """Bytes of a frame."""
 
 
-def read_npy(path: Path, given: Microscope, pixel_size: float | None, in_memory: int) -> Record:
+def read_npy(path: Path, how: Reading) -> Record:
     """Frames (n, H, W) or (rows, columns, H, W) of a ``.npy`` file, on a raster."""
-    cube = npy_cube(path)
-    return _on_raster("npy", path, cube, given.shape(), given, pixel_size, in_memory)
+    return _on_raster("npy", path, npy_cube(path), how.microscope.shape(), how)
 
 
-def read_empad(path: Path, given: Microscope, pixel_size: float | None, in_memory: int) -> Record:
+def read_empad(path: Path, how: Reading) -> Record:
     """Frames of the EMPAD on a raster, whose shape stands in the name (``scan_x128_y64.raw``) or in scan_shape."""
-    cube = empad_cube(path)
-    told = given.shape() or shape_in_name(path)
-    return _on_raster("empad", path, cube, told, given, pixel_size, in_memory)
+    return _on_raster("empad", path, empad_cube(path), how.microscope.shape() or shape_in_name(path), how)
 
 
 def npy_cube(path: Path) -> Cube:
@@ -79,25 +76,14 @@ def _empad(path: Path, full: tuple[int, ...]) -> Any:
     return np.memmap(path, dtype="<f4", mode="r", shape=full)
 
 
-def _on_raster(
-    name: str,
-    path: Path,
-    cube: Cube,
-    told: tuple[int, int] | None,
-    given: Microscope,
-    pixel_size: float | None,
-    in_memory: int,
-) -> Record:
+def _on_raster(name: str, path: Path, cube: Cube, told: tuple[int, int] | None, how: Reading) -> Record:
     shape, notes = raster_shape(path.name, cube.full, told)
     record = Record(
         name,
-        counts=hdf5.frames_of(cube, in_memory),
+        counts=hdf5.frames_of(cube, how.in_memory),
         measurement="counts",
         absent={"probe": NO_PROBE},
         frames_key=path.name,
         notes=tuple(notes),
     )
-    try:
-        return on_raster(record, shape, Calibration(), given, pixel_size)
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+    return on_raster(record, shape, Calibration(), how)

@@ -5,15 +5,15 @@ before it here: ``object_pixel_width_m``. Source: ptychodus 1.7.0, ``plugins/npz
 ``plugins/npz_diffraction_file.py``.
 """
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 import h5py
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats import ptychodus
-from ptychopinn.files.formats.npz import load_arrays
-from ptychopinn.files.record import NO_POSITIONS, Array, Record, as_good
+from ptychopinn.files.record import NO_FRAMES, NO_POSITIONS, Reading, Record
+from ptychopinn.files.values import Array, as_good, check_frames
 
 DATASETS: Final = (
     *("probe", "object", "object_layer_spacing_m", "opr_weights", "probe_photon_counts"),
@@ -29,23 +29,18 @@ LOSSES_BEFORE: Final = "costs"
 """What older versions called ``loss_values``."""
 
 
-def read_product(path: Path) -> Record:
-    """Read a product; its frames lie in another file.
+def read_product(arrays: dict[str, Array], how: Reading) -> Record:
+    """A product; its frames lie in another file.
 
     Raises:
-        PtychoError: naming the file, the array and what is needed.
+        PtychoError: naming the array and what is needed.
     """
-    arrays = load_arrays(path)
     if LOSSES_BEFORE in arrays:
         arrays.setdefault("loss_values", arrays[LOSSES_BEFORE])
-    try:
-        # The same values under the names of the HDF5 product, in memory: one reader, one convention.
-        with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
-            _as_hdf5(file, arrays)
-            record = ptychodus.product_in(file)
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
-    return record
+    # The same values under the names of the HDF5 product, in memory: one reader, one convention.
+    with h5py.File("product", "w", driver="core", backing_store=False) as file:
+        _as_hdf5(file, arrays)
+        return replace(ptychodus.read_product(file, how), format="ptychodus-npz", absent={"counts": NO_FRAMES})
 
 
 def _as_hdf5(file: h5py.File, arrays: dict[str, Array]) -> None:
@@ -66,26 +61,14 @@ def _as_hdf5(file: h5py.File, arrays: dict[str, Array]) -> None:
                 file[image].attrs[name] = file.attrs[stored]
 
 
-def read_frames(path: Path) -> Record:
-    """Read assembled frames: ``patterns``, their ``indexes`` and ``bad_pixels``.
-
-    Raises:
-        PtychoError: naming the file and the array.
-    """
-    arrays = load_arrays(path)
-    patterns = arrays["patterns"]
-    if patterns.ndim != 3 or patterns.dtype.kind not in "uif":
-        raise PtychoError(
-            f"{path}: patterns: shape {patterns.shape}, dtype {patterns.dtype}; real frames (n, N, N) are needed."
-        )
-    try:
-        return Record(
-            "ptychodus-frames-npz",
-            counts=patterns,
-            good_pixels=as_good(arrays["bad_pixels"]) if "bad_pixels" in arrays else None,
-            extra={"indexes": arrays["indexes"]} if "indexes" in arrays else {},
-            absent={"positions": NO_POSITIONS},
-            frames_key="patterns",
-        )
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+def read_frames(arrays: dict[str, Array], how: Reading) -> Record:
+    """Assembled frames: ``patterns``, their ``indexes`` and ``bad_pixels``."""
+    check_frames(arrays["patterns"], "patterns")
+    return Record(
+        "ptychodus-frames-npz",
+        counts=arrays["patterns"],
+        good_pixels=as_good(arrays["bad_pixels"], "bad_pixels") if "bad_pixels" in arrays else None,
+        extra={"indexes": arrays["indexes"]} if "indexes" in arrays else {},
+        absent={"positions": NO_POSITIONS},
+        frames_key="patterns",
+    )

@@ -10,25 +10,24 @@ import h5py
 
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats.py4dstem import dataset
-from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Record
+from ptychopinn.files.record import NO_PROBE, Reading, Record
 
 KEY = "meas"
 
 
-def read(file: h5py.File, given: Microscope, pixel_size: float | None, in_memory: int) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """Frames (n, H, W) or (rows, columns, H, W); the file says nothing else, the user does."""
     item = hdf5.find(file, KEY, "PtyRAD's measurements are needed")
     check_cube(KEY, item.shape, item.dtype)
-    shape, notes = raster_shape(KEY, item.shape, given.shape())
+    shape, notes = raster_shape(KEY, item.shape, how.microscope.shape())
     cube = Cube(partial(dataset, Path(file.filename), KEY), item.shape, item.dtype)
     record = Record(
         "ptyrad",
-        counts=hdf5.frames_of(cube, in_memory),
+        counts=hdf5.frames_of(cube, how.in_memory),
         measurement="counts",
         absent={"probe": NO_PROBE},
         frames_key=KEY,
         notes=tuple(notes),
     )
-    return on_raster(record, shape, Calibration(), given, pixel_size)
+    return on_raster(record, shape, Calibration(), how)

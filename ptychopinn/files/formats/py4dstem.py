@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.microscope import PIXELS, Microscope
+from ptychopinn.files.microscope import PIXELS
 from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Record
+from ptychopinn.files.record import NO_PROBE, Reading, Record
 
 CALIBRATION = "metadatabundle/calibration"
 VOLTS_PER_KV = 1e3
@@ -30,7 +30,7 @@ def is_py4dstem(file: h5py.File) -> bool:
     return bool(_cubes(file))
 
 
-def read(file: h5py.File, given: Microscope, pixel_size: float | None, in_memory: int) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """The DataCube of a file on its raster, and a complex probe where there is one.
 
     Raises:
@@ -46,17 +46,17 @@ def read(file: h5py.File, given: Microscope, pixel_size: float | None, in_memory
     item = hdf5.find(file, name)
     check_cube(name, item.shape, item.dtype)
     cube = Cube(partial(dataset, Path(file.filename), name), item.shape, item.dtype)
-    shape, notes = raster_shape(name, item.shape, given.shape())
+    shape, notes = raster_shape(name, item.shape, how.microscope.shape())
     record = Record(
         "py4dstem",
-        counts=hdf5.frames_of(cube, in_memory),
+        counts=hdf5.frames_of(cube, how.in_memory),
         measurement="counts",
         probe=_probe(file, item.shape[-2:]),
         absent={"probe": NO_PROBE},
         frames_key=name,
         notes=tuple(notes),
     )
-    return on_raster(record, shape, calibration_of(file, name), given, pixel_size)
+    return on_raster(record, shape, calibration_of(file, name), how)
 
 
 def dataset(path: Path, name: str) -> h5py.Dataset:

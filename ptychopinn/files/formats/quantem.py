@@ -13,9 +13,9 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.microscope import PIXELS, Microscope
+from ptychopinn.files.microscope import PIXELS
 from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Record
+from ptychopinn.files.record import NO_PROBE, Reading, Record
 
 MEMBER = "zarr.json"
 """What a Zarr store of version 3 has at its top."""
@@ -32,30 +32,27 @@ def is_quantem(path: Path) -> bool:
         return False
 
 
-def read(path: Path, given: Microscope, pixel_size: float | None, in_memory: int) -> Record:
+def read(path: Path, how: Reading) -> Record:
     """The frames of a dataset on its raster.
 
     Raises:
-        PtychoError: naming the file and what is needed.
+        PtychoError: naming what is needed.
     """
-    try:
-        group = _group(path)
-        if ARRAY not in group:
-            raise PtychoError(f"{ARRAY}: not there; a Dataset4dstem of quantem is needed.")
-        array = group[ARRAY]
-        check_cube(ARRAY, array.shape, array.dtype)
-        shape, notes = raster_shape(ARRAY, array.shape, given.shape())
-        record = Record(
-            "quantem",
-            counts=hdf5.frames_of(Cube(partial(_array, path), array.shape, array.dtype), in_memory),
-            measurement="counts",
-            absent={"probe": NO_PROBE},
-            frames_key=ARRAY,
-            notes=tuple(notes),
-        )
-        return on_raster(record, shape, _calibration(group), given, pixel_size)
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+    group = _group(path)
+    if ARRAY not in group:
+        raise PtychoError(f"{ARRAY}: not there; a Dataset4dstem of quantem is needed.")
+    array = group[ARRAY]
+    check_cube(ARRAY, array.shape, array.dtype)
+    shape, notes = raster_shape(ARRAY, array.shape, how.microscope.shape())
+    record = Record(
+        "quantem",
+        counts=hdf5.frames_of(Cube(partial(_array, path), array.shape, array.dtype), how.in_memory),
+        measurement="counts",
+        absent={"probe": NO_PROBE},
+        frames_key=ARRAY,
+        notes=tuple(notes),
+    )
+    return on_raster(record, shape, _calibration(group), how)
 
 
 def _group(path: Path) -> Any:
@@ -63,7 +60,7 @@ def _group(path: Path) -> Any:
         import zarr
         from zarr.storage import ZipStore
     except ImportError:
-        raise PtychoError("a Zarr store; give 'pip install ptychopinn[zarr]' to read it.") from None
+        raise PtychoError("is a Zarr store; 'pip install zarr' to read it.") from None
     try:
         return zarr.open_group(ZipStore(path, mode="r"), mode="r")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

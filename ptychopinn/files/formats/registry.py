@@ -1,13 +1,11 @@
-"""The table of all formats: how each is recognised, read and written."""
+"""All formats: how each is recognised, read and written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import h5py
-
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.electrons import as_written
 from ptychopinn.files.formats import (
@@ -24,187 +22,90 @@ from ptychopinn.files.formats import (
     quantem,
     tike,
 )
-from ptychopinn.files.geometry import Completion, completed
-from ptychopinn.files.microscope import Microscope
-from ptychopinn.files.record import Record, counts_of
+from ptychopinn.files.geometry import Geometry, with_given
+from ptychopinn.files.record import Reading, Record, counts_of
 
 MAGIC, ZIP, NPY = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x93NUMPY"
 
 
-class Reading(NamedTuple):
-    """How a file is to be read.
+class Format(NamedTuple):
+    """A format: recognised by the names at the top of a file, read and written.
 
     Attributes:
-        format: name of a format; recognised when None.
-        map: JSON file that names the datasets of an HDF5 file.
-        frames: file with the frames, when they are in another one.
-        probe: file whose probe to take.
-        pixel_size: edge of an object pixel in metres, where the file does not say.
-        in_memory: bytes up to which frames are read at once.
-        growing: whether a detector still appends, so that frames and positions may differ in number.
-        microscope: what the user says of an electron microscope.
+        name: for ``--format`` and ``--to``.
+        text: its name for people.
+        read: gets an open HDF5 file, the arrays of an NPZ file, or the path of another one.
+        all_of: names that are all there.
+        any_of: names of which at least one is there; a format without names takes any file.
+        write: None for a format that is only read.
+        kind: of the file, ``hdf5``, ``npz`` or what :func:`_kind` says; ``emd`` is HDF5 with a DataCube.
+        suffixes: of files that are written.
     """
-
-    format: str | None = None
-    map: Path | None = None
-    frames: Path | None = None
-    probe: Path | None = None
-    pixel_size: float | None = None
-    in_memory: int = hdf5.IN_MEMORY
-    growing: bool = False
-    microscope: Microscope = Microscope()
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: how it is known by the names at the top of the file, read and written."""
 
     name: str
     text: str
-    kind: str
-    holds: Callable[[set[str]], bool]
-    read: Callable[[Path, Reading], Record]
+    read: Callable[[Any, Reading], Record]
+    all_of: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
     write: Callable[[Path, Record], None] | None = None
+    kind: str = "hdf5"
     suffixes: tuple[str, ...] = (".h5", ".hdf5")
 
+    def suits(self, found: set[str]) -> bool:
+        """Whether a file with these names has this format."""
+        return found.issuperset(self.all_of) and (not self.any_of or not found.isdisjoint(self.any_of))
 
-def _inside(read: Callable[[h5py.File, Reading], Record]) -> Callable[[Path, Reading], Record]:
-    """A reader of an open file, as one of a path whose complaints name the file."""
+    def open(self, path: Path, how: Reading) -> Record:
+        """Read a file.
 
-    def whole(path: Path, how: Reading) -> Record:
-        with hdf5.opened(path) as file:
-            try:
-                return read(file, how)
-            except PtychoError as error:
-                raise PtychoError(f"{path}: {error}") from None
+        Raises:
+            PtychoError: naming the file, what it holds and what is needed.
+        """
+        if self.kind in ("hdf5", "emd"):
+            with hdf5.opened(path) as file:
+                return self.read(file, how)
+        content = npz.load_arrays(path) if self.kind == "npz" else path
+        with naming(path):
+            return self.read(content, how)
 
-    return whole
 
+METRES, PIXELS = (tuple(f"probe_position_{axis}_{unit}" for axis in "xy") for unit in ("m", "px"))
 
 FORMATS: Final = (
     Format(
-        "ptychodus-product",
-        "product of ptychodus",
-        "hdf5",
-        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
-        lambda path, how: ptychodus.read_product(path, how.in_memory),
-        ptychodus.write_product,
+        name="ptychodus-product",
+        text="product of ptychodus",
+        read=ptychodus.read_product,
+        all_of=("object", "probe"),
+        any_of=METRES,
+        write=ptychodus.write_product,
+    ),
+    Format("ptychodus-training", "training export of ptychodus", ptychodus.read_training, ("patterns",), PIXELS),
+    Format("ptychodus-frames", "assembled frames of ptychodus", ptychodus.read_frames, ("patterns", "indexes")),
+    Format("cxi", "CXI", cxi.read, (), ("cxi_version", "entry_1"), cxi.write, suffixes=(".cxi", ".h5", ".hdf5")),
+    Format("ptyd", "PtyPy", ptypy.read, ("chunks", "meta")),
+    Format("nsls2", "NSLS-II", nsls2.read, ("points",), ("dp", "diffamp")),
+    Format("fold_slice", "positions of fold_slice", fold_slice.read_positions, ("ppX", "ppY")),
+    Format("dp", "frames of pty-chi or fold_slice", fold_slice.read_frames, ("dp",)),
+    Format("ptyrad", "measurements of PtyRAD", ptyrad.read, ("meas",)),
+    Format("py4dstem", "DataCube of py4DSTEM", py4dstem.read, kind="emd"),
+    Format("quantem", "4D-STEM dataset of quantem", quantem.read, kind="zarr"),
+    Format("npy", "bare NumPy array", bare_arrays.read_npy, kind="npy"),
+    Format("empad", "raw frames of the EMPAD", bare_arrays.read_empad, kind="raw"),
+    Format(
+        "ptychodus-npz", "product of ptychodus", ptychodus_npz.read_product, ("object", "probe"), METRES, kind="npz"
     ),
     Format(
-        "ptychodus-training",
-        "training export of ptychodus",
-        "hdf5",
-        lambda names: "patterns" in names and bool(names & {"probe_position_x_px", "probe_position_y_px"}),
-        lambda path, how: ptychodus.read_training(path, how.in_memory),
+        "ptychodus-frames-npz", "frames of ptychodus", ptychodus_npz.read_frames, ("patterns", "indexes"), kind="npz"
     ),
-    Format(
-        "ptychodus-frames",
-        "assembled frames of ptychodus",
-        "hdf5",
-        lambda names: {"patterns", "indexes"} <= names,
-        _inside(lambda file, how: ptychodus.read_frames(file, how.in_memory)),
-    ),
-    Format(
-        "cxi",
-        "CXI",
-        "hdf5",
-        lambda names: "cxi_version" in names or "entry_1" in names,
-        lambda path, how: cxi.read_cxi(path, how.pixel_size, how.in_memory, how.growing),
-        cxi.write_cxi,
-        (".cxi", ".h5", ".hdf5"),
-    ),
-    Format(
-        "ptyd",
-        "PtyPy",
-        "hdf5",
-        lambda names: {"chunks", "meta"} <= names,
-        _inside(lambda file, how: ptypy.read_ptyd(file, how.in_memory)),
-    ),
-    Format(
-        "nsls2",
-        "NSLS-II",
-        "hdf5",
-        lambda names: "points" in names and bool(names & {"dp", "diffamp"}),
-        _inside(lambda file, how: nsls2.read_nsls2(file, how.in_memory)),
-    ),
-    Format(
-        "fold_slice",
-        "positions of fold_slice",
-        "hdf5",
-        lambda names: {"ppX", "ppY"} <= names,
-        _inside(lambda file, how: fold_slice.read_fold_slice(file, how.pixel_size)),
-    ),
-    Format(
-        "dp",
-        "frames of pty-chi or fold_slice",
-        "hdf5",
-        lambda names: "dp" in names,
-        _inside(lambda file, how: fold_slice.read_frames_only(file, how.in_memory)),
-    ),
-    Format(
-        "ptyrad",
-        "measurements of PtyRAD",
-        "hdf5",
-        lambda names: names == {"meas"},
-        _inside(lambda file, how: ptyrad.read(file, how.microscope, how.pixel_size, how.in_memory)),
-    ),
-    Format(
-        "py4dstem",
-        "DataCube of py4DSTEM",
-        "emd",
-        lambda names: True,
-        _inside(lambda file, how: py4dstem.read(file, how.microscope, how.pixel_size, how.in_memory)),
-    ),
-    Format(
-        "quantem",
-        "4D-STEM dataset of quantem",
-        "zarr",
-        lambda names: True,
-        lambda path, how: quantem.read(path, how.microscope, how.pixel_size, how.in_memory),
-    ),
-    Format(
-        "npy",
-        "bare NumPy array",
-        "npy",
-        lambda names: True,
-        lambda path, how: bare_arrays.read_npy(path, how.microscope, how.pixel_size, how.in_memory),
-    ),
-    Format(
-        "empad",
-        "raw frames of the EMPAD",
-        "raw",
-        lambda names: True,
-        lambda path, how: bare_arrays.read_empad(path, how.microscope, how.pixel_size, how.in_memory),
-    ),
-    Format(
-        "ptychodus-npz",
-        "product of ptychodus in NPZ",
-        "npz",
-        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
-        lambda path, how: ptychodus_npz.read_product(path),
-    ),
-    Format(
-        "ptychodus-frames-npz",
-        "assembled frames of ptychodus in NPZ",
-        "npz",
-        lambda names: {"patterns", "indexes"} <= names,
-        lambda path, how: ptychodus_npz.read_frames(path),
-    ),
-    Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: tike.read_tike(path)),
-    Format(
-        "npz",
-        "NPZ scan",
-        "npz",
-        lambda names: True,
-        lambda path, how: npz.read_record(path),
-        npz.write_record,
-        (".npz",),
-    ),
+    Format("tike", "tike", tike.read, ("data", "scan"), kind="npz"),
+    Format("npz", "NPZ scan", npz.read, write=npz.write, kind="npz", suffixes=(".npz",)),
 )
+"""In the order in which they are tried."""
 
 
 def names() -> list[str]:
-    """Of all formats."""
+    """Names of all formats."""
     return [format_.name for format_ in FORMATS]
 
 
@@ -234,12 +135,13 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
-    found = _top(path) if kind == "hdf5" else npz.keys_of(path) if kind == "npz" else set()
+    found: set[str] = npz.keys_of(path) if kind == "npz" else set()
+    if kind == "hdf5":
+        with hdf5.opened(path) as file:
+            found, kind = set(file), "emd" if py4dstem.is_py4dstem(file) else kind
     for format_ in FORMATS:
-        if format_.kind == kind and format_.holds(found):
+        if format_.kind == kind and format_.suits(found):
             return format_
-    if kind == "hdf5" and _has_cube(path):
-        return named("py4dstem", "--format")
     if {"object", "origin", "coverage"} <= found:
         raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
     with hdf5.opened(path) as file:
@@ -251,7 +153,7 @@ def recognise(path: Path) -> Format:
 
 
 def _kind(path: Path) -> str:
-    """What the first bytes say; the name where they say nothing: the reader says what is wrong."""
+    """The kind of a file by its first bytes, else by its name; the reader then says what is wrong."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(MAGIC))
@@ -260,28 +162,18 @@ def _kind(path: Path) -> str:
     by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd") and not start.startswith(ZIP)
     if start == MAGIC or by_name:
         return "hdf5"
-    if start.startswith(NPY):
+    if start.startswith(NPY) and path.suffix != ".npz":
         return "npy"
     if start.startswith(ZIP) and quantem.is_quantem(path):
         return "zarr"
     return "raw" if path.suffix == ".raw" else "npz"
 
 
-def _has_cube(path: Path) -> bool:
-    with hdf5.opened(path) as file:
-        return py4dstem.is_py4dstem(file)
-
-
-def _top(path: Path) -> set[str]:
-    with hdf5.opened(path) as file:
-        return set(file)
-
-
 def write(path: Path, to: str, record: Record) -> None:
     """Write a record, whole or not at all; see :func:`prepared`.
 
     Raises:
-        PtychoError: for a format that is not written, or a name that does not suit it.
+        PtychoError: for a format that is only read, or a file name with another ending.
     """
     check_target(path, to)(path, record)
 
@@ -290,7 +182,7 @@ def check_target(path: Path, to: str) -> Callable[[Path, Record], None]:
     """The writer of a format.
 
     Raises:
-        PtychoError: when it is not written, or the name does not suit it.
+        PtychoError: when it is only read, or the file name has another ending.
     """
     target = named(to, "--to")
     if target.write is None:
@@ -303,18 +195,18 @@ def check_target(path: Path, to: str) -> Callable[[Path, Record], None]:
 def prepared(
     record: Record,
     to: str,
-    given: Completion,
+    given: Geometry,
     measurement: str | None = None,
     nphotons: float | None = None,
     with_frames: bool = True,
 ) -> Record:
-    """A record as a format needs it: frames as counts, and for metric formats a pixel size, energy, distance, object.
+    """A record as a format needs it: frames as counts; metric formats also need pixel size, energy, distance, object.
 
     Raises:
         PtychoError: when the pixel size is not known.
     """
-    record = replace(record, counts=None) if not with_frames else record
+    record = record if with_frames else replace(record, counts=None)
     if record.counts is not None:
         counts, notes = counts_of(record, measurement, nphotons)
         record = replace(record, counts=counts, measurement="counts", notes=(*record.notes, *notes))
-    return as_written(completed(record, to, given), to)
+    return as_written(with_given(record, to, given), to)

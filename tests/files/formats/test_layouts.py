@@ -13,7 +13,7 @@ from ptychopinn.api import read_scan
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import reading
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.files.formats.registry import Reading
+from ptychopinn.files.record import Reading
 from ptychopinn.scan.frames import Frames
 from ptychopinn.scan.scan import Scan
 from tests.files.writers import (

@@ -10,11 +10,10 @@ import pytest
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats import registry
-from ptychopinn.files.formats.ptychodus_npz import read_product
-from ptychopinn.files.formats.registry import Reading
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.reading import open_record, open_scan, read
+from ptychopinn.files.record import Reading
 from tests import stem
 
 SAID = {"voltage": 300.0, "q_pixel": "1.25 mrad", "scan_step": "0.7 A"}
@@ -186,7 +185,7 @@ def test_electrons_stay_electrons(cube, tmp_path, name):
     kinds = {".npz": "npz", ".h5": "ptychodus-product", ".cxi": "cxi"}
     record = open_record(cube, DataConfig(voltage=300.0))
     to = kinds[Path(name).suffix]
-    registry.write(tmp_path / name, to, registry.prepared(record, to, Completion(dummy=to != "npz")))
+    registry.write(tmp_path / name, to, registry.prepared(record, to, Geometry(dummy=to != "npz")))
     again = open_record(tmp_path / name, DataConfig())
     assert (again.particle, again.energy_eV) == ("electron", 300e3)
     assert again.wavelength_m == pytest.approx(1.9687e-12, rel=1e-4)
@@ -196,7 +195,7 @@ def test_electrons_stay_electrons(cube, tmp_path, name):
 
 def test_photon_programs_read_the_wavelength(cube, tmp_path):
     record = open_record(cube, DataConfig(voltage=300.0))
-    made = registry.prepared(record, "ptychodus-product", Completion(dummy=True))
+    made = registry.prepared(record, "ptychodus-product", Geometry(dummy=True))
     assert any("knows photons only" in note for note in made.notes)
     registry.write(tmp_path / "e.h5", "ptychodus-product", made)
     with h5py.File(tmp_path / "e.h5") as file:
@@ -253,4 +252,4 @@ def test_product_of_ptychodus_in_npz(tmp_path):
     del values["object_center_x_m"]
     np.savez(tmp_path / "p.npz", **values)
     with pytest.raises(PtychoError, match="p.npz: object: no attribute center_x_m"):
-        read_product(tmp_path / "p.npz")
+        read(tmp_path / "p.npz")
