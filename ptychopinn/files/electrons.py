@@ -74,13 +74,15 @@ def as_electrons(record: Record, given: Microscope) -> Record:
         return _doubted(record)
     before = record.energy_eV
     found = replace(record, particle="electron", energy_eV=given.energy_eV)
-    if before is None or record.particle == "electron" or record.pixel_m is None or record.object is not None:
+    if before is None or record.pixel_m is None or record.object is not None:
+        return found
+    if record.particle == "electron" and np.isclose(before, given.energy_eV, rtol=1e-6):
         return found
     if (pixel := record.far_field_pixel) is None or not np.allclose(pixel, record.pixel_m, rtol=1e-3, atol=0):
         return found
-    shorter = wavelength(given.energy_eV, "electron") / wavelength(before)
+    shorter = wavelength(given.energy_eV, "electron") / wavelength(before, record.particle)
     pixel = pixel[0] * shorter, pixel[1] * shorter
-    note = "The object pixel is that of electrons; the file's energy would be that of photons."
+    note = f"The object pixel is that of electrons of {given.voltage:g} kV; the file has another energy."
     found = replace(found, notes=(*found.notes, note))
     if record.positions is None or record.origin_m is None or not record.metric or record.counts is None:
         return replace(found, pixel_m=pixel)

@@ -52,12 +52,16 @@ class Cube:
         full: shape of the array.
         dtype: of the values.
         keep: rows of a frame that are light, of frames that carry more.
+        axes: of an array (rows, columns, H, W) in another order, which of its axes they are; ``full`` is in ours.
+        corner: whether the zero frequency is stored at [0, 0].
     """
 
     open: Callable[[], Any]
     full: tuple[int, ...]
     dtype: np.dtype[Any]
     keep: int | None = None
+    axes: tuple[int, ...] = (0, 1, 2, 3)
+    corner: bool = False
     _open: tuple[int, Any] | None = None
 
     @property
@@ -75,10 +79,18 @@ class Cube:
         for row in np.unique(rows // columns):
             inside = rows[rows // columns == row] - row * columns
             first, after = int(inside[0]), int(inside[-1]) + 1
-            line = array[first:after] if len(self.full) == 3 else array[int(row), first:after]
+            line = array[first:after] if len(self.full) == 3 else self._line(array, int(row), slice(first, after))
             parts.append(np.asarray(line)[inside - first, : self.keep])
         found = np.concatenate(parts)
+        found = np.fft.fftshift(found, axes=(1, 2)) if self.corner else found
         return np.maximum(found, 0) if found.dtype.kind == "f" else found  # NaN stays and is refused
+
+    def _line(self, array: Any, row: int, columns: slice) -> NDArray[Any]:
+        """Frames of a row of the scan, (columns, H, W)."""
+        index: list[int | slice] = [slice(None)] * 4
+        index[self.axes[0]], index[self.axes[1]] = row, columns
+        left = [axis for axis in range(4) if axis != self.axes[0]]
+        return np.asarray(array[tuple(index)]).transpose([left.index(axis) for axis in self.axes[1:]])
 
     def _array(self) -> Any:
         process = os.getpid()  # a forked process must not share the file of its parent
@@ -157,7 +169,7 @@ def on_raster(record: Record, shape: tuple[int, int], said: Calibration, how: Re
         raise PtychoError(UNKNOWN_STEP)
     step, unit = found
     rotation = said.rotation_deg if given.scan_rotation is None else given.scan_rotation
-    places = _turned(_grid(shape, step), rotation, said.transpose)
+    places = raster_places(shape, step, rotation, said.transpose)
     pixel = _object_pixel(record, frame, said, how)
     note = f"Raster of {shape[0]} x {shape[1]} frames, steps of {_shown(step, unit)}" + _how_turned(
         rotation, said.transpose
@@ -172,12 +184,12 @@ def on_raster(record: Record, shape: tuple[int, int], said: Calibration, how: Re
     return in_pixels(record, places * LENGTHS[unit], pixel)
 
 
-def _grid(shape: tuple[int, int], step: tuple[float, float]) -> NDArray[np.float64]:
+def raster_places(
+    shape: tuple[int, int], step: tuple[float, float], degrees: float, transpose: bool
+) -> NDArray[np.float64]:
+    """Positions (n, 2), (y, x), of a raster in the unit of its steps (y, x); see :func:`on_raster`."""
     rows, columns = np.indices(shape, dtype=np.float64)
-    return np.stack([rows.ravel() * step[0], columns.ravel() * step[1]], axis=-1)
-
-
-def _turned(places: NDArray[np.float64], degrees: float, transpose: bool) -> NDArray[np.float64]:
+    places = np.stack([rows.ravel() * step[0], columns.ravel() * step[1]], axis=-1)
     angle, middle = np.deg2rad(degrees), places.mean(axis=0)
     y, x = (places - middle).T
     turned = np.stack([y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)], axis=-1) + middle
