@@ -1,4 +1,4 @@
-"""Errors that a user can act on, and how a warning begins."""
+"""Errors that a user can act on, and the prefix of warnings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Self
 
 WARNING = "Warning: "
-"""What a reported line begins with that is no progress but a doubt; ``--quiet`` keeps it."""
+"""Prefix of reported lines that ``--quiet`` keeps."""
 
 
 def shortened(text: str, length: int = 120) -> str:
-    """What the user gave, as an error message may quote it: cut where it is long."""
+    """Text for an error message, cut to ``length`` characters."""
     return text if len(text) <= length else f"{text[:length]} ..."
 
 
@@ -28,7 +28,7 @@ class PtychoError(Exception):
 
 
 class IncurableError(PtychoError):
-    """Wrong input that no further frames of a growing scan can put right."""
+    """Wrong input that further frames of a growing scan cannot repair."""
 
 
 class RunFailedError(PtychoError):

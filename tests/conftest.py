@@ -7,8 +7,9 @@ import torch
 
 from ptychopinn.config import Settings
 from ptychopinn.model.bundle import Run, save_run
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.probe import curved_disc
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import raster, siemens_star, simulate
 from tests.cli.refusing import SIZE, write_scan
@@ -44,9 +45,9 @@ def tiny_run(tiny_scan):
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that was never trained."""
     chosen = Settings.of({"gridsize": 2, "n_filters_scale": 0.1, "stages": 1, "depth": 1})
-    light = Illumination(1e3 * curved_disc(SIZE, 4.0, 1.0), None, SIZE, 0.01)
+    light = Illumination(1e3 * curved_disc(SIZE, 4.0, 1.0), None, SIZE)
     folder = tmp_path_factory.mktemp("template")
-    return save_run(folder, Run(PtychoModel(chosen.model).eval(), light, chosen))
+    return save_run(folder, Run(PtychoModel(chosen.model, 0.01).eval(), light, chosen))
 
 
 @pytest.fixture

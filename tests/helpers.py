@@ -1,5 +1,6 @@
 """Shared checks: adjoints, gradients, batches, and seeded random data."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from ptychopinn.config import DataConfig
 from ptychopinn.files.reading import open_scan
 from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import Batch
+from ptychopinn.model.features import amplitude_scale
+from ptychopinn.physics.likelihood import RATE_FLOOR
+from ptychopinn.physics.probe import circular_mask, normalise_probe
 from ptychopinn.scan.scan import Scan
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -104,3 +108,38 @@ def stitch(
     canvas = Stitcher(shape, weight, moments=False)
     canvas.add(patches, positions, phases)
     return canvas.image(), canvas.coverage.contiguous()
+
+
+def scale_of(counts: Tensor) -> float:
+    """Input scale of the amplitudes of frames (n, N, N)."""
+    return amplitude_scale(counts.shape[-1], float(counts.double().sum(dim=(-2, -1)).mean()))
+
+
+def poisson_nll(rate: Tensor, counts: Tensor) -> Tensor:
+    """Negative log-likelihood per element without the constant: ``rate - k log(rate)``.
+
+    Args:
+        rate: (...) expected photons, floored at ``RATE_FLOOR``.
+        counts: (...) measured photons.
+    """
+    rate = rate.clamp_min(RATE_FLOOR)
+    return rate - counts * rate.log()
+
+
+def default_probe(size: int) -> Tensor:
+    """The idealised probe of PtychoPINN's simulated studies: a flat disc of radius 0.17 N with a soft rim, unit power.
+
+    The disc is where ``exp(-r^2 / (2 s^2)) > 1/2`` with ``s = N / (0.7 pi^2)``. It is blurred by a Gaussian of
+    standard deviation 1 pixel, cut at 4 pixels.
+
+    Args:
+        size: edge N in pixels.
+
+    Returns:
+        (1, N, N) complex64, ``sum |P|^2 = 1``, about ``((N - 1) / 2, (N - 1) / 2)``.
+    """
+    disc = circular_mask(size, math.sqrt(2 * math.log(2)) * size / (0.7 * math.pi**2)).double()
+    axis = torch.arange(size, dtype=torch.float64)
+    apart = (axis[:, None] - axis[None, :]).abs()
+    blur = torch.exp(-apart.square() / 2) * (apart <= 4)
+    return normalise_probe((blur @ disc @ blur)[None].to(torch.complex128), 1.0).to(torch.complex64)

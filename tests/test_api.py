@@ -229,7 +229,7 @@ def test_training_replaces_nothing(tiny_scan, tmp_path):
 
 
 def test_only_training_waits_for_lightning():
-    modules = "sys, ptychopinn.cli.infer, ptychopinn.cli.inspect, ptychopinn.commands.compare"
+    modules = "sys, ptychopinn.cli.commands.infer, ptychopinn.cli.commands.inspect, ptychopinn.commands.compare"
     code = f"import {modules}; print('lightning' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
     assert ran.stdout.strip() == "False"

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from ptychopinn.config import DataConfig
+from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files.formats import registry
 from ptychopinn.files.geometry import Geometry
@@ -18,34 +18,31 @@ ENDINGS: Final = {".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hd
 
 def convert_file(
     source: Path,
-    out: Path,
     to: str | None,
-    data: DataConfig,
+    request: Request,
     given: Geometry,
     with_frames: bool = True,
-    overwrite: bool = False,
 ) -> Record:
     """Write a file in another format; large frames are never all in memory.
 
     Args:
         source: file of any format.
-        out: new file.
-        to: format; by the ending of ``out`` when None.
-        data: how to read ``source``; what concerns its frames one by one does not apply.
+        to: format; by the ending of the file to write when None.
+        request: how to read ``source``, but for what concerns its frames one by one, and where to write.
         given: what to write where ``source`` does not know.
         with_frames: write the frames too.
-        overwrite: replace ``out``.
 
     Returns:
         What was written.
     """
+    out, data = request.out, request.settings.data
     name = to or ENDINGS.get(out.suffix)
     if name is None:
         raise PtychoError(f"{out}: give --to; one of {', '.join(registry.writable())} is needed.")
     registry.check_target(out, name)
     if given.dummy and name == "npz":
         raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; omit it.")
-    check_new(out, overwrite)
+    check_new(out, request.overwrite)
     if out.exists() and out.samefile(source):
         raise PtychoError(f"{out}: is the file to convert; give another name.")
     record = open_record(source, data)

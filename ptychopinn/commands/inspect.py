@@ -18,7 +18,7 @@ from ptychopinn.text import readable, readable_length
 
 
 def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Path], None]]:
-    """What a file of any format holds, as rows of text, and what draws it into a PNG file.
+    """What a file of any format holds, as rows of text, and a function that draws it into a PNG file.
 
     Raises:
         PtychoError: for a damaged file, or parts that contradict one another.
@@ -40,7 +40,7 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
 
 
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
-    """What draws the parts that are there; they are checked first."""
+    """Check the parts that are there; returns the function that draws them."""
     with naming(path):
         parts = start_of(record)
         frames = None

@@ -1,7 +1,7 @@
 """Reconstructions on disk: ``reconstruction.npz`` and ``reconstruction.h5`` with the same names."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -10,44 +10,63 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import load_arrays
+from ptychopinn.reconstruction import Reconstruction
 
 Arrays = dict[str, NDArray[Any]]
 
 NAMES = ("object", "origin", "coverage", "positions")
-"""Arrays that every reconstruction file holds."""
+"""Arrays of every reconstruction file."""
+
+ARRAYS: Final = {
+    "object": np.complex64,
+    "coverage": np.float32,
+    "positions": np.float64,
+    "frame_numbers": np.int64,
+    "probe": np.complex64,
+    "amplitude_std": np.float32,
+    "phase_std": np.float32,
+}
+"""Arrays of a reconstruction file besides ``origin``, and their dtypes."""
 
 
-def write_reconstruction(folder: Path, arrays: Arrays, attributes: dict[str, float | str]) -> tuple[Path, Path]:
-    """Write the same arrays as HDF5 and as NPZ, each whole or not at all.
+def write_reconstruction(folder: Path, result: Reconstruction) -> tuple[Path, Path]:
+    """Write the same arrays and attributes as HDF5 and as NPZ, each whole or not at all.
+
+    Scalars such as ``pixel_size_m`` and ``deviance_per_pixel`` are attributes in HDF5 and 0-d arrays in NPZ.
 
     Args:
-        folder: where ``reconstruction.h5`` and ``reconstruction.npz`` go.
-        arrays: ``object`` (H, W) complex64, ``origin`` (2,) object-frame (y, x) of pixel [0, 0], ``coverage``
-            (H, W) photons per pixel, ``positions`` (n, 2) pixels (y, x).
-        attributes: scalars such as ``pixel_size_m`` and ``deviance``; attributes in HDF5, 0-d arrays in NPZ.
+        folder: of ``reconstruction.h5`` and ``reconstruction.npz``.
+        result: to write.
 
     Returns:
         Both paths.
     """
+    arrays = {"origin": np.array(result.origin)}
+    arrays |= {name: value for name in ARRAYS if (value := getattr(result, name)) is not None}
+    attributes: dict[str, float | str] = {
+        "deviance_per_pixel": result.deviance,
+        "expected_deviance_per_pixel": result.expected_deviance,
+        "subpixel": result.subpixel,
+    }
+    if result.phase_std is not None:
+        attributes["std_of"] = result.std_of
+    if result.pixel_size_m is not None:
+        attributes["pixel_size_m"] = result.pixel_size_m
     npz, hdf5 = folder / "reconstruction.npz", folder / "reconstruction.h5"
     with writing(npz) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays, **{name: np.array(value) for name, value in attributes.items()})  # type: ignore[arg-type]
     with writing(hdf5) as temporary, h5py.File(temporary, "w") as file:
         for name, value in arrays.items():
             file.create_dataset(name, data=value)
-        for name, scalar in attributes.items():
-            file.attrs[name] = scalar
+        file.attrs.update(attributes)
     return hdf5, npz
 
 
-def read_reconstruction(path: Path) -> Arrays:
+def read_reconstruction(path: Path) -> Reconstruction:
     """Read what :func:`write_reconstruction` wrote.
 
     Args:
-        path: ``reconstruction.h5`` or ``.npz``, or the folder that holds them.
-
-    Returns:
-        The arrays, and the attributes as 0-d arrays.
+        path: ``reconstruction.h5`` or ``.npz``, or their folder.
 
     Raises:
         PtychoError: naming the file, what it holds and what is needed.
@@ -58,6 +77,23 @@ def read_reconstruction(path: Path) -> Arrays:
             raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
         path = found[0]
     arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
+    _check(path, arrays)
+    row, col = arrays["origin"].tolist()
+    size = arrays.get("pixel_size_m")
+    known: dict[str, Any] = {name: arrays[name].astype(kind) for name, kind in ARRAYS.items() if name in arrays}
+    return Reconstruction(
+        origin=(row, col),
+        pixel_size_m=None if size is None else float(size),
+        deviance=float(arrays.get("deviance_per_pixel", np.nan)),
+        expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
+        subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
+        std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
+        **known,
+    )
+
+
+def _check(path: Path, arrays: Arrays) -> None:
+    """Refuse arrays that are no reconstruction."""
     if {"xcoords", "ycoords"} & arrays.keys():
         raise PtychoError(
             f"{path}: is a scan, no image; the folder or file that infer, baseline or refine wrote is needed."
@@ -77,7 +113,6 @@ def read_reconstruction(path: Path) -> Arrays:
     numbers = arrays.get("frame_numbers")
     if numbers is not None and (numbers.shape != positions.shape[:1] or numbers.dtype.kind not in "iu"):
         raise PtychoError(f"{path}: frame_numbers: shape {numbers.shape}; one whole number per position is needed.")
-    return arrays
 
 
 def _read_hdf5(path: Path) -> Arrays:

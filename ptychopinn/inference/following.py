@@ -19,8 +19,8 @@ from ptychopinn.inference.prediction import Predictor, groups_at_once
 from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run, with_trained_probe
-from ptychopinn.model.model import SCALE_FRAMES
-from ptychopinn.reconstruction import Reconstruction, common_phase, with_deviance
+from ptychopinn.model.features import SCALE_FRAMES
+from ptychopinn.reconstruction import Reconstruction, common_phase
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -266,8 +266,9 @@ def _image(growth: "_Growth", report: Report) -> Reconstruction:
     """Of all frames so far, with its deviance where these can still be read."""
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
-        sampled = growth.done > len(growth.patches)
-        return with_deviance(result, growth.predictor.illumination, growth.scan, sampled)
+        # The probe of a growing scan may be scaled anew with every frame.
+        scan = replace(growth.scan, probe=growth.predictor.illumination.probe.cpu().numpy())
+        return result.with_deviance(scan, growth.predictor.device, sampled=growth.done > len(growth.patches))
     except PtychoError as error:
         report(f"The frames cannot be read again, and the deviance stays unknown: {error}")
         return result

@@ -12,7 +12,7 @@ from ptychopinn.inference.processes import ALONE, Team, share
 from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import Batch, GroupDataset, groups_of
 from ptychopinn.model.bundle import Run, with_trained_probe
-from ptychopinn.reconstruction import Reconstruction, common_phase, with_deviance
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
@@ -57,9 +57,7 @@ def infer(
         canvas = canvas or Stitcher(scan.canvas_shape, predictor.stitch_weight, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
-    result = with_deviance(
-        finished(canvas, predictor, scan), predictor.illumination, scan, sampled=len(dataset) > at_once
-    )
+    result = finished(canvas, predictor, scan).with_deviance(scan, device, sampled=len(dataset) > at_once)
     return replace(result, dark=scan.numbers[dataset.dark])
 
 
@@ -89,15 +87,9 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstructi
     coverage = canvas.coverage
     if predictor.model.config.gridsize > 1:
         coverage = light_on_canvas(scan, predictor.stitch_weight)
-    image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
-    seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
-    return Reconstruction(
-        object=image.cpu().numpy(),
-        origin=canvas.origin,
-        coverage=coverage.cpu().numpy(),
-        positions=scan.positions,
-        pixel_size_m=scan.pixel_size_m,
-        seconds=seconds,
-        amplitude_std=spreads[0].cpu().numpy(),
-        phase_std=spreads[1].cpu().numpy(),
+    amplitude_std, phase_std = (spread.cpu().numpy() for spread in canvas.spread())
+    result = Reconstruction.from_canvas(
+        canvas.image(), scan, coverage, amplitude_std=amplitude_std, phase_std=phase_std
     )
+    seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
+    return replace(result, seconds=seconds)

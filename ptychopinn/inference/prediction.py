@@ -17,11 +17,11 @@ from ptychopinn.inference.stitching import Stitcher, joined
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready, usual_batch_size
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.reassembly import central_mask
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import halved
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 
@@ -51,7 +51,7 @@ class Predictor:
         middle_trim = chosen.middle_trim
         if middle_trim is not None and middle_trim > scan.N:
             raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
-        self.model, self.device = ready(run.model, device, chosen.inference_precision), device
+        self.model, self.device = ready(run.model.scaled_to(scan), device, chosen.inference_precision), device
         self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
         self.synchronise = chosen.synchronise
         self.illumination = Illumination.of(scan).to(device)

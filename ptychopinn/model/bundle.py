@@ -23,7 +23,8 @@ from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
 from ptychopinn.json_reader import parse_json, validated
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 BUNDLE = "wts.h5.zip"
@@ -64,7 +65,7 @@ class Run:
 
     Attributes:
         model: on the CPU, in evaluation mode.
-        light: the experiment of the training scan.
+        illumination: of the training scan.
         settings: effective settings.
         history: a row per epoch.
         provenance: anything else worth keeping: source file, hash, where settings came from.
@@ -73,7 +74,7 @@ class Run:
     """
 
     model: PtychoModel
-    light: Illumination
+    illumination: Illumination
     settings: Settings
     history: tuple[dict[str, float], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -92,16 +93,16 @@ def save_run(folder: Path, run: Run) -> Path:
         The path of the bundle.
     """
     network = {name: value.contiguous() for name, value in run.model.state_dict().items()}
-    physics = {"probe": torch.view_as_real(run.light.probe).contiguous()}
-    if run.light.good_pixels is not None:
-        physics["good_pixels"] = run.light.good_pixels
+    physics = {"probe": torch.view_as_real(run.illumination.probe).contiguous()}
+    if run.illumination.good_pixels is not None:
+        physics["good_pixels"] = run.illumination.good_pixels
     frames = {name: torch.from_numpy(np.ascontiguousarray(getattr(run, name))) for name in ("frames", "held_out")}
     members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics}), "frames": save(frames)}
     manifest = {
         "schema": SCHEMA,
         "settings": run.settings.flat(),
-        "input_scale": run.light.scale,
-        "support": run.light.support,
+        "input_scale": run.model.input_scale,
+        "support": run.illumination.support,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
@@ -133,28 +134,28 @@ def load_run(path: Path | str) -> Run:
     manifest, members = _read(path)
     try:
         settings = Settings.of(manifest.settings, f"{path}: settings")
-        model = PtychoModel(settings.model)
+        model = PtychoModel(settings.model, manifest.input_scale)
         model.load_state_dict(members["diffraction_to_obj"])
-        light = _illumination(manifest, members["autoencoder"])
+        illumination = _illumination(manifest.support, members["autoencoder"])
         frames, held_out = (members["frames"][name].numpy() for name in ("frames", "held_out"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
     history, provenance = tuple(manifest.history), manifest.provenance
-    return Run(model.eval(), light, settings, history, provenance, frames, held_out)
+    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out)
 
 
-def _illumination(manifest: Manifest, physics: dict[str, Tensor]) -> Illumination:
-    """The experiment of the training scan; ValueError where its parts contradict each other."""
+def _illumination(support: int, physics: dict[str, Tensor]) -> Illumination:
+    """Illumination of the training scan; ValueError where its parts contradict each other."""
     probe, good_pixels = physics["probe"], physics.get("good_pixels")
     if probe.ndim != 4 or probe.shape[1] != probe.shape[2] or probe.dtype != torch.float32:
         raise ValueError(f"probe: {tuple(probe.shape)} {probe.dtype}")
     size = probe.shape[1]
     if good_pixels is not None and (good_pixels.shape != (size, size) or good_pixels.dtype != torch.bool):
         raise ValueError(f"good_pixels: {tuple(good_pixels.shape)} {good_pixels.dtype}")
-    if manifest.support > size:
-        raise ValueError(f"support: {manifest.support}")
-    return Illumination(torch.view_as_complex(probe), good_pixels, manifest.support, manifest.input_scale)
+    if support > size:
+        raise ValueError(f"support: {support}, with frames of {size} pixels")
+    return Illumination(torch.view_as_complex(probe), good_pixels, support)
 
 
 def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
@@ -198,7 +199,7 @@ def with_trained_probe(run: Run, scan: Scan) -> Scan:
     """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:
         return scan
-    probe = run.light.probe.numpy()
+    probe = run.illumination.probe.numpy()
     if probe.shape[-1] != scan.N:
         raise PtychoError(f"scan: frames of {scan.N} pixels, but the run trained a probe of {probe.shape[-1]}; crop.")
     return replace(scan, probe=probe)

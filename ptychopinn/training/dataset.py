@@ -8,7 +8,6 @@ from torch.utils.data import Dataset
 
 from ptychopinn.model.batches import Batch, GroupDataset, centred
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.grouping import reach
 from ptychopinn.scan.scan import Scan
@@ -48,7 +47,7 @@ class SyntheticDataset(Dataset[Batch]):
         # Counts of a weaker beam, scaled back: the noise of a lower dose at the brightness of the scan.
         dose = FAINTEST ** drawn[:, 3, None, None, None]
         rates = dose * diffract(self.probe, targets)
-        counts = torch.stack([draw_counts(*pair) for pair in zip(rates, generators, strict=True)]) / dose
+        counts = torch.stack([torch.poisson(*pair) for pair in zip(rates, generators, strict=True)]) / dose
         if self.mask is not None:
             counts = counts * self.mask
         return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach)

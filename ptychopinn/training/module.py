@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ptychopinn.config import Settings
 from ptychopinn.model.batches import Batch
-from ptychopinn.model.model import Illumination, PtychoModel, TrainedProbe
+from ptychopinn.model.model import PtychoModel, TrainedProbe
 from ptychopinn.physics import likelihood
 from ptychopinn.physics.probe import circular_mask, probe_intensity
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.training import losses
 from ptychopinn.training.callbacks import Clock
 from ptychopinn.training.datamodule import ScanDataModule

@@ -15,7 +15,9 @@ from ptychopinn.engines import refinement
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import compile_networks, device_of
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.features import input_scale
+from ptychopinn.model.model import PtychoModel
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
@@ -65,7 +67,7 @@ def train(
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(_model(full), Illumination.of(scan), full, clock, data)
+    module = TrainingModule(_model(full, scan), Illumination.of(scan), full, clock, data)
     with quiet_lightning(), watch.stop:
         callbacks = [watch, Teacher(_target(scan, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
@@ -86,9 +88,9 @@ def train(
     return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
 
 
-def _model(settings: Settings) -> PtychoModel:
+def _model(settings: Settings, scan: Scan) -> PtychoModel:
     """The network to train."""
-    model = PtychoModel(settings.model)
+    model = PtychoModel(settings.model, input_scale(scan))
     if settings.execution.compile_network:
         compile_networks(model, device_of(settings))
     return model

@@ -58,12 +58,6 @@ def test_the_same_seed_repeats_and_another_one_does_not(tiny_scan):
     assert not torch.equal(reconstruct(tiny_scan, epochs=2, seed=4), first)
 
 
-def test_every_epoch_is_told(tiny_scan):
-    told: list[int] = []
-    reconstruct(tiny_scan, epochs=3, on_epoch=told.append)
-    assert told == [1, 2, 3]
-
-
 def test_no_epochs_return_a_copy_of_the_start(tiny_scan, tiny_truth):
     image = reconstruct(tiny_scan, epochs=0, start=tiny_truth)
     assert torch.equal(image, tiny_truth)

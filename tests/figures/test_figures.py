@@ -23,7 +23,6 @@ from ptychopinn.figures.probe import draw_probe, probe_figure
 from ptychopinn.figures.reconstruction import draw_reconstruction, reconstruction_figure
 from ptychopinn.figures.scan import draw_scan, parts_figure, scan_figure
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
 from ptychopinn.scan.canvas import reframe
@@ -44,7 +43,7 @@ def scan() -> Scan:
     wave = torch.sin(y / 5) * torch.cos(x / 4)
     image = torch.polar(0.9 + 0.05 * torch.cos(x / 3), 0.4 + 0.5 * wave)
     rate = diffract(probe, extract_patches(image, positions, N))
-    counts = draw_counts(rate, torch.Generator().manual_seed(1)).numpy().astype(np.uint16)
+    counts = torch.poisson(rate, torch.Generator().manual_seed(1)).numpy().astype(np.uint16)
     return Scan(counts, positions.numpy(), probe.numpy(), object=image.numpy())
 
 

@@ -63,21 +63,29 @@ def test_cdtools_reads_our_cxi(cdtools, tiny_scan, tmp_path):
 
 
 def test_ptyd_of_ptypy_has_its_positions(ptypy, tmp_path):
-    """PtyPy's own simulated scan, saved by it."""
+    """A scan of PtyPy's own class, prepared and saved by it."""
     from ptypy import utils as u
-    from ptypy.core.data import MoonFlowerScan
+    from ptypy.core.data import PtyScan
 
-    parameters = u.Param(
-        dfile=str(tmp_path / "a.ptyd"), save="append", shape=64, num_frames=12, density=0.2, model="round", photons=1e6
-    )
-    scan = MoonFlowerScan(parameters)
+    generator = np.random.default_rng(0)
+    places, frames = generator.uniform(-1e-6, 1e-6, (9, 2)), generator.poisson(5, (9, 64, 64)).astype(np.float32)
+
+    class Arrays(PtyScan):
+        def load_positions(self):
+            return places
+
+        def load(self, indices):
+            return {index: frames[index] for index in indices}, {}, {}
+
+    said = {"shape": 64, "num_frames": 9, "energy": 8.0, "distance": 0.7, "psize": PITCH_M, "center": (32, 32)}
+    scan = Arrays(u.Param(dfile=str(tmp_path / "a.ptyd"), save="append", auto_center=False, **said))
     scan.initialize()
     scan.auto(100)
     record = open_record(tmp_path / "a.ptyd", DataConfig())
-    assert len(record.counts) == len(record.positions) == 12
-    stored = np.array([scan.load_positions()]).reshape(-1, 2)
+    np.testing.assert_array_equal(np.asarray(record.counts), frames)
     moved = (record.positions - record.positions[0]) * np.array(record.pixel_m)
-    np.testing.assert_allclose(moved, stored - stored[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(moved, places - places[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(record.pixel_m, 1.239842e-6 / 8e3 * 0.7 / (64 * PITCH_M), rtol=1e-4)
 
 
 def test_file_of_emdfile_is_a_datacube(emdfile, tmp_path):

@@ -110,6 +110,8 @@ def test_npz_frames_go_with_a_product(ptychodus, folder, tiny_scan, tmp_path):
     from ptychodus.plugins.h5_diffraction_file import H5DiffractionFileReader
     from ptychodus.plugins.npz_diffraction_file import NPZDiffractionFileIO
 
-    NPZDiffractionFileIO().write(tmp_path / "frames.npz", H5DiffractionFileReader().read(folder / "diffraction.h5"))
+    NPZDiffractionFileIO().write(
+        tmp_path / "frames.npz", H5DiffractionFileReader("/patterns").read(folder / "diffraction.h5")
+    )
     record = reading.read(folder / "product.h5", Reading(frames=tmp_path / "frames.npz"))
     np.testing.assert_array_equal(record.counts, tiny_scan.counts)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
 from ptychopinn.scan.checks import doubts
@@ -31,7 +30,7 @@ def scan() -> Scan:
     y, x = torch.meshgrid(torch.arange(70.0), torch.arange(62.0), indexing="ij")
     image = torch.polar(torch.ones(70, 62), 0.3 * torch.sin(y / 5) * torch.cos(x / 4))
     rate = diffract(probe, extract_patches(image, positions, N))
-    counts = draw_counts(rate, torch.Generator().manual_seed(1)).numpy().astype(np.uint16)
+    counts = torch.poisson(rate, torch.Generator().manual_seed(1)).numpy().astype(np.uint16)
     return Scan(counts, positions.numpy(), probe.numpy(), object=image.numpy())
 
 

@@ -316,8 +316,8 @@ def test_a_trained_probe_comes_closer_to_the_true_one(tiny_scan, tmp_path):
         phase = (probe * true.conj()).sum().sgn()
         return float((probe - phase * true).norm() / true.norm())
 
-    assert error(run.light.probe) < 0.9 * error(wrong)
-    assert (run.light.probe.abs() ** 2).sum() == pytest.approx((abs(wrong) ** 2).sum(), rel=1e-5)
+    assert error(run.illumination.probe) < 0.9 * error(wrong)
+    assert (run.illumination.probe.abs() ** 2).sum() == pytest.approx((abs(wrong) ** 2).sum(), rel=1e-5)
     # The image is made with the probe that was learnt.
     save_run(tmp_path, run)
     fixed = infer(fit(given, **values | {"probe_trainable": False}), given).deviance
@@ -329,7 +329,7 @@ def test_a_trained_probe_comes_closer_to_the_true_one(tiny_scan, tmp_path):
 def test_a_masked_probe_stays_masked_while_it_trains(tiny_scan):
     scan = tiny_scan.mask_probe(12.0)
     values = {"probe_trainable": True, "probe_mask": True, "probe_mask_diameter": 12.0, "learning_rate": 5e-2}
-    probe = fit(scan, **values).light.probe
+    probe = fit(scan, **values).illumination.probe
     outside = circular_mask(32, 10.0) == 0
     assert not torch.equal(probe, torch.from_numpy(scan.probe))
     assert probe[0, outside].abs().max() < 0.03 * probe.abs().max()

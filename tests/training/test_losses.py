@@ -6,9 +6,9 @@ import torch
 from scipy.stats import poisson
 from torch import Tensor
 
-from ptychopinn.physics.likelihood import RATE_FLOOR, expected_deviance, poisson_deviance, poisson_nll
+from ptychopinn.physics.likelihood import RATE_FLOOR, expected_deviance, poisson_deviance
 from ptychopinn.training.losses import amplitude_mae, complex_mae, mean_over, patch_error, total_variation
-from tests.helpers import random_tensor
+from tests.helpers import poisson_nll, random_tensor
 
 COUNTS = pytest.mark.parametrize("k", [0.5, 1.0, 7.0, 1e3, 1e8])
 ERRORS = pytest.mark.parametrize("error", [patch_error, complex_mae])
