@@ -78,6 +78,12 @@ class DataConfig(Section):
         None, ge=1, description="neighbours a group may choose from; None: a quarter probe"
     )
 
+    @field_validator("scan_step", "scan_shape", "q_pixel", "defocus", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        """A bare number, whose missing unit is said where it is read."""
+        return str(value) if type(value) in (int, float) else value
+
 
 class TrainingConfig(Section):
     """Loss, data and length of a training."""

@@ -19,6 +19,8 @@ from ptychopinn.text import readable, readable_length
 UNKNOWN_STEP = (
     "the step of the raster is not known; give --set scan_step='0.4 nm', or in object pixels --set scan_step='4 px'."
 )
+FLOATS = "The frames are floats: taken as electrons, what is negative as 0."
+
 UNKNOWN_PIXEL = (
     "the size of an object pixel is not known, and the step of the raster is a length; give --set q_pixel='0.02 A^-1', "
     "or '0.5 mrad' with --set voltage=KV, or --pixel-size METRES."
@@ -174,7 +176,8 @@ def on_raster(record: Record, shape: tuple[int, int], said: Calibration, how: Re
     note = f"Raster of {shape[0]} x {shape[1]} frames, steps of {_shown(step, unit)}" + _how_turned(
         rotation, said.transpose
     )
-    record = replace(record, notes=(*record.notes, note))
+    floats = (FLOATS,) if record.counts.dtype.kind == "f" else ()
+    record = replace(record, notes=(*record.notes, note, *floats))
     if unit in PIXELS:
         return replace(record, positions=places - places.min(axis=0) + np.array(frame) / 2, pixel_m=pixel)
     if unit not in LENGTHS:

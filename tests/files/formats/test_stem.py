@@ -124,6 +124,7 @@ def test_empad(tmp_path):
     assert record.format == "empad"
     np.testing.assert_array_equal(np.asarray(record.counts), np.maximum(frames, 0))
     assert "2 x 3 frames" in record.notes[0]
+    assert "floats" in record.notes[1]
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(PtychoError, match="frames of the EMPAD have 66560 bytes each"):
         open_record(path, DataConfig(**SAID))
@@ -150,6 +151,7 @@ def test_dataset_of_quantem(scan, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
+        ({"scan_step": 4}, "scan_step: '4' given; a number and its unit are needed"),
         ({"scan_step": "0.4"}, "scan_step: '0.4' given; a number and its unit are needed, as '0.4 nm' or '4 px'"),
         ({"scan_step": "-1 nm"}, "scan_step: '-1 nm' given; it must be positive"),
         ({"q_pixel": "1 nm"}, "q_pixel: '1 nm' given; a number and its unit are needed"),
