@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.record import ELECTRON_ENERGY, Record
@@ -95,7 +95,7 @@ def _doubted(record: Record) -> Record:
     if record.particle == "electron" or record.made_up or 1e3 * told < LARGEST_PHOTON_EV:
         return record
     note = (
-        f"energy {told:g} keV is taken as that of photons; if the scan is one of electrons, give "
+        f"{WARNING}energy {told:g} keV is taken as that of photons; if the scan is one of electrons, give "
         f"--set voltage={told:g}, and the object pixel is another one."
     )
     return replace(record, notes=(*record.notes, note))

@@ -19,6 +19,7 @@ from ptychopinn.text import readable, readable_length
 UNKNOWN_STEP = (
     "the step of the raster is not known; give --set scan_step='0.4 nm', or in object pixels --set scan_step='4 px'."
 )
+NO_LENS = "the file holds no probe; give one by --probe FILE, or by --set semiangle=MRAD with --set voltage=KV."
 FLOATS = "The frames are floats: taken as electrons, what is negative as 0."
 
 UNKNOWN_PIXEL = (

@@ -13,8 +13,8 @@ import numpy as np
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.microscope import shape_in_name
-from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Reading, Record
+from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.record import Reading, Record
 
 EMPAD_EDGE: Final = 128
 EMPAD_ROWS: Final = 130
@@ -82,7 +82,7 @@ def _on_raster(name: str, path: Path, cube: Cube, told: tuple[int, int] | None, 
         name,
         counts=hdf5.frames_of(cube, how.in_memory),
         measurement="counts",
-        absent={"probe": NO_PROBE},
+        absent={"probe": NO_LENS},
         frames_key=path.name,
         notes=tuple(notes),
     )

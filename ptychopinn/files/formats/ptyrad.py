@@ -10,8 +10,8 @@ import h5py
 
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats.py4dstem import dataset
-from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Reading, Record
+from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.record import Reading, Record
 
 KEY = "meas"
 
@@ -26,7 +26,7 @@ def read(file: h5py.File, how: Reading) -> Record:
         "ptyrad",
         counts=hdf5.frames_of(cube, how.in_memory),
         measurement="counts",
-        absent={"probe": NO_PROBE},
+        absent={"probe": NO_LENS},
         frames_key=KEY,
         notes=tuple(notes),
     )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.microscope import PIXELS
-from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Reading, Record
+from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.record import Reading, Record
 
 CALIBRATION = "metadatabundle/calibration"
 VOLTS_PER_KV = 1e3
@@ -52,7 +52,7 @@ def read(file: h5py.File, how: Reading) -> Record:
         counts=hdf5.frames_of(cube, how.in_memory),
         measurement="counts",
         probe=_probe(file, item.shape[-2:]),
-        absent={"probe": NO_PROBE},
+        absent={"probe": NO_LENS},
         frames_key=name,
         notes=tuple(notes),
     )

@@ -14,8 +14,8 @@ import numpy as np
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.microscope import PIXELS
-from ptychopinn.files.raster import Calibration, Cube, check_cube, on_raster, raster_shape
-from ptychopinn.files.record import NO_PROBE, Reading, Record
+from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.record import Reading, Record
 
 MEMBER = "zarr.json"
 """What a Zarr store of version 3 has at its top."""
@@ -48,7 +48,7 @@ def read(path: Path, how: Reading) -> Record:
         "quantem",
         counts=hdf5.frames_of(Cube(partial(_array, path), array.shape, array.dtype), how.in_memory),
         measurement="counts",
-        absent={"probe": NO_PROBE},
+        absent={"probe": NO_LENS},
         frames_key=ARRAY,
         notes=tuple(notes),
     )

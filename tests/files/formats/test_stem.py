@@ -219,7 +219,7 @@ def test_energy_of_electrons_in_a_file_for_photons(tmp_path, given):
         file["entry_1/sample_1/geometry_1/translation"] = np.pad(steps, ((0, 0), (0, 1)))
     record = open_record(tmp_path / "a.cxi", DataConfig(voltage=given))
     if given is None:
-        assert any("--set voltage=300" in note for note in record.notes)
+        assert any(note.startswith("Warning: ") and "--set voltage=300" in note for note in record.notes)
         assert record.pixel_m[0] == pytest.approx(4.1328e-12 / (64 * 3e-5), rel=1e-4)
     else:
         assert (record.particle, record.energy_eV) == ("electron", 300e3)
