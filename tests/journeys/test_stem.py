@@ -24,8 +24,8 @@ def refined(scan: stem.Stem, path: Path, *flags: str) -> tuple[np.ndarray, np.nd
     image = read_reconstruction(out / "reconstruction.h5")
     low = np.ceil(scan.corners.min(axis=0)).astype(int) + stem.N // 2
     high = np.floor(scan.corners.max(axis=0)).astype(int) + stem.N // 2
-    first, last = (np.array(edge) - np.asarray(image["origin"]).astype(int) for edge in (low, high))
-    return image["object"][first[0] : last[0], first[1] : last[1]], scan.object[low[0] : high[0], low[1] : high[1]]
+    first, last = (np.array(edge) - np.asarray(image.origin).astype(int) for edge in (low, high))
+    return image.object[first[0] : last[0], first[1] : last[1]], scan.object[low[0] : high[0], low[1] : high[1]]
 
 
 def without_ramp(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
