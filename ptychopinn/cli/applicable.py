@@ -26,6 +26,11 @@ def _of(*sections: type[Section]) -> frozenset[str]:
 READING: Final = _of(DataConfig) - {"n_groups", "neighbor_count"}
 """How a scan file is read."""
 
+MICROSCOPE: Final = frozenset(
+    ("voltage", "scan_step", "scan_shape", "scan_rotation", "q_pixel", "semiangle", "defocus")
+)
+"""What a user says of a scan in an electron microscope."""
+
 FOLLOWING: Final = frozenset(("follow_timeout", "follow_interval", "follow_frames"))
 
 NATIVE: Final = _of(RefinementConfig) | {"epochs", "refine_probe", "refine_positions", "seed"}
@@ -47,7 +52,8 @@ USED: Final = {
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
     "inspect": READING,
-    "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask")),
+    "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask"))
+    | MICROSCOPE,
     "subset": READING,
     "export": READING,
 }

@@ -65,8 +65,12 @@ def record_rows(record: Record) -> list[Row]:
     rows = [("format", f"{kind} ({record.format})"), ("holds", ", ".join(parts) or "nothing")]
     if record.made_up:
         return [*rows, ("geometry", "placeholders")]
-    if record.energy_eV:
-        rows.append(("photon energy", f"{readable(record.energy_eV / 1e3, 4)} keV"))
+    if record.wavelength_m and record.energy_eV:
+        electron, thousands = record.particle == "electron", readable(record.energy_eV / 1e3, 4)
+        rows.append(
+            ("electrons", f"{thousands.removesuffix('.0')} kV") if electron else ("photon energy", f"{thousands} keV")
+        )
+        rows += [("wavelength", f"{readable(record.wavelength_m / 1e-12, 5)} pm")] if electron else []
     if record.distance_m:
         rows.append(("distance", readable_length(record.distance_m)))
     if record.detector_pixel_m is not None:

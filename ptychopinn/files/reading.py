@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError, naming
-from ptychopinn.files import hdf5
+from ptychopinn.files import frames_files, hdf5
 from ptychopinn.files.detector import Examined, FirstMask, examined
+from ptychopinn.files.electrons import as_electrons, as_read, check_used, with_lens_probe
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry import with_pixel
+from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import select
@@ -87,7 +89,8 @@ def open_growing(path: Path, data: DataConfig, mask: FirstMask | None = None) ->
 
 def _how(data: DataConfig) -> Reading:
     layout, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
-    return Reading(data.format, layout, frames, probe, data.pixel_size)
+    microscope = Microscope(**{name: getattr(data, name) for name in Microscope._fields})
+    return Reading(data.format, layout, frames, probe, data.pixel_size, microscope=microscope)
 
 
 def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
@@ -141,8 +144,13 @@ def read(path: Path, how: Reading | None = None) -> Record:
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
-        record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
-    record = replace(with_pixel(record, how.pixel_size), near_field=near_field(record))
+        other = frames_files.read(how.frames, how.in_memory) or read(how.frames, Reading(in_memory=how.in_memory))
+        record = _with_frames(record, other, path, how.frames)
+    with naming(path):
+        check_used(record, how.microscope)
+        record = with_pixel(as_electrons(as_read(record), how.microscope), how.pixel_size)
+        record = with_lens_probe(record, how.microscope)
+    record = replace(record, near_field=near_field(record))
     if how.probe is not None:
         record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
     return record
