@@ -11,6 +11,7 @@ from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
+from ptychopinn.files.detector import FirstMask
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.files.reading import check_growing, growing_reader
 from ptychopinn.inference import following, processes
@@ -57,7 +58,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
 
     ending = following.Ending(report)
     patience = chosen.follow_timeout
-    read = _telling(growing_reader(source, settings.data), report)
+    read = _telling(growing_reader(source, settings.data, FirstMask(report)), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):

@@ -89,7 +89,7 @@ def doubts(scan: Scan) -> list[str]:
     shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
     mean = scan.frames(shown).double().mean(dim=0).numpy()
     extent = float(np.ptp(scan.positions, axis=0).max())
-    found = []
+    found = [] if scan.health is None else list(scan.health.doubts)
     places = _places(scan)
     if 1 == places < len(scan):
         found.append(f"{_at_one_position(scan)}; an image needs overlapping frames at several positions.")
