@@ -77,7 +77,7 @@ def growing_reader(
         nonlocal first
         if first is not None:
             scan, refused = open_growing(path, data.model_copy(update={"probe_scale": first.probe_factor}), mask)
-            return replace(scan, notes=first.notes), refused
+            return replace(scan, notes=first.notes, brightest=first.brightest), refused
         scan, refused = open_growing(path, data, mask)
         if data.probe_scale in ("auto", "counts") and light_of(scan) is None:
             scan.frames(slice(0, 1))  # an unusable frame says itself what is wrong

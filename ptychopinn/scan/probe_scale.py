@@ -113,19 +113,20 @@ def _totals(scan: Scan) -> NDArray[np.float64]:
 
 
 def with_probe_scale(scan: Scan, how: ProbeScale = "auto") -> Scan:
-    """A scan with its probe in sqrt(photons); a note says what changed.
+    """A scan with its probe in sqrt(photons), and what its brightest frames hold; a note says what changed.
 
     Args:
         scan: as its file has it; all its frames, so that parts of it get one scale.
         how: "auto" keeps a plausible probe (:attr:`Light.plausible`) and scales others to the brightest frames,
             "counts" scales every probe, "keep" none; a number multiplies its amplitude.
     """
+    light = light_of(scan)
+    scan = replace(scan, brightest=None if light is None else light.frames)
     if how == "keep":
         return scan
     if not isinstance(how, str):
         power = how**2 * float(probe_power(torch.from_numpy(scan.probe).to(torch.complex128)).sum())
         return _scaled(scan, how, f"Probe multiplied by {how:g}: {readable(power)} photons.")
-    light = light_of(scan)
     if light is None or (how == "auto" and light.plausible):
         return scan
     hidden = f", estimated: a mask hides {1 - light.seen:.0%} of its light" if light.seen < 0.5 else ""
@@ -146,10 +147,11 @@ def as_networks_see(scan: Scan) -> tuple[Scan, float]:
     Returns:
         The scan with ``P f`` and ``O / f``, and f.
     """
-    light = light_of(scan)
-    if light is None:
+    light = None if scan.brightest is not None else light_of(scan)
+    brightest = scan.brightest if light is None else light.frames
+    if brightest is None:
         return scan, 1.0
-    factor = light.ratio**-0.5
+    factor = (brightest / float(probe_power(torch.from_numpy(scan.probe)).double().sum())) ** 0.5
     image = None if scan.object is None else (scan.object / factor).astype(np.complex64)
     return replace(_scaled(scan, factor), object=image, probe_factor=scan.probe_factor), factor
 

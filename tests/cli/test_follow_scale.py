@@ -47,7 +47,7 @@ def test_the_scale_is_said_and_the_image_is_that_of_the_right_probe(beamline, qu
         record = json.loads((beamline / name / "provenance.json").read_text())
         assert (record["probe_factor"] == 1) == (name == "right")
     ratio = np.vdot(images["unit"], images["right"]) / np.vdot(images["unit"], images["unit"])
-    np.testing.assert_allclose(ratio * images["unit"], images["right"], atol=1e-3)
+    assert np.linalg.norm(ratio * images["unit"] - images["right"]) < 1e-3 * np.linalg.norm(images["right"])
 
 
 def test_the_first_frames_with_light_decide(tmp_path, tiny_scan):
@@ -59,6 +59,7 @@ def test_the_first_frames_with_light_decide(tmp_path, tiny_scan):
     read = growing_reader(growing, DataConfig())
     factors, notes = [], []
     for name in ("first", "later"):
+        growing.unlink(missing_ok=True)  # a handle of the old file may be open
         growing.write_bytes((tmp_path / f"{name}.cxi").read_bytes())
         found, refused = read()
         assert refused is None
@@ -66,10 +67,9 @@ def test_the_first_frames_with_light_decide(tmp_path, tiny_scan):
         notes.append(found.notes)
     assert factors[0] == factors[1] != 1
     assert notes[0] == notes[1]
-    growing.write_bytes((tmp_path / "dark.cxi").read_bytes())
     with pytest.raises(PtychoError, match="zero everywhere"):
-        growing_reader(growing, DataConfig())()
-    assert growing_reader(growing, DataConfig(probe_scale="keep"))()[0].probe_factor == 1
+        growing_reader(tmp_path / "dark.cxi", DataConfig())()
+    assert growing_reader(tmp_path / "dark.cxi", DataConfig(probe_scale="keep"))()[0].probe_factor == 1
 
 
 def test_amplitudes_cannot_grow_to_a_mean_of_all(tmp_path, tiny_scan):

@@ -7,7 +7,7 @@ import pytest
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.probe import curved_disc
-from ptychopinn.scan.probe_scale import SAMPLE, brightest, light_of, with_probe_scale
+from ptychopinn.scan.probe_scale import SAMPLE, as_networks_see, brightest, light_of, with_probe_scale
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import raster, siemens_star, simulate, smooth_lines
 
@@ -28,11 +28,17 @@ def times(scan: Scan, factor: float) -> Scan:
     return replace(scan, probe=(scan.probe * np.sqrt(factor)).astype(np.complex64))
 
 
+def assert_kept(scan: Scan, how: str = "auto") -> None:
+    found = with_probe_scale(scan, how)
+    assert found.probe is scan.probe
+    assert (found.probe_factor, found.notes) == (scan.probe_factor, scan.notes)
+
+
 @pytest.mark.parametrize("nphotons", [20.0, 1e3, 1e5, 1e9])
 @pytest.mark.parametrize("image", [IMAGE, smooth_lines(96)], ids=["star", "lines"])
 def test_a_probe_in_photons_is_kept_at_any_dose(nphotons, image):
     scan = scan_of(nphotons, image)
-    assert with_probe_scale(scan) is scan
+    assert_kept(scan)
 
 
 @pytest.mark.parametrize("nphotons", [100.0, 1e9])
@@ -48,12 +54,12 @@ def test_any_other_unit_ends_at_the_brightest_frames(nphotons, unit):
     assert "scaled to the" in note and "--probe-scale keep" in note
     # What was scaled once is plausible from then on, as are its parts.
     for part in (found, found.subset(slice(0, None, 2)), found.subset(slice(1, None, 3)), found.subset(slice(0, 40))):
-        assert with_probe_scale(part) is part
+        assert_kept(part)
 
 
 def test_keep_counts_and_a_number():
     scan = times(scan_of(), 1e-4)
-    assert with_probe_scale(scan, "keep") is scan
+    assert_kept(scan, "keep")
     found = with_probe_scale(scan, 100.0)
     np.testing.assert_allclose(found.probe, 100 * scan.probe, rtol=1e-6)
     assert found.probe_factor == 100
@@ -98,7 +104,7 @@ def test_a_beam_stop_is_no_loss_of_light(width):
     good[16 - width // 2 : 16 + width // 2, 16 - width // 2 : 16 + width // 2] = False
     masked = replace(scan, good_pixels=good)
     assert scan.photons / masked.photons > 1.1
-    assert with_probe_scale(masked) is masked
+    assert_kept(masked)
     found = with_probe_scale(times(masked, 1e-6))
     assert 0.6 < power(found) / power(scan) < 1.7
 
@@ -107,7 +113,8 @@ def test_what_cannot_be_told_is_left_alone():
     scan = times(scan_of(), 1e-6)
     dark = replace(scan, counts=np.zeros_like(scan.counts))
     assert light_of(dark) is None
-    assert with_probe_scale(dark) is dark
+    assert_kept(dark)
+    assert as_networks_see(dark) == (dark, 1.0)
 
 
 @pytest.mark.parametrize("photons", [3.0, 50.0, 1e4])
@@ -122,3 +129,22 @@ def test_the_brightest_of_unequal_frames_are_the_bright_ones():
     rng = np.random.default_rng(0)
     totals = rng.poisson(np.where(rng.random(SAMPLE) < 0.3, 1e4, 2e3)).astype(float)
     assert brightest(totals) == pytest.approx(1e4, rel=0.03)
+
+
+@pytest.mark.parametrize("factor", [0.1, 1.0, 3.0])
+def test_networks_see_the_same_frames_and_one_scale(factor):
+    whole = with_probe_scale(scan_of())
+    for scan in (whole, whole.subset(slice(0, 5)), replace(whole, brightest=None)):
+        scan = replace(scan, probe=np.complex64(factor) * scan.probe)
+        seen, found = as_networks_see(scan)
+        np.testing.assert_allclose(seen.object * np.complex64(found), scan.object, rtol=1e-5)
+        np.testing.assert_allclose(seen.probe, np.complex64(found) * scan.probe, rtol=1e-5)
+        assert power(seen) == pytest.approx(light_of(whole).frames, rel=1e-4)
+        assert (seen.notes, seen.probe_factor) == (scan.notes, scan.probe_factor)
+
+
+def test_a_crop_takes_the_same_share_of_probe_and_frames():
+    whole = with_probe_scale(scan_of())
+    part = whole.crop(16)
+    assert part.brightest / power(part) == pytest.approx(whole.brightest / power(whole), rel=1e-5)
+    assert part.brightest == pytest.approx(light_of(part).frames, rel=0.05)
