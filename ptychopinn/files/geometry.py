@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.record import Record
-from ptychopinn.files.values import object_pixel
+from ptychopinn.files.values import check_finite, object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
 """Placeholders for values that neither the file nor the user gives."""
@@ -128,8 +128,7 @@ def in_pixels(
         pixel: of the object, metres; the one that the geometry of the record gives when None.
         origin: metres of pixel coordinate 0; when None the first patch touches the corner of the image.
     """
-    if not np.isfinite(places_m).all():
-        raise PtychoError("positions: hold NaN or infinity.")
+    check_finite(places_m, "positions")
     pixel = pixel or record.far_field_pixel
     assert pixel is not None
     size = 0 if record.counts is None else record.counts.shape[-1]

@@ -156,7 +156,7 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
         counts, positions, extra["probe_position_indexes"] = select(counts, theirs), positions[mine], both
     elif len(counts) != len(positions):
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
-    if record.format == "fold_slice":
+    if record.format == "fold_slice" and record.counts is None:
         # The file of positions does not know the frame size; half of it lies between corner and centre of a patch.
         half = counts.shape[-1] / 2
         positions = positions + half

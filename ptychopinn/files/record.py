@@ -281,6 +281,8 @@ def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
 def _counts(record: Record, measurement: str | None, nphotons: float | None) -> tuple[Counts, list[str]]:
     assert record.counts is not None
     frames, key = _cleared(record.counts, record.good_pixels), record.frames_key
+    if frames.dtype.kind == "b" and not isinstance(frames, Frames):
+        frames = frames.astype(np.uint8)  # one bit per pixel: hit or not
     told = measurement or record.measurement
     if told not in (None, "counts", "amplitude"):
         raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")

@@ -39,7 +39,9 @@ def check_mask(good: NDArray[np.bool_], shape: tuple[int, ...]) -> None:
 
 
 def check_positions(positions: NDArray[np.float64]) -> None:
-    """Refuse positions that are not finite, or too large to be pixels."""
+    """Refuse positions that are no numbers, not finite, or too large to be pixels."""
+    if positions.dtype.kind not in "uif":
+        raise PtychoError(f"positions: dtype {positions.dtype}; numbers are needed.")
     count, why = leading(positions)
     if why is not None:
         raise why

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.scan.dtypes import counts_dtype
 
 MAX_COUNTS = 1e15
 """Largest count of a pixel: no detector reaches it, markers of bad pixels exceed it."""
@@ -73,7 +74,7 @@ class Frames:
     def dtype(self) -> np.dtype[np.generic]:
         """Type of the frames that indexing returns."""
         stored = self.source.dtype
-        return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else stored
+        return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else counts_dtype(stored)
 
     def __len__(self) -> int:
         return len(self.rows)

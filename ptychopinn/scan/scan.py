@@ -14,7 +14,8 @@ from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
 from ptychopinn.scan.canvas import bounds, reframe
-from ptychopinn.scan.frames import Counts, Index, blocks, select, window
+from ptychopinn.scan.dtypes import counts_dtype, plain
+from ptychopinn.scan.frames import Counts, Frames, Index, blocks, select, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +46,25 @@ class Scan:
     interpolation: str | None = None
 
     def __post_init__(self) -> None:
-        """Check every contract that the rest of the package relies on."""
+        """Bring numbers into types that torch takes; check every contract that the rest of the package relies on."""
+        self._convert()
         check_frames(self.counts, self.positions)
         check_probe(self.probe, self.N)
         if self.object is not None:
             check_object(self.object)
         if self.good_pixels is not None:
             check_mask(self.good_pixels, self.counts.shape[1:])
+
+    def _convert(self) -> None:
+        """Byte order and precision of this machine; frames in a file are converted when they are read."""
+        parts = {name: getattr(self, name) for name in ("positions", "probe", "object")}
+        found = {name: np.ascontiguousarray(plain(part)) for name, part in parts.items() if part is not None}
+        if self.positions.dtype.kind in "uif":
+            found["positions"] = found["positions"].astype(np.float64, copy=False)
+        if not isinstance(self.counts, Frames):
+            found["counts"] = self.counts.astype(counts_dtype(self.counts.dtype), copy=False)
+        for name, part in found.items():
+            object.__setattr__(self, name, part)  # the class is frozen
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -141,6 +154,7 @@ class Scan:
         block = np.asarray(self.counts[index])
         if block.dtype.kind not in "iu" or block.dtype.itemsize > 2:
             block = block.astype(np.float32, copy=False)
+        block = np.ascontiguousarray(block)  # torch takes no negative strides
         return torch.from_numpy(block if self.good_pixels is None else np.where(self.good_pixels, block, 0))
 
     def subset(self, index: Index) -> Self:

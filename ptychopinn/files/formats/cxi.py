@@ -19,25 +19,41 @@ from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.geometry import in_pixels, without_placeholders
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.units import photon_energy
 from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
+    LARGEST_DETECTOR_PIXEL_M,
+    LARGEST_PIXEL,
+    LONGEST_DISTANCE_M,
     Array,
     as_complex,
+    as_coordinates,
     as_good,
     as_modes,
     as_product,
     both,
+    check_finite,
+    likely_length,
 )
 
 ENTRY = "entry_1"
 DETECTOR = f"{ENTRY}/instrument_1/detector_1"
 SOURCE = f"{ENTRY}/instrument_1/source_1"
+BEAM = f"{ENTRY}/instrument_1/beam_1"
 TRANSLATIONS = (
     f"{ENTRY}/sample_1/geometry_1/translation",
     f"{ENTRY}/data_1/translation",
     f"{DETECTOR}/translation",
 )
+COORDINATES = tuple(
+    (f"{group}/{before}x{after}", f"{group}/{before}y{after}")
+    for group in (f"{ENTRY}/data_1", f"{ENTRY}/sample_1/geometry_1", f"{ENTRY}/sample_1/transformations")
+    for before, after in (("", ""), ("", "_translation"), ("translation_", ""))
+)
+"""x and y of the translation, where they are apart, as NXptycho has them."""
+ENERGIES = (f"{BEAM}/incident_beam_energy", f"{BEAM}/incident_energy", f"{BEAM}/energy", f"{SOURCE}/energy")
+WAVELENGTHS = (f"{SOURCE}/wavelength", f"{BEAM}/incident_wavelength", f"{BEAM}/wavelength")
 PROBES = (f"{ENTRY}/image_1/data", f"{SOURCE}/illumination", f"{SOURCE}/probe", f"{DETECTOR}/probe")
 OBJECT = f"{ENTRY}/image_2/data"
 PTYCHODUS = f"{ENTRY}/ptychodus"
@@ -56,11 +72,12 @@ def read(file: h5py.File, how: Reading) -> Record:
     Raises:
         PtychoError: naming the dataset.
     """
-    data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
+    data = hdf5.first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
     frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, note = _axes(file)
-    layers, mask = _layers(file), _first(file, f"{DETECTOR}/mask")
-    probe, others = _probe(_first(file, *PROBES))
+    layers, mask = _layers(file), hdf5.first(file, f"{DETECTOR}/mask")
+    probe, others = _probe(hdf5.first(file, *PROBES))
+    energy, assumed = _energy(file)
     stacked = {"object_layers": layers} if layers is not None and layers.ndim == 3 and len(layers) > 1 else {}
     record = Record(
         "cxi",
@@ -68,12 +85,12 @@ def read(file: h5py.File, how: Reading) -> Record:
         probe=probe,
         object=None if layers is None else as_product(layers),
         good_pixels=None if mask is None else as_good(np.squeeze(hdf5.array(mask)), f"{DETECTOR}/mask"),
-        energy_eV=_energy(file),
-        distance_m=_length(file, f"{DETECTOR}/distance"),
+        energy_eV=energy,
+        distance_m=_length(file, f"{DETECTOR}/distance", LONGEST_DISTANCE_M),
         detector_pixel_m=detector_pixel,
         near_field=_text(file, f"{OWN}/near_field"),
         extra=_extra(file) | others | stacked,
-        notes=(note,),
+        notes=(note, *assumed),
         absent={
             "counts": f"{ENTRY}/data_1/data: not there; frames are needed.",
             "probe": NO_PROBE,
@@ -81,7 +98,7 @@ def read(file: h5py.File, how: Reading) -> Record:
         },
         frames_key=f"{ENTRY}/data_1/data",
     )
-    stored = both(*(_length(file, f"{PTYCHODUS}/object_pixel_{edge}_m") for edge in ("height", "width")))
+    stored = both(*(_length(file, f"{PTYCHODUS}/object_pixel_{edge}_m", LARGEST_PIXEL) for edge in ("height", "width")))
     pixel = stored or record.far_field_pixel or both(how.pixel_size, how.pixel_size)
     record = _with_positions(file, replace(record, pixel_m=pixel), axes, how.growing)
     return without_placeholders(record, _text(file, f"{OWN}/made_up_geometry") or "")
@@ -89,7 +106,7 @@ def read(file: h5py.File, how: Reading) -> Record:
 
 def _layers(file: h5py.File) -> NDArray[np.complexfloating[Any]] | None:
     """The object, (H, W) or (L, H, W), where there is one."""
-    if (found := _first(file, OBJECT)) is None:
+    if (found := hdf5.first(file, OBJECT)) is None:
         return None
     layers = as_complex(hdf5.array(found), OBJECT)
     if layers.ndim not in (2, 3) or not layers.size:
@@ -97,44 +114,41 @@ def _layers(file: h5py.File) -> NDArray[np.complexfloating[Any]] | None:
     return layers
 
 
-def _first(file: h5py.File, *names: str) -> h5py.Dataset | None:
-    return next((hdf5.find(file, name) for name in names if file.get(name) is not None), None)
-
-
-def _length(file: h5py.File, name: str) -> float | None:
-    found = _first(file, name)
-    return None if found is None else hdf5.positive(found, "m", "length")
+def _length(file: h5py.File, name: str, longest: float) -> float | None:
+    found = hdf5.first(file, name)
+    return None if found is None else likely_length(hdf5.positive(found, "m", "length"), name, longest)
 
 
 def _value(file: h5py.File, name: str) -> float | None:
-    found = _first(file, name)
+    found = hdf5.first(file, name)
     return None if found is None else hdf5.number(found, name)
 
 
 def _text(file: h5py.File, name: str) -> str | None:
-    found = _first(file, name)
+    found = hdf5.first(file, name)
     return None if found is None else hdf5.text(found)
 
 
-def _energy(file: h5py.File) -> float | None:
-    """Photon energy in electronvolts, from the energy (in J unless it says otherwise) or the wavelength."""
-    wavelength = _length(file, f"{SOURCE}/wavelength")
-    found = _first(file, f"{SOURCE}/energy")
-    energy = None if found is None else hdf5.positive(found, "J", "energy")
-    if energy is None or wavelength is None:
-        return energy if wavelength is None else HC_EV_M / wavelength
-    if abs(energy * wavelength / HC_EV_M - 1) > DISAGREE:
+def _energy(file: h5py.File) -> tuple[float | None, list[str]]:
+    """Photon energy in electronvolts, from the energy (in J unless it says otherwise) or the wavelength; and a note."""
+    found, waves = hdf5.first(file, *ENERGIES), hdf5.first(file, *WAVELENGTHS)
+    wavelength = None if waves is None else hdf5.positive(waves, "m", "length")
+    if found is None:
+        return (None, []) if wavelength is None else (HC_EV_M / wavelength, [])
+    name, told = str(found.name).strip("/"), hdf5.told_unit_of(found)
+    energy, notes = photon_energy(hdf5.one_number(found), told, "J", name)
+    if wavelength is not None and abs(energy * wavelength / HC_EV_M - 1) > DISAGREE:
         raise PtychoError(
             f"{SOURCE}: energy {energy:.4g} eV and wavelength {wavelength:.4g} m do not belong together; "
             "check their units (J and m)."
         )
-    return energy
+    return energy, notes
 
 
 def _axes(file: h5py.File) -> tuple[tuple[float, float] | None, NDArray[np.float64], str]:
     """Detector pixel (height, width), unit vectors (x, y, z) along rows and columns, and what was assumed."""
     name = f"{DETECTOR}/basis_vectors"
-    pixel = both(*(_length(file, f"{DETECTOR}/{axis}_pixel_size") for axis in "yx"))
+    pixel = both(*(_length(file, f"{DETECTOR}/{axis}_pixel_size", LARGEST_DETECTOR_PIXEL_M) for axis in "yx"))
     if file.get(name) is None:
         note = "No basis_vectors: rows along -y, columns along -x; position = translation."
         return pixel, np.array(USUAL_AXES), note
@@ -158,14 +172,9 @@ def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], 
 
     The origin is that of the object in the file; without one the first patch touches the corner of the image.
     """
-    found = _first(file, *TRANSLATIONS)
-    if found is None:
+    translation = _translation(file, growing)
+    if translation is None:
         return record
-    translation = hdf5.reals(found) * hdf5.unit_of(found, "m", "length")
-    if translation.ndim != 2 or translation.shape[1] not in (2, 3) or not len(translation):
-        raise PtychoError(f"{found.name}: shape {translation.shape}; one (x, y, z) per frame is needed.")
-    if not growing and not np.isfinite(translation).all():
-        raise PtychoError(f"{found.name}: holds NaN or infinity.")
     pixel, shape = record.pixel_m, None if record.object is None else record.object.shape
     if pixel is None:
         raise PtychoError(
@@ -183,6 +192,35 @@ def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], 
     if not growing and record.counts is not None and len(places) != len(record.counts):
         raise PtychoError(f"translation: {len(places)} entries for {len(record.counts)} frames; as many are needed.")
     return record
+
+
+def _translation(file: h5py.File, growing: bool) -> NDArray[np.float64] | None:
+    """(n, 2) or (n, 3), (x, y, z) in metres; frames on a grid are counted row by row."""
+    found = hdf5.first(file, *TRANSLATIONS)
+    if found is None:
+        return _apart(file, growing)
+    translation = hdf5.reals(found) * hdf5.unit_of(found, "m", "length")
+    if translation.ndim < 2 or translation.shape[-1] not in (2, 3) or not translation.size:
+        raise PtychoError(f"{found.name}: shape {translation.shape}; one (x, y, z) per frame is needed.")
+    translation = translation.reshape(-1, translation.shape[-1])
+    if not growing:
+        check_finite(translation, str(found.name))
+    return translation
+
+
+def _apart(file: h5py.File, growing: bool) -> NDArray[np.float64] | None:
+    """The translation (n, 2) from two datasets, x and y."""
+    for names in COORDINATES:
+        items = [hdf5.first(file, name) for name in names]
+        if (pair := both(*items)) is None:
+            continue
+        x, y = (np.ravel(hdf5.reals(item)) * hdf5.unit_of(item, "m", "length") for item in pair)
+        count = min(len(x), len(y)) if growing else None
+        translation = as_coordinates(x[:count], y[:count], f"{names[0]}, {names[1].rsplit('/', 1)[-1]}")
+        if not growing:
+            check_finite(translation, names[0])
+        return translation
+    return None
 
 
 def _probe(found: h5py.Dataset | None) -> tuple[Array | None, dict[str, Any]]:

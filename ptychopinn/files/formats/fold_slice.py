@@ -7,7 +7,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.record import NO_FRAMES, NO_POSITIONS, NO_PROBE, Reading, Record
-from ptychopinn.files.values import HC_EV_M, as_coordinates
+from ptychopinn.files.values import HC_EV_M, as_complex, as_coordinates, as_modes
 
 
 def read_frames(file: h5py.File, how: Reading) -> Record:
@@ -23,10 +23,18 @@ def read_positions(file: h5py.File, how: Reading) -> Record:
     pixel = hdf5.positive_number(file, "dx") if "dx" in file else how.pixel_size
     if pixel is None:
         raise PtychoError("dx: not there; the size of an object pixel is needed: give --set pixel_size=METRES.")
+    notes = ["fold_slice: signs as in the file; its own program mirrors both axes (--flip-x --flip-y)."]
+    turned = hdf5.is_matlab(file)
+    if turned:
+        notes.append("A file of MATLAB, which stores axes in reverse: frames and probe are transposed.")
+    frames = hdf5.stack(hdf5.find(file, "dp"), (0, 2, 1) if turned else (0, 1, 2)) if "dp" in file else None
+    probe = as_complex(hdf5.array(hdf5.find(file, "probe")), "probe") if "probe" in file else None
     record = Record(
         "fold_slice",
+        counts=None if frames is None else hdf5.frames_of(frames, how.in_memory),
+        probe=None if probe is None else as_modes(probe.swapaxes(-1, -2) if turned and probe.ndim > 1 else probe),
         energy_eV=HC_EV_M / hdf5.positive_number(file, "lambda") if "lambda" in file else None,
-        notes=("fold_slice: signs as in the file; its own program mirrors both axes (--flip-x --flip-y).",),
+        notes=tuple(notes),
         absent={"counts": NO_FRAMES, "probe": NO_PROBE},
     )
     return in_pixels(record, places, (pixel, pixel))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 
 import h5py
 import numpy as np
@@ -10,18 +10,42 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
-from ptychopinn.errors import PtychoError, naming
-from ptychopinn.files import hdf5
+from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.files import hdf5, links, units
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
-from ptychopinn.files.values import HC_EV_M, as_complex, as_coordinates, as_good, as_modes, both
+from ptychopinn.files.values import (
+    HC_EV_M,
+    LARGEST_DETECTOR_PIXEL_M,
+    LARGEST_PIXEL,
+    LONGEST_DISTANCE_M,
+    as_complex,
+    as_coordinates,
+    as_good,
+    as_modes,
+    both,
+    likely_length,
+)
 from ptychopinn.json_reader import read_json, validated
+from ptychopinn.scan.frames import Source
+
+LONGEST: Final = {
+    "distance": LONGEST_DISTANCE_M,
+    "detector_pixel": LARGEST_DETECTOR_PIXEL_M,
+    "pixel_size": LARGEST_PIXEL,
+    "wavelength": LARGEST_PIXEL,
+}
+"""Metres beyond which the unit of a length must be wrong."""
+
+
+Names = str | list[str]
+"""A dataset, or parts to join: a list, or a pattern such as ``entry/data/data_*``, whose numbers are put in order."""
 
 
 class FramesMap(Section):
     """Where the frames are."""
 
-    dataset: str
+    dataset: Names = Field(description="a dataset, or parts to join: a list, or a pattern with *, numbers in order")
     order: Literal["nyx", "nxy", "yxn", "xyn"] = "nyx"
     zero_frequency: Literal["centre", "corner"] = "centre"
     measurement: Literal["counts", "amplitude"] | None = None
@@ -30,12 +54,12 @@ class FramesMap(Section):
 class PositionsMap(Section):
     """Where the positions are: ``x`` and ``y``, or one ``dataset`` with its ``columns``."""
 
-    x: str | None = None
-    y: str | None = None
-    dataset: str | None = None
+    x: Names | None = None
+    y: Names | None = None
+    dataset: Names | None = None
     columns: Literal["yx", "xy", "yxz", "xyz", "zyx"] = "yx"
     order: Literal["nx", "xn"] = Field("nx", description="frames along the first axis, or along the second")
-    unit: str = "px"
+    unit: str | None = Field(None, description="the file's attribute units, or px, when not given")
     sign: dict[Literal["x", "y"], Literal[1, -1]] = {}
 
     @model_validator(mode="after")
@@ -50,7 +74,7 @@ class QuantityMap(Section):
 
     dataset: str | None = None
     value: float | None = None
-    unit: str | None = None
+    unit: str | None = Field(None, description="the file's attribute units, or eV and m, when not given")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -93,18 +117,13 @@ def read_map(path: Path) -> FileMap:
 
 def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
     """Any HDF5 file, by a map that names its datasets; see docs/formats.md."""
-    frames = _frames(file, layout.frames)
-    energy, distance, pitch = (_quantity(file, layout, name) for name in ("energy", "distance", "detector_pixel"))
-    wavelength = None if energy is not None else _quantity(file, layout, "wavelength")
+    notes = [f"Read by a map: frames in the order {layout.frames.order}."]
+    frames, grid = _frames(file, layout.frames)
+    names = "energy", "distance", "detector_pixel"
+    energy, distance, pitch = (_quantity(file, layout, name, notes) for name in names)
+    wavelength = None if energy is not None else _quantity(file, layout, "wavelength", notes)
     energy = energy if wavelength is None else HC_EV_M / wavelength
-    mask, good = layout.bad_pixels, None
-    if mask is not None:
-        values = hdf5.array(hdf5.find(file, mask.dataset))
-        good = as_good(values, mask.dataset) if mask.bad == "nonzero" else values != 0
-    probe, image = (
-        None if name is None else as_complex(hdf5.array(hdf5.find(file, name)), part)
-        for part, name in (("probe", layout.probe), ("object", layout.object))
-    )
+    good, probe, image = _images(file, layout, notes)
     record = Record(
         "map",
         counts=hdf5.frames_of(frames, how.in_memory),
@@ -115,68 +134,153 @@ def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
         energy_eV=energy,
         distance_m=distance,
         detector_pixel_m=both(pitch, pitch),
-        notes=(f"Read by a map: frames in the order {layout.frames.order}.",),
         absent={"probe": NO_PROBE},
-        frames_key=layout.frames.dataset,
+        frames_key=", ".join(_listed(layout.frames.dataset)),
     )
-    pixel = _quantity(file, layout, "pixel_size") or how.pixel_size
-    if pixel is None and record.far_field_pixel is not None:
-        pixel = record.far_field_pixel[0]
-    return _with_positions(file, record, layout.positions, pixel, how.growing)
+    given = _quantity(file, layout, "pixel_size", notes) or how.pixel_size
+    pixel = both(given, given) or record.far_field_pixel
+    places = _places(file, layout.positions, how.growing, grid)
+    unit = _position_unit(file, layout.positions, notes)
+    return _with_positions(replace(record, notes=tuple(dict.fromkeys(notes))), places, unit, pixel, how.growing)
 
 
-def _frames(file: h5py.File, wanted: FramesMap) -> hdf5.Stack:
+def _listed(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _datasets(file: h5py.File, names: Names, need: str) -> list[h5py.Dataset]:
+    """The datasets of a name, a list of names or a pattern."""
+    found = [hdf5.find(file, name, need) for given in _listed(names) for name in links.expand(file, given)]
+    if not found:
+        raise PtychoError(f"dataset: an empty list; {need}.")
+    return found
+
+
+def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...]]:
+    """The frames, and how many there are along each axis of the scan."""
     axes = wanted.order.index("n"), wanted.order.index("y"), wanted.order.index("x")
-    dataset = hdf5.find(file, wanted.dataset, "frames are needed")
-    return hdf5.stack(dataset, axes, wanted.zero_frequency == "corner")
+    for name in _listed(wanted.dataset):
+        if not set(name) & set("*?[") and isinstance(file.get(name), h5py.Group):
+            inside = shortened(", ".join(sorted(file[name], key=links.natural)), 60) or "nothing"
+            raise PtychoError(f"{name}: is a group that holds {inside}; name a dataset, or join parts by {name}/*.")
+    datasets = _datasets(file, wanted.dataset, "frames are needed")
+    parts = [hdf5.stack(dataset, axes, wanted.zero_frequency == "corner") for dataset in datasets]
+    for part in parts:
+        if part.shape[1:] != parts[0].shape[1:]:
+            raise PtychoError(
+                f"{part.name}: frames {part.shape[1:]}, those of {parts[0].name} are {parts[0].shape[1:]}; equal "
+                "frames are needed to join them."
+            )
+    if len(parts) == 1:
+        return parts[0], parts[0].grid
+    joined = hdf5.Joined(parts)
+    return joined, joined.shape[:1]
 
 
-def _quantity(file: h5py.File, layout: FileMap, name: str) -> float | None:
+def _images(
+    file: h5py.File, layout: FileMap, notes: list[str]
+) -> tuple[NDArray[np.bool_] | None, NDArray[Any] | None, NDArray[Any] | None]:
+    """Good pixels, probe and object. In a file of MATLAB, which reverses all axes, x comes first as in the frames."""
+    turned, mask = layout.frames.order.index("x") < layout.frames.order.index("y"), layout.bad_pixels
+    if matlab := hdf5.is_matlab(file):
+        notes.append(
+            "A file of MATLAB: probe, object and mask are transposed, as the frames are."
+            if turned
+            else 'A file of MATLAB, which stores axes in reverse: frames saved as (y, x, n) need "order": "nxy".'
+        )
+    found: list[NDArray[Any] | None] = []
+    for name in (None if mask is None else mask.dataset, layout.probe, layout.object):
+        values = None if name is None else hdf5.array(hdf5.find(file, name))
+        flip = turned and matlab and values is not None and values.ndim > 1
+        found.append(np.ascontiguousarray(values.swapaxes(-1, -2)) if flip and values is not None else values)
+    good = None
+    if mask is not None and found[0] is not None:
+        good = as_good(found[0], mask.dataset) if mask.bad == "nonzero" else found[0] != 0
+    probe, image = (
+        None if part is None else as_complex(part, name)
+        for part, name in zip(found[1:], ("probe", "object"), strict=True)
+    )
+    return good, probe, image
+
+
+def _unit(dataset: h5py.Dataset | None, told: str | None, name: str, notes: list[str]) -> str | None:
+    """The unit that the map gives, else that of the file; None where neither has one."""
+    stored = None if dataset is None else hdf5.told_unit_of(dataset)
+    if told is not None and stored is not None and not units.same(told, stored):
+        notes.append(f"{name}: the map says {told}, the file {shortened(stored, 40)}; the map is followed.")
+    return told or stored
+
+
+def _quantity(file: h5py.File, layout: FileMap, name: str, notes: list[str]) -> float | None:
     """A positive number of a map, in metres or electronvolts; None where the map does not have it."""
     wanted: QuantityMap | None = getattr(layout, name)
     if wanted is None:
         return None
-    dimension, usual = ("energy", "eV") if name == "energy" else ("length", "m")
-    value = wanted.value if wanted.dataset is None else np.squeeze(hdf5.array(hdf5.find(file, wanted.dataset)))
-    return hdf5.above_zero(hdf5.number(value, name) * hdf5.unit(wanted.unit or usual, name, dimension), name, dimension)
+    dataset = None if wanted.dataset is None else hdf5.find(file, wanted.dataset)
+    value = hdf5.number(wanted.value, name) if dataset is None else hdf5.one_number(dataset)
+    told = _unit(dataset, wanted.unit, name, notes)
+    if name != "energy":
+        length = hdf5.above_zero(value * units.unit(told or "m", name, "length"), name, "length")
+        return likely_length(length, name, LONGEST[name])
+    energy, assumed = units.photon_energy(hdf5.above_zero(value, name, "energy"), told, "eV", name)
+    notes.extend(assumed)
+    return energy
+
+
+def _position_unit(file: h5py.File, wanted: PositionsMap, notes: list[str]) -> str:
+    """The unit of the positions; px where neither map nor file has one."""
+    own = None if wanted.x is None or wanted.y is None else [*_listed(wanted.y), *_listed(wanted.x)]
+    found: list[str] = []
+    for dataset in _datasets(file, own or wanted.dataset or [], "positions are needed"):
+        found.append(_unit(dataset, wanted.unit, "positions", notes) or "px")
+        if not units.same(found[-1], found[0]):
+            raise PtychoError(f"positions: units {found[0]} and {found[-1]}; give the unit of both in the map.")
+    return found[0]
 
 
 def _with_positions(
-    file: h5py.File, record: Record, wanted: PositionsMap, pixel: float | None, growing: bool
+    record: Record, places: NDArray[np.float64], unit: str, pixel: tuple[float, float] | None, growing: bool
 ) -> Record:
-    places = _places(file, wanted, growing)
-    length = hdf5.unit(wanted.unit, "positions", "length", "pixels")
-    in_px = hdf5.UNITS[wanted.unit.strip()][0] == "pixels"
+    length = units.unit(unit, "positions", "length", "pixels")
+    in_px = units.dimension_of(unit) == "pixels"
     if growing:
-        places, refused = as_far_as_usable(places, 1.0 if in_px else (pixel or 1.0) / length)
+        places, refused = as_far_as_usable(places, 1.0 if in_px else np.array(pixel or (1.0, 1.0)) / length)
         record = replace(record, refused=refused)
     if in_px:
-        return replace(record, positions=places, pixel_m=both(pixel, pixel))
+        return replace(record, positions=places, pixel_m=pixel)
     if pixel is None:
         raise PtychoError(
             "positions: in a length, so the size of an object pixel is needed: give pixel_size, or energy, distance "
             "and detector_pixel, in the map, or --set pixel_size=METRES."
         )
-    return in_pixels(record, places * length, (pixel, pixel))
+    return in_pixels(record, places * length, pixel)
 
 
-def _places(file: h5py.File, wanted: PositionsMap, growing: bool) -> NDArray[np.float64]:
+def _places(file: h5py.File, wanted: PositionsMap, growing: bool, grid: tuple[int, ...]) -> NDArray[np.float64]:
     """Positions (n, 2), (y, x), in the unit of the file; of a growing scan those with both coordinates."""
     y, x = _coordinate(file, wanted, "y", wanted.y), _coordinate(file, wanted, "x", wanted.x)
+    if (len(y), len(x)) == grid:  # one y per row and one x per column of the scan
+        y, x = np.repeat(y, len(x)), np.tile(x, len(y))
     count = min(len(y), len(x)) if growing else None
     return as_coordinates(y[:count], x[:count], "positions: x, y")
 
 
 def _coordinate(
-    file: h5py.File, wanted: PositionsMap, axis: Literal["x", "y"], name: str | None
+    file: h5py.File, wanted: PositionsMap, axis: Literal["x", "y"], names: Names | None
 ) -> NDArray[np.float64]:
     """One coordinate, from its own dataset or from the table of all."""
-    values = hdf5.array(hdf5.find(file, name or str(wanted.dataset), "positions are needed"))
-    if name is None:
-        values = values.T if wanted.order == "xn" else values
-        if values.ndim != 2 or values.shape[1] < len(wanted.columns):
-            raise PtychoError(f"{wanted.dataset}: shape {values.shape}; columns {wanted.columns} are needed.")
-        values = values[:, wanted.columns.index(axis)]
-    if values.dtype.kind not in "uif":
-        raise PtychoError(f"positions: dtype {values.dtype}; numbers are needed.")
-    return wanted.sign.get(axis, 1) * np.ravel(values).astype(np.float64)
+    parts = []
+    for dataset in _datasets(file, names or wanted.dataset or [], "positions are needed"):
+        values = hdf5.array(dataset)
+        if values.dtype.kind not in "uif":
+            raise PtychoError(f"{dataset.name}: dtype {values.dtype}; positions are numbers.")
+        parts.append(np.ravel(_column(values, wanted, axis, str(dataset.name)) if names is None else values))
+    return wanted.sign.get(axis, 1) * np.concatenate(parts).astype(np.float64)
+
+
+def _column(values: NDArray[Any], wanted: PositionsMap, axis: str, name: str) -> NDArray[Any]:
+    """One column of a table (n, 2), of a grid (rows, columns, 2), or of the same with the columns first."""
+    values = np.moveaxis(values, 0, -1) if wanted.order == "xn" and values.ndim else values
+    if values.ndim < 2 or values.shape[-1] < len(wanted.columns):
+        raise PtychoError(f"{name}: shape {values.shape}; columns {wanted.columns} are needed.")
+    return values[..., wanted.columns.index(axis)]

@@ -16,7 +16,7 @@ from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz_contract import NpzScan
 from ptychopinn.files.record import INTERPOLATION, Reading, Record, pixel_size, start_of
-from ptychopinn.files.values import Array, as_coordinates, as_modes, both
+from ptychopinn.files.values import Array, as_coordinates, as_modes, as_numbers, both
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
 from ptychopinn.scan.scan import Scan
 
@@ -218,7 +218,7 @@ def load_arrays(path: Path) -> dict[str, Array]:
 
 def _load(archive: Any, key: str, path: Path) -> Array:
     try:
-        return np.asarray(archive[key])
+        return as_numbers(np.asarray(archive[key]))
     except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
         reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
         raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
 from ptychopinn.errors import PtychoError, naming
-from ptychopinn.files.values import Array, as_column, as_complex, as_good, check_frames
+from ptychopinn.files.values import Array, as_column, as_complex, as_good, as_stack
 from ptychopinn.json_reader import parse_json, validated
 
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
@@ -38,11 +38,6 @@ def _metadata(stored: Array) -> Metadata:
         return validated(Metadata, parse_json(stored.item(), what, finite=False))
 
 
-def _frames(value: Array, key: str) -> Array:
-    check_frames(value, key)
-    return value
-
-
 def _by(convert: Callable[[Array, str], Array]) -> AfterValidator:
     """A converter of ``(array, key)`` as a step of pydantic."""
 
@@ -56,8 +51,12 @@ def _schema(shape: str, dtype: str) -> WithJsonSchema:
     return WithJsonSchema({"shape": shape, "dtype": dtype})
 
 
-Frames = Annotated[Any, _by(_frames), _schema("(n, N, N)", "whole numbers: counts; floats: counts or amplitudes")]
-Column = Annotated[Any, _by(as_column), _schema("(n,)", "real")]
+Frames = Annotated[
+    Any,
+    _by(as_stack),
+    _schema("(n, N, N) or (rows, columns, N, N)", "whole numbers: counts; floats: counts or amplitudes"),
+]
+Column = Annotated[Any, _by(as_column), _schema("(n,) or (rows, columns)", "real")]
 Field2D = Annotated[Any, _by(as_complex), _schema("(H, W)", "complex or real")]
 Modes = Annotated[Any, _by(as_complex), _schema("(N, N) or (modes, N, N)", "complex or real")]
 Mask = Annotated[Any, _by(as_good), _schema("(N, N)", "bool or whole numbers")]

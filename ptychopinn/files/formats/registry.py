@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ptychopinn.errors import PtychoError, naming, shortened
-from ptychopinn.files import hdf5
+from ptychopinn.files import hdf5, links
 from ptychopinn.files.formats import cxi, fold_slice, npz, nsls2, ptychodus, ptypy, tike
 from ptychopinn.files.geometry import Geometry, with_given
 from ptychopinn.files.record import Reading, Record, counts_of
 
-MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+ZIP = b"PK\x03\x04"
 
 
 class Format(NamedTuple):
@@ -121,7 +121,7 @@ def recognise(path: Path) -> Format:
     if {"object", "origin", "coverage"} <= found:
         raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
     with hdf5.opened(path) as file:
-        shown = ", ".join(hdf5.contents(file)) or "no datasets"
+        shown = ", ".join(links.contents(file)) or "no datasets"
     raise PtychoError(
         f"{path}: HDF5 of no known layout; name its datasets by --map map.json (docs/formats.md). It holds "
         f"{shortened(shown, 250)}."
@@ -132,11 +132,13 @@ def _kind(path: Path) -> str:
     """``hdf5`` or ``npz`` by the first bytes, else by the file name; the reader then says what is wrong."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(MAGIC))
+            start = stream.read(len(ZIP))
     except OSError:
         return "npz"
-    by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd") and not start.startswith(ZIP)
-    return "hdf5" if start == MAGIC or by_name else "npz"
+    if start == ZIP:
+        return "npz"
+    by_name = path.suffix in (".h5", ".hdf5", ".nxs", ".cxi", ".ptyd")
+    return "hdf5" if by_name or hdf5.has_signature(path) else "npz"
 
 
 def write(path: Path, to: str, record: Record) -> None:
