@@ -3,27 +3,16 @@
 import math
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    Complex,
-    Real,
-    amplitude_norm,
-    new_figure,
-    panel,
-    phase_map,
-    phase_norm,
-    to_png,
-)
+from ptychopinn.figures import panels
+from ptychopinn.figures.panels import Complex, Real
 from ptychopinn.figures.patterns import counts_norm, photons_panel
 from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
-from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.scan.coverage import light_on_canvas
+from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics
 from ptychopinn.text import readable
@@ -37,7 +26,7 @@ def scan_figure(scan: Scan) -> Figure:
     statistics = frame_statistics(scan)
     modes = min(len(scan.probe), MAX_MODES)
     heights = (4.2, 4.2 if modes < 3 else 3.3)
-    figure = new_figure(18, sum(heights), images_only=False)
+    figure = panels.new_figure(18, sum(heights), images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     mean, typical, places, histogram = above.subplots(1, 4)
     photons_panel(mean, statistics.mean, counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
@@ -77,7 +66,7 @@ def parts_figure(
     count = (frames is not None) + (positions is not None) + 2 * (image is not None) + 2 * modes
     rows = math.ceil(count / 4)
     columns = math.ceil(count / rows)
-    figure = new_figure(4.6 * columns, 4.0 * rows, images_only=False)
+    figure = panels.new_figure(4.6 * columns, 4.0 * rows, images_only=False)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
@@ -89,15 +78,10 @@ def parts_figure(
     if positions is not None:
         _scatter(next(cells), positions)
     if image is not None:
-        amplitude, phase = abs(image), np.angle(image)
-        phases = phase_norm(phase)
-        for values, label, norm, colours in (
-            (amplitude, "amplitude", amplitude_norm(amplitude), AMPLITUDE_MAP),
-            (phase, "phase (rad)", phases, phase_map(phases)),
-        ):
-            axes = next(cells)
-            panel(axes, values, label, norm, colours)
-            axes.set(title=f"Object: {label.partition(' ')[0]}", xlabel="x (px)", ylabel="y (px)")
+        pair = next(cells), next(cells)
+        panels.object_panels(pair, image, panels.object_norms(image))
+        for axes, name in zip(pair, ("amplitude", "phase"), strict=True):
+            axes.set(title=f"Object: {name}", xlabel="x (px)", ylabel="y (px)")
     if probe is not None:
         draw_modes(probe, np.array(list(cells))[: 2 * modes].reshape(modes, 2))
     return figure
@@ -122,12 +106,12 @@ def _draw_positions(axes: Axes, scan: Scan) -> None:
     if height * width > MAX_CANVAS:
         _scatter(axes, scan.positions)
         return
-    light = light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe))).numpy()
+    light = probe_coverage(scan).numpy()
     extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
-    panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
+    panels.panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
     _dots(axes, scan.positions)
     axes.set_title(f"{len(scan)} positions on coverage")
 
 
-draw_scan = to_png(scan_figure)
-draw_parts = to_png(parts_figure)
+draw_scan = panels.to_png(scan_figure)
+draw_parts = panels.to_png(parts_figure)
