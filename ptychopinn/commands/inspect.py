@@ -13,6 +13,7 @@ from ptychopinn.files.reading import open_record, scan_in
 from ptychopinn.files.record import Record, counts_of, start_of
 from ptychopinn.scan import summary
 from ptychopinn.scan.frames import blocks, check_counts
+from ptychopinn.scan.outliers import check_wild
 from ptychopinn.scan.summary import Row
 from ptychopinn.text import readable, readable_length
 
@@ -30,6 +31,8 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
     whole = record.counts is not None and record.positions is not None and record.probe is not None
     if record.counts is not None and record.near_field is None and (whole or not record.partial):
         scan = scan_in(path, record, data)
+        with naming(path):
+            check_wild(scan.positions, scan.N, scan.numbers)  # the picture would be as large as they are far
         return [*rows, *summary.summarise(scan)], lambda picture: draw_scan(picture, scan)
     try:
         scan_in(path, record, data)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, naming, shortened
-from ptychopinn.files.links import DAMAGED, NOT_THERE, broken, check_sources
+from ptychopinn.files.links import DAMAGED, NOT_THERE, broken, check_sources, opened_file
 from ptychopinn.files.units import told_unit, unit
 from ptychopinn.files.values import Array, as_numbers, check_frames
 from ptychopinn.scan.dtypes import plain, plain_dtype
@@ -94,7 +94,7 @@ class Stack:
         """The open dataset; closed again in a growing file, where a refresh by another reader would invalidate it."""
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
-            file = _file(self.path, rdcc_nbytes=self.cache)
+            file = opened_file(self.path, rdcc_nbytes=self.cache)
             if file.swmr_mode:
                 with file:
                     yield file[self.name]
@@ -140,17 +140,6 @@ def frames_of(source: Source, in_memory: int) -> Counts:
     return source.read(np.arange(source.shape[0]))
 
 
-def _file(path: Path, **options: Any) -> h5py.File:
-    """Open a file to read, also one to which a detector appends in SWMR mode."""
-    try:
-        return h5py.File(path, "r", **options)
-    except OSError as error:
-        try:
-            return h5py.File(path, "r", swmr=True, **options)
-        except OSError:
-            raise error from None
-
-
 def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
     """Refresh a growing dataset, so that it shows what was appended since this process opened it."""
     if dataset.file.swmr_mode:
@@ -168,7 +157,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with naming(path), _file(path) as file:
+        with naming(path), opened_file(path) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None

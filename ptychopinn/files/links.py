@@ -25,6 +25,17 @@ MAX_DEPTH = 16
 """Levels of groups that are listed, and of virtual datasets made of others."""
 
 
+def opened_file(path: Path, **options: Any) -> h5py.File:
+    """Open a file to read, also one to which a detector appends in SWMR mode."""
+    try:
+        return h5py.File(path, "r", **options)
+    except OSError as error:
+        try:
+            return h5py.File(path, "r", swmr=True, **options)
+        except OSError:
+            raise error from None
+
+
 class Entry(NamedTuple):
     """A dataset under one of its names; ``shape`` is None for a link that leads nowhere."""
 
@@ -144,7 +155,7 @@ def check_sources(dataset: h5py.Dataset, depth: int = 0) -> None:
         raise PtychoError(f"{dataset.name}: is made of virtual datasets, more than {MAX_DEPTH} deep; fewer are read.")
     needed: dict[tuple[str, str], tuple[int, ...]] = {}
     for source in dataset.virtual_sources():
-        key, reach = (source.file_name, source.dset_name), _reach(source.src_space)
+        key, reach = (source.file_name, source.dset_name), _reach(source)
         before = needed.get(key, ())
         needed[key] = tuple(map(max, before, reach)) if len(before) == len(reach) else reach
     for (file_name, name), reach in needed.items():
@@ -152,12 +163,15 @@ def check_sources(dataset: h5py.Dataset, depth: int = 0) -> None:
         _check_source(dataset, numbered[0], numbered[1], reach, depth)
 
 
-def _reach(space: Any) -> tuple[int, ...]:
+def _reach(source: Any) -> tuple[int, ...]:
     """The least shape of a source that holds what is taken of it; empty for a source that may grow."""
+    whole = source.src_space.get_select_type() == h5py.h5s.SEL_ALL
     try:
-        return tuple(int(last) + 1 for last in space.get_select_bounds()[1])
+        # A source that is taken as a whole says nothing of its shape: it is as large as what it fills.
+        low, high = (source.vspace if whole else source.src_space).get_select_bounds()
     except DAMAGED:
         return ()
+    return tuple(int(last) + 1 - (int(first) if whole else 0) for first, last in zip(low, high, strict=True))
 
 
 def _check_source(dataset: h5py.Dataset, file_name: str, name: str, reach: tuple[int, ...], depth: int) -> None:
@@ -173,7 +187,7 @@ def _check_source(dataset: h5py.Dataset, file_name: str, name: str, reach: tuple
             f"beside {Path(dataset.file.filename).name}."
         )
     try:
-        file = h5py.File(path, "r", swmr=dataset.file.swmr_mode)
+        file = opened_file(path)
     except DAMAGED:
         raise PtychoError(f"{begin}, and its source {path} is no readable HDF5 file.") from None
     with file:
@@ -198,9 +212,6 @@ def _search(item: h5py.Dataset | h5py.Group, file_name: str) -> Path | None:
     prefixes = os.environ.get("HDF5_VDS_PREFIX" if isinstance(item, h5py.Dataset) else "HDF5_EXT_PREFIX", "")
     folders = [*filter(None, prefixes.split(":")), str(holder.parent), ".", str(holder.resolve().parent)]
     folders = [folder.replace("${ORIGIN}", str(holder.parent)) for folder in folders]
-    relative = [named] if not named.is_absolute() else [Path(named.name)]
-    candidates = [
-        *([named] if named.is_absolute() else []),
-        *(Path(base) / part for base in folders for part in relative),
-    ]
+    relative = Path(named.name) if named.is_absolute() else named
+    candidates = [*([named] if named.is_absolute() else []), *(Path(folder) / relative for folder in folders)]
     return next((path for path in candidates if path.is_file()), None)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import hdf5
+from ptychopinn.files.cropping import as_square
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
 from ptychopinn.files.formats.npz import read_object_and_probe
@@ -83,6 +84,7 @@ def _how(data: DataConfig) -> Reading:
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
+        record = as_square(record, data.crop)
         scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))

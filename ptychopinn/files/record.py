@@ -273,7 +273,7 @@ def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
     if good.shape != frames.shape[1:]:
         raise PtychoError(f"bad_pixels: shape {good.shape}; the frames are {frames.shape[1:]}.")
     if isinstance(frames, Frames):
-        return replace(frames, good_pixels=good)
+        return frames.masked(good)
     frames[:, ~good] = 0
     return frames
 

@@ -38,15 +38,13 @@ def fourier_crop(field: Tensor, size: int) -> Tensor:
     the cropped detector is lost.
 
     Args:
-        field: (..., N, N) complex real-space field.
-        size: pixels to keep, of the parity of N, at most N.
+        field: (..., N, N), or (..., H, W), complex real-space field.
+        size: pixels to keep, at most N.
 
     Returns:
         (..., size, size) complex real-space field, centred on ``[size // 2, size // 2]``.
     """
-    full = field.shape[-1]
-    start = full // 2 - size // 2
-    window = slice(start, start + size)
+    rows, columns = (slice(full // 2 - size // 2, full // 2 - size // 2 + size) for full in field.shape[-2:])
     # Centre on the origin first: cropping must keep the middle of the probe in the middle.
-    spectrum = to_detector(torch.fft.ifftshift(field, dim=(-2, -1)))[..., window, window]
+    spectrum = to_detector(torch.fft.ifftshift(field, dim=(-2, -1)))[..., rows, columns]
     return torch.fft.fftshift(from_detector(spectrum), dim=(-2, -1))

@@ -8,6 +8,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
 from ptychopinn.scan.frames import chunks, light_in_corners
+from ptychopinn.scan.outliers import check_wild
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -30,8 +31,10 @@ def check_scan(scan: Scan, single_pass: bool = False) -> None:
             the first photon.
 
     Raises:
-        PtychoError: when the image does not fit in memory, all frames lie at one position, or no frame has a photon.
+        PtychoError: when a few frames lie far from the others, the image does not fit in memory, all frames lie at one
+            position, or no frame has a photon.
     """
+    check_wild(scan.positions, scan.N, scan.numbers)
     _check_canvas(scan)
     if not single_pass and _places(scan) < 2:
         raise PtychoError(f"positions: {_at_one_position(scan)}; overlapping frames at several positions are needed.")

@@ -99,10 +99,17 @@ class Frames:
         """Some of the frames, not read."""
         return replace(self, rows=self.rows[index])
 
-    def window(self, keep: slice) -> Self:
+    def masked(self, good: NDArray[np.bool_]) -> Self:
+        """The same frames, 0 where ``good``, of their rows and columns, is False; not read."""
+        whole = np.ones(self.source.shape[1:], dtype=bool)
+        whole[self.keep] = good
+        return replace(self, good_pixels=whole)
+
+    def window(self, rows: slice, columns: slice) -> Self:
         """The same rows and columns of every frame, not read."""
-        rows, columns = (slice(part.start + keep.start, part.start + keep.stop) for part in self.keep)
-        return replace(self, keep=(rows, columns))
+        wanted = zip(self.keep, (rows, columns), strict=True)
+        keep = [slice(part.start + some.start, part.start + some.stop) for part, some in wanted]
+        return replace(self, keep=(keep[0], keep[1]))
 
 
 Counts = NDArray[np.generic] | Frames
@@ -114,9 +121,9 @@ def select(counts: Counts, index: Index) -> Counts:
     return counts.select(index) if isinstance(counts, Frames) else counts[index]
 
 
-def window(counts: Counts, keep: slice) -> Counts:
+def window(counts: Counts, rows: slice, columns: slice) -> Counts:
     """The same rows and columns of every frame, not read when they are in a file."""
-    return counts.window(keep) if isinstance(counts, Frames) else counts[:, keep, keep]
+    return counts.window(rows, columns) if isinstance(counts, Frames) else counts[:, rows, columns]
 
 
 def chunks(count: int, size: int) -> Iterator[slice]:

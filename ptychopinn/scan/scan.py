@@ -227,10 +227,10 @@ class Scan:
         probe = fourier_crop(torch.from_numpy(self.probe), size).numpy()
         return replace(
             self,
-            counts=window(self.counts, keep),
+            counts=window(self.counts, keep, keep),
             positions=self.positions * (size / full),
             probe=probe,
-            object=None if self.object is None else _resample(self.object, size, full),
+            object=None if self.object is None else resample(self.object, size, full),
             good_pixels=None if self.good_pixels is None else self.good_pixels[keep, keep],
             pixel_size_m=None if self.pixel_size_m is None else self.pixel_size_m * full / size,
             notes=(*self.notes, f"Detector cropped from {full} to {size}: object pixels are {full / size:g}x larger."),
@@ -256,7 +256,7 @@ class Scan:
         return self.support + 1.0
 
 
-def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
+def resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
     """Sample ``image`` every full / size pixels, from [0, 0], without aliasing."""
     from scipy.signal import resample  # it takes a second to import
 
