@@ -50,15 +50,27 @@ def test_a_probe_of_the_cropped_size_says_which_pixel_is_meant(
     assert "probe and positions are taken for those of the cropped detector" in scan.notes[-1]
 
 
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+def test_padding_of_frames_and_probe_is_cut_off(tiny_scan: Scan, tmp_path: Path, more: tuple[int, int]) -> None:
+    """Zeros around frames and probe alike do not change the object pixel."""
+    counts, probe = tiny_scan.counts + 1, tiny_scan.probe + np.complex64(1e-6)
+    path = save(tmp_path / "s.npz", tiny_scan, padded(counts, more), padded(probe, more))
+    scan = read_scan(path, crop=32)
+    np.testing.assert_array_equal(scan.frames(slice(None)).numpy(), counts)
+    np.testing.assert_array_equal(scan.positions, tiny_scan.positions)
+    np.testing.assert_array_equal(scan.probe, probe)
+    assert any("padded with zeros" in note for note in scan.notes)
+
+
 @pytest.mark.parametrize("shape", [(33, 33), (40, 32), (35, 44)])
 def test_a_whole_probe_is_cropped_as_its_far_field_is(shape: tuple[int, int]) -> None:
-    rng, size = np.random.default_rng(0), 24
+    rng, size = np.random.default_rng(0), min(shape) // 2 * 2
     y, x = (np.arange(edge) - edge // 2 for edge in shape)
     probe = np.exp(-(y[:, None] ** 2 + x**2) / 30.0 + 0.02j * (y[:, None] ** 2 + x**2))[None]
     far = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))
     positions = 50 * rng.random((3, 2))
     record = Record("npz", counts=np.repeat(abs(far) ** 2, 3, axis=0), positions=positions, probe=probe)
-    found = as_square(replace(record, pixel_m=(1e-8, 1e-8)), size)
+    found = as_square(replace(record, pixel_m=(1e-8, 1e-8)), 8)
     assert found.probe is not None
     assert found.positions is not None
     assert found.counts is not None
@@ -86,6 +98,16 @@ def test_frames_that_stay_in_their_file(tiny_scan: Scan, tmp_path: Path, monkeyp
     expected = tiny_scan.counts.copy()
     expected[:, 16, 16] = 0
     np.testing.assert_array_equal(scan.frames(slice(None)).numpy(), expected)
+
+
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+def test_a_smaller_crop_is_that_of_the_even_frames(tiny_scan: Scan, tmp_path: Path, more: tuple[int, int]) -> None:
+    path = save(tmp_path / "s.npz", tiny_scan, padded(tiny_scan.counts + 1, more), padded(tiny_scan.probe + 1, more))
+    found, expected = read_scan(path, crop=16), replace(tiny_scan, probe=tiny_scan.probe + 1).crop(16)
+    if more != (9, 2):  # its largest even square, 34, has zeros around
+        np.testing.assert_allclose(found.positions, expected.positions)
+        np.testing.assert_allclose(found.probe, expected.probe, atol=1e-5)
+    np.testing.assert_array_equal(found.frames(slice(None)).numpy(), expected.frames(slice(None)).numpy() + 1)
 
 
 @pytest.mark.parametrize("crop", [33, 34, 40])
