@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, naming, shortened
-from ptychopinn.files.links import DAMAGED, NOT_THERE, broken, check_sources, opened_file
-from ptychopinn.files.units import told_unit, unit
+from ptychopinn.files.conventions.links import DAMAGED, NOT_THERE, broken, check_sources, opened_file
+from ptychopinn.files.conventions.units import told_unit, unit
 from ptychopinn.files.values import Array, as_numbers, check_frames
-from ptychopinn.scan.dtypes import plain, plain_dtype
+from ptychopinn.scan.dtypes import counts_dtype
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
 CACHE = 2**24
@@ -87,7 +87,7 @@ class Stack:
         lines = np.unravel_index(line, self.grid[:-1]) if len(self.grid) > 1 else ()
         index: list[Any] = [slice(None)] * 2
         index[self.order[0] : self.order[0]] = [*map(int, lines), slice(start, start + after - first)]
-        return plain(np.transpose(dataset[tuple(index)], self.order))
+        return np.transpose(dataset[tuple(index)], self.order).astype(self.dtype, copy=False)
 
     @contextmanager
     def _dataset(self) -> Iterator[Any]:
@@ -210,7 +210,7 @@ def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Datase
     return found
 
 
-def first(file: h5py.Group, *names: str) -> h5py.Dataset | None:
+def first(file: h5py.Group, *names: str, need: str = "it is needed") -> h5py.Dataset | None:
     """The first of several datasets that is there; None where there is none.
 
     Raises:
@@ -221,7 +221,7 @@ def first(file: h5py.Group, *names: str) -> h5py.Dataset | None:
             return find(file, name)
     for name in names:
         if broken(file, name) != NOT_THERE:
-            return find(file, name)
+            return find(file, name, need)
     return None
 
 
@@ -243,7 +243,7 @@ def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner
     flat = (*stored[: order[0]], int(np.prod(grid)), *stored[order[0] + len(grid) :])
     shape = tuple(int(flat[axis]) for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
-    return Stack(path, name, shape, plain_dtype(dataset.dtype), order, grid, corner, max(CACHE, 2 * chunk))
+    return Stack(path, name, shape, counts_dtype(dataset.dtype), order, grid, corner, max(CACHE, 2 * chunk))
 
 
 def array(dataset: h5py.Dataset) -> Array:

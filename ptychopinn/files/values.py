@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.scan.dtypes import plain
+from ptychopinn.physics.wavelength import HC_EV_M as HC_EV_M
+from ptychopinn.physics.wavelength import Particle, wavelength
+from ptychopinn.scan.dtypes import counts_dtype, plain
 
 Array = NDArray[Any]
 
@@ -20,9 +22,6 @@ SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
 
 LARGEST_DETECTOR_PIXEL_M, LONGEST_DISTANCE_M = 0.01, 500.0
 """Lengths in a file beyond which their unit is wrong: larger than any detector pixel, longer than any hall."""
-
-HC_EV_M = 1.239841984332e-06
-"""Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
 
 JOULE_PER_EV = 1.602176634e-19
 
@@ -61,9 +60,10 @@ def object_pixel(
     distance_m: float,
     detector_pixel_m: tuple[float, float],
     shape: tuple[int, ...],
+    particle: Particle = "photon",
 ) -> tuple[float, float]:
     """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
-    reach = HC_EV_M / energy_eV * distance_m
+    reach = wavelength(energy_eV, particle) * distance_m
     return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
 
 
@@ -97,6 +97,7 @@ def as_numbers(value: Array) -> Array:
 def as_stack(frames: Array, key: str) -> Array:
     """Frames (n, H, W); the axes of a scan become one, the last of them running fastest."""
     check_frames(frames, key)
+    frames = frames.astype(counts_dtype(frames.dtype), copy=False)
     return frames.reshape(int(np.prod(frames.shape[:-2])), *frames.shape[-2:])
 
 
@@ -130,7 +131,7 @@ def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfl
 
 def as_column(value: Array, key: str) -> NDArray[np.float64]:
     """One number per frame."""
-    if value.ndim < 1 or value.dtype.kind not in "uif":
+    if value.ndim < 1 or np.squeeze(value).ndim > 2 or value.dtype.kind not in "uif":
         raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; one number per frame is needed.")
     return np.ravel(value).astype(np.float64)
 
@@ -156,7 +157,8 @@ def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
 
 
 def as_good(value: Array, key: str) -> NDArray[np.bool_]:
-    """Good pixels from a mask that is nonzero where the detector is bad."""
-    if value.dtype.kind not in "bui":
+    """Good pixels from a mask that is nonzero where the detector is bad; floats are a mask where all are 0 or 1."""
+    whole = value.dtype.kind == "f" and bool(np.isin(value, (0, 1)).all())
+    if value.dtype.kind not in "bui" and not whole:
         raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
-    return value == 0
+    return np.asarray(value == 0)

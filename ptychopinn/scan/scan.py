@@ -14,6 +14,7 @@ from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
 from ptychopinn.scan.canvas import bounds, reframe
+from ptychopinn.scan.detector.health import Health
 from ptychopinn.scan.dtypes import counts_dtype, plain
 from ptychopinn.scan.frames import Counts, Frames, Index, blocks, select, window
 
@@ -33,6 +34,7 @@ class Scan:
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
+        health: what is wrong with the detector, where that was looked for.
     """
 
     counts: Counts
@@ -44,6 +46,7 @@ class Scan:
     notes: tuple[str, ...] = field(default=())
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
+    health: Health | None = None
 
     def __post_init__(self) -> None:
         """Bring numbers into types that torch takes; check every contract that the rest of the package relies on."""
@@ -58,7 +61,7 @@ class Scan:
     def _convert(self) -> None:
         """Byte order and precision of this machine; frames in a file are converted when they are read."""
         parts = {name: getattr(self, name) for name in ("positions", "probe", "object")}
-        found = {name: np.ascontiguousarray(plain(part)) for name, part in parts.items() if part is not None}
+        found = {name: np.asarray(plain(part), order="C") for name, part in parts.items() if part is not None}
         if self.positions.dtype.kind in "uif":
             found["positions"] = found["positions"].astype(np.float64, copy=False)
         if not isinstance(self.counts, Frames):

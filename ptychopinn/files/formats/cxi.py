@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.geometry import in_pixels, without_placeholders
-from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
-from ptychopinn.files.units import photon_energy
+from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, as_far_as_usable
 from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
@@ -59,7 +59,13 @@ OBJECT = f"{ENTRY}/image_2/data"
 PTYCHODUS = f"{ENTRY}/ptychodus"
 OWN = f"{ENTRY}/ptychopinn"
 KEPT = ("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m")
-NUMBERS = ("probe_photon_count", "exposure_time_s", "mass_attenuation_m2_per_kg", "tomography_angle_deg")
+NUMBERS = (
+    "probe_photon_count",
+    "exposure_time_s",
+    "mass_attenuation_m2_per_kg",
+    "tomography_angle_deg",
+    ELECTRON_ENERGY,
+)
 USUAL_AXES = ((0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
 
 DISAGREE = 0.01
@@ -72,7 +78,7 @@ def read(file: h5py.File, how: Reading) -> Record:
     Raises:
         PtychoError: naming the dataset.
     """
-    data = hdf5.first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
+    data = hdf5.first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data", need="frames are needed")
     frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, note = _axes(file)
     layers, mask = _layers(file), hdf5.first(file, f"{DETECTOR}/mask")

@@ -1,5 +1,6 @@
 """Any HDF5 file, by a map that names its datasets."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -11,11 +12,20 @@ from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
 from ptychopinn.errors import PtychoError, naming, shortened
-from ptychopinn.files import hdf5, links, units
+from ptychopinn.files import hdf5
+from ptychopinn.files.conventions import links, units
+from ptychopinn.files.formats.raster_map import (
+    PER_LENGTH,
+    RasterMap,
+    beside,
+    cube,
+    energy_unit,
+    pixel_of_angle,
+)
 from ptychopinn.files.geometry import in_pixels
+from ptychopinn.files.microscope import PIXELS
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
 from ptychopinn.files.values import (
-    HC_EV_M,
     LARGEST_DETECTOR_PIXEL_M,
     LARGEST_PIXEL,
     LONGEST_DISTANCE_M,
@@ -27,6 +37,7 @@ from ptychopinn.files.values import (
     likely_length,
 )
 from ptychopinn.json_reader import read_json, validated
+from ptychopinn.physics.wavelength import Particle, energy
 from ptychopinn.scan.frames import Source
 
 LONGEST: Final = {
@@ -46,7 +57,9 @@ class FramesMap(Section):
     """Where the frames are."""
 
     dataset: Names = Field(description="a dataset, or parts to join: a list, or a pattern with *, numbers in order")
-    order: Literal["nyx", "nxy", "yxn", "xyn"] = "nyx"
+    order: Literal["nyx", "nxy", "yxn", "xyn", "YXyx", "YXxy", "XYyx", "XYxy", "yxYX", "xyXY"] | None = Field(
+        None, description="n frame, or Y and X row and column of the scan; y and x row and column of a frame"
+    )
     zero_frequency: Literal["centre", "corner"] = "centre"
     measurement: Literal["counts", "amplitude"] | None = None
 
@@ -61,11 +74,13 @@ class PositionsMap(Section):
     order: Literal["nx", "xn"] = Field("nx", description="frames along the first axis, or along the second")
     unit: str | None = Field(None, description="the file's attribute units, or px, when not given")
     sign: dict[Literal["x", "y"], Literal[1, -1]] = {}
+    raster: RasterMap | None = None
+    file: str | None = Field(None, description="HDF5 file beside the scan file, where they lie in another one")
 
     @model_validator(mode="after")
     def _are_somewhere(self) -> Self:
-        if self.dataset is None and (self.x is None or self.y is None):
-            raise ValueError("x and y, or dataset, are needed")
+        if self.raster is None and self.dataset is None and (self.x is None or self.y is None):
+            raise ValueError("x and y, dataset, or raster, are needed")
         return self
 
 
@@ -100,6 +115,8 @@ class FileMap(Section):
     bad_pixels: MaskMap | None = None
     energy: QuantityMap | None = None
     wavelength: QuantityMap | None = None
+    voltage: QuantityMap | None = None
+    particle: Particle | None = None
     distance: QuantityMap | None = None
     detector_pixel: QuantityMap | None = None
     pixel_size: QuantityMap | None = None
@@ -117,13 +134,13 @@ def read_map(path: Path) -> FileMap:
 
 def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
     """Any HDF5 file, by a map that names its datasets; see docs/formats.md."""
-    notes = [f"Read by a map: frames in the order {layout.frames.order}."]
-    frames, grid = _frames(file, layout.frames)
-    names = "energy", "distance", "detector_pixel"
-    energy, distance, pitch = (_quantity(file, layout, name, notes) for name in names)
-    wavelength = None if energy is not None else _quantity(file, layout, "wavelength", notes)
-    energy = energy if wavelength is None else HC_EV_M / wavelength
-    good, probe, image = _images(file, layout, notes)
+    frames, rows, order = _frames(file, layout.frames)
+    notes = [f"Read by a map: frames in the order {order}."]
+    kinetic, particle = _energy(file, how, layout, notes)
+    distance = _quantity(file, layout, "distance", notes)
+    angular = layout.detector_pixel is not None and layout.detector_pixel.unit in PER_LENGTH
+    pitch = None if angular else _quantity(file, layout, "detector_pixel", notes)
+    good, probe, image = _images(file, layout, order, notes)
     record = Record(
         "map",
         counts=hdf5.frames_of(frames, how.in_memory),
@@ -131,17 +148,20 @@ def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
         probe=None if probe is None else as_modes(probe),
         object=image,
         good_pixels=good,
-        energy_eV=energy,
+        energy_eV=kinetic,
+        particle=particle,
         distance_m=distance,
         detector_pixel_m=both(pitch, pitch),
         absent={"probe": NO_PROBE},
         frames_key=", ".join(_listed(layout.frames.dataset)),
     )
-    given = _quantity(file, layout, "pixel_size", notes) or how.pixel_size
-    pixel = both(given, given) or record.far_field_pixel
-    places = _places(file, layout.positions, how.growing, grid)
-    unit = _position_unit(file, layout.positions, notes)
-    return _with_positions(replace(record, notes=tuple(dict.fromkeys(notes))), places, unit, pixel, how.growing)
+    size = _quantity(file, layout, "pixel_size", notes) or how.pixel_size
+    pixel = both(size, size) or record.far_field_pixel
+    if pixel is None and layout.detector_pixel is not None and angular:
+        value, unit = _value(file, layout.detector_pixel, "detector_pixel"), str(layout.detector_pixel.unit)
+        pixel = pixel_of_angle(record, hdf5.above_zero(value, "detector_pixel", "number"), unit)
+    record = replace(record, notes=tuple(notes))
+    return _with_positions(file, record, layout.positions, rows, pixel, how.growing)
 
 
 def _listed(names: Names) -> list[str]:
@@ -156,15 +176,21 @@ def _datasets(file: h5py.File, names: Names, need: str) -> list[h5py.Dataset]:
     return found
 
 
-def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...]]:
-    """The frames, and how many there are along each axis of the scan."""
-    axes = wanted.order.index("n"), wanted.order.index("y"), wanted.order.index("x")
+def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...], str]:
+    """The frames, how many there are along each axis of the scan, and the order of their axes."""
     for name in _listed(wanted.dataset):
         if not set(name) & set("*?[") and isinstance(file.get(name), h5py.Group):
             inside = shortened(", ".join(sorted(file[name], key=links.natural)), 60) or "nothing"
             raise PtychoError(f"{name}: is a group that holds {inside}; name a dataset, or join parts by {name}/*.")
-    datasets = _datasets(file, wanted.dataset, "frames are needed")
-    parts = [hdf5.stack(dataset, axes, wanted.zero_frequency == "corner") for dataset in datasets]
+    datasets, corner = _datasets(file, wanted.dataset, "frames are needed"), wanted.zero_frequency == "corner"
+    order = wanted.order or ("YXyx" if len(datasets) == 1 and datasets[0].ndim == 4 else "nyx")
+    if len(order) == 4:
+        if len(datasets) > 1:
+            raise PtychoError(f"frames: order {order} given; parts are joined in the order nyx, nxy, yxn or xyn.")
+        raster = cube(datasets[0], order, corner)
+        return raster, raster.full[:2], order
+    axes = order.index("n"), order.index("y"), order.index("x")
+    parts = [hdf5.stack(dataset, axes, corner) for dataset in datasets]
     for part in parts:
         if part.shape[1:] != parts[0].shape[1:]:
             raise PtychoError(
@@ -172,16 +198,36 @@ def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...]
                 "frames are needed to join them."
             )
     if len(parts) == 1:
-        return parts[0], parts[0].grid
+        return parts[0], parts[0].grid, order
     joined = hdf5.Joined(parts)
-    return joined, joined.shape[:1]
+    return joined, joined.shape[:1], order
+
+
+def _energy(file: h5py.File, how: Reading, layout: FileMap, notes: list[str]) -> tuple[float | None, Particle]:
+    """Energy in electronvolts and whose it is: a voltage, or an energy in kV, is that of electrons."""
+    electrons, volts = energy_unit(None if layout.energy is None else layout.energy.unit)
+    particle: Particle = layout.particle or ("electron" if electrons or layout.voltage is not None else "photon")
+    if layout.voltage is not None or (layout.energy is not None and volts is not None):
+        wanted = layout.voltage or layout.energy
+        assert wanted is not None
+        size = energy_unit(wanted.unit or "kV")[1]
+        if size is None or particle == "photon":
+            raise PtychoError(f"voltage: unit {wanted.unit!r}; kV or V, and no particle but electron, are needed.")
+        return hdf5.above_zero(_value(file, wanted, "voltage") * size, "voltage", "voltage"), particle
+    known = _quantity(file, layout, "energy", notes)
+    length = None if known is not None else _quantity(file, layout, "wavelength", notes)
+    if length is not None:
+        return energy(length, particle), particle
+    if known is None and how.microscope.energy_eV is not None:
+        return how.microscope.energy_eV, "electron"
+    return known, particle
 
 
 def _images(
-    file: h5py.File, layout: FileMap, notes: list[str]
+    file: h5py.File, layout: FileMap, order: str, notes: list[str]
 ) -> tuple[NDArray[np.bool_] | None, NDArray[Any] | None, NDArray[Any] | None]:
     """Good pixels, probe and object. In a file of MATLAB, which reverses all axes, x comes first as in the frames."""
-    turned, mask = layout.frames.order.index("x") < layout.frames.order.index("y"), layout.bad_pixels
+    turned, mask = order.index("x") < order.index("y"), layout.bad_pixels
     if matlab := hdf5.is_matlab(file):
         notes.append(
             "A file of MATLAB: probe, object and mask are transposed, as the frames are."
@@ -216,15 +262,20 @@ def _quantity(file: h5py.File, layout: FileMap, name: str, notes: list[str]) -> 
     wanted: QuantityMap | None = getattr(layout, name)
     if wanted is None:
         return None
-    dataset = None if wanted.dataset is None else hdf5.find(file, wanted.dataset)
-    value = hdf5.number(wanted.value, name) if dataset is None else hdf5.one_number(dataset)
+    dataset, value = None if wanted.dataset is None else hdf5.find(file, wanted.dataset), _value(file, wanted, name)
     told = _unit(dataset, wanted.unit, name, notes)
     if name != "energy":
         length = hdf5.above_zero(value * units.unit(told or "m", name, "length"), name, "length")
         return likely_length(length, name, LONGEST[name])
-    energy, assumed = units.photon_energy(hdf5.above_zero(value, name, "energy"), told, "eV", name)
+    found, assumed = units.photon_energy(hdf5.above_zero(value, name, "energy"), told, "eV", name)
     notes.extend(assumed)
-    return energy
+    return found
+
+
+def _value(file: h5py.File, wanted: QuantityMap, name: str) -> float:
+    if wanted.dataset is None:
+        return hdf5.number(wanted.value, name)
+    return hdf5.one_number(hdf5.find(file, wanted.dataset))
 
 
 def _position_unit(file: h5py.File, wanted: PositionsMap, notes: list[str]) -> str:
@@ -239,10 +290,24 @@ def _position_unit(file: h5py.File, wanted: PositionsMap, notes: list[str]) -> s
 
 
 def _with_positions(
-    record: Record, places: NDArray[np.float64], unit: str, pixel: tuple[float, float] | None, growing: bool
+    file: h5py.File,
+    record: Record,
+    wanted: PositionsMap,
+    rows: tuple[int, ...],
+    pixel: tuple[float, float] | None,
+    growing: bool,
 ) -> Record:
-    length = units.unit(unit, "positions", "length", "pixels")
-    in_px = units.dimension_of(unit) == "pixels"
+    assert record.counts is not None
+    notes: list[str] = []
+    if wanted.raster is not None:
+        places, unit = wanted.raster.places(rows), wanted.raster.unit
+        if unit in PIXELS:
+            places = places + np.array(record.counts.shape[-2:]) / 2
+    else:
+        with hdf5.opened(beside(file, wanted.file)) if wanted.file else nullcontext(file) as where:
+            places, unit = _places(where, wanted, growing, rows), _position_unit(where, wanted, notes)
+    length, in_px = units.unit(unit, "positions", "length", "pixels"), units.dimension_of(unit) == "pixels"
+    record = replace(record, notes=tuple(dict.fromkeys((*record.notes, *notes))))
     if growing:
         places, refused = as_far_as_usable(places, 1.0 if in_px else np.array(pixel or (1.0, 1.0)) / length)
         record = replace(record, refused=refused)

@@ -32,7 +32,9 @@ def _spellings() -> Iterator[tuple[str, str, float]]:
     for symbol, word, size in PREFIXES:
         yield from ((name, "length", size) for name in (f"{symbol}m", f"{word}meter", f"{word}metre"))
     yield from ((name, "length", 1e-6) for name in ("µm", "μm", "micron", "µ", "μ", "UM"))
-    yield from ((name, "length", 1e-10) for name in ("A", "Å", "\u212b", "Ang", "angstrom", "ångström", "angstroem"))
+    yield from (
+        (name, "length", 1e-10) for name in ("A", "Å", "\u212b", "Ang", "ang", "angstrom", "ångström", "angstroem")
+    )
     yield from ((name, "length", size) for name, size in (("M", 1.0), ("MM", 1e-3), ("NM", 1e-9)))
     for symbol, word, size in (("", "", 1.0), ("k", "kilo", 1e3), ("M", "mega", 1e6)):
         yield from ((name, "energy", size) for name in (f"{symbol}eV", f"{word}electronvolt", f"{word}electron volt"))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import hdf5, links
+from ptychopinn.files import hdf5
+from ptychopinn.files.conventions import links
 from ptychopinn.scan.frames import Frames
 
 DATA = np.arange(6 * 4 * 4, dtype=np.uint16).reshape(6, 4, 4) + 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.units import photon_energy, same, told_unit, unit
+from ptychopinn.files.conventions.units import photon_energy, same, told_unit, unit
 
 LENGTHS = {
     1.0: ["m", "M", "meter", "Meters", "metre", "metres", " m ", "[m]"],

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from ptychopinn.api import read_scan
+from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.cropping import as_square
-from ptychopinn.files.record import Record
+from ptychopinn.files.conventions.cropping import as_square
+from ptychopinn.files.reading import read, scan_in
+from ptychopinn.files.record import Reading, Record
 from ptychopinn.scan.frames import Frames
 from ptychopinn.scan.scan import Scan
 
@@ -82,7 +84,7 @@ def test_a_whole_probe_is_cropped_as_its_far_field_is(shape: tuple[int, int]) ->
     assert middle == (size // 2, size // 2)
 
 
-def test_frames_that_stay_in_their_file(tiny_scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_stay_in_their_file(tiny_scan: Scan, tmp_path: Path) -> None:
     counts, mask = padded(tiny_scan.counts, (3, 8)).astype(np.uint16), np.zeros((35, 40), np.uint8)
     mask[17, 20] = 1
     with h5py.File(tmp_path / "s.h5", "w") as file:
@@ -91,9 +93,8 @@ def test_frames_that_stay_in_their_file(tiny_scan: Scan, tmp_path: Path, monkeyp
     (tmp_path / "map.json").write_text(
         '{"frames": {"dataset": "d"}, "positions": {"x": "x", "y": "y"}, "probe": "p", "bad_pixels": {"dataset": "m"}}'
     )
-    monkeypatch.setattr("ptychopinn.files.record.IN_MEMORY", 0)
-    monkeypatch.setattr("ptychopinn.files.record.Reading.__new__.__defaults__", (None,) * 5 + (0, False))
-    scan = read_scan(tmp_path / "s.h5", map=str(tmp_path / "map.json"), crop=32)
+    record = read(tmp_path / "s.h5", Reading(map=tmp_path / "map.json", in_memory=0))
+    scan = scan_in(tmp_path / "s.h5", record, DataConfig(crop=32))
     assert isinstance(scan.counts, Frames)
     expected = tiny_scan.counts.copy()
     expected[:, 16, 16] = 0
