@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.json_reader import read_json
@@ -122,6 +123,16 @@ class ExecutionConfig(Section):
     mode: Literal["min", "max"] = Field("min", description="whether small or large values of it are better")
     early_stop_patience: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field("csv", description="where the history is logged")
+
+    @field_validator("accelerator", mode="before")
+    @classmethod
+    def _device(cls, value: object) -> object:
+        """Lightning and the older program call a CUDA device a GPU."""
+        if isinstance(value, str) and value.partition(":")[0] in ("cuda", "gpu") and ":" in value:
+            raise PydanticCustomError(
+                "accelerator", "'auto', 'cpu', 'cuda' (or 'gpu') or 'mps' is needed; CUDA_VISIBLE_DEVICES picks one GPU"
+            )
+        return "cuda" if value == "gpu" else value
 
 
 class InferenceConfig(Section):
