@@ -63,7 +63,7 @@ _EXECUTION: Final = (
 FLAGS: Final = {
     "simulate": "nphotons object object_size N step jitter probe_radius probe_curvature interpolation seed",
     "train": f"{_SCAN} gridsize neighbor_count n_groups model_type features stages n_filters_scale nepochs max_seconds "
-    "batch_size val_fraction nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
+    "batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
     f"learning_rate {_EXECUTION} accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
@@ -131,7 +131,7 @@ def switched_off(command: str, name: str) -> str:
 
 def how_to_give(name: str) -> dict[str, str]:
     """How each command that uses a setting takes it: its flag, or ``--set``."""
-    ways = {command: " ".join(spelling(command, name)) for command, used in USED.items() if name in used}
+    ways = {command: " or ".join(spelling(command, name)) for command, used in USED.items() if name in used}
     return {command: way or f"--set {name}=VALUE" for command, way in ways.items()}
 
 

@@ -9,6 +9,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from ptychopinn.cli import applicable, older_names, screen
+from ptychopinn.cli.help import GroupedCommand
 from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
@@ -77,7 +78,7 @@ def command(
         if quiet:
             shown.append(_parameter("quiet", Quiet, False))
         app = new_app()
-        app.command(epilog=f"Example: ptychopinn {example}")(presented(run, body, shown))
+        app.command(cls=GroupedCommand, epilog=f"Example: ptychopinn {example}")(presented(run, body, shown))
         return app
 
     return application

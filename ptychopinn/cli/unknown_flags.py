@@ -22,6 +22,10 @@ _PLACES: Final = "positions decide how many frames there are: --step, --object-s
 INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         "train_data_file": "give the scan itself: ptychopinn train SCAN --out RUN",
+        "train test_data_file": "type --validate-on {value}",
+        "train test_data": "type --validate-on {value}",
+        "train validation_data": "type --validate-on {value}",
+        "train val_data": "type --validate-on {value}",
         "test_data_file": "give the scan itself as an argument",
         "test_data": "give the scan itself as an argument",
         "input_file": "give the file itself as an argument; of 'simulate' type --from {value}",
