@@ -68,7 +68,7 @@ def train(scan: Scan, out: Path | str | None = None, *, validate_on: Scan | None
             raise PtychoError(f"settings: {name}: has no effect here; give it to read_scan.")
     _expect(scan, Scan, "scan", "read_scan or simulate")
     if chosen.execution.devices > 1:
-        raise PtychoError("devices: several train together from the command line: ptychopinn train --set devices=2.")
+        raise PtychoError("devices: several train together from the command line: ptychopinn train --devices 2.")
     if validate_on is not None:
         _expect(validate_on, Scan, "validate_on", "read_scan or simulate")
         if "val_fraction" in settings:
