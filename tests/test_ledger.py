@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 from ptychopinn.cli.applicable import FLAGS, USED, check_assigned
@@ -25,8 +26,8 @@ def command_lines() -> list[str]:
     return [line for line in found if len(line.split()) > 2 and line != "ptychopinn study run"]
 
 
-def flags_by_command() -> Iterator[tuple[str, str]]:
-    """Command and flags, from the last cell of tables whose heading names a command."""
+def flags_by_command(cell: int = -1) -> Iterator[tuple[str, str]]:
+    """Command and flags, from a cell (0: there, -1: here) of tables whose heading names a command."""
     command = None
     for line in TEXT.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
@@ -35,7 +36,7 @@ def flags_by_command() -> Iterator[tuple[str, str]]:
         elif heading := re.fullmatch(r"here, of `ptychopinn ([a-z ]+)`", cells[-1]):
             command = heading[1]
         elif command is not None:
-            yield from ((command, span) for span in SPAN.findall(cells[-1]) if span.startswith("--"))
+            yield from ((command, span) for span in SPAN.findall(cells[cell]) if span.startswith("--"))
 
 
 def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
@@ -96,3 +97,11 @@ def test_fields_of_studies_are_fields_of_the_design() -> None:
     for command, flags in flags_by_command():
         if flags.startswith("--set ") and command == "study run":
             assert "train" in plan(None, Asked(preset="quick", assigned=read_assignments([flags.split()[1]])))
+
+
+@pytest.mark.parametrize(("command", "flags"), sorted({row for row in flags_by_command(0) if row[0] != "study run"}))
+def test_a_flag_of_the_older_program_is_answered_with_what_the_ledger_says(command: str, flags: str) -> None:
+    """Not by the list of all flags, and not by a guess."""
+    result = CliRunner().invoke(app, [command, *shlex.split(flags), "7"])
+    assert result.exit_code == 2
+    assert not any(words in result.output for words in ("lists them", "did you mean")), result.output

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any, Final
 
 from ptychopinn.cli import applicable, older_names, options
@@ -12,88 +11,6 @@ from ptychopinn.errors import shortened
 
 OPPOSITES: Final = ("no_", "disable_", "skip_")
 """Beginnings of flags that turn something off."""
-
-_NETWORK: Final = "there is one network; --features, --stages and --n-filters-scale shape it"
-_OPTIMISER: Final = "the optimiser is AdamW with weight decay 1e-3; --learning-rate and --scheduler steer it"
-_COLOURS: Final = "not needed: colours span the values inside the scan; reconstruction.npz holds the image for others"
-_LEVEL: Final = "--quiet prints warnings and the last line only, and 'ptychopinn --debug ...' shows tracebacks"
-_PLACES: Final = "positions decide how many frames there are: --step, --object-size, or --from FILE with positions"
-
-INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "train_data_file": "give the scan itself: ptychopinn train SCAN --out RUN",
-        "train test_data_file": "type --validate-on {value}",
-        "train test_data": "type --validate-on {value}",
-        "train validation_data": "type --validate-on {value}",
-        "train val_data": "type --validate-on {value}",
-        "test_data_file": "give the scan itself as an argument",
-        "test_data": "give the scan itself as an argument",
-        "input_file": "give the file itself as an argument; of 'simulate' type --from {value}",
-        "simulate input_file": "type --from {value}",
-        "output_file": "give the file to write as an argument",
-        "output_dir": "type --out {value}",
-        "output": "type --out {value}",
-        "infer model_path": "give the run itself: ptychopinn infer {value} SCAN --out IMAGE",
-        "model_path": "give the run itself: ptychopinn infer {value} SCAN --out IMAGE",
-        "model_dir": "give the run itself: ptychopinn compare SCAN --pinn {value} --out SCORES",
-        "compare pinn_dir": "type --pinn {value}",
-        "compare baseline_dir": "type --supervised {value}",
-        "compare tike_recon_path": "type --iterative {value}",
-        "compare ms_ssim_sigma": "type --sigma {value}",
-        "compare phase_align_method": "type --ramp to remove planes; the mean phase is always removed",
-        "enable_progress_bar": "not needed: a bar is drawn on a terminal unless --quiet",
-        "progress_bar": "not needed: a bar is drawn on a terminal unless --quiet",
-        "verbose": _LEVEL,
-        "console_level": _LEVEL,
-        "quiet": "not needed: this command prints its result only",
-        "debug": "stands before the command: ptychopinn --debug ...",
-        "backend": "not needed: all runs in PyTorch",
-        "disable_mlflow": "not needed: --logger is csv unless given",
-        "do_stitching": "not needed: 'ptychopinn infer' makes the image",
-        "loss_mode": "type --nll-weight 1 for poisson, or --nll-weight 0 --set mae_weight=1 for mae",
-        "nll": "type --nll-weight 1, or 0",
-        "scale_contract_version": "not needed: counts are photons; --measurement says what a file of floats holds",
-        "profile": "not needed: --config FILE holds settings",
-        "intensity_scale_trainable": "not needed: counts are photons and are not rescaled",
-        "probe_scale": "not needed: the probe is in sqrt(photons)",
-        "probe_normalize": "not needed: the probe is in sqrt(photons)",
-        "positions_provided": "not needed: positions come from the scan file",
-        "object_big": "not needed: patches of a group always overlap on one canvas",
-        "probe_big": "not needed: patches are as large as frames",
-        "pad_object": "not needed: objects are as large as the scan",
-        "enable_oversampling": "not needed: give --n-groups above the number of frames, and --neighbor-count",
-        "gaussian_smoothing_sigma": "not needed: the probe is used as the file has it",
-        "probe_mask_sigma": "not needed: the edge of the probe mask is 1 px wide",
-        "patch_weighting": "not needed: patches are weighted by the probe",
-        "varpro_scaling": "not needed: counts are photons and are not rescaled",
-        "log_patch_stats": "not needed; metrics.csv holds the errors of the patches",
-        "comparison_plot": "not needed: 'ptychopinn compare' draws it",
-        "gradient_clip_algorithm": "not needed: the norm of the gradient is limited, by --set gradient_clip_val=1",
-        "weight_decay": _OPTIMISER,
-        "optimizer": _OPTIMISER,
-        "momentum": _OPTIMISER,
-        "architecture": _NETWORK,
-        "fno_modes": _NETWORK,
-        "fno_width": _NETWORK,
-        "fno_blocks": _NETWORK,
-        "fno_cnn_blocks": _NETWORK,
-        "plateau_factor": "not a setting: --scheduler plateau multiplies by 0.3 after 3 epochs without improvement",
-        "plateau_patience": "not a setting: --scheduler plateau multiplies by 0.3 after 3 epochs without improvement",
-        "lr_warmup_epochs": "not a setting: --scheduler warmup_cosine warms up for 100 steps",
-        "lr_min_ratio": "not a setting: --scheduler warmup_cosine ends at 0.005 of the peak",
-        "phase_vmin": _COLOURS,
-        "phase_vmax": _COLOURS,
-        "p_min": _COLOURS,
-        "p_max": _COLOURS,
-        "simulate n_images": _PLACES,
-        "simulate nimages": _PLACES,
-        "simulate n_subsample": _PLACES,
-        "simulate data_source": "type --from FILE for an object and probe of your own, or --object lines",
-        "simulate probe_file": "type --from FILE that holds probeGuess",
-        "simulate visualize": "type ptychopinn inspect FILE afterwards",
-    }
-)
-"""Flags of the older program without a setting here, also by command: what to do. ``{value}`` is what was given."""
 
 
 def in_place_of(command: str, path: str, known: Mapping[str, bool], args: Sequence[str], first: str) -> str:
@@ -142,25 +59,29 @@ def _is_flag(text: str) -> bool:
 def _advice(command: str, path: str, known: Mapping[str, bool], flag: str, given: str | None) -> str:
     """What to type in place of one flag, without the full stop."""
     name = older_names.plain(flag)
-    value = "VALUE" if given is None else shortened(given)
-    text = INSTEAD.get(f"{command} {name}", INSTEAD.get(name))
+    text = older_names.INSTEAD.get(f"{command} {name}", older_names.INSTEAD.get(name))
     if found := _setting(command, name, given):
         setting, wanted = found
         if setting in applicable.USED.get(command, ()):
-            return f"no flag of '{command}'; type {assignment(command, setting, wanted)}"
-        if text is None:
-            return f"has no effect in '{command}'; it is a setting of {applicable.takers(setting)}"
-    if text is not None:
-        return text.format(value=value)
-    none = f"no flag of '{path}'"
+            return f"no flag of '{path}'; type {assignment(command, setting, wanted)}"
+        if path in ("study plan", "study run") and (field := _field(setting)):
+            return f"no flag of '{path}'; type --set {field}={'VALUE' if wanted is None else wanted}"
+        text = text or f"has no effect in '{path}'; it is a setting of {applicable.takers(setting)}"
+    value = "VALUE" if given is None else shortened(given)
+    return text.format(value=value) if text else f"no flag of '{path}'{_nearest(command, path, known, flag, given)}"
+
+
+def _nearest(command: str, path: str, known: Mapping[str, bool], flag: str, given: str | None) -> str:
+    """The flag or setting that is spelt most alike, or where all of them are listed."""
+    value = "VALUE" if given is None else shortened(given)
     spelt = "--" + flag.lstrip("-").replace("_", "-")
     if spelt in known:
-        return f"{none}; type {spelt}" + (f" {value}" if known[spelt] else "")
-    if close := _close(command, name, known):
+        return f"; type {spelt}" + (f" {value}" if known[spelt] else "")
+    if close := _close(command, older_names.plain(flag), known):
         typed = close if close in known else assignment(command, close, given)
-        return f"{none}; did you mean {typed}" + (f" {value}" if known.get(close) else "") + "?"
+        return f"; did you mean {typed}" + (f" {value}" if known.get(close) else "") + "?"
     settings = ", 'ptychopinn config schema' all settings" if command in applicable.USED else ""
-    return f"{none}; 'ptychopinn {path} --help' lists them{settings}"
+    return f"; 'ptychopinn {path} --help' lists them{settings}, docs/ledger.md those of the older program"
 
 
 def _setting(command: str, name: str, given: str | None) -> tuple[str, str | None] | None:
@@ -183,6 +104,16 @@ def _setting(command: str, name: str, given: str | None) -> tuple[str, str | Non
                 if options.fields().get(positive) is not None and options.type_of(positive) is bool:
                     return positive, "false"
     return None
+
+
+def _field(setting: str) -> str | None:
+    """The field of a study's design that holds a setting; None where none does."""
+    from ptychopinn.study.design import OWN, StudyDesign
+
+    if setting in StudyDesign.model_fields:
+        return setting
+    takers = (command for command, own in OWN.items() if setting in applicable.USED[command] and setting not in own)
+    return next((f"{command}.{setting}" for command in takers), None)
 
 
 def assignment(command: str, setting: str, value: str | None) -> str:
