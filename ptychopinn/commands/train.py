@@ -31,6 +31,9 @@ from ptychopinn.training.plan import TrainingPlan, check_training
 OF_ONE_SCAN: Final = {"n_subsample": None, "frames": None}
 """Settings of reading that belong to the training scan alone, as they are for a second one."""
 
+ANY_SCAN: Final = (None, "auto", "none")
+"""Values of ``drop_frames`` that are no list of frames of one scan."""
+
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
 """Settings that may change when a training continues."""
 
@@ -78,7 +81,9 @@ def open_validation(settings: Settings) -> Scan | None:
     path = settings.training.validate_on
     if path is None:
         return None
-    return open_scan(Path(path), settings.data.model_copy(update=OF_ONE_SCAN))
+    dropped = settings.data.drop_frames
+    of_any = {"drop_frames": dropped if dropped in ANY_SCAN else None}
+    return open_scan(Path(path), settings.data.model_copy(update=OF_ONE_SCAN | of_any))
 
 
 def _report_validation(scan: Scan, settings: Settings, report: Report) -> dict[str, Any]:
