@@ -8,14 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.errors import PtychoError
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import SubPixel, probe_views
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
@@ -71,17 +68,15 @@ class Reconstruction:
     frame_numbers: NDArray[np.int64] | None = None
 
     @classmethod
-    def from_canvas(cls, image: Tensor, scan: Scan, coverage: Tensor | None = None, **more: Any) -> Self:
+    def from_canvas(cls, image: Tensor, scan: Scan, coverage: Tensor, **more: Any) -> Self:
         """A reconstruction from an image on the canvas of its scan: 0 where no frame lies, its free phase removed.
 
         Args:
             image: (H, W) complex64 on the canvas; its unlit pixels are overwritten.
-            scan: its positions, probe and pixel size; its frames are not read.
-            coverage: (H, W) photons per pixel; computed from the probe of the scan when None.
+            scan: its positions and pixel size; its frames are not read.
+            coverage: (H, W) photons per pixel.
             more: further attributes.
         """
-        if coverage is None:
-            coverage = light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe).to(image.device)))
         # In place: a large image takes gigabytes.
         image = common_phase(image.masked_fill_(coverage <= 0, 0), coverage)
         return cls(
@@ -103,24 +98,10 @@ class Reconstruction:
             sampled: read ``SAMPLE`` frames at most.
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
-        part, image = scan if few is None else scan.subset(few), torch.from_numpy(self.object).to(device)
-        measured, expected = deviances(image, self.origin, part, self.subpixel)
+        image = torch.from_numpy(self.object).to(device)
+        measured, expected = deviances(image, self.origin, scan, self.subpixel, few)
         frames = None if few is None else len(few)
         return replace(self, deviance=measured, expected_deviance=expected, deviance_frames=frames)
-
-    def as_start(self, origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.complex64]:
-        """The image on a canvas (H, W) to start an engine from; vacuum where it does not reach.
-
-        Raises:
-            PtychoError: when it does not reach the canvas at all.
-        """
-        found = reframe(self.object, self.origin, origin, shape)
-        if not found.any():
-            raise PtychoError(
-                f"init: its image begins at y, x = {self.origin} and does not reach the frames, which begin at "
-                f"{origin}; an image of this scan is needed."
-            )
-        return np.where(found == 0, np.complex64(1), found)
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame (H, W) that starts at (0, 0); 0 where it does not reach."""
@@ -132,6 +113,7 @@ def deviances(
     origin: tuple[int, int],
     scan: Scan,
     subpixel: SubPixel = "bilinear",
+    frames: NDArray[np.int64] | None = None,
     chunk: int = 64,
 ) -> tuple[float, float]:
     """Mean Poisson deviance per good detector pixel, measured and expected from noise alone at the rates of an image.
@@ -141,19 +123,22 @@ def deviances(
         origin: object-frame (y, x) of its pixel [0, 0].
         scan: counts, positions, probe and mask.
         subpixel: model between pixels.
+        frames: their numbers in the scan; all when None.
         chunk: frames at once.
     """
     probe, good, _ = Illumination.of(scan).to(image.device)
     positions = torch.from_numpy(scan.positions - np.array(origin))
     measured = expected = 0.0
-    for rows in torch.arange(len(scan)).split(chunk):
+    chosen = torch.arange(len(scan)) if frames is None else torch.from_numpy(frames)
+    for rows in chosen.split(chunk):
+        counts = scan.frames(rows.numpy()).to(image.device).double()
         views = probe_views(probe, positions[rows].to(image.device), subpixel)
         rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
-        deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
+        deviance = poisson_deviance(rate.double(), counts)
         kept, rate = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate))
         measured += float(kept.mean(dim=1).sum())
         expected += len(rows) * float(expected_deviance(rate.flatten()[::THINNED]).double().mean())
-    return measured / len(scan), expected / len(scan)
+    return measured / len(chosen), expected / len(chosen)
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

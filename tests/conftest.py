@@ -1,9 +1,14 @@
 """Shared small data: one simulated scan and one network trained on it, made once per session."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from ptychopinn.config import Settings
 from ptychopinn.model.bundle import Run, save_run
@@ -34,7 +39,6 @@ def tiny_truth(tiny_scan) -> torch.Tensor:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_scan):
     """A narrow network of two stages, trained on ``tiny_scan`` for a few seconds. Not to be changed."""
-    from ptychopinn.config import Settings
     from ptychopinn.training.train import train
 
     values = {"n_filters_scale": 0.25, "stages": 2, "nepochs": 6, "batch_size": 8, "learning_rate": 5e-3}
@@ -64,3 +68,25 @@ def place(tmp_path: Path, template: Path) -> Path:
     (tmp_path / "old.png").touch()
     (tmp_path / "empty").mkdir()
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def quick_pictures() -> Iterator[None]:
+    """Each picture is drawn once in a module; one of the same name that follows is built, but saved as one pixel.
+
+    To draw takes most of the time of a command on a small scan.
+    """
+    drawn: set[str] = set()
+    draw = Figure.savefig
+
+    def save(figure: Figure, path: Path, **options: Any) -> None:
+        name = path.name.partition(".png")[0]
+        if name in drawn:
+            imsave(path, np.zeros((1, 1)), format="png")
+        else:
+            drawn.add(name)
+            draw(figure, path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield

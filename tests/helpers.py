@@ -1,10 +1,11 @@
-"""Shared checks: adjoints, gradients, batches, and seeded random data."""
+"""Shared checks: adjoints, gradients, batches; seeded random data, groups and scans."""
 
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,11 +17,15 @@ from ptychopinn.model.batches import Batch
 from ptychopinn.model.features import amplitude_scale
 from ptychopinn.physics.likelihood import RATE_FLOOR
 from ptychopinn.physics.probe import circular_mask, normalise_probe
+from ptychopinn.scan.grouping import form_groups
 from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.simulation import simulate
 
 DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RUN1084 = DATA / "run1084_object_probe_scan.npz"
 needs_run1084 = pytest.mark.skipif(not RUN1084.is_file(), reason=f"PTYCHOPINN_DATA names no folder with {RUN1084.name}")
+
+GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -143,3 +148,19 @@ def default_probe(size: int) -> Tensor:
     apart = (axis[:, None] - axis[None, :]).abs()
     blur = torch.exp(-apart.square() / 2) * (apart <= 4)
     return normalise_probe((blur @ disc @ blur)[None].to(torch.complex128), 1.0).to(torch.complex64)
+
+
+def groups_of(scan: Scan, gridsize: int, seed: int = 0) -> np.ndarray:
+    """Groups of so many frames along each edge, from the nine nearest of each."""
+    return form_groups(scan.positions, gridsize, 9, None, seed)
+
+
+def objects(scan: Scan, count: int = 2) -> torch.Tensor:
+    """Objects large enough for any group of the scan."""
+    image = torch.from_numpy(scan.object).repeat(2, 2)
+    return torch.stack([image.roll(7 * i, dims=0) for i in range(count)])
+
+
+def at_dose(scan: Scan, nphotons: float) -> Scan:
+    """The same object and positions with other light."""
+    return simulate(scan.object, scan.probe, scan.positions, nphotons)

@@ -14,8 +14,9 @@ from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 
 WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
@@ -56,13 +57,16 @@ def reconstruct(
         PtychoError: for an unusable scan or start.
         RunFailedError: when the image is not finite.
     """
-    check_scan(scan)
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
+    check_scan(scan)
+    first = None
+    if start is not None:
+        first = torch.from_numpy(start_image(start.object, start.origin, scan.canvas_origin, scan.canvas_shape))
     began = time.perf_counter()
     found = refine(
         scan,
-        None if start is None else torch.from_numpy(start.as_start(scan.canvas_origin, scan.canvas_shape)),
+        first,
         epochs=config.epochs,
         seconds=refinement.refine_seconds,
         tolerance=refinement.tolerance,
@@ -119,7 +123,8 @@ def _result(
     scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
 ) -> Reconstruction:
     """The estimate on the canvas of its positions."""
-    estimate, origin = found.estimate, tuple(int(edge) - found.margin for edge in scan.canvas_origin)
+    estimate, device = found.estimate, found.estimate.image.device
+    origin = tuple(int(edge) - found.margin for edge in scan.canvas_origin)
     image = estimate.image.cpu().numpy()
     if not np.isfinite(image).all():
         raise RunFailedError("native: NaN or infinity in the image; the probe or the positions may be far off.")
@@ -128,12 +133,14 @@ def _result(
     if config.refine_probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
     moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
+    coverage = probe_coverage(scan, device)
     result = Reconstruction.from_canvas(
-        moved.to(estimate.image.device),
+        moved.to(device),
         scan,
+        coverage,
         seconds=seconds,
         probe=scan.probe if config.refine_probe else None,
         loss=found.deviance,
         subpixel=refinement.subpixel,
     )
-    return result.with_deviance(scan, estimate.image.device)
+    return result.with_deviance(scan, device)

@@ -33,9 +33,9 @@ from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.arrays import check_memory
-from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
-from ptychopinn.scan.coverage import light_on_canvas, mean_overlap
+from ptychopinn.scan.coverage import light_on_canvas, mean_overlap, probe_coverage
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
@@ -111,6 +111,7 @@ def reconstruct(
     result = Reconstruction.from_canvas(
         found,
         scan,
+        probe_coverage(scan, device),
         seconds=seconds,
         probe=refined if config.refine_probe else None,
         loss=tuple(loss),
@@ -188,7 +189,7 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
     places = torch.from_numpy(scan.positions - np.array(canvas.origin)).float()
     probe = torch.from_numpy(scan.probe)[None] / scan.N
     vacuum = np.ones(canvas.shape, np.complex64)
-    first = vacuum if start is None else start.as_start(canvas.origin, canvas.shape)
+    first = vacuum if start is None else start_image(start.object, start.origin, canvas.origin, canvas.shape)
     options = _options(ptychi.api, config, scan, probe)
     options.object_options.position_origin_coords = [-0.5, -0.5]
     general = options.reconstructor_options

@@ -6,6 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from ptychopinn.engines.positions import search
 from ptychopinn.engines.projections import Estimate, Projections, Unknown
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
+from ptychopinn.reconstruction import deviances
 from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
@@ -171,7 +173,7 @@ def refine(
     budget = _Budget(epochs, seconds)
     margin = ROOM if refine_positions else 0
     estimate = Estimate.of(scan, device, start, margin)
-    blank = start is None or _poor(scan, estimate, subpixel)
+    blank = start is None or _poor(scan, start.to(device), subpixel)
     estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
     found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
     if refine_probe:
@@ -211,11 +213,9 @@ def _project(
     return estimate if early is None else early.best
 
 
-def _poor(scan: Scan, start: Estimate, subpixel: SubPixel) -> bool:
+def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
     """Whether a start explains the counts of every eighth frame so badly that it is treated as vacuum."""
-    few = slice(None, None, 8)
-    seen = replace(start, positions=start.positions[few])
-    return Linearised(scan.subset(few), seen, subpixel, deviance_only=True).deviance > POOR
+    return deviances(start, scan.canvas_origin, scan, subpixel, np.arange(0, len(scan), 8))[0] > POOR
 
 
 class EarlyStop:

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -22,8 +21,7 @@ from ptychopinn.figures.panels import (
 )
 from ptychopinn.figures.patterns import counts_norm, photons_panel
 from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
-from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.scan.coverage import light_on_canvas
+from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics
 from ptychopinn.text import readable
@@ -122,7 +120,7 @@ def _draw_positions(axes: Axes, scan: Scan) -> None:
     if height * width > MAX_CANVAS:
         _scatter(axes, scan.positions)
         return
-    light = light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe))).numpy()
+    light = probe_coverage(scan).numpy()
     extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
     panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
     _dots(axes, scan.positions)

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.errors import PtychoError
+
 COVERED = 0.1
 """Share of the light on a typical photon's pixel from which a pixel is well covered."""
 
@@ -41,6 +43,23 @@ def reframe(
     here, there = common(origin, image.shape, new_origin, new_shape)
     result[there] = image[here]
     return result
+
+
+def start_image(
+    image: NDArray[np.complex64], origin: tuple[int, int], new_origin: tuple[int, int], new_shape: tuple[int, int]
+) -> NDArray[np.complex64]:
+    """:func:`reframe` of an image to start a fit from: vacuum where it does not reach, or is 0.
+
+    Raises:
+        PtychoError: when it does not reach the new canvas at all.
+    """
+    found = reframe(image, origin, new_origin, new_shape)
+    if not found.any():
+        raise PtychoError(
+            f"init: its image begins at y, x = {origin} and does not reach the frames, which begin at {new_origin}; "
+            "an image of this scan is needed."
+        )
+    return np.where(found == 0, np.complex64(1), found)
 
 
 def common(

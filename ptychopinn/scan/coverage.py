@@ -24,6 +24,11 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     return light.image.contiguous()
 
 
+def probe_coverage(scan: Scan, device: torch.device | str = "cpu") -> Tensor:
+    """:func:`light_on_canvas` of the scan's own probe, on a device."""
+    return light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe).to(device)))
+
+
 def mean_overlap(scan: Scan, probe: Tensor) -> float:
     """Mean number of frames that light a pixel of the object; for k frames drawn at random, k / n of it.
 

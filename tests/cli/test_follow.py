@@ -24,6 +24,8 @@ from ptychopinn.model.bundle import Run, save_run
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import assert_one_line, assert_refused, call, write_scan
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 WRITER = """
 import sys, time
 from pathlib import Path

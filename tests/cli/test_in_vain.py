@@ -15,6 +15,8 @@ from ptychopinn.study.design import PRESETS, StudyDesign
 from ptychopinn.study.jobs import jobs_of
 from tests.cli.refusing import Words, assert_refused, call, scan_arrays, write_scan
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 SHOULD = "omit it"
 
 IN_VAIN: dict[str, Words] = {

@@ -11,6 +11,8 @@ from ptychopinn.files.output_folder import holding
 from ptychopinn.files.reconstruction import read_reconstruction
 from tests.cli.refusing import Words, assert_refused, call, contents, scan_arrays, write_scan
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 @pytest.fixture
 def scan(place: Path) -> Path:

@@ -3,10 +3,7 @@
 import csv
 import math
 import os
-import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,24 +204,6 @@ def test_pinned_memory_changes_no_number(tiny_scan):
 def test_a_larger_step_size_moves_the_weights_further(tiny_scan):
     start, near, far = (fit(tiny_scan, nepochs=1, learning_rate=rate) for rate in (1e-9, 1e-4, 1e-2))
     assert (weights_of(near) - weights_of(start)).norm() < 0.1 * (weights_of(far) - weights_of(start)).norm()
-
-
-def test_two_processes_give_the_losses_of_one(tiny_scan, tmp_path):
-    write_npz(tmp_path / "scan.npz", tiny_scan)
-    values = SMALL | {"synthetic_fraction": 0.5, "devices": 2, "strategy": "ddp"}
-    command = [sys.executable, "-m", "ptychopinn.cli.app", "train", "scan.npz", "--out", "run"]
-    flags = [f"--set={name}={value}" for name, value in values.items()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(re.findall("^epoch ", done.stdout, re.MULTILINE)) == 2
-    one, two = fit(tiny_scan, synthetic_fraction=0.5), load_run(tmp_path / "run")
-    for alone, together in zip(one.history, two.history, strict=True):
-        for name in ("train_loss", "train_nll", "val_loss", "val_patch_error"):
-            assert together[name] == pytest.approx(alone[name], rel=1e-5), name
-    assert torch.allclose(weights_of(one), weights_of(two), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
