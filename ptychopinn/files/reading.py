@@ -80,6 +80,12 @@ def _how(data: DataConfig) -> Reading:
     return Reading(data.format, layout, frames, probe, data.pixel_size)
 
 
+def files_of(data: DataConfig) -> list[Path]:
+    """The files that a scan is read from besides its own: map, frames and probe."""
+    how = _how(data)
+    return [path for path in (how.map, how.frames, how.probe) if path is not None and path.is_file()]
+
+
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
