@@ -135,7 +135,7 @@ def _side_by_side(results: Results) -> list[dict[str, Any]]:
                 pixels = next((row.values.get("shared_pixels") for row in own.values()), None)
                 shown = f"{pixels:.0f}" if isinstance(pixels, float) else "–"
                 lines.append({"dose": f"{dose:g}", "arm": arm, "pixels": shown, "cells": cells})
-        tables.append({"title": split, "views": views, "metrics": list(SHARED.values()), "lines": lines})
+        tables.append({"title": f"Part {split}", "views": views, "metrics": list(SHARED.values()), "lines": lines})
     return sorted(tables, key=lambda table: str(table["title"]))
 
 
