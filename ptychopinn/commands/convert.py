@@ -1,5 +1,6 @@
 """``convert``: a file in another format."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError, naming
+from ptychopinn.files.detector import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.output_folder import check_new
@@ -53,6 +55,9 @@ def convert_file(
             f"{source}: scan_index: frames of several scans, which {name} cannot hold; take one by subset."
         )
     with naming(source):
+        if with_frames:
+            found = examined(record, data, once=True, drop=False)
+            record = replace(found.record, notes=(*found.record.notes, *found.notes))
         record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames)
         registry.write(out, name, record)
     return record

@@ -13,18 +13,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels
-from ptychopinn.physics.exit_waves import (
-    ProbeViews,
-    SubPixel,
-    frames_per_chunk,
-    illumination_map,
-    object_to_waves,
-    position_gradients,
-    probe_to_waves,
-    probe_views,
-    waves_to_object,
-    waves_to_probe,
-)
+from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
@@ -44,7 +33,7 @@ class _Chunk(NamedTuple):
     """Some frames at the image: views, patches (n, N, N), unit fields u (n, m, N, N), fitted pixels or None."""
 
     rows: slice
-    views: ProbeViews
+    views: exit_waves.ProbeViews
     patches: Tensor
     unit: Tensor
     mask: Tensor | None
@@ -72,7 +61,7 @@ class Linearised:
         self,
         scan: Scan,
         estimate: Estimate,
-        subpixel: SubPixel,
+        subpixel: exit_waves.SubPixel,
         unknowns: Set[Unknown] = frozenset({"object"}),
         hold_out: bool = False,
         deviance_only: bool = False,
@@ -126,7 +115,10 @@ class Linearised:
         if "probe" in self.unknowns:
             found["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
         if "positions" in self.unknowns:
-            rows = [position_gradients(c.views, c.patches).abs().square().sum(dim=(2, 3, 4)) for c in self._chunks()]
+            rows = [
+                exit_waves.position_gradients(c.views, c.patches).abs().square().sum(dim=(2, 3, 4))
+                for c in self._chunks()
+            ]
             power = torch.cat(rows)
             found["positions"] = 0.5 / (power + 1e-3 * power.max())
         return found
@@ -134,10 +126,10 @@ class Linearised:
     def _frames(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
         """Every chunk of frames with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
         now = self.estimate
-        count = frames_per_chunk(now.probe)
+        count = exit_waves.frames_per_chunk(now.probe)
         for start in range(0, len(self.scan), count):
             rows = slice(start, min(start + count, len(self.scan)))
-            views = probe_views(now.probe, now.positions[rows], self.subpixel)
+            views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
             rate = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True).clamp_min(RATE_FLOOR)
@@ -165,28 +157,28 @@ class Linearised:
         if chunk.mask is not None:
             slope = slope * chunk.mask
         self._collect(self.gradient, chunk, from_detector(slope * field), 2.0)
-        self.light += illumination_map(chunk.views, self.shape)
+        self.light += exit_waves.illumination_map(chunk.views, self.shape)
         self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
         if self._kept is not None:
             self._kept.append(chunk)
 
     def _waves(self, chunk: _Chunk, step: Step) -> Tensor:
         """Change of the exit waves by a step: (n, m, N, N)."""
-        waves = object_to_waves(chunk.views, step["object"])
+        waves = exit_waves.object_to_waves(chunk.views, step["object"])
         if "probe" in step:
-            waves = waves + probe_to_waves(chunk.views, chunk.patches, step["probe"])
+            waves = waves + exit_waves.probe_to_waves(chunk.views, chunk.patches, step["probe"])
         if "positions" in step:
-            gradients = position_gradients(chunk.views, chunk.patches)
+            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
             waves = waves + (gradients * step["positions"][chunk.rows][:, :, None, None, None]).sum(dim=1)
         return waves
 
     def _collect(self, total: Step, chunk: _Chunk, waves: Tensor, factor: float) -> None:
         """Add the adjoint of :meth:`_waves`, times a factor, to ``total``."""
-        total["object"] += factor * waves_to_object(chunk.views, waves, self.shape)
+        total["object"] += factor * exit_waves.waves_to_object(chunk.views, waves, self.shape)
         if "probe" in total:
-            total["probe"] += factor * waves_to_probe(chunk.views, chunk.patches, waves)
+            total["probe"] += factor * exit_waves.waves_to_probe(chunk.views, chunk.patches, waves)
         if "positions" in total:
-            gradients = position_gradients(chunk.views, chunk.patches)
+            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
             total["positions"][chunk.rows] += factor * (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
 
     def _zero(self) -> Step:

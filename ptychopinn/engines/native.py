@@ -60,9 +60,8 @@ def reconstruct(
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
     check_scan(scan)
-    first = None
-    if start is not None:
-        first = torch.from_numpy(start_image(start.object, start.origin, scan.canvas_origin, scan.canvas_shape))
+    canvas = scan.canvas_origin, scan.canvas_shape
+    first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
     began = time.perf_counter()
     found = refine(
         scan,

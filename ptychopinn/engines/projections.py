@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.positions import position_updates
+from ptychopinn.physics import exit_waves
 from ptychopinn.physics.diffraction import project_to_counts
-from ptychopinn.physics.exit_waves import (
-    ProbeViews,
-    SubPixel,
-    illumination_map,
-    probe_views,
-    waves_to_object,
-    waves_to_probe,
-)
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.scan import Scan
@@ -78,7 +71,7 @@ class Projections:
         self,
         scan: Scan,
         estimate: Estimate,
-        subpixel: SubPixel = "bilinear",
+        subpixel: exit_waves.SubPixel = "bilinear",
         unknowns: Set[Unknown] = frozenset({"object"}),
         seed: int = 0,
         hold_out: bool = False,
@@ -108,14 +101,14 @@ class Projections:
 
     def _step(self, index: np.ndarray) -> float:
         now, rows = self.estimate, torch.from_numpy(index).to(self._device)
-        views = probe_views(now.probe, now.positions[rows], self.subpixel)
+        views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
         patches = extract_patches(now.image, views.places, self.scan.N)
         counts = self.scan.frames(index).to(self._device)
         mask = fitted_pixels(self.scan.N, rows, self._mask, self.hold_out)
         change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE)
         shape = (now.image.shape[0], now.image.shape[1])
-        light = illumination_map(views, shape)
-        pull = waves_to_object(views, change, shape) / (light + DAMPING * light.max())
+        light = exit_waves.illumination_map(views, shape)
+        pull = exit_waves.waves_to_object(views, change, shape) / (light + DAMPING * light.max())
         self._velocity = MOMENTUM * self._velocity + pull
         if "probe" in self.unknowns:
             self._improve_probe(views, patches, change)
@@ -124,10 +117,10 @@ class Projections:
         now.image += self._velocity
         return float((change.real.square() + change.imag.square()).sum())
 
-    def _improve_probe(self, views: ProbeViews, patches: Tensor, change: Tensor) -> None:
+    def _improve_probe(self, views: exit_waves.ProbeViews, patches: Tensor, change: Tensor) -> None:
         """Update the probe; its power is kept, since object and probe share one factor."""
         seen = (patches.real.square() + patches.imag.square()).sum(dim=0)
-        step = waves_to_probe(views, patches, change) / (seen + DAMPING * seen.max())
+        step = exit_waves.waves_to_probe(views, patches, change) / (seen + DAMPING * seen.max())
         self.estimate.probe = normalise_probe(self.estimate.probe + step, self._photons)
 
 

@@ -148,30 +148,6 @@ def remove(
     return Aligned(np.where(mask, flat, 0), mask, shift, phase, scale, ramp)
 
 
-def fit_plane(values: NDArray[np.floating], weights: NDArray[np.floating] | Mask | None = None) -> tuple[Pair, float]:
-    """Least-squares plane ``slope . (row, column) + constant`` of a real image.
-
-    Args:
-        values: (H, W) real.
-        weights: (H, W), not negative; a mask counts as 0 and 1; None for the same everywhere.
-
-    Returns:
-        Slope (y, x) per px, and the value at pixel [0, 0].
-
-    Raises:
-        PtychoError: when fewer than three pixels have a weight.
-    """
-    weight = np.ones(values.shape) if weights is None else np.asarray(weights, np.float64)
-    used = weight > 0
-    if used.sum() < 3:
-        raise PtychoError(f"fit_plane: {used.sum()} pixels; at least 3 are needed.")
-    rows, columns = np.nonzero(used)
-    root = np.sqrt(weight[used])
-    basis = np.stack([rows, columns, np.ones(len(rows))], axis=1)
-    slope_y, slope_x, constant = np.linalg.lstsq(root[:, None] * basis, root * values[used], rcond=None)[0]
-    return (float(slope_y), float(slope_x)), float(constant)
-
-
 def largest_box(mask: Mask) -> tuple[slice, slice]:
     """Rows and columns of the rectangle with the most pixels that lies inside a (H, W) mask.
 
@@ -254,11 +230,14 @@ def _find_ramp(image: Complex, reference: Complex) -> Real:
     )
     turns = 2 * np.pi * np.asarray(found) / image.shape
     product = image * reference.conj() * _plane_wave(image.shape, _pair(-turns))
-    weights = abs(product)
-    if (weights > 0).sum() < 3:
+    rows, columns = np.nonzero(product)
+    if len(rows) < 3:
         return np.zeros(2)
-    slope, _ = fit_plane(np.angle(product * np.exp(-1j * np.angle(product.sum()))), weights)
-    return turns + slope
+    # The plane through the remaining phases, by least squares.
+    root = np.sqrt(abs(product[rows, columns]))
+    phases = np.angle(product[rows, columns] * np.exp(-1j * np.angle(product.sum())))
+    basis = np.stack([rows, columns, np.ones(len(rows))], axis=1)
+    return turns + np.linalg.lstsq(root[:, None] * basis, root * phases, rcond=None)[0][:2]
 
 
 def _find_shift(image: Complex, reference: Complex, mask: Mask) -> Real:

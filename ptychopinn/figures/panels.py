@@ -1,7 +1,7 @@
 """Parts of figures: panels with colour bars, colour scales, the part of an object that is drawn."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -118,6 +118,19 @@ def phase_map(norm: Normalize) -> str:
     return PHASE_MAP if norm.vmax == math.pi else WEAK_PHASE_MAP
 
 
+def object_norms(values: Complex) -> tuple[Normalize, Normalize]:
+    """Norms for the amplitude and for the phase of some pixels."""
+    return amplitude_norm(abs(values)), phase_norm(np.angle(values))
+
+
+def object_panels(
+    cells: Sequence[Axes], image: Complex, norms: tuple[Normalize, Normalize], extent: Extent | None = None
+) -> None:
+    """Amplitude and phase of (h, w) pixels on the first two cells; see :func:`panel`."""
+    panel(cells[0], abs(image), "amplitude", norms[0], AMPLITUDE_MAP, extent)
+    panel(cells[1], np.angle(image), "phase (rad)", norms[1], phase_map(norms[1]), extent)
+
+
 def error_norm(values: Real, least: float) -> Normalize:
     """Symmetric about zero, up to the 99.5th percentile of the size of the values, at least ``least``."""
     reach = max(float(np.percentile(abs(values), 99.5)), least) if values.size else least
@@ -137,7 +150,7 @@ class View:
         rows, cols = self.window
         return cols.start - 0.5, cols.stop - 0.5, rows.stop - 0.5, rows.start - 0.5
 
-    def cut(self, values: Real) -> Real:
+    def cut(self, values: Any) -> Any:
         """The window of (H, W) values, NaN where not covered."""
         return np.where(self.mask, values, np.nan)[self.window]
 

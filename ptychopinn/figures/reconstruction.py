@@ -9,25 +9,8 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.registration import phase_and_scale
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    BAR_MAP,
-    ERROR_MAP,
-    Complex,
-    Mask,
-    Real,
-    View,
-    amplitude_norm,
-    error_norm,
-    new_figure,
-    panel,
-    phase_map,
-    phase_norm,
-    scale_bar,
-    to_png,
-    view_of,
-    without_phase,
-)
+from ptychopinn.figures import panels
+from ptychopinn.figures.panels import Complex, Mask, Real, View
 from ptychopinn.scan.canvas import covered
 from ptychopinn.text import readable
 
@@ -66,14 +49,13 @@ def reconstruction_figure(
     finite = np.isfinite(coverage) & np.isfinite(image) & (True if truth is None else np.isfinite(truth))
     if not (coverage > 0)[finite].any():
         raise PtychoError("coverage: zero on every finite pixel of the image; there is nothing to draw.")
-    view = view_of(covered(np.where(finite, coverage, 0)))
+    view = panels.view_of(covered(np.where(finite, coverage, 0)))
     images, factor = _centred(image, truth, view.mask)
     figure, grid = _panels(view, len(images) + (bars is not None), len(images) + 1, title)
-    amplitudes, phases = amplitude_norm(abs(images[-1])[view.mask]), phase_norm(np.angle(images[-1])[view.mask])
+    norms = panels.object_norms(images[-1][view.mask])
     names = ("", "") if truth is None else ("Reconstructed ", "True ")
     for row, shown, name in zip(grid, images, names, strict=False):
-        panel(row[0], view.cut(abs(shown)), "amplitude", amplitudes, AMPLITUDE_MAP, view.extent)
-        panel(row[1], view.cut(np.angle(shown)), "phase (rad)", phases, phase_map(phases), view.extent)
+        panels.object_panels(row, view.cut(shown), norms, view.extent)
         row[0].set_title(f"{name}amplitude".capitalize())
         row[1].set_title(f"{name}phase".capitalize())
     if truth is not None:
@@ -85,14 +67,14 @@ def reconstruction_figure(
         axes.set(xlabel="x (px)", ylabel="y (px)")
         axes.label_outer()
     if pixel_size_m is not None:
-        scale_bar(grid[0, 0], view.window[1].stop - view.window[1].start, pixel_size_m)
+        panels.scale_bar(grid[0, 0], view.window[1].stop - view.window[1].start, pixel_size_m)
     return figure
 
 
 def _centred(image: Complex, truth: Complex | None, mask: Mask) -> tuple[list[Complex], float]:
     """The image and the truth, if any, without the mean phase; the image scaled to the truth by the factor returned."""
     reference = image if truth is None else truth
-    turn = without_phase(reference[mask])
+    turn = panels.without_phase(reference[mask])
     if truth is None:
         return [turn * image], 1.0
     phase, scale = phase_and_scale(image[mask], truth[mask])
@@ -104,7 +86,7 @@ def _panels(view: View, rows: int, columns: int, title: str) -> tuple[Figure, An
     height, width = (part.stop - part.start for part in view.window)
     side = 4.4 if columns == 2 else 3.9
     tall = 0.93 * side * min(max(height / width, 0.25), 2.0)
-    figure = new_figure(columns * (side + 1.2), rows * (tall + 0.6) + (0.7 if title else 0.4))
+    figure = panels.new_figure(columns * (side + 1.2), rows * (tall + 0.6) + (0.7 if title else 0.4))
     if title:
         figure.suptitle(title)
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -116,7 +98,7 @@ def _draw_errors(cells: NDArray[np.object_], image: Complex, truth: Complex, vie
     for axes, error, name, unit in zip(cells, errors, ("Amplitude", "Phase"), ("", " rad"), strict=True):
         values = error[view.mask]
         label = f"{name.lower()} error" + (" (rad)" if unit else "")
-        panel(axes, view.cut(error), label, error_norm(values, 1e-3), ERROR_MAP, view.extent)
+        panels.panel(axes, view.cut(error), label, panels.error_norm(values, 1e-3), panels.ERROR_MAP, view.extent)
         axes.set_title(f"{name} error: RMS {readable(float(np.sqrt(np.square(values).mean())), 2)}{unit}")
 
 
@@ -128,7 +110,7 @@ def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, 
         values = values[np.isfinite(values)]
         most = float(np.percentile(values, 99)) if values.size else 1.0
         label = f"{name.lower()} standard deviation" + (" (rad)" if unit else "")
-        panel(axes, view.cut(bar), label, Normalize(0, max(most, 1e-9)), BAR_MAP, view.extent)
+        panels.panel(axes, view.cut(bar), label, Normalize(0, max(most, 1e-9)), panels.BAR_MAP, view.extent)
         middle = readable(float(np.median(values)), 2) if values.size else "unknown"
         # Short, or the power of ten above the colour bar moves it up, into the panel above.
         axes.set_title(f"{called.capitalize()}: median {middle}{unit}", fontsize="medium")
@@ -136,4 +118,4 @@ def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, 
         axes.set_visible(False)
 
 
-draw_reconstruction = to_png(reconstruction_figure)
+draw_reconstruction = panels.to_png(reconstruction_figure)

@@ -8,17 +8,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    Complex,
-    Real,
-    amplitude_norm,
-    new_figure,
-    panel,
-    phase_map,
-    phase_norm,
-    to_png,
-)
+from ptychopinn.figures import panels
+from ptychopinn.figures.detector import draw_totals, mark_pixels
+from ptychopinn.figures.panels import Complex, Real
 from ptychopinn.figures.patterns import counts_norm, photons_panel
 from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
 from ptychopinn.scan.coverage import probe_coverage
@@ -31,23 +23,25 @@ MAX_CANVAS = 50_000_000
 
 
 def scan_figure(scan: Scan) -> Figure:
-    """What a scan holds: mean and typical pattern, positions on coverage, photons per frame, probe modes."""
+    """What a scan holds: mean and typical pattern, positions on coverage, photons of the frames, probe modes."""
     statistics = frame_statistics(scan)
     modes = min(len(scan.probe), MAX_MODES)
     heights = (4.2, 4.2 if modes < 3 else 3.3)
-    figure = new_figure(18, sum(heights), images_only=False)
+    figure = panels.new_figure(22, sum(heights), images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
-    mean, typical, places, histogram = above.subplots(1, 4)
+    mean, typical, places, histogram, frames = above.subplots(1, 5)
     photons_panel(mean, statistics.mean, counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
     mean.set_title(f"Mean of {len(scan)} frames")
+    mark_pixels(mean, scan)
     chosen = int(np.argsort(statistics.totals, kind="stable")[len(scan) // 2])
     frame = scan.frames(slice(chosen, chosen + 1))[0].numpy()
     photons_panel(typical, frame, counts_norm(frame.max(), 0.5), scan.good_pixels)
-    typical.set_title(f"Frame {chosen}: {readable(statistics.totals[chosen])} photons")
+    typical.set_title(f"Frame {scan.numbers[chosen]}: {readable(statistics.totals[chosen])} photons")
     _draw_positions(places, scan)
     histogram.hist(statistics.totals, bins=min(50, max(5, len(scan) // 8)), color="0.35")
     histogram.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
     histogram.set(xlabel="photons per frame", ylabel="frames", title="Photons per frame", box_aspect=1)
+    draw_totals(frames, scan, statistics.totals)
     cells = below.subplots(1, max(4, 2 * modes))
     for unused in cells[2 * modes :]:
         unused.remove()
@@ -75,7 +69,7 @@ def parts_figure(
     count = (frames is not None) + (positions is not None) + 2 * (image is not None) + 2 * modes
     rows = math.ceil(count / 4)
     columns = math.ceil(count / rows)
-    figure = new_figure(4.6 * columns, 4.0 * rows, images_only=False)
+    figure = panels.new_figure(4.6 * columns, 4.0 * rows, images_only=False)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
@@ -87,15 +81,10 @@ def parts_figure(
     if positions is not None:
         _scatter(next(cells), positions)
     if image is not None:
-        amplitude, phase = abs(image), np.angle(image)
-        phases = phase_norm(phase)
-        for values, label, norm, colours in (
-            (amplitude, "amplitude", amplitude_norm(amplitude), AMPLITUDE_MAP),
-            (phase, "phase (rad)", phases, phase_map(phases)),
-        ):
-            axes = next(cells)
-            panel(axes, values, label, norm, colours)
-            axes.set(title=f"Object: {label.partition(' ')[0]}", xlabel="x (px)", ylabel="y (px)")
+        pair = next(cells), next(cells)
+        panels.object_panels(pair, image, panels.object_norms(image))
+        for axes, name in zip(pair, ("amplitude", "phase"), strict=True):
+            axes.set(title=f"Object: {name}", xlabel="x (px)", ylabel="y (px)")
     if probe is not None:
         draw_modes(probe, np.array(list(cells))[: 2 * modes].reshape(modes, 2))
     return figure
@@ -122,10 +111,10 @@ def _draw_positions(axes: Axes, scan: Scan) -> None:
         return
     light = probe_coverage(scan).numpy()
     extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
-    panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
+    panels.panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
     _dots(axes, scan.positions)
     axes.set_title(f"{len(scan)} positions on coverage")
 
 
-draw_scan = to_png(scan_figure)
-draw_parts = to_png(parts_figure)
+draw_scan = panels.to_png(scan_figure)
+draw_parts = panels.to_png(parts_figure)

@@ -111,7 +111,7 @@ def group_overlap(positions: Positions, groups: Indices, diameter: float) -> Ove
         diameter: D, pixels.
     """
     places = positions[groups]
-    return _summary(_length(places[:, 1:] - places[:, :1]), diameter)
+    return _summary(np.linalg.norm(places[:, 1:] - places[:, :1], axis=-1), diameter)
 
 
 def group_to_group_overlap(
@@ -228,7 +228,7 @@ def _accept(positions: Positions, spacing: float, order: Indices) -> Indices:
         accepted.append(frame)
         # The tree may round differently: it only finds candidates, the comparison below decides.
         near = np.array(tree.query_ball_point(positions[frame], spacing * (1 + 1e-9)))
-        free[near[_length(positions[near] - positions[frame]) < spacing]] = False
+        free[near[np.linalg.norm(positions[near] - positions[frame], axis=-1) < spacing]] = False
     return np.sort(np.array(accepted, dtype=np.int64))
 
 
@@ -237,7 +237,7 @@ def _with_nearest(places: Positions, diameter: float, neighbors: int) -> Overlap
     if neighbors < 1:
         return None
     others = nearest(places, neighbors)
-    return _summary(_length(places[others] - places[:, None]), diameter)
+    return _summary(np.linalg.norm(places[others] - places[:, None], axis=-1), diameter)
 
 
 def _summary(distances: NDArray[np.float64], diameter: float) -> Overlap:
@@ -252,7 +252,3 @@ def _summary(distances: NDArray[np.float64], diameter: float) -> Overlap:
         places=distances.shape[0],
         neighbors=distances.shape[1],
     )
-
-
-def _length(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt((steps**2).sum(axis=-1))

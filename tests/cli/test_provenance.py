@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptychopinn.config import DataConfig
 from ptychopinn.files.output_folder import file_hash
+from ptychopinn.files.reading import files_of
 from tests.cli.refusing import call
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -85,3 +87,16 @@ def test_equal_calls_make_equal_files(place: Path) -> None:
     for name in ("a", "b"):
         assert call(place, f"simulate {name}.npz --N 32 --object-size 80 --probe-radius 7").exit_code == 0
     assert file_hash(place / "a.npz") == file_hash(place / "b.npz")
+
+
+@pytest.mark.parametrize(
+    "mask", ["mask.npy", "auto:mask.npy", "inverted:mask.npy", "mask.h5:data", "auto:mask.h5:data"]
+)
+def test_every_file_that_a_scan_is_read_from_is_known(tmp_path: Path, monkeypatch: Any, mask: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mask.npy", "mask.h5", "bad.txt", "probe.npz"):
+        (tmp_path / name).touch()
+    data = DataConfig(mask=mask, drop_frames="bad.txt", probe="probe.npz", frames="absent.h5")
+    found = [str(path) for path in files_of(data)]
+    assert sorted(found) == sorted(["probe.npz", "bad.txt", "mask.h5" if "h5" in mask else "mask.npy"])
+    assert files_of(DataConfig(mask="auto", drop_frames="auto")) == []
