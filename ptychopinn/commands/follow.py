@@ -12,8 +12,8 @@ from ptychopinn.commands.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector import FirstMask
-from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
-from ptychopinn.files.reading import check_growing, open_growing
+from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
+from ptychopinn.files.reading import check_growing, files_of, open_growing
 from ptychopinn.inference import following, processes
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import reading_of
@@ -64,6 +64,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
+        inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         _save(out, result, scan, inputs, report)

@@ -9,8 +9,8 @@ from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_reconstruction
 from ptychopinn.errors import WARNING
-from ptychopinn.files.output_folder import check_folder, file_hash, holding, leads, write_provenance
-from ptychopinn.files.reading import open_scan
+from ptychopinn.files.output_folder import check_folder, file_hash, hashes, holding, leads, write_provenance
+from ptychopinn.files.reading import files_of, open_scan
 from ptychopinn.inference import processes
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
@@ -37,9 +37,17 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
         return _inferred(run_path, source, replace(request, report=lambda line: None))[0]
     with holding(out, "infer", request.overwrite) as ready:
         result, scan, given = _inferred(run_path, source, request)
-        inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": given}
+        files = (bundle.bundle_file(run_path), source, *files_of(request.settings.data))
+        inputs = {
+            "run": str(run_path),
+            "scan": str(source),
+            "sha256": file_hash(source),
+            "inputs_sha256": hashes(files),
+        }
         ready()
-        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **deviance_record(result)})
+        write_provenance(
+            out, "infer", {**inputs, "settings": given, "seconds": result.seconds, **deviance_record(result)}
+        )
         save_reconstruction(out, result, scan)
     report_result(result, scan, request.report)
     return result

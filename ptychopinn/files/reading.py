@@ -94,6 +94,16 @@ def _how(data: DataConfig) -> Reading:
     return Reading(data.format, layout, frames, probe, data.pixel_size, microscope=microscope)
 
 
+def files_of(data: DataConfig) -> list[Path]:
+    """The files that a scan is read from besides its own: map, frames, probe, mask and list of frames."""
+    how, mask = _how(data), data.mask or ""
+    # A mask is [auto:|inverted:]FILE[:dataset].
+    masks = (mask, mask.partition(":")[2], mask.rpartition(":")[0], mask.partition(":")[2].rpartition(":")[0])
+    given = [how.map, how.frames, how.probe, next((Path(text) for text in masks if Path(text).is_file()), None)]
+    given += [None if data.drop_frames is None else Path(data.drop_frames)]
+    return [path for path in given if path is not None and path.is_file()]
+
+
 def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):

@@ -71,11 +71,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
     Raises:
         PtychoError: naming the file, what it holds and what is needed.
     """
-    if path.is_dir():
-        found = [path / name for name in ("reconstruction.h5", "reconstruction.npz") if (path / name).is_file()]
-        if not found:
-            raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
-        path = found[0]
+    path = reconstruction_file(path)
     arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
     _check(path, arrays)
     row, col = arrays["origin"].tolist()
@@ -90,6 +86,16 @@ def read_reconstruction(path: Path) -> Reconstruction:
         std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
         **known,
     )
+
+
+def reconstruction_file(path: Path) -> Path:
+    """The file itself, or in a folder the one that :func:`read_reconstruction` reads."""
+    if not path.is_dir():
+        return path
+    found = [path / name for name in ("reconstruction.h5", "reconstruction.npz") if (path / name).is_file()]
+    if not found:
+        raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
+    return found[0]
 
 
 def _check(path: Path, arrays: Arrays) -> None:

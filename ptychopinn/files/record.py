@@ -27,6 +27,9 @@ NO_PROBE = "the file holds no probe; give one by --probe FILE."
 INTERPOLATION = "interpolation"
 """Key in ``extra``: interpolation of the object of a simulated scan."""
 
+PROVENANCE = "provenance"
+"""Key in ``extra``: how a simulated scan or a view was made, an object."""
+
 
 class Reading(NamedTuple):
     """How to read a file.
@@ -186,6 +189,7 @@ def scan_of(
             pixel_size_m=None if record.made_up else pixel_size(record),
             notes=(*record.notes, *notes),
             interpolation=_interpolation(record),
+            provenance=record.extra.get(PROVENANCE),
         )
         return _one_scan(scan, record.scan_index, scan_index)
 

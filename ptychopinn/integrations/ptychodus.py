@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from ptychopinn.commands.request import Request
-from ptychopinn.commands.train import fill_run
+from ptychopinn.commands.train import fill_run, open_validation
 from ptychopinn.config import Settings
 from ptychopinn.engines import native
 from ptychopinn.errors import PtychoError
@@ -144,7 +144,8 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
     scan = _in_photons(open_scan(source, settings.data.model_copy(update={"frames": frames} if frames else {})))
-    plan = check_training(scan, settings)
+    validation = open_validation(settings)
+    plan = check_training(scan, settings, None if validation is None else _in_photons(validation))
 
     def report(line: str) -> None:
         logger.info(line)
@@ -169,7 +170,8 @@ def _put_losses(queue: Any, table: Path, epochs: int | None) -> None:
         [LossValue(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
         for name in ("train_loss", "val_loss")
     ]
-    progress = GOAL if epochs is None else min(GOAL - 1, GOAL * len(rows) // epochs)
+    done = max(map(len, curves))
+    progress = GOAL if epochs is None else min(GOAL - 1, GOAL * done // epochs)
     queue.put(("train_output", pickle.dumps(TrainOutput(*curves, progress=progress))))
 
 

@@ -1,5 +1,8 @@
 """Checks of a whole scan: what cannot be used is refused, what looks wrong gets a line."""
 
+import hashlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -76,6 +79,22 @@ def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
         f"no photon in {len(numbers)} of {frames} frames ({first}), as with a closed shutter; they make holes in the "
         "image: --set drop_dark=true leaves them out."
     ]
+
+
+def common_frames(scan: Scan, other: Scan) -> list[tuple[int, int]]:
+    """Frames of one scan that are in another, count for count, as numbers of their files; dark ones aside."""
+    if scan.N != other.N:
+        return []
+    theirs = {digest: number for number, digest in _digests(other)}
+    return [(number, theirs[digest]) for number, digest in _digests(scan) if digest in theirs]
+
+
+def _digests(scan: Scan) -> Iterator[tuple[int, bytes]]:
+    """Number and hash of every frame that is not dark."""
+    for block in scan.blocks():
+        for number, frame in zip(scan.numbers[block], scan.frames(block).numpy(), strict=True):
+            if frame.any():
+                yield int(number), hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
 
 
 def _places(scan: Scan) -> int:

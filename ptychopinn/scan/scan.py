@@ -1,9 +1,9 @@
 """A scan: counts, positions and probe, checked once when built."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Scan:
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
+        provenance: how a simulated scan or a view was made, by names of settings, where the file says so.
         health: what is wrong with the detector, where that was looked for.
     """
 
@@ -46,6 +47,7 @@ class Scan:
     notes: tuple[str, ...] = field(default=())
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
+    provenance: Mapping[str, Any] | None = None
     health: Health | None = None
 
     def __post_init__(self) -> None:

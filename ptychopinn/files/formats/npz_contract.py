@@ -27,6 +27,7 @@ class Metadata(BaseModel):
     origin_m: Pair | None = Field(None, description="(y, x) of object pixel coordinate 0, metres")
     near_field: str | None = Field(None, description="why the data are no far-field data")
     extra: Any = Field(None, description="texts and numbers that only other formats know")
+    provenance: Any = Field(None, description="how a simulated scan or a view was made, an object")
 
 
 def _metadata(stored: Array) -> Metadata:
