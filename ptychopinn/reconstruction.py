@@ -80,7 +80,7 @@ def load_reconstruction(path: Path) -> Reconstruction:
     """
     arrays = read_reconstruction(path)
     row, col = arrays["origin"].tolist()
-    size = arrays.get("pixel_size_m")
+    size, of_scan = arrays.get("pixel_size_m"), str(arrays.get("probe_of", "")) == "scan"
     return Reconstruction(
         object=arrays["object"].astype(np.complex64),
         origin=(row, col),
@@ -89,7 +89,7 @@ def load_reconstruction(path: Path) -> Reconstruction:
         pixel_size_m=None if size is None else float(size),
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
         expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
-        probe=arrays["probe"].astype(np.complex64) if "probe" in arrays else None,
+        probe=arrays["probe"].astype(np.complex64) if "probe" in arrays and not of_scan else None,
         subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
         amplitude_std=arrays["amplitude_std"].astype(np.float32) if "amplitude_std" in arrays else None,
         phase_std=arrays["phase_std"].astype(np.float32) if "phase_std" in arrays else None,

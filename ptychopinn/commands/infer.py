@@ -80,4 +80,4 @@ def _inferred(
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
         result = refined(with_trained_probe(run, scan), settings, device, result, report)
-    return result, scan, reading
+    return result, with_trained_probe(run, scan), reading

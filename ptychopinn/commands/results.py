@@ -55,10 +55,12 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
         "coverage": result.coverage,
         "positions": result.positions,
         "frame_numbers": scan.numbers,
+        "probe": scan.probe if result.probe is None else result.probe,
     }
-    optional = {"probe": result.probe, "amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
+    optional = {"amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
     arrays |= {name: values for name, values in optional.items() if values is not None}
     attributes: dict[str, float | str] = {**told(result), "subpixel": result.subpixel}
+    attributes |= {"frame_size": scan.N, "probe_of": "scan" if result.probe is None else "fit"}
     if result.phase_std is not None:
         attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:

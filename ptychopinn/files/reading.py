@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from ptychopinn.files.formats import hdf5_map, npz, registry
 from ptychopinn.files.formats.hdf5_map import read_file_map
 from ptychopinn.files.formats.registry import Reading, _inside, named, recognise
 from ptychopinn.files.geometry import with_pixel
+from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Record, as_far_as_complete, near_field, scan_of, start_of
+from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import select
 from ptychopinn.scan.grouping import choose_frames
@@ -110,6 +113,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         PtychoError: naming the file, what it holds and what is needed.
     """
     how = how or Reading()
+    path = file_in(path) or path
     if how.map is not None:
         layout = read_file_map(how.map)
         record = _inside(lambda file, how: hdf5_map.read_map(file, layout, how.pixel_size, how.in_memory, how.growing))(
@@ -123,7 +127,8 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
     record = replace(with_pixel(record, how.pixel_size), near_field=near_field(record))
     if how.probe is not None:
-        record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
+        probe, notes = _probe_of(how.probe)
+        record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
     return record
 
 
@@ -146,11 +151,12 @@ def check_appended(path: Path, how: Reading) -> None:
         _probe_of(how.probe)
 
 
-def _probe_of(path: Path) -> NDArray[np.complex64]:
-    probe = read(path).probe
-    if probe is None:
+def _probe_of(path: Path) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
+    """The probe of a file, and what its reader says of it."""
+    record = read(path)
+    if record.probe is None:
         raise PtychoError(f"--probe {path}: holds no probe.")
-    return probe
+    return record.probe, [note for note in record.notes if note.startswith("probe: ")]
 
 
 def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Record:
@@ -160,12 +166,15 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
     if record.positions is None:
         raise PtychoError(f"{path}: holds no positions to go with the frames of {source}.")
     here, there = record.extra.get("probe_position_indexes"), other.extra.get("indexes")
+    if record.format in OWN:
+        here, there = numbers_of(record, other, f"--frames {source}")
     counts, positions, extra = other.counts, record.positions, dict(record.extra)
     if here is not None and there is not None:
         both, mine, theirs = np.intersect1d(here, there, return_indices=True)
         if not len(both):
             raise PtychoError(f"--frames {source}: none of its frame numbers has a position in {path}.")
-        counts, positions, extra["probe_position_indexes"] = select(counts, theirs), positions[mine], both
+        counts, positions = select(counts, theirs), positions[mine]
+        extra[FRAME_NUMBERS if record.format in OWN else "probe_position_indexes"] = both
     elif len(counts) != len(positions):
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
     if record.format == "fold_slice":
@@ -180,6 +189,10 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
         counts=counts,
         measurement=other.measurement,
         positions=positions,
+        probe=record.probe if record.probe is not None else other.probe,
+        pixel_m=record.pixel_m or other.pixel_m,
+        energy_eV=record.energy_eV or other.energy_eV,
+        distance_m=record.distance_m or other.distance_m,
         good_pixels=other.good_pixels if other.good_pixels is not None else record.good_pixels,
         detector_pixel_m=other.detector_pixel_m or record.detector_pixel_m,
         extra=extra,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import load_arrays
+from ptychopinn.files.output_folder import file_in
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,11 +53,10 @@ def read_reconstruction(path: Path) -> Arrays:
     Raises:
         PtychoError: naming the file, what it holds and what is needed.
     """
-    if path.is_dir():
-        found = [path / name for name in ("reconstruction.h5", "reconstruction.npz") if (path / name).is_file()]
-        if not found:
-            raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
-        path = found[0]
+    inside = file_in(path)
+    if inside is None:
+        raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
+    path = inside
     arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
     if {"xcoords", "ycoords"} & arrays.keys():
         raise PtychoError(

@@ -12,6 +12,9 @@ from ptychopinn.files import hdf5
 from ptychopinn.files.formats import cxi, fold_slice, npz, nsls2, ptychodus, ptypy, tike
 from ptychopinn.files.geometry import Completion, completed
 from ptychopinn.files.record import Record, counts_of
+from ptychopinn.files.results import cdtools, own, phaser, ptyrad
+from ptychopinn.files.results import ptychodus as ptychodus_results
+from ptychopinn.files.results import ptypy as ptypy_results
 
 MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
@@ -124,6 +127,55 @@ FORMATS: Final = (
         lambda names: "dp" in names,
         _inside(lambda file, how: fold_slice.read_frames_only(file, how.in_memory)),
     ),
+    Format(
+        "reconstruction",
+        "reconstruction of ptychopinn",
+        "hdf5",
+        lambda names: {"object", "origin", "coverage"} <= names,
+        lambda path, how: own.read_own(path),
+    ),
+    Format(
+        "reconstruction-npz",
+        "reconstruction of ptychopinn",
+        "npz",
+        lambda names: {"object", "origin", "coverage"} <= names,
+        lambda path, how: own.read_own(path),
+    ),
+    Format(
+        "ptyr",
+        "reconstruction of PtyPy",
+        "hdf5",
+        lambda names: {"header", "content"} <= names,
+        _inside(lambda file, how: ptypy_results.read_ptyr(file)),
+    ),
+    Format(
+        "cdtools",
+        "result of cdtools",
+        "hdf5",
+        lambda names: {"obj_basis", "probe", "obj"} <= names,
+        _inside(lambda file, how: cdtools.read_results(file)),
+    ),
+    Format(
+        "ptyrad",
+        "model of PtyRAD",
+        "hdf5",
+        lambda names: "optimizable_tensors" in names,
+        _inside(lambda file, how: ptyrad.read_model(file)),
+    ),
+    Format(
+        "phaser",
+        "state of phaser",
+        "hdf5",
+        lambda names: {"type", "version", "wavelength"} <= names,
+        _inside(lambda file, how: phaser.read_state(file)),
+    ),
+    Format(
+        "ptychodus-product-npz",
+        "product of ptychodus as NPZ",
+        "npz",
+        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
+        lambda path, how: ptychodus_results.read_npz_product(path),
+    ),
     Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: tike.read_tike(path)),
     Format(
         "npz",
@@ -172,8 +224,6 @@ def recognise(path: Path) -> Format:
     for format_ in FORMATS:
         if format_.kind == kind and format_.holds(found):
             return format_
-    if {"object", "origin", "coverage"} <= found:
-        raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
     with hdf5.opened(path) as file:
         shown = ", ".join(hdf5.contents(file)) or "no datasets"
     raise PtychoError(
@@ -189,7 +239,7 @@ def _kind(path: Path) -> str:
             start = stream.read(len(MAGIC))
     except OSError:
         return "npz"
-    by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd") and not start.startswith(ZIP)
+    by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd", ".ptyr") and not start.startswith(ZIP)
     return "hdf5" if start == MAGIC or by_name else "npz"
 
 
