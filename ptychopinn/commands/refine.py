@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ptychopinn.commands.messages import tell, tell_result, told
-from ptychopinn.commands.results import check_pixels, save_reconstruction
+from ptychopinn.commands.results import save_reconstruction
+from ptychopinn.commands.starting import start_of
 from ptychopinn.config import Settings
 from ptychopinn.engines import native, ptychi
 from ptychopinn.engines.error_bars import with_error_bars
@@ -21,7 +22,7 @@ from ptychopinn.files.output_folder import (
 )
 from ptychopinn.files.reading import open_scan
 from ptychopinn.model.execution import device_of
-from ptychopinn.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -70,11 +71,9 @@ def baseline_folder(
         command: that writes: ``baseline`` or ``refine``.
     """
     with holding(out, command, overwrite) as ready:
-        start = None if init is None else load_reconstruction(init)
         scan = open_scan(source, settings.data)
         tell(scan, report)
-        if start is not None:
-            check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {init}", "the scan")
+        start = None if init is None else start_of(init, scan, settings.data, source, report)
         result = _fitted(scan, settings, start, report)
         used, origins = _used(scan, settings, sources)
         inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}

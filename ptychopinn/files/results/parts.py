@@ -1,7 +1,6 @@
 """What the results of several programs share: groups that are looked up, layers and modes that are told of."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -14,7 +13,7 @@ from ptychopinn.files.record import Array, as_complex
 ANGSTROM = 1e-10
 """Metres."""
 
-ABSENT: Mapping[str, str] = {
+ABSENT: Final = {
     "counts": "a result holds no frames: give them by --frames FILE.",
     "positions": "the result holds no positions.",
     "probe": "the result holds no probe; give one by --probe FILE.",
