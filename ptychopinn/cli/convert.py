@@ -13,11 +13,11 @@ app = common.new_app()
 @app.command(epilog="Example: ptychopinn convert scan.npz product.h5 --to ptychodus-product --pixel-size 2e-8")
 def convert(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(help="file of any format that 'inspect' recognises")],
+    source: Annotated[Path, typer.Argument(help="any file that 'inspect' recognises, or the folder of a result")],
     out: Annotated[Path, typer.Argument(help="file to write; must be new")],
     to: Annotated[
         str | None,
-        typer.Option("--to", help="npz, ptychodus-product or cxi [default: by the ending of OUT]"),
+        typer.Option("--to", help="npz, ptychodus-product, cxi or tiff [default: by the ending of OUT]"),
     ] = None,
     pixel_size: common.PixelSize = None,
     energy: Annotated[
@@ -41,10 +41,10 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Write a scan, or object and probe, in another file format."""
+    """Write a scan, or object and probe, in another file format; OUT.tif is OUT_amplitude.tif and OUT_phase.tif."""
     settings, _ = common.resolved(ctx)
 
-    from ptychopinn.commands.convert import convert_file
+    from ptychopinn.commands.convert import convert_file, targets
     from ptychopinn.commands.inspect import record_rows
     from ptychopinn.files.geometry import Completion
 
@@ -56,4 +56,5 @@ def convert(
     speak = common.speaker(quiet)
     for note in record.notes:
         speak(note)
-    typer.echo(f"{out}: {record_rows(record)[1][1]}")
+    names = " and ".join(str(target) for target in targets(out, to))
+    typer.echo(f"{names}: {record_rows(record)[1][1]}")

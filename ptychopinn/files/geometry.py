@@ -44,7 +44,7 @@ def completed(record: Record, to: str, given: Completion) -> Record:
     energy, heard = _known("--energy", record.energy_eV, given.energy_eV, "eV")
     distance, more = _known("--distance", record.distance_m, given.distance_m, "m")
     record = replace(record, energy_eV=energy, distance_m=distance, notes=(*record.notes, *heard, *more))
-    return record if to == "npz" else _with_object(_with_geometry(record, given), to)
+    return record if to in ("npz", "tiff") else _with_object(_with_geometry(record, given), to)
 
 
 def _known(flag: str, stored: float | None, given: float | None, unit: str) -> tuple[float | None, list[str]]:

@@ -75,11 +75,11 @@ def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: boo
     frames = None if data is None else hdf5.stack(data)
     detector_pixel, axes, notes = _axes(file)
     energy, distance = _energy(file), _length(file, f"{DETECTOR}/distance")
-    layers = _layers(file)
+    probes, image = _images(file, frames)
+    layers = _layers(image)
     pixel = _object_pixel(file, frames, energy, distance, detector_pixel, pixel_m)
     shape = None if layers is None else layers.shape[-2:]
     positions, origin, refused = _positions(file, axes, pixel, frames, shape, growing)
-    probes = _first(file, *PROBES)
     extra = _extra(file)
     if not growing and frames is not None and positions is not None and len(positions) != frames.shape[0]:
         raise PtychoError(f"translation: {len(positions)} entries for {frames.shape[0]} frames; as many are needed.")
@@ -113,13 +113,30 @@ def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: boo
     )
 
 
-def _layers(file: h5py.File) -> NDArray[np.complexfloating[Any]] | None:
+def _images(file: h5py.File, frames: hdf5.Stack | None) -> tuple[h5py.Dataset | None, h5py.Dataset | None]:
+    """Probe and object.
+
+    ptychodus has them as images 1 and 2. An image alone, of another size than a frame or beside the illumination of
+    the source, is the object.
+    """
+    image, lone = _first(file, f"{OWN}/object", OBJECT), _first(file, PROBES[0])
+    if f"{OWN}/object" in file:
+        return _first(file, *PROBES[1:]), image
+    if image is None and lone is not None:
+        others = _first(file, *PROBES[1:])
+        if (others is not None and others != lone) or (frames is not None and lone.shape[-2:] != frames.shape[-2:]):
+            return others, lone
+    return _first(file, *PROBES), image
+
+
+def _layers(image: h5py.Dataset | None) -> NDArray[np.complexfloating[Any]] | None:
     """The object, (H, W) or (L, H, W), where there is one."""
-    if file.get(OBJECT) is None:
+    if image is None:
         return None
-    layers = as_complex(hdf5.array(hdf5.find(file, OBJECT)), OBJECT)
+    name = str(image.name).strip("/")
+    layers = as_complex(hdf5.array(image), name)
     if layers.ndim not in (2, 3) or not layers.size:
-        raise PtychoError(f"{OBJECT}: shape {layers.shape}; (H, W) or (layers, H, W) is needed.")
+        raise PtychoError(f"{name}: shape {layers.shape}; (H, W) or (layers, H, W) is needed.")
     return layers
 
 
@@ -280,11 +297,12 @@ def write_cxi(path: Path, record: Record) -> None:
 
     Args:
         path: CXI file, written whole or not at all.
-        record: with counts and positions; pixel size, energy and distance.
+        record: with counts and positions, or with an object; pixel size, energy and distance.
     """
-    for part in ("counts", "positions"):
-        if getattr(record, part) is None:
-            raise record.missing(part, "a CXI file needs them; they are")
+    if record.counts is None and record.object is None:
+        raise record.missing("counts", "a CXI file needs them, or an object; they are")
+    if record.counts is not None and record.positions is None:
+        raise record.missing("positions", "a CXI file needs them; they are")
     with writing(path) as temporary, h5py.File(temporary, "w") as file:
         file["cxi_version"], file["number_of_entries"] = 160, 1
         _write_detector(file, record)
@@ -293,11 +311,11 @@ def write_cxi(path: Path, record: Record) -> None:
 
 
 def _write_detector(file: h5py.File, record: Record) -> None:
-    assert record.counts is not None
     assert record.energy_eV is not None
     detector = file.create_group(DETECTOR)
-    hdf5.write_frames(detector, "data", record.counts)
-    file[f"{ENTRY}/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
+    if record.counts is not None:
+        hdf5.write_frames(detector, "data", record.counts, signed=True)
+        file[f"{ENTRY}/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
     _put(file, f"{SOURCE}/energy", record.energy_eV * JOULE_PER_EV, "J")
     _put(file, f"{SOURCE}/wavelength", HC_EV_M / record.energy_eV, "m")
     _put(file, f"{DETECTOR}/distance", record.distance_m, "m")
@@ -316,15 +334,15 @@ def _put(file: h5py.File, name: str, value: Any, units: str) -> None:
 
 
 def _write_sample(file: h5py.File, record: Record) -> None:
-    assert record.positions is not None
     assert record.pixel_m is not None
     shape = np.zeros(2) if record.object is None else np.array(record.object.shape)
     origin = np.array(record.origin_m or -np.array(record.pixel_m) * shape / 2)
-    places = origin + np.array(record.pixel_m) * record.positions
-    translation = np.stack([places[:, 1], places[:, 0], np.zeros(len(places))], axis=-1)
-    _put(file, TRANSLATIONS[0], translation, "m")
-    for name in (*TRANSLATIONS[1:], f"{DETECTOR}/geometry_1/translation"):
-        file[name] = h5py.SoftLink(f"/{TRANSLATIONS[0]}")
+    if record.positions is not None:
+        places = origin + np.array(record.pixel_m) * record.positions
+        translation = np.stack([places[:, 1], places[:, 0], np.zeros(len(places))], axis=-1)
+        _put(file, TRANSLATIONS[0], translation, "m")
+        for name in (*TRANSLATIONS[1:], f"{DETECTOR}/geometry_1/translation"):
+            file[name] = h5py.SoftLink(f"/{TRANSLATIONS[0]}")
     for axis, name in enumerate("yx"):
         _put(file, f"{OWN}/origin_{name}_m", origin[axis], "m")
         file[f"{PTYCHODUS}/object_center_{name}_m"] = origin[axis] + record.pixel_m[axis] * shape[axis] / 2
@@ -338,21 +356,26 @@ def _write_sample(file: h5py.File, record: Record) -> None:
 
 
 def _write_images(file: h5py.File, record: Record) -> None:
+    """Probe and object as images 1 and 2, as ptychodus has them; of a file without frames the object is image 1."""
     extra = record.extra
     assert record.pixel_m is not None
     size = np.array([record.pixel_m[1], record.pixel_m[0]])
+    first, second = ("image_1", "image_2") if record.counts is not None else ("image_2", "image_1")
     if record.probe is not None:
         modes = [record.probe[None]] + ([np.asarray(extra["opr_modes"])] if "opr_modes" in extra else [])
-        _write_image(file, "image_1", np.concatenate(modes), "coherent:incoherent:y:x", size)
-        file[f"{SOURCE}/illumination"] = h5py.SoftLink(f"/{PROBES[0]}")
-    if record.object is not None:
-        _write_image(file, "image_2", np.asarray(extra.get("object_layers", record.object[None])), "layer:y:x", size)
+        _write_image(file, first, np.concatenate(modes), "coherent:incoherent:y:x", size)
+        file[f"{SOURCE}/illumination"] = h5py.SoftLink(f"/{ENTRY}/{first}/data")
+    if record.object is not None and record.counts is None and "object_layers" not in extra:
+        _write_image(file, second, record.object, "y:x", size)
+    elif record.object is not None:
+        _write_image(file, second, np.asarray(extra.get("object_layers", record.object[None])), "layer:y:x", size)
+    if record.object is not None and record.counts is None:
+        file[f"{OWN}/object"] = h5py.SoftLink(f"/{ENTRY}/{second}/data")
     for name in (*KEPT, *NUMBERS, "probe_position_indexes"):
         if name in extra and name not in ("opr_modes", "object_layers"):
             file[f"{PTYCHODUS}/{name}"] = extra[name]
-    if "probe_position_indexes" not in extra:
-        assert record.counts is not None
-        file[f"{PTYCHODUS}/probe_position_indexes"] = np.arange(len(record.counts))
+    if "probe_position_indexes" not in extra and record.positions is not None:
+        file[f"{PTYCHODUS}/probe_position_indexes"] = np.arange(len(record.positions))
     for key, name in (("name", "title"), ("comments", "experiment_description")):
         if key in extra:
             file[f"{ENTRY}/{name}"] = str(extra[key])
