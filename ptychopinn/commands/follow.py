@@ -68,8 +68,9 @@ def follow_folder(
 
     ending = following.Ending(report)
     patience = chosen.follow_timeout
+    spare = run.light.probe.numpy()
     scans = following.growing(
-        lambda: open_growing(source, settings.data), patience, chosen.follow_frames, report, ending
+        lambda: open_growing(source, settings.data, spare), patience, chosen.follow_frames, report, ending
     )
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", overwrite):

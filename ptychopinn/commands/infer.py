@@ -67,7 +67,8 @@ def _inferred(
     run = bundle.load_run(run_path)
     reading = reading_of(run) | (read_settings(config) if config else {}) | flags
     settings = Settings.of(reading)
-    scan = open_scan(source, settings.data, once=not settings.inference.refine)
+    spare = run.light.probe.numpy()
+    scan = open_scan(source, settings.data, once=not settings.inference.refine, spare=spare)
     device = device_of(settings)
     tell(scan, report, passes=False)
     if run.settings.model.probe_trainable:

@@ -28,7 +28,9 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
     if all(getattr(record, part) is None for part in PARTS):
         raise PtychoError(f"{path}: {record.missing('counts', 'frames are')}")
     whole = record.counts is not None and record.positions is not None and record.probe is not None
-    if record.counts is not None and record.near_field is None and (whole or not record.partial):
+    # A file may be inspected before there is a probe; what else is missing is said as of a scan.
+    is_scan = whole or (not record.partial and record.probe is not None)
+    if record.counts is not None and record.near_field is None and is_scan:
         scan = scan_in(path, record, data)
         return [*rows, *summary.summarise(scan)], lambda picture: draw_scan(picture, scan)
     try:

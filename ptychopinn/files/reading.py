@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files.formats import hdf5_map, npz, registry
 from ptychopinn.files.formats.hdf5_map import read_file_map
 from ptychopinn.files.formats.registry import Reading, _inside, named, recognise
@@ -16,19 +17,30 @@ from ptychopinn.files.geometry import with_pixel
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
+from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import select
 from ptychopinn.scan.grouping import choose_frames
 from ptychopinn.scan.scan import Scan
 
+Spare = NDArray[np.complex64]
+
 READ_ONCE = 2**26
 """Bytes of HDF5 frames up to which they are read at once, where a second look at them is rare."""
 
 
-def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
-    """:func:`read_scan` with a settings object; ``once`` when frames are looked at once or twice only."""
+def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | None = None) -> Scan:
+    """:func:`read_scan` with a settings object.
+
+    Args:
+        path: scan file.
+        data: how to read it.
+        once: whether frames are looked at once or twice only.
+        spare: probe (m, N, N) for frames of N pixels, after any crop, where no file gives one.
+    """
     how = _reading(data)
-    return scan_in(path, read(path, how._replace(in_memory=READ_ONCE) if once else how), data)
+    record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
+    return scan_in(path, *_lit(path, record, data, spare))
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
@@ -51,7 +63,7 @@ def check_growing(path: Path, data: DataConfig) -> None:
     check_appended(path, _reading(data))
 
 
-def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None]:
+def open_growing(path: Path, data: DataConfig, spare: Spare | None = None) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
 
     Returns:
@@ -62,6 +74,7 @@ def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None
         IncurableError: for what no further frame can put right.
     """
     record = read(path, _reading(data)._replace(in_memory=0, growing=True))
+    record, data = _lit(path, record, data, spare)
     scan, refused = scan_in(path, record, data), record.refused
     count, wide = leading_on_canvas(scan)
     refused = wide or refused
@@ -71,6 +84,27 @@ def open_growing(path: Path, data: DataConfig) -> tuple[Scan, PtychoError | None
 def _reading(data: DataConfig) -> registry.Reading:
     mapping, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
     return registry.Reading(data.format, mapping, frames, probe, data.pixel_size)
+
+
+def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
+    """A record without a probe with the spare one, and settings that leave that as it is.
+
+    Raises:
+        PtychoError: when it is of another size than the frames.
+    """
+    if spare is None or record.probe is not None or record.counts is None:
+        return record, data
+    size, edge = spare.shape[-1], record.counts.shape[-1]
+    if size != (data.crop or edge):
+        raise IncurableError(
+            f"{path}: holds no probe, and that of the run has {size} pixels for frames of {data.crop or edge}; give "
+            f"one by --probe FILE{f', or --crop {size}' if size < edge else ''}."
+        )
+    # As many frequencies as the frames have pixels: a crop of the detector then leaves the probe of the run.
+    whole = fourier_pad(torch.from_numpy(spare), edge).numpy() if size < edge else spare
+    note = f"{path.name} holds no probe: the one that the run was trained with is taken."
+    record = replace(record, probe=whole, notes=(*record.notes, note))
+    return record, data.model_copy(update={"probe_mask": False})
 
 
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:

@@ -289,7 +289,7 @@ def _record(arrays: dict[str, Array]) -> Record:
                 else ""
             ),
             "positions": f"{next(missing, 'xcoords')}: not there; positions in pixels are needed.",
-            "probe": "probeGuess: not there; the illumination is needed.",
+            "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
         },
         frames_key=key or "diffraction",
     )
