@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.figures.scan import draw_parts, draw_scan
 from ptychopinn.files.formats import registry
 from ptychopinn.files.reading import open_record, scan_in
@@ -32,13 +32,21 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
     is_scan = whole or (not record.partial and record.probe is not None)
     if record.counts is not None and record.near_field is None and is_scan:
         scan = scan_in(path, record, data)
-        return [*rows, *summary.summarise(scan)], lambda picture: draw_scan(picture, scan)
+        return _marked([*rows, *summary.summarise(scan)]), lambda picture: draw_scan(picture, scan)
     try:
         scan_in(path, record, data)
     except PtychoError as error:
         rows += [("note", note) for note in record.notes]
-        return [*rows, ("no scan", str(error).removeprefix(f"{path}: "))], _drawn(path, record, data)
+        return [*_marked(rows), ("no scan", str(error).removeprefix(f"{path}: "))], _drawn(path, record, data)
     raise AssertionError("a record without its parts made a scan")
+
+
+def _marked(rows: list[Row]) -> list[Row]:
+    """Notes that are warnings, as such."""
+    return [
+        ("warning", value.removeprefix(WARNING)) if label == "note" and value.startswith(WARNING) else (label, value)
+        for label, value in rows
+    ]
 
 
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:

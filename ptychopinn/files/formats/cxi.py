@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.record import (
     HC_EV_M,
     JOULE_PER_EV,
@@ -85,14 +86,19 @@ def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: boo
         raise PtychoError(f"translation: {len(positions)} entries for {frames.shape[0]} frames; as many are needed.")
     probe, more = _probe(probes)
     made_up = _text(file, f"{OWN}/made_up_geometry") or ""
+    placeholders = [f"Placeholders, not measured: {made_up}."] if made_up else []
     mask = file.get(f"{DETECTOR}/mask")
+    good = None if mask is None else _mask(hdf5.array(mask))
+    if frames is not None and (lit := cxi_corrections.sensitive(file, tuple(frames.shape[-2:]))) is not None:
+        good = lit if good is None else good & lit if good.shape == lit.shape else good
+        notes = (*notes, f"qe_mask: {int((~lit).sum())} pixels without sensitivity are bad.")
     return Record(
         "cxi",
         counts=None if frames is None else hdf5.frames_of(frames, in_memory),
         positions=positions,
         probe=probe,
         object=None if layers is None else as_product(layers),
-        good_pixels=None if mask is None else _mask(hdf5.array(mask)),
+        good_pixels=good,
         pixel_m=pixel,
         origin_m=origin,
         energy_eV=None if "energy" in made_up else energy,
@@ -103,7 +109,7 @@ def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: boo
         near_field=_text(file, f"{OWN}/near_field"),
         refused=refused,
         extra=extra | more | ({"object_layers": layers} if layers is not None and _is_stack(layers) else {}),
-        notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
+        notes=(*notes, *placeholders, *cxi_corrections.not_modelled(file)),
         absent={
             "counts": f"{ENTRY}/data_1/data: not there; frames are needed.",
             "probe": "the file holds no probe; give one by --probe FILE.",
@@ -275,6 +281,7 @@ def _probe(found: h5py.Dataset | None) -> tuple[Array | None, dict[str, Any]]:
 
 
 def _mask(mask: Array) -> NDArray[np.bool_]:
+    mask = cxi_corrections.without_signal_bit(mask)
     return as_good(mask[0] if mask.ndim == 3 and len(mask) == 1 else mask, f"{DETECTOR}/mask")
 
 
