@@ -8,14 +8,16 @@ import pytest
 from benchmarks.floors import Work, flops_of
 from ptychopinn import api
 from ptychopinn.commands.infer import infer_folder
+from ptychopinn.commands.request import Request
+from ptychopinn.config import resolve
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.files.formats import npz
 from ptychopinn.model import bundle
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
-from ptychopinn.model.model import Illumination
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 PIXELS, TINY_PIXELS = 2**21, 2**17
@@ -58,7 +60,8 @@ def test_infer(measure, run: Run, scan: Scan, tmp_path: Path, device: str, tiny:
 
     def open_to_written() -> tuple[Reconstruction, Path]:
         out = tmp_path / f"image{next(numbers)}"
-        return infer_folder(tmp_path, source, out, flags), out
+        settings, sources = resolve(flags)
+        return infer_folder(tmp_path, source, Request(settings, sources, out=out)), out
 
     flops = network_flops(run, scan)
     formula = f"{flops:.4g} FLOP of convolutions a pattern, counted"

@@ -22,10 +22,11 @@ from ptychopinn.inference.infer import infer
 from ptychopinn.model.batches import Batch, GroupDataset
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import multiplies_bf16, ready, usual_batch_size
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics import likelihood
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training import losses
 from ptychopinn.training.plan import derived

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.floors import Work, transform_flops
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.likelihood import poisson_nll
+from ptychopinn.physics.likelihood import poisson_deviance
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe
 from ptychopinn.physics.reassembly import reassemble
@@ -120,7 +120,7 @@ def test_poisson_loss(measure, problem: Problem, device: str) -> None:
     rate = (problem.rate + 1).requires_grad_()
 
     def both() -> Tensor:
-        return torch.autograd.grad(poisson_nll(rate, problem.counts).sum(), rate)[0]
+        return torch.autograd.grad(poisson_deviance(rate, problem.counts).sum() / 2, rate)[0]
 
     work = problem.work(3 * REAL, "12 N^2 bytes a pattern: rate and counts read, gradient written")
     found = measure(both, work=work, device=device)
@@ -132,7 +132,7 @@ def test_chain(measure, problem: Problem, device: str) -> None:
 
     def chain(image: Tensor, probe: Tensor) -> Tensor:
         patches = extract_patches(image, problem.positions, problem.N)
-        return torch.autograd.grad(poisson_nll(diffract(probe, patches), problem.counts).sum(), image)[0]
+        return torch.autograd.grad(poisson_deviance(diffract(probe, patches), problem.counts).sum() / 2, image)[0]
 
     formula = "60 N^2 bytes a pattern: every step, and every step back, reads its input and writes its output once"
     work = problem.work(5 * COMPLEX + 5 * REAL, formula, transforms=2)

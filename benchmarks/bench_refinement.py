@@ -19,7 +19,7 @@ from ptychopinn.engines import ptychi
 from ptychopinn.engines.refinement import refine
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.files.formats.npz import read_object_and_probe
-from ptychopinn.reconstruction import load_reconstruction
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import simulate
@@ -92,7 +92,7 @@ def test_time_to_the_same_error(benchmark, scans, subpixel) -> None:
     print(f"\n{subpixel}: refine from vacuum: {error:.4f} rad in {seconds:.2f} s")
     folder = os.environ.get("PTYCHOPINN_START")
     if folder:
-        earlier = load_reconstruction(Path(folder) / subpixel)
+        earlier = read_reconstruction(Path(folder) / subpixel)
         image = reframe(earlier.object, earlier.origin, scan.canvas_origin, scan.canvas_shape)
         start = torch.from_numpy(np.where(image == 0, np.complex64(1), image))
         quick, error = time_to(scan, subpixel, start)

@@ -42,7 +42,7 @@ def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
     if path.exists():
         return count
     one = replace(record_of(scan), counts=scan.counts[:1], positions=positions[:1], object=None)
-    registry.write(path, "cxi", registry.prepared(one, "cxi", geometry.Completion(dummy=True)))
+    registry.write(path, "cxi", registry.prepared(one, "cxi", geometry.Geometry(dummy=True)))
     with h5py.File(path, "r+") as file:
         pixel = float(file[f"{cxi.PTYCHODUS}/object_pixel_height_m"][()])
         places, units = file[cxi.TRANSLATIONS[0]][0, :2], dict(file[cxi.TRANSLATIONS[0]].attrs)

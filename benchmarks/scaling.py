@@ -84,7 +84,8 @@ def write_run(folder: Path, scan: Path, case: Case) -> None:
     from ptychopinn import api
     from ptychopinn.config import Settings
     from ptychopinn.model import bundle
-    from ptychopinn.model.model import Illumination, PtychoModel
+    from ptychopinn.model.model import PtychoModel
+    from ptychopinn.scan.illumination import Illumination
 
     shape = NARROW if case.network == "narrow" else {}
     settings = Settings.of({**shape, "n_filters_scale": case.width})

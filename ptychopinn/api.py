@@ -1,9 +1,10 @@
-"""The main job as five functions; settings are keyword arguments with the names of :mod:`ptychopinn.config`."""
+"""Five functions from a scan file to an image; keyword arguments are settings of :mod:`ptychopinn.config`."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
@@ -19,7 +20,7 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.training.plan import check_training
 
 READING = frozenset(DataConfig.model_fields) - {"n_groups", "neighbor_count", "sequential_sampling"}
-"""Settings of ``DataConfig`` that are over once a scan is read."""
+"""Settings of ``DataConfig`` that have no effect once a scan is read."""
 
 
 def read_scan(path: Path | str, **settings: Any) -> Scan:
@@ -71,9 +72,9 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
 
     if out is None:
         return train(scan, chosen)
-    check_training(scan, chosen)
+    plan = check_training(scan, chosen)
     with filling(Path(out), "train"):
-        return fill_run(Path(out), scan, chosen)
+        return fill_run(scan, plan, Request(chosen, out=Path(out)))
 
 
 def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
@@ -105,7 +106,7 @@ def _expect(value: Any, kind: type, name: str, makers: str) -> None:
 
 
 def _chosen(settings: Mapping[str, Any], *sections: str, also: tuple[str, ...] = ()) -> Settings:
-    """Settings by name, of the sections, and some others, that a function uses."""
+    """Settings of a function; refuses those outside the sections and names that it uses."""
     chosen = Settings.of(settings)
     used = {name for section in sections for name in type(getattr(chosen, section)).model_fields} | set(also)
     for name in settings:

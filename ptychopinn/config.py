@@ -6,26 +6,15 @@ same thing as a Python argument, a command-line flag and a JSON key.
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ptychopinn.errors import PtychoError, shortened
-
-JSON_NAMES = MappingProxyType(
-    {
-        "list": "an array",
-        "str": "a string",
-        "int": "a number",
-        "float": "a number",
-        "bool": "true or false",
-        "NoneType": "null",
-    }
-)
-"""What JSON calls values that are no objects, by Python type."""
+from ptychopinn.json_reader import read_json
 
 
 class Section(BaseModel):
@@ -35,7 +24,7 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """What the network is."""
+    """The network."""
 
     gridsize: Literal[1, 2, 3] = Field(1, description="a group has gridsize^2 neighbouring frames")
     features: Literal["realspace", "amplitude"] = Field(
@@ -59,15 +48,15 @@ class DataConfig(Section):
     flip_y: bool = Field(False, description="mirror the y positions")
     swap_xy: bool = Field(False, description="exchange x and y positions, before any flip")
     probe_mask: bool = Field(False, description="cut the probe with a soft-edged disc")
-    probe_mask_diameter: float | None = Field(None, gt=0, description="of that disc, px; None: half a frame")
+    probe_mask_diameter: float | None = Field(None, gt=0, description="diameter of that disc, px; None: half a frame")
     scan_index: int | None = Field(None, description="which scan of a file that holds several")
-    format: str | None = Field(None, description="of the scan file; None: recognised")
+    format: str | None = Field(None, description="format of the scan file; None: recognised")
     map: str | None = Field(None, description="JSON file that names the datasets of an HDF5 file")
     frames: str | None = Field(None, description="file with the frames, where the scan file has none")
-    probe: str | None = Field(None, description="file whose probe to take")
+    probe: str | None = Field(None, description="file to take the probe from")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     every: int = Field(1, ge=1, description="keep every k-th frame")
-    drop_dark: bool = Field(False, description="leave out frames without a photon; reads all of them once more")
+    drop_dark: bool = Field(False, description="omit frames without a photon; reads all frames once more")
     measurement: Literal["counts", "amplitude"] | None = Field(
         None, description="what float frames hold; None: as the file says"
     )
@@ -75,8 +64,8 @@ class DataConfig(Section):
         None, gt=0, description="photons per frame, of amplitudes without a scale or a simulation"
     )
     n_groups: int | None = Field(None, ge=1, description="groups drawn per epoch; None: one per frame")
-    n_subsample: int | None = Field(None, ge=1, description="use only so many frames of the scan; None: all")
-    subsample_seed: int = Field(0, ge=0, description="of the choice of these frames")
+    n_subsample: int | None = Field(None, ge=1, description="use only this many frames of the scan; None: all")
+    subsample_seed: int = Field(0, ge=0, description="seed of the choice of these frames")
     sequential_sampling: bool = Field(False, description="use the first frames and seeds in order, not random ones")
     neighbor_count: int | None = Field(
         None, ge=1, description="neighbours a group may choose from; None: a quarter probe"
@@ -84,7 +73,7 @@ class DataConfig(Section):
 
 
 class TrainingConfig(Section):
-    """What the network is trained towards."""
+    """Loss, data and length of a training."""
 
     nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 batches")
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
@@ -101,7 +90,7 @@ class TrainingConfig(Section):
     synthetic_fraction: float | None = Field(
         None, ge=0, lt=1, description="share of synthetic objects; None: 0.5, or 0"
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, groups, batches, synthetic objects")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, groups, batches, synthetic objects")
 
 
 class ExecutionConfig(Section):
@@ -109,9 +98,9 @@ class ExecutionConfig(Section):
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to run on")
     devices: int = Field(1, ge=1, le=1024, description="devices, or processes on a CPU, that train together")
-    strategy: Literal["auto", "ddp"] = Field("auto", description="how they share the work; auto is ddp for several")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="how devices share the work; auto is ddp for several")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="of the network; the physics stays in float32"
+        "32-true", description="precision of the network; the physics stays in float32"
     )
     compile_network: bool = Field(False, description="compile the network for training (torch.compile)")
     deterministic: bool = Field(False, description="use only algorithms that repeat to the last bit")
@@ -128,9 +117,9 @@ class ExecutionConfig(Section):
     enable_checkpointing: bool = Field(True, description="write checkpoints")
     save_top_k: int = Field(1, ge=-1, description="best checkpoints to keep; -1: all")
     monitor: Literal["val_loss", "train_loss", "val_nll", "val_patch_error"] = Field(
-        "val_loss", description="what 'best' looks at; of the training where nothing is validated"
+        "val_loss", description="value whose best epoch is kept; that of the training where nothing is validated"
     )
-    mode: Literal["min", "max"] = Field("min", description="whether small or large values of it are good")
+    mode: Literal["min", "max"] = Field("min", description="whether small or large values of it are better")
     early_stop_patience: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field("csv", description="where the history is logged")
 
@@ -140,12 +129,12 @@ class InferenceConfig(Section):
 
     inference_batch_size: int | None = Field(None, ge=1, description="groups per network call; None: 64, on a GPU 512")
     inference_precision: Literal["auto", "32", "bf16"] = Field(
-        "auto", description="of the network; auto: bf16 where the processor multiplies it"
+        "auto", description="precision of the network; auto: bf16 where the processor supports it"
     )
     synchronise: bool = Field(True, description="agree on the groups' global phases before stitching")
-    middle_trim: int | None = Field(None, ge=1, description="stitch only so many central pixels of a patch; None: all")
+    middle_trim: int | None = Field(None, ge=1, description="stitch only this central part of a patch, px; None: all")
     patch_memory: int = Field(
-        96, ge=1, description="patches and copies of them at once, MiB; a scan with more is done in parts"
+        96, ge=1, description="memory for patches and their copies, MiB; a scan that needs more is done in parts"
     )
     follow_timeout: float = Field(30.0, gt=0, description="seconds without new frames after which a scan is over")
     follow_interval: float = Field(2.0, ge=0, description="seconds between two pictures of a growing scan")
@@ -163,12 +152,12 @@ class BaselineConfig(Section):
     """An iterative reconstruction to compare with."""
 
     engine: Literal["lsqml", "rpie", "epie", "dm", "autodiff", "native"] = Field(
-        "lsqml", description="of pty-chi, or the native one of 'refine'"
+        "lsqml", description="engine of pty-chi, or the native one of 'refine'"
     )
     epochs: int = Field(100, ge=1, description="passes of the engine over the scan")
     refine_probe: bool = Field(False, description="refine the probe too, its power kept")
     refine_positions: bool = Field(False, description="refine positions, their mean kept; try 300 epochs")
-    noise_model: Literal["gaussian", "poisson"] = Field("gaussian", description="poisson below 1e4 photons")
+    noise_model: Literal["gaussian", "poisson"] = Field("gaussian", description="poisson for frames below 1e4 photons")
     baseline_batch_size: int | None = Field(
         None, ge=1, description="frames per update; None: a tenth of the scan, at most 100"
     )
@@ -178,7 +167,7 @@ class RefinementConfig(Section):
     """The native engine, and error bars."""
 
     subpixel: Literal["bilinear", "fourier"] = Field(
-        "fourier", description="between pixels: mix those of the object, or move the probe exactly"
+        "fourier", description="shifts below a pixel: interpolate the object, or move the probe exactly"
     )
     tolerance: float = Field(5e-6, ge=0, lt=1, description="end when the deviance falls by less than this share")
     refine_seconds: float | None = Field(
@@ -188,14 +177,14 @@ class RefinementConfig(Section):
 
 
 class OverlapConfig(Section):
-    """How overlap is measured, and which frames a view of a scan keeps."""
+    """How overlap is measured, and which frames a view keeps."""
 
     overlap: float | None = Field(
         None, ge=0, lt=1, description="f; a view keeps frames (1 - f) N px apart; None: any distance"
     )
     overlap_neighbors: int = Field(6, ge=1, description="nearest neighbours whose overlap is averaged")
     probe_diameter_px: float | None = Field(
-        None, gt=0, description="of the discs that stand for the probe, px; None: its FWHM"
+        None, gt=0, description="diameter of the discs that stand for the probe, px; None: its FWHM"
     )
 
 
@@ -210,7 +199,7 @@ class SimulationConfig(Section):
     probe_radius: float = Field(12.0, gt=0, description="radius of the disc probe, px")
     probe_curvature: float = Field(2.5, description="phase of the probe at its edge, rad")
     interpolation: Literal["bilinear", "cubic", "fourier"] = Field(
-        "bilinear", description="of the object between pixels; fourier moves the probe instead"
+        "bilinear", description="interpolation of the object between pixels; fourier moves the probe instead"
     )
 
 
@@ -238,15 +227,13 @@ class Settings(Section):
     @classmethod
     def schema_of_all(cls) -> dict[str, Any]:
         """One flat JSON schema of every setting."""
-        properties: dict[str, Any] = {}
-        for _, section in cls():
-            properties |= type(section).model_json_schema()["properties"]
+        sections = [type(section).model_json_schema()["properties"] for _, section in cls()]
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": "ptychopinn settings",
             "type": "object",
             "additionalProperties": False,
-            "properties": properties,
+            "properties": {name: each for section in sections for name, each in section.items()},
         }
 
     @classmethod
@@ -256,18 +243,18 @@ class Settings(Section):
         origin: str = "settings",
         called: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
-        """Build all sections from flat names; what is absent takes its default.
+        """Build all sections from flat names; absent settings take their defaults.
 
         Args:
             values: settings by name.
-            origin: what a complaint calls the place where they stand.
+            origin: where the values come from, for error messages.
             called: what the user calls a setting, where it is not its name.
 
         Raises:
             PtychoError: for an unknown name or a value out of range, naming it as the user wrote it.
         """
         sections: dict[str, dict[str, Any]] = {}
-        known = dict(_names())
+        known = {name: section for section, content in cls() for name in type(content).model_fields}
         for name, value in values.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
@@ -285,60 +272,14 @@ class Settings(Section):
             ) from None
 
 
-def describe(name: str) -> str:
-    """What a setting means, may be and is by default, for help texts."""
-    section = dict(_names())[name]
-    info = type(getattr(Settings(), section)).model_fields[name]
-    text, _, derived = str(info.description).partition("; None: ")
-    default = derived if info.default is None else info.default
-    kinds = [info.annotation, *get_args(info.annotation)]
-    choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    listed = "" if not choices else f" [{'|'.join(map(str, choices))}]"
-    return f"{text}{listed}" + ("" if default is False or default in ("", "all") else f" [default: {default}]")
-
-
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a flat JSON object of settings.
 
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known settings.
     """
-    values = read_object(path, "settings")
+    values = read_json(path, "settings")
     Settings.of(values, str(path))
-    return values
-
-
-def read_object(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object of ``what``, which an error message names.
-
-    Raises:
-        PtychoError: when the file is missing, is no JSON, is no object, or has a key twice.
-    """
-    try:
-        # "utf-8-sig": some editors put a mark before the text.
-        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
-    except OSError as error:
-        raise PtychoError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise PtychoError(f"{path}: is not JSON: text in UTF-8 is needed.") from None
-    except RecursionError:
-        raise PtychoError(f"{path}: is nested too deeply; an object of {what} is needed.") from None
-    except ValueError as error:
-        raise PtychoError(f"{path}: is not JSON: {error}.") from None
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
-    if not isinstance(values, dict):
-        raise PtychoError(f"{path}: holds {JSON_NAMES[type(values).__name__]}; an object of {what} is needed.")
-    return values
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; PtychoError where a key stands in it twice, because only one of the values would count."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise PtychoError(f"{shortened(twice)}: stands there twice; give it once.")
     return values
 
 
@@ -382,10 +323,3 @@ def resolve(
     sources.update(dict.fromkeys(from_file, str(path)))
     sources.update(dict.fromkeys(flags, "flag"))
     return settings, sources
-
-
-def _names() -> Iterator[tuple[str, str]]:
-    """Pairs (setting, section)."""
-    for section, content in Settings():
-        for name in type(content).model_fields:
-            yield name, section

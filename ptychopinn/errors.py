@@ -1,14 +1,16 @@
-"""Errors that a user can act on, and how a warning begins."""
+"""Errors that a user can act on, and the prefix of warnings."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 WARNING = "Warning: "
-"""What a reported line begins with that is no progress but a doubt; ``--quiet`` keeps it."""
+"""Prefix of reported lines that ``--quiet`` keeps."""
 
 
 def shortened(text: str, length: int = 120) -> str:
-    """What the user gave, as an error message may quote it: cut where it is long."""
+    """Text for an error message, cut to ``length`` characters."""
     return text if len(text) <= length else f"{text[:length]} ..."
 
 
@@ -20,16 +22,25 @@ class PtychoError(Exception):
 
     exit_code = 2
 
-    def of(self, path: Path) -> Self:
-        """The same about a file, whose name it begins with."""
-        return self if str(self).startswith(f"{path}: ") else type(self)(f"{path}: {self}")
+    def of(self, place: Path | str) -> Self:
+        """The same error with the file, or other place, that it is about at its beginning."""
+        return self if str(self).startswith(f"{place}: ") else type(self)(f"{place}: {self}")
 
 
 class IncurableError(PtychoError):
-    """Wrong input that no further frames of a growing scan can put right."""
+    """Wrong input that further frames of a growing scan cannot repair."""
 
 
 class RunFailedError(PtychoError):
     """A correct call that failed while it ran (a full disk, a diverged fit)."""
 
     exit_code = 1
+
+
+@contextmanager
+def naming(place: Path | str) -> Iterator[None]:
+    """Begin the message of an error inside the block with the file, or other place, that it is about."""
+    try:
+        yield
+    except PtychoError as error:
+        raise error.of(place) from None

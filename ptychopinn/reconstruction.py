@@ -1,29 +1,27 @@
 """A reconstruction: the image of a scan, how well it explains the counts, and its error bars."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.files.reconstruction import read_reconstruction
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import SubPixel, look
+from ptychopinn.physics.exit_waves import SubPixel, probe_views
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.canvas import reframe
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 SAMPLE = 4096
-"""Frames that tell the deviance of a scan that is stitched in parts."""
+"""Frames from which the deviance of a large scan is computed."""
 
 THINNED = 7
-"""One detector pixel in so many tells the expected deviance, which has no noise of its own; an odd number passes over
-all columns of a frame."""
+"""The expected deviance, which has no noise, is computed from one in ``THINNED`` detector pixels; an odd number
+reaches all columns of a frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,23 +29,24 @@ class Reconstruction:
     """An image of the object.
 
     Attributes:
-        object: (H, W) complex64 transmission; 0 where no patch lies.
+        object: (H, W) complex64 transmission; 0 where no frame lies.
         origin: object-frame (y, x) of pixel [0, 0], whole pixels.
-        coverage: (H, W) float32, photons per pixel that the probe laid there over the scan.
+        coverage: (H, W) float32, photons that the scan put on each pixel.
         positions: (n, 2) float64 object-frame positions (y, x) of the frames used.
-        pixel_size_m: edge of a pixel, when known.
+        pixel_size_m: edge of a pixel, m; None if unknown.
         deviance: mean Poisson deviance per detector pixel of the counts under this image; about 1 at the noise.
-        expected_deviance: the deviance that noise alone would leave at the rates of this image; below 1 where most
-            detector pixels see less than a photon.
-        deviance_frames: so many frames of the scan, evenly spread, tell it; None: all.
-        seconds: wall time of the steps.
-        probe: (m, N, N) complex64 in sqrt(photons), when it was refined with the object; None: the scan's own.
-        loss: of every epoch, where an iterative engine made the image.
-        subpixel: model between pixels that made the image, and under which its deviance is taken.
-        amplitude_std: (H, W) float32 standard deviation of the amplitude, where it is known.
-        phase_std: (H, W) float32, rad, the same of the phase.
-        std_of: where these come from: the spread of overlapping patches, or the noise of the counts.
-        dark: numbers of the frames without a photon, as far as this process read them.
+        expected_deviance: mean deviance from noise alone at the rates of this image; below 1 where most detector
+            pixels see less than a photon.
+        deviance_frames: number of frames, evenly spread, that the deviance is computed from; None means all.
+        seconds: wall time of each step.
+        probe: (m, N, N) complex64 in sqrt(photons), if refined with the object; None means the probe of the scan.
+        loss: of every epoch of an iterative engine.
+        subpixel: model between pixels, of the image and of its deviance.
+        amplitude_std: (H, W) float32 standard deviation of the amplitude, if known.
+        phase_std: (H, W) float32 standard deviation of the phase, rad, if known.
+        std_of: source of these: the spread of overlapping patches, or the noise of the counts.
+        dark: numbers of the frames without a photon that this process read.
+        frame_numbers: (n,) number of each frame in its file; None if unknown.
     """
 
     object: NDArray[np.complex64]
@@ -66,96 +65,83 @@ class Reconstruction:
     phase_std: NDArray[np.float32] | None = None
     std_of: Literal["patches", "counts"] = "patches"
     dark: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    frame_numbers: NDArray[np.int64] | None = None
+
+    @classmethod
+    def from_canvas(cls, image: Tensor, scan: Scan, coverage: Tensor, **more: Any) -> Self:
+        """A reconstruction from an image on the canvas of its scan: 0 where no frame lies, its free phase removed.
+
+        Args:
+            image: (H, W) complex64 on the canvas; its unlit pixels are overwritten.
+            scan: its positions and pixel size; its frames are not read.
+            coverage: (H, W) photons per pixel.
+            more: further attributes.
+        """
+        # In place: a large image takes gigabytes.
+        image = common_phase(image.masked_fill_(coverage <= 0, 0), coverage)
+        return cls(
+            object=image.cpu().numpy(),
+            origin=scan.canvas_origin,
+            coverage=coverage.cpu().numpy(),
+            positions=scan.positions,
+            pixel_size_m=scan.pixel_size_m,
+            frame_numbers=scan.numbers,
+            **more,
+        )
+
+    def with_deviance(self, scan: Scan, device: torch.device | str = "cpu", sampled: bool = False) -> Self:
+        """The same with the deviance of the counts of a scan, under its probe and at its positions.
+
+        Args:
+            scan: frames to compare with.
+            device: torch device.
+            sampled: read ``SAMPLE`` frames at most.
+        """
+        few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
+        image = torch.from_numpy(self.object).to(device)
+        measured, expected = deviances(image, self.origin, scan, self.subpixel, few)
+        frames = None if few is None else len(few)
+        return replace(self, deviance=measured, expected_deviance=expected, deviance_frames=frames)
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
-        """The image on an object frame of the given shape starting at (0, 0); 0 where it does not reach."""
+        """The image on an object frame (H, W) that starts at (0, 0); 0 where it does not reach."""
         return reframe(self.object, self.origin, (0, 0), shape)
-
-
-def load_reconstruction(path: Path) -> Reconstruction:
-    """Read a reconstruction of ours, from ``reconstruction.h5``, ``.npz`` or their folder.
-
-    Raises:
-        PtychoError: naming the file, what it holds and what is needed.
-    """
-    arrays = read_reconstruction(path)
-    row, col = arrays["origin"].tolist()
-    size, of_scan = arrays.get("pixel_size_m"), str(arrays.get("probe_of", "")) == "scan"
-    return Reconstruction(
-        object=arrays["object"].astype(np.complex64),
-        origin=(row, col),
-        coverage=arrays["coverage"].astype(np.float32),
-        positions=arrays["positions"].astype(np.float64),
-        pixel_size_m=None if size is None else float(size),
-        deviance=float(arrays.get("deviance_per_pixel", np.nan)),
-        expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
-        probe=arrays["probe"].astype(np.complex64) if "probe" in arrays and not of_scan else None,
-        subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
-        amplitude_std=arrays["amplitude_std"].astype(np.float32) if "amplitude_std" in arrays else None,
-        phase_std=arrays["phase_std"].astype(np.float32) if "phase_std" in arrays else None,
-        std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
-    )
-
-
-def with_deviance(found: Reconstruction, light: Illumination, scan: Scan, sampled: bool) -> Reconstruction:
-    """A reconstruction and how well it explains the counts of its scan.
-
-    Args:
-        found: image of the scan.
-        light: probe and mask, on the device that is to work.
-        scan: whose frames are read.
-        sampled: whether ``SAMPLE`` of them are to tell it.
-    """
-    few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
-    image = torch.from_numpy(found.object).to(light.probe.device)
-    told = deviances(image, found.origin, scan if few is None else scan.subset(few), light)
-    number = None if few is None else len(few)
-    return replace(found, deviance=told.measured, expected_deviance=told.expected, deviance_frames=number)
-
-
-class Deviances(NamedTuple):
-    """Mean Poisson deviances per good detector pixel.
-
-    Attributes:
-        measured: of the counts under an image.
-        expected: that noise alone would leave at the rates of this image.
-    """
-
-    measured: float
-    expected: float
 
 
 def deviances(
     image: Tensor,
     origin: tuple[int, int],
     scan: Scan,
-    light: Illumination,
     subpixel: SubPixel = "bilinear",
+    frames: NDArray[np.int64] | None = None,
     chunk: int = 64,
-) -> Deviances:
-    """Mean Poisson deviance per good detector pixel of a scan under an image, and what noise alone would leave there.
+) -> tuple[float, float]:
+    """Mean Poisson deviance per good detector pixel, measured and expected from noise alone at the rates of an image.
 
     Args:
         image: (H, W) complex.
         origin: object-frame (y, x) of its pixel [0, 0].
-        scan: measured counts and positions.
-        light: probe and mask on the device of ``image``.
+        scan: counts, positions, probe and mask.
         subpixel: model between pixels.
+        frames: their numbers in the scan; all when None.
         chunk: frames at once.
     """
+    probe, good, _ = Illumination.of(scan).to(image.device)
     positions = torch.from_numpy(scan.positions - np.array(origin))
     measured = expected = 0.0
-    for rows in torch.arange(len(scan)).split(chunk):
-        views = look(light.probe, positions[rows].to(image.device), subpixel)
+    chosen = torch.arange(len(scan)) if frames is None else torch.from_numpy(frames)
+    for rows in chosen.split(chunk):
+        counts = scan.frames(rows.numpy()).to(image.device).double()
+        views = probe_views(probe, positions[rows].to(image.device), subpixel)
         rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
-        deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
-        kept, rate = (x.flatten(1) if light.good_pixels is None else x[:, light.good_pixels] for x in (deviance, rate))
+        deviance = poisson_deviance(rate.double(), counts)
+        kept, rate = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate))
         measured += float(kept.mean(dim=1).sum())
         expected += len(rows) * float(expected_deviance(rate.flatten()[::THINNED]).double().mean())
-    return Deviances(measured / len(scan), expected / len(scan))
+    return measured / len(chosen), expected / len(chosen)
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:
-    """Turn the free global phase so that the light-weighted mean of the object is real and positive."""
+    """Remove the free global phase: the coverage-weighted mean of the object becomes real and positive."""
     mean = (image * coverage).sum()
     return image * torch.polar(torch.ones_like(mean.real), -mean.angle())

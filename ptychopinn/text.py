@@ -1,4 +1,4 @@
-"""Numbers and lengths for people."""
+"""Numbers and lengths as people read them."""
 
 import math
 from collections.abc import Callable

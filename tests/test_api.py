@@ -13,8 +13,9 @@ from ptychopinn import api
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.evaluation import metrics
-from ptychopinn.files.formats.npz import read_npz, write_npz
+from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.reading import open_growing
+from tests.helpers import read_npz
 
 TINY = {
     "nepochs": 1,
@@ -228,7 +229,7 @@ def test_training_replaces_nothing(tiny_scan, tmp_path):
 
 
 def test_only_training_waits_for_lightning():
-    modules = "sys, ptychopinn.cli.infer, ptychopinn.cli.inspect, ptychopinn.commands.compare"
+    modules = "sys, ptychopinn.cli.commands.infer, ptychopinn.cli.commands.inspect, ptychopinn.commands.compare"
     code = f"import {modules}; print('lightning' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
     assert ran.stdout.strip() == "False"
@@ -269,7 +270,7 @@ def test_a_growing_scan_is_read_as_far_as_it_can_be_used(tmp_path, tiny_scan, fr
 def test_a_growing_scan_needs_a_first_frame_that_can_be_used(tmp_path, tiny_scan):
     for x, y, words in (
         ([np.nan, 1], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
-        ([], [0], "growing.h5: positions: none; at least one is needed"),
+        ([], [0], "growing.h5: positions: x, y: no entries"),
     ):
         with pytest.raises(PtychoError, match=words):
             open_growing(*growing_file(tmp_path, tiny_scan, 2, x, y))

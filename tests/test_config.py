@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from ptychopinn.config import Settings, describe, read_assignments, read_settings, resolve
+from ptychopinn.config import Settings, read_assignments, read_settings, resolve
 from ptychopinn.errors import PtychoError
 
 FIELDS = [(name, info) for section in Settings() for name, info in type(section[1]).model_fields.items()]
@@ -15,24 +15,6 @@ NAMES = [name for name, _ in FIELDS]
 def test_a_name_stands_in_one_section_only():
     assert len(NAMES) == len(set(NAMES))
     assert list(Settings().flat()) == NAMES
-
-
-@pytest.mark.parametrize(("name", "info"), FIELDS, ids=NAMES)
-def test_every_setting_is_described_with_its_default(name, info):
-    assert info.description
-    text, _, derived = info.description.partition("; None: ")
-    assert describe(name).startswith(text)
-    assert "None" not in describe(name)
-    default = derived if info.default is None else info.default
-    # An option that is off, or takes all, unless it is given needs no words for that.
-    silent = default is False or default in ("", "all")
-    assert describe(name).endswith(f"[default: {default}]") != silent
-
-
-def test_what_a_setting_may_be_is_described():
-    assert describe("scheduler").count("|") == 4
-    assert "[1|2|3]" in describe("gridsize")
-    assert "[counts|amplitude]" in describe("measurement")
 
 
 @pytest.mark.parametrize(

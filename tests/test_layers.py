@@ -1,6 +1,7 @@
 """The package keeps its shape: imports go down, libraries stay where they belong, files and functions stay short.
 
-Everything is read from the syntax trees of the files on disk, so nothing heavy is imported here.
+Everything is read from the syntax trees of the files on disk, so nothing heavy is imported here. Every rule lists
+the lines that break it.
 """
 
 import ast
@@ -9,48 +10,45 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ptychopinn"
 
-# Low to high. A file may import from its own line and from the lines above it.
-# Names are paths inside ptychopinn/ without .py.
+# Folders, and files beside them, low to high. A file may import from its own line and from the lines above it.
 LAYERS = (
-    "errors text",
-    "physics/*",
+    "errors text json_reader",
+    "physics",
     "config",
-    "scan/*",
-    "files/*",
-    "model/*",
+    "scan",
     "reconstruction",
-    "engines/*",
-    "training/*",
-    "inference/*",
-    "evaluation/*",
-    "figures/*",
-    "commands/*",
-    "api study/* integrations/*",
+    "files",
+    "model",
+    "engines",
+    "training",
+    "inference",
+    "evaluation",
+    "figures",
+    "commands",
+    "api study integrations",
     "__init__",
-    "cli/* __main__",
+    "cli __main__",
 )
+LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 
-# Library -> the only files that may import it.
+# Library -> the only folder or file that may import it.
 CONFINED = {
-    "typer": "cli/*",
-    "click": "cli/*",
-    "rich": "cli/*",
-    "lightning": "training/*",
-    "pytorch_lightning": "training/*",
+    "typer": "cli",
+    "click": "cli",
+    "rich": "cli",
+    "lightning": "training",
+    "pytorch_lightning": "training",
     "torchmetrics": "evaluation/metrics",
     "ptychi": "engines/ptychi",
-    "h5py": "files/*",
-    "hdf5plugin": "files/*",
-    "matplotlib": "figures/*",
+    "h5py": "files",
+    "hdf5plugin": "files",
+    "matplotlib": "figures",
 }
 
 MOST_IN_FOLDER, MOST_AT_ROOT = 18, 8
@@ -67,8 +65,9 @@ def short(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").as_posix()
 
 
-def matches(name: str, patterns: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns.split())
+def room(name: str) -> str:
+    """The folder of ``files/npz``, or the file itself where it lies at the root."""
+    return name.partition("/")[0]
 
 
 @cache
@@ -84,26 +83,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {short(path) for path in MODULES}
 SOURCES = MODULES + sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
-every_module = pytest.mark.parametrize("path", MODULES, ids=short)
-every_module_outside_cli = pytest.mark.parametrize(
-    "path", [path for path in MODULES if not short(path).startswith("cli/")], ids=short
-)
-every_physics_module = pytest.mark.parametrize(
-    "path", [path for path in MODULES if short(path).startswith("physics/")], ids=short
-)
-every_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 
-
-def imports(path: Path) -> Iterator[tuple[ast.stmt, str]]:
-    """Yield every import of a file, at any depth, as (statement, absolute dotted name)."""
+@cache
+def imports(path: Path) -> list[tuple[ast.stmt, str]]:
+    """Every import of a file, at any depth, as (statement, absolute dotted name)."""
+    found: list[tuple[ast.stmt, str]] = []
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from ((node, alias.name) for alias in node.names)
+            found += ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, *filter(None, [node.module])))
-            yield from ((node, f"{module}.{alias.name}") for alias in node.names)
+            found += ((node, f"{module}.{alias.name}") for alias in node.names)
+    return found
 
 
 def internal(dotted: str) -> str | None:
@@ -111,24 +104,16 @@ def internal(dotted: str) -> str | None:
     top, *rest = dotted.split(".")
     if top != PACKAGE.name:
         return None
-    for end in range(len(rest), -1, -1):
-        stem = "/".join(rest[:end])
-        for candidate in (stem, f"{stem}/__init__".lstrip("/")):
-            if candidate in NAMES:
-                return candidate
-    return rest[0] if rest and layer(rest[0]) is not None else "__init__"
+    stems = ["/".join(rest[:end]) for end in range(len(rest), 0, -1)]
+    candidates = [name for stem in stems for name in (stem, f"{stem}/__init__")]
+    return next((name for name in candidates if name in NAMES), "__init__")
 
 
-def layer(name: str) -> int | None:
-    return next((level for level, patterns in enumerate(LAYERS) if matches(name, patterns)), None)
-
-
-def functions(path: Path) -> Iterator[Function]:
-    yield from (node for node in ast.walk(tree(path)) if isinstance(node, Function))
-
-
-def calls(path: Path) -> Iterator[ast.Call]:
-    yield from (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+def calls(path: Path) -> Iterator[tuple[ast.Call, str | None]]:
+    """Every call, with the name of what is called."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield node, getattr(node.func, "id", getattr(node.func, "attr", None))
 
 
 def module_level(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -160,22 +145,18 @@ def is_constant(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> bool:
     return bool(final and re.fullmatch(r"_*[A-Z][A-Z0-9_]*", name))
 
 
-@every_module
-def test_module_has_a_layer(path: Path) -> None:
-    assert layer(short(path)) is not None, f"{short(path)} is in no line of LAYERS in tests/test_layers.py: add it"
+def test_every_module_has_a_layer() -> None:
+    rooms = {room(short(path)) for path in MODULES}
+    assert rooms == set(LEVELS), "LAYERS in tests/test_layers.py names every folder and file of ptychopinn/, no other"
 
 
-@every_module
-def test_imports_go_down(path: Path) -> None:
-    own = layer(short(path))
-    for node, dotted in imports(path):
-        target = internal(dotted)
-        if target is None or own is None:
-            continue
-        level = layer(target)
-        assert level is None or level <= own, (
-            f"{where(path, node)}: {short(path)} ({LAYERS[own]}) imports {target} from the higher layer {LAYERS[level]}"
-        )
+def test_imports_go_down() -> None:
+    assert not [
+        f"{where(path, node)}: {short(path)} imports {target} from the higher layer '{LAYERS[LEVELS[room(target)]]}'"
+        for path in MODULES
+        for node, dotted in imports(path)
+        if (target := internal(dotted)) and LEVELS[room(target)] > LEVELS[room(short(path))]
+    ]
 
 
 def test_imports_have_no_cycle() -> None:
@@ -183,10 +164,7 @@ def test_imports_have_no_cycle() -> None:
         short(path): {name for _, dotted in imports(path) if (name := internal(dotted))} - {short(path)}
         for path in MODULES
     }
-    try:
-        graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError as error:
-        pytest.fail(f"import cycle: {' <- '.join(error.args[1])}")
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_folders_are_small() -> None:
@@ -195,66 +173,67 @@ def test_folders_are_small() -> None:
         assert count <= most, f"{folder.relative_to(ROOT)} has {count} files, at most {most}: make a folder"
 
 
-@every_module
-def test_libraries_stay_where_they_belong(path: Path) -> None:
-    for node, dotted in imports(path):
-        library = dotted.split(".")[0]
-        allowed = CONFINED.get(library, "*")
-        assert matches(short(path), allowed), f"{where(path, node)}: {library} belongs in {allowed}"
+def test_libraries_stay_where_they_belong() -> None:
+    assert not [
+        f"{where(path, node)}: {library} belongs in {place}"
+        for path in MODULES
+        for node, dotted in imports(path)
+        if (place := CONFINED.get(library := dotted.split(".")[0])) and place not in (room(short(path)), short(path))
+    ]
 
 
-@every_physics_module
-def test_physics_sees_torch_only(path: Path) -> None:
-    for node, dotted in imports(path):
-        library = dotted.split(".")[0]
-        inside = (internal(dotted) or "").startswith("physics/")
-        assert inside or library == "torch" or library in sys.stdlib_module_names, (
-            f"{where(path, node)}: physics/ may import torch, the standard library and itself, not {dotted}"
-        )
+def test_physics_imports_torch_only() -> None:
+    assert not [
+        f"{where(path, node)}: physics/ may import torch, the standard library and itself, not {dotted}"
+        for path in (PACKAGE / "physics").rglob("*.py")
+        for node, dotted in imports(path)
+        if dotted.split(".")[0] not in {"torch", *sys.stdlib_module_names} and room(internal(dotted) or "") != "physics"
+    ]
 
 
-@every_source
-def test_file_is_short(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_FILE_LINES, f"{path.relative_to(ROOT)} has {lines} lines, at most {MAX_FILE_LINES}: split it"
+def test_files_are_short() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert not {name: count for name, count in lines.items() if count > MAX_FILE_LINES}, "split these files"
 
 
-@every_source
-def test_functions_are_short(path: Path) -> None:
-    for function in functions(path):
-        lines = (function.end_lineno or function.lineno) - function.lineno + 1
-        assert lines <= MAX_FUNCTION_LINES, (
-            f"{where(path, function)}: {function.name} has {lines} lines, at most {MAX_FUNCTION_LINES}: split it"
-        )
+def test_functions_are_short() -> None:
+    lines = {
+        f"{where(path, node)}: {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, Function)
+    }
+    assert not {name: count for name, count in lines.items() if count > MAX_FUNCTION_LINES}, "split these functions"
 
 
-@every_module
-def test_no_module_level_mutable_state(path: Path) -> None:
-    for node in module_level(tree(path).body):
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and is_mutable(node.value):
-            assert is_constant(node), (
-                f"{where(path, node)}: mutable state on module level; use a tuple, MappingProxyType or CAPITALS: Final"
-            )
-    for node in ast.walk(tree(path)):
-        assert not isinstance(node, ast.Global), f"{where(path, node)}: no 'global'; pass the value"
+def test_no_module_level_mutable_state() -> None:
+    """Use a tuple, MappingProxyType or CAPITALS: Final."""
+    assert not [
+        where(path, node)
+        for path in MODULES
+        for node in module_level(tree(path).body)
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        and is_mutable(node.value)
+        and not is_constant(node)
+    ]
 
 
-@every_module_outside_cli
-def test_print_only_in_cli(path: Path) -> None:
-    for call in calls(path):
-        assert getattr(call.func, "id", None) != "print", f"{where(path, call)}: print outside cli/; return or log it"
+def test_no_global_statement() -> None:
+    """Pass the value."""
+    assert not [where(path, node) for path in MODULES for node in ast.walk(tree(path)) if isinstance(node, ast.Global)]
 
 
-@every_source
-def test_nobody_sets_thread_counts(path: Path) -> None:
-    for call in calls(path):
-        name = getattr(call.func, "attr", getattr(call.func, "id", None))
-        assert name not in {"set_num_threads", "set_num_interop_threads"}, (
-            f"{where(path, call)}: threads are the user's choice (OMP_NUM_THREADS)"
-        )
+def test_print_only_in_cli() -> None:
+    outside = [path for path in MODULES if room(short(path)) != "cli"]
+    assert not [where(path, node) for path in outside for node, name in calls(path) if name == "print"]
 
 
-@pytest.mark.skipif("cli/app" not in NAMES, reason="ptychopinn/cli/app.py does not exist yet")
+def test_nobody_sets_thread_counts() -> None:
+    """Threads are the user's choice (OMP_NUM_THREADS)."""
+    setters = {"set_num_threads", "set_num_interop_threads"}
+    assert not [where(path, node) for path in SOURCES for node, name in calls(path) if name in setters]
+
+
 def test_help_does_not_import_torch() -> None:
     code = """
 import sys

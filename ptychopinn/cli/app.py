@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from ptychopinn.cli.common import CONTEXT
+from ptychopinn.cli.options import CONTEXT
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import leads
 
@@ -23,13 +23,13 @@ WrongCall: Any = typer.BadParameter.__mro__[1]
 
 
 def _one_line(text: str) -> str:
-    """Text that any terminal shows on one line, whatever names a file or key in it has."""
+    """Text as one printable line, whatever file names or keys it quotes."""
     shown = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in " ".join(text.split()))
     return "".join(shown)
 
 
 def _check_empty(args: list[str]) -> None:
-    """Refuse arguments without a character: a path of them would be the current folder."""
+    """Refuse empty arguments: as a path, an empty text means the current folder."""
     for before, text in zip(args, args[1:], strict=False):
         flag, sign, value = text.partition("=")
         if text and not (flag.startswith("--") and sign and not value):
@@ -40,7 +40,7 @@ def _check_empty(args: list[str]) -> None:
 
 
 class _Commands(TyperGroup):
-    """Loads a command's module when it is asked for."""
+    """Imports the module of a command on first use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -56,7 +56,8 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = get_command(import_module(f"ptychopinn.cli.{cmd_name}").app)
+        module = import_module(f"ptychopinn.cli.commands.{cmd_name}")
+        command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command
 

@@ -1,7 +1,7 @@
-"""Which settings have an effect in which command, so that none is given in vain."""
+"""Which settings each command uses, which of them have a flag, and the refusal of those without an effect."""
 
-from collections.abc import Collection
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Final
 
 from ptychopinn.config import (
     BaselineConfig,
@@ -29,17 +29,17 @@ READING: Final = _of(DataConfig) - {"n_groups", "neighbor_count"}
 FOLLOWING: Final = frozenset(("follow_timeout", "follow_interval", "follow_frames"))
 
 NATIVE: Final = _of(RefinementConfig) | {"epochs", "refine_probe", "refine_positions", "seed"}
-"""Of the native engine and its error bars."""
+"""Settings of the native engine and its error bars."""
 
 NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws"}
-"""What no engine of pty-chi knows."""
+"""Settings that no engine of pty-chi knows."""
 
 NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"}
-"""How networks are run."""
+"""How networks run."""
 
 USED: Final = {
     "simulate": _of(SimulationConfig) | {"nphotons", "seed"},
-    # The last two are kept with the run, for 'infer'.
+    # The run keeps the last two for 'infer'.
     "train": _of(ModelConfig, DataConfig, TrainingConfig, ExecutionConfig) | {"synchronise", "middle_trim"},
     "infer": READING | _of(InferenceConfig) | NATIVE | {"accelerator", "deterministic"},
     "refine": READING | NATIVE | {"engine", "accelerator"},
@@ -51,14 +51,56 @@ USED: Final = {
     "subset": READING,
     "export": READING,
 }
-"""Settings of each command, by its name."""
+"""Settings that each command uses; ``--set`` takes all of them."""
+
+_SCAN: Final = "crop every n_subsample scan_index map frames probe flip_x flip_y swap_xy measurement nphotons"
+_FIT: Final = "epochs subpixel refine_probe refine_positions"
+
+FLAGS: Final = {
+    "simulate": "nphotons object object_size N step jitter probe_radius probe_curvature interpolation seed",
+    "train": f"{_SCAN} gridsize neighbor_count n_groups model_type features stages n_filters_scale nepochs max_seconds "
+    "batch_size val_fraction learning_rate nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
+    "accelerator",
+    "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
+    "follow_frames accelerator",
+    "refine": f"{_FIT} refine_seconds tolerance error_draws {_SCAN} seed accelerator",
+    "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
+    "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
+    "n_groups crop every scan_index flip_x flip_y swap_xy measurement nphotons seed",
+    "compare": "middle_trim crop every n_subsample subsample_seed scan_index measurement nphotons "
+    "inference_batch_size accelerator",
+    "inspect": f"{_SCAN} format pixel_size",
+    "convert": "pixel_size format map frames probe measurement nphotons",
+    "subset": "scan_index format map frames probe pixel_size crop measurement nphotons",
+    "export": "crop scan_index map frames probe measurement nphotons",
+}
+"""Settings of each command that have a flag, in the order of its help."""
+
+SPELLINGS: Final = {
+    "N": "--N",
+    "refine_seconds": "--max-seconds",
+    "baseline_batch_size": "--batch-size",
+    "middle_trim": "--stitch-crop-size",
+    **{name: "--" + name.replace("_", "-") for name in ("refine", "refine_probe", "refine_positions")},
+    "overlap n_subsample": "--s-img --n-subsample",
+}
+"""Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""
+
+MEANINGS: Final = {
+    "simulate nphotons": "photons per frame through vacuum [default: 1e6]",
+    "simulate seed": "seed of object, positions and noise [default: 0]",
+    "refine seed": "seed of the order of the frames",
+    "baseline seed": "seed of the order of the frames",
+    "overlap seed": "seed of the groups",
+}
+"""What a setting means in one command, where that is less than its description says."""
 
 NEEDS: Final = {
     "subsample_seed": ("n_subsample", "--n-subsample"),
     "sequential_sampling": ("n_subsample", "--n-subsample"),
     "probe_mask_diameter": ("probe_mask", "--set probe_mask=true"),
 }
-"""Settings without an effect where another one is off, that one, and how to give it."""
+"""Settings without an effect where another one is off: that one, and how to give it."""
 
 NOT_NEEDED: Final = {
     "train": ("sequential_sampling",),  # seeds of groups go in order, too
@@ -66,19 +108,11 @@ NOT_NEEDED: Final = {
 }
 
 
-def written(ctx: Any, names: Collection[str]) -> dict[str, str]:
-    """How the user wrote settings that were given: ``--max-seconds``, ``--set seed``."""
-    flags = {
-        str(option.name): option.opts[0] for option in ctx.command.params if ctx.params.get(option.name) is not None
-    }
-    return {name: flags.get(name, f"--set {name}") for name in names}
-
-
 def check_assigned(command: str, names: Collection[str]) -> None:
-    """Refuse ``--set`` of settings that a command does not look at.
+    """Refuse ``--set`` of settings that a command does not use.
 
     Raises:
-        PtychoError: naming the first, and the commands that take it.
+        PtychoError: naming the first one and the commands that use it.
     """
     for name in names:
         if name not in USED[command]:
@@ -86,31 +120,31 @@ def check_assigned(command: str, names: Collection[str]) -> None:
             raise PtychoError(f"--set {name}: has no effect in '{command}'; it is a setting of {', '.join(takers)}.")
 
 
-def check_needs(command: str, settings: Settings, given: dict[str, str]) -> None:
+def check_needs(command: str, settings: Settings, written: Mapping[str, str]) -> None:
     """Refuse settings that have no effect beside the others.
 
     Args:
         command: its name.
-        settings: effective ones.
-        given: how the user wrote the settings of the command line, by name.
+        settings: effective settings.
+        written: how the user wrote the settings of the command line, by name.
 
     Raises:
-        PtychoError: naming the flag and what it needs.
+        PtychoError: naming the flag and the one it needs.
     """
     flat = settings.flat()
     for name, (needed, how) in NEEDS.items():
-        if name in given and not flat[needed] and name not in NOT_NEEDED.get(command, ()):
-            raise PtychoError(f"{given[name]}: has no effect without {how}; give both, or none.")
+        if name in written and not flat[needed] and name not in NOT_NEEDED.get(command, ()):
+            raise PtychoError(f"{written[name]}: has no effect without {how}; give both or neither.")
     if settings.data.map is not None and settings.data.format is not None:
-        raise PtychoError("--format: given together with --map, which says all about the file; give one of them.")
+        raise PtychoError("--format: given together with --map, which describes the whole file; give one of them.")
 
 
-def refuse(given: dict[str, str], names: Collection[str], why: str) -> None:
-    """Refuse the settings among ``names`` that were given, for a reason without its full stop.
+def refuse(written: Mapping[str, str], names: Collection[str], why: str) -> None:
+    """Refuse the settings among ``names`` that were given; ``why`` ends without a full stop.
 
     Raises:
-        PtychoError: naming the first as the user wrote it.
+        PtychoError: naming the first one as the user wrote it.
     """
-    for name, flag in given.items():
+    for name, flag in written.items():
         if name in names:
             raise PtychoError(f"{flag}: {why}.")

@@ -1,4 +1,4 @@
-"""What ``compare`` does: make or load every image of one scan, compare them, and write tables and pictures."""
+"""``compare``: make or load all images of one scan, compare them, write tables and figures."""
 
 import math
 import resource
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptychopinn.commands.messages import told
+from ptychopinn.commands.messages import deviance_record
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels
-from ptychopinn.config import Settings, read_settings
+from ptychopinn.config import Settings
 from ptychopinn.engines import native
 from ptychopinn.engines.error_bars import noise_bound
 from ptychopinn.engines.projections import Estimate
@@ -41,8 +42,7 @@ from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
 from ptychopinn.model.execution import device_of
-from ptychopinn.model.model import Illumination
-from ptychopinn.reconstruction import Reconstruction, deviances, load_reconstruction
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
@@ -50,7 +50,7 @@ from ptychopinn.text import Report
 T = TypeVar("T")
 
 SAME_PLACE = 10.0
-"""Pixels along an axis by which a refinement may have moved a frame."""
+"""Largest position update of a refinement, in pixels along an axis."""
 
 TABLE = (
     ("phase MAE (rad)", "phase_mae"),
@@ -62,7 +62,7 @@ TABLE = (
     ("deviance", "deviance_per_pixel"),
     ("seconds", "seconds_total"),
 )
-"""Columns of the table on the screen: title and key."""
+"""Columns of the printed table: title and key."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,7 @@ class Wanted:
         images: reconstruction files by arm.
         truth: file that holds the object, if the scan does not.
         trusts_object: take the scan's own object for the truth.
-        register: remove sub-pixel shifts.
-        scale: remove amplitude factors.
-        ramp: remove phase ramps.
-        sigma: pixels; smoothing before MS-SSIM.
+        alignment: further arguments of :func:`ptychopinn.evaluation.comparison.compare`.
         save_npz: write the images too.
     """
 
@@ -87,44 +84,31 @@ class Wanted:
     refine: bool = False
     truth: Path | None = None
     trusts_object: bool = True
-    register: bool = True
-    scale: bool = False
-    ramp: bool = False
-    sigma: float = 0.0
+    alignment: Mapping[str, Any] = field(default_factory=dict)
     save_npz: bool = True
 
 
-def compare_folder(
-    source: Path | None,
-    wanted: Wanted,
-    out: Path,
-    flags: Mapping[str, Any],
-    config: Path | None = None,
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-) -> str:
+def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str:
     """Compare reconstructions and write ``comparison_metrics.csv`` and ``.json``, curves, images and a picture.
 
     Args:
         source: scan file; None when two files are compared without one.
         wanted: what to compare.
-        out: new or empty folder, or an older comparison with ``overwrite``.
-        flags: settings by name; they win over ``config``, which wins over how the networks' scans were read.
-        config: JSON file of settings.
-        overwrite: replace an older comparison.
-        report: receives lines of progress.
+        request: its settings win over how the networks' scans were read.
 
     Returns:
         A table of the scores.
     """
-    with holding(out, "compare", overwrite) as ready:
-        settings, scan, arms, result, bound = _compared(source, wanted, flags, config, report)
+    out = request.out
+    with holding(out, "compare", request.overwrite) as ready:
+        settings, scan, arms, result, bound = _compared(source, wanted, request)
         rows = [_row(arm, result, bound) for arm in arms]
         inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
         ready()
         given = {name: str(path) for name, path in inputs.items() if path is not None}
         frames = None if scan is None else scan.numbers.tolist()
-        write_provenance(out, "compare", {"inputs": given, "settings": settings.flat(), "frames": frames})
+        used = settings.flat() | {"refine": wanted.refine}
+        write_provenance(out, "compare", {"inputs": given, "settings": used, "frames": frames})
         _write(out, rows, result, wanted.save_npz)
         size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
         draw_comparison(out / "comparison.png", result, size)
@@ -132,12 +116,12 @@ def compare_folder(
 
 
 def _compared(
-    source: Path | None, wanted: Wanted, flags: Mapping[str, Any], config: Path | None, report: Report
+    source: Path | None, wanted: Wanted, request: Request
 ) -> tuple[Settings, Scan | None, list[Arm], Comparison, float | None]:
-    """What :func:`compare_folder` writes: settings, scan, images, their comparison, and the bound of the noise."""
+    """Settings, scan, images, their comparison, and the noise bound."""
     loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
     runs = {name: run for name, (run, _, _) in loaded.items()}
-    settings = Settings.of(_shared_reading(runs, flags) | (read_settings(config) if config else {}) | dict(flags))
+    settings, report = request.over(_shared_reading(runs, request)).settings, request.report
     scan = None if source is None else open_scan(source, settings.data)
     _check_crop(settings, scan)
     truth = _truth(wanted, scan)
@@ -146,25 +130,17 @@ def _compared(
     arms = []
     if scan is not None:
         for name, (run, seconds, _) in loaded.items():
-            arms.append(_predicted(name, run, seconds, scan, settings, truth is None, report))
+            arms.append(_predict(name, run, seconds, scan, settings, truth is None, report))
         if wanted.refine and arms:
-            arms.insert(1, _refined(arms[0], runs[arms[0].name], scan, settings, report))
-    arms += [_loaded(name, path, scan, report) for name, path in wanted.images.items()]
+            arms.insert(1, _refine(arms[0], runs[arms[0].name], scan, settings, report))
+    arms += [_load(name, path, scan, report) for name, path in wanted.images.items()]
     _check_pixels(arms)
-    result = compare(
-        arms,
-        truth,
-        None if scan is None else scan.scan_box,
-        register=wanted.register,
-        scale=wanted.scale,
-        ramp=wanted.ramp,
-        sigma=wanted.sigma,
-    )
+    result = compare(arms, truth, None if scan is None else scan.scan_box, **wanted.alignment)
     return settings, scan, arms, result, None if scan is None or truth is None else _bound(scan, truth, result)
 
 
 def _check_crop(settings: Settings, scan: Scan | None) -> None:
-    """Refuse to stitch more of a patch than there is."""
+    """Refuse to stitch more pixels than a patch has."""
     size = settings.inference.middle_trim
     if size is not None and scan is not None and size > scan.N:
         raise PtychoError(
@@ -173,19 +149,19 @@ def _check_crop(settings: Settings, scan: Scan | None) -> None:
 
 
 def _check_pixels(arms: Sequence[Arm]) -> None:
-    """Refuse images whose pixels are known to differ in size."""
+    """Refuse images with different known pixel sizes."""
     known = [(arm.name, arm.result.pixel_size_m) for arm in arms if arm.result.pixel_size_m]
     for name, size in known[1:]:
         check_pixels(size, known[0][1], name, known[0][0])
 
 
-def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """How the runs read their scans; they must agree where no flag decides."""
+def _shared_reading(runs: Mapping[str, Run], request: Request) -> dict[str, Any]:
+    """How the runs read their scans; where no flag decides, they must agree."""
     readings = {name: reading_of(run) for name, run in runs.items()}
     first = next(iter(readings.items()), ("", {}))
     for name, reading in readings.items():
         for key in reading.keys() | first[1].keys():
-            if key not in flags and reading.get(key) != first[1].get(key):
+            if request.sources[key] != "flag" and reading.get(key) != first[1].get(key):
                 raise PtychoError(
                     f"{key}: {name} was trained with {reading.get(key)!r}, {first[0]} with {first[1].get(key)!r}; "
                     f"give --set {key}=VALUE to say which holds for both."
@@ -194,7 +170,7 @@ def _shared_reading(runs: Mapping[str, Run], flags: Mapping[str, Any]) -> dict[s
 
 
 def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
-    """The known object as an image that covers all of it."""
+    """The true object as a reconstruction with full coverage; None if unknown."""
     image, origin = scan.object if scan is not None and wanted.trusts_object else None, (0, 0)
     path = wanted.truth
     if path is not None:
@@ -202,22 +178,18 @@ def _truth(wanted: Wanted, scan: Scan | None) -> Reconstruction | None:
         if found and "object" not in found:
             raise PtychoError(f"{path}: holds no objectGuess; a file with the true object is needed.")
         if not found:
-            arrays = read_reconstruction(path)
-            found, origin = arrays, (int(arrays["origin"][0]), int(arrays["origin"][1]))
+            other = read_reconstruction(path)
+            found, origin = {"object": other.object}, other.origin
         image = found["object"].astype(np.complex64)
     if image is None:
         return None
     return Reconstruction(image, origin, np.ones(image.shape, np.float32), np.empty((0, 2)))
 
 
-def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
-    """The image of a trained network that took ``load`` seconds to read; with those of the even and odd frames."""
-    chosen, device = settings.inference, device_of(settings)
-
-    def image(part: Scan) -> Reconstruction:
-        return infer(run, part, chosen, device)
-
-    result, seconds, peak = _measured(lambda: image(scan))
+def _predict(name: str, run: Run, load: float, scan: Scan, settings: Settings, halves: bool, report: Report) -> Arm:
+    """Infer the image of a run that took ``load`` seconds to read; with ``halves`` also of the even and odd frames."""
+    image = partial(infer, run, chosen=settings.inference, device=device_of(settings))
+    result, seconds, peak = _measured(partial(image, scan))
     times = {
         "load": load,
         "infer": result.seconds["network"],
@@ -225,12 +197,12 @@ def _predicted(name: str, run: Run, load: float, scan: Scan, settings: Settings,
         "total": load + seconds,
     }
     report(f"{name}: {len(scan)} frames in {seconds:.1f} s, deviance per pixel {result.deviance:.3g}")
-    parts = (image(scan.subset(slice(0, None, 2))), image(scan.subset(slice(1, None, 2)))) if halves else None
-    return Arm(name, result, parts, times, peak)
+    even, odd = _halves(scan)
+    return Arm(name, result, (image(even), image(odd)) if halves else None, times, peak)
 
 
-def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
-    """An arm refined on the counts; its seconds and those of the refinement."""
+def _refine(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) -> Arm:
+    """Refine an arm on the counts; its seconds include those of the refinement."""
     seed, device = settings.training.seed, device_of(settings)
     scan = with_trained_probe(run, scan)
 
@@ -241,10 +213,15 @@ def _refined(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report)
     report(f"{arm.name} refined: {seconds:.1f} s more, deviance per pixel {result.deviance:.3g}")
     halves = None
     if arm.halves is not None:
-        even, odd = (scan.subset(slice(first, None, 2)) for first in (0, 1))
+        even, odd = _halves(scan)
         halves = (image(even, arm.halves[0]), image(odd, arm.halves[1]))
     times = {**arm.seconds, "refine": seconds, "total": arm.seconds["total"] + seconds}
     return Arm(f"{arm.name} refined", result, halves, times, peak)
+
+
+def _halves(scan: Scan) -> tuple[Scan, Scan]:
+    """The even and the odd frames."""
+    return scan.subset(slice(0, None, 2)), scan.subset(slice(1, None, 2))
 
 
 def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
@@ -255,26 +232,24 @@ def _bound(scan: Scan, truth: Reconstruction, result: Comparison) -> float:
     return noise_bound(scan, known, "fourier", mask)
 
 
-def _loaded(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
-    """An image from a file, the seconds that its folder notes, and its deviance on the frames of the other arms."""
-    result, seconds, peak = _measured(lambda: load_reconstruction(path))
+def _load(name: str, path: Path, scan: Scan | None, report: Report) -> Arm:
+    """Load an image, the seconds in its provenance, and its deviance on the frames of the other arms."""
+    result, seconds, peak = _measured(lambda: read_reconstruction(path))
     if scan is not None:
         if len(result.positions) != len(scan):
             report(f"{name}: was made of {len(result.positions)} frames, the others of {len(scan)}.")
         check_pixels(result.pixel_size_m, scan.pixel_size_m, str(path), "the scan")
-        own = replace(scan, positions=_own_positions(path, result, scan))
-        light = Illumination.of(scan if result.probe is None else replace(scan, probe=result.probe))
-        found = deviances(torch.from_numpy(result.object), result.origin, own, light, result.subpixel)
-        result = replace(result, deviance=found.measured, expected_deviance=found.expected)
+        probe = scan.probe if result.probe is None else result.probe
+        result = result.with_deviance(replace(scan, positions=_own_positions(result, scan), probe=probe))
     folder = path if path.is_dir() else path.parent
     made = read_provenance(folder).get("seconds", {}) if (folder / PROVENANCE).is_file() else {}
     spent = sum(float(value) for value in made.values())
     return Arm(name, result, None, {"load": seconds, "infer": spent, "total": seconds + spent}, peak)
 
 
-def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
-    """Where a reconstruction has the frames of a scan: refined, if it refined them; as measured if it lacks one."""
-    numbers = read_reconstruction(path).get("frame_numbers")
+def _own_positions(result: Reconstruction, scan: Scan) -> NDArray[np.float64]:
+    """Refined positions of the scan's frames in a reconstruction; the measured ones if it lacks a frame."""
+    numbers = result.frame_numbers
     if numbers is None:  # an older file: as many frames at about the same places are the same
         near = len(result.positions) == len(scan) and (abs(result.positions - scan.positions) < SAME_PLACE).all()
         return result.positions if near else scan.positions
@@ -286,7 +261,7 @@ def _own_positions(path: Path, result: Reconstruction, scan: Scan) -> NDArray[np
 
 
 def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
-    """A result, the seconds it took, and the peak resident memory meanwhile in bytes."""
+    """A result, the seconds it took, and the peak resident memory in bytes."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: starts the peak anew
     start = time.perf_counter()
@@ -300,7 +275,7 @@ def _measured(make: Callable[[], T]) -> tuple[T, float, int]:
 
 
 def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
-    """One arm as flat values; None where there is nothing to say."""
+    """Table row of an arm; None for unknown values."""
     row: dict[str, Any] = {"arm": arm.name}
     if arm.name in result.scores:
         row |= flat(result.scores[arm.name])
@@ -314,7 +289,7 @@ def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
         row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}
         row |= {"removed_phase": removed.phase, "removed_scale": removed.scale}
         row |= {"removed_ramp_y": removed.ramp[0], "removed_ramp_x": removed.ramp[1]}
-    row |= told(arm.result)
+    row |= deviance_record(arm.result)
     row |= {f"seconds_{name}": value for name, value in arm.seconds.items()}
     row["peak_memory_gib"] = None if arm.peak_bytes is None else arm.peak_bytes / 2**30
     return {
@@ -341,7 +316,7 @@ def _write(out: Path, rows: list[dict[str, Any]], result: Comparison, save_npz: 
 
 
 def _table(rows: list[dict[str, Any]], result: Comparison) -> str:
-    """Scores as a Markdown table; without a truth the agreement of pairs stands below it."""
+    """Scores as a Markdown table; without a truth, agreement of pairs below it."""
     columns = [(title, key) for title, key in TABLE if any(row.get(key) is not None for row in rows)]
     lines = ["| arm | " + " | ".join(title for title, _ in columns) + " |", "|---|" + "---|" * len(columns)]
     for row in rows:

@@ -7,21 +7,20 @@ from typing import Final
 
 import numpy as np
 
-from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError
+from ptychopinn.commands.request import Request
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import tiff
 from ptychopinn.files.formats import registry
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_record
-from ptychopinn.files.record import PARTS, Record
+from ptychopinn.files.record import Record
 
 ENDINGS: Final = {
     **{".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hdf5": "ptychodus-product"},
     **{".tif": "tiff", ".tiff": "tiff"},
 }
 """Format of a file by its name."""
-
 
 NO_PIXEL = "The size of a pixel is not known; the images have none: give it by --pixel-size M."
 
@@ -33,50 +32,45 @@ def targets(out: Path, to: str | None) -> tuple[Path, ...]:
 
 def convert_file(
     source: Path,
-    out: Path,
     to: str | None,
-    data: DataConfig,
-    given: Completion,
+    request: Request,
+    given: Geometry,
     with_frames: bool = True,
-    overwrite: bool = False,
 ) -> Record:
     """Write a file in another format; large frames are never all in memory.
 
     Args:
         source: file of any format.
-        out: new file.
-        to: format; by the ending of ``out`` when None.
-        data: how to read ``source``; what concerns its frames one by one does not apply.
+        to: format; by the ending of the file to write when None.
+        request: how to read ``source``, but for what concerns its frames one by one, and where to write.
         given: what to write where ``source`` does not know.
         with_frames: write the frames too.
-        overwrite: replace ``out``.
 
     Returns:
         What was written.
     """
+    out, data = request.out, request.settings.data
     name = to or ENDINGS.get(out.suffix)
     if name is None:
         raise PtychoError(f"{out}: give --to; one of {', '.join((*registry.writable(), 'tiff'))} is needed.")
     write = _writer(out, name)
     _check_given(name, given)
     for target in targets(out, to):
-        check_new(target, overwrite)
+        check_new(target, request.overwrite)
         if target.exists() and target.samefile(source):
             raise PtychoError(f"{target}: is the file to convert; give another name.")
     record = open_record(source, data)
-    if all(getattr(record, part) is None for part in PARTS):
+    if record.is_empty:
         raise PtychoError(f"{source}: holds nothing to convert.")
     if name not in ("npz", "tiff") and record.scan_index is not None and len(np.unique(record.scan_index)) > 1:
         raise PtychoError(
             f"{source}: scan_index: frames of several scans, which {name} cannot hold; take one by subset."
         )
-    try:
+    with naming(source):
         record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames and name != "tiff")
         if name == "tiff" and (record.pixel_m is None or record.made_up):
             record = replace(record, notes=(*record.notes, NO_PIXEL))
         write(out, record)
-    except PtychoError as error:
-        raise PtychoError(f"{source}: {error}") from None
     return record
 
 
@@ -93,10 +87,10 @@ def _writer(out: Path, name: str) -> Callable[[Path, Record], None]:
     return tiff.write_tiff
 
 
-def _check_given(name: str, given: Completion) -> None:
+def _check_given(name: str, given: Geometry) -> None:
     """Refuse a geometry that the format does not hold."""
     if given.dummy and name in ("npz", "tiff"):
-        raise PtychoError(f"--dummy-geometry: has no effect, {name} needs no geometry; leave it away.")
+        raise PtychoError(f"--dummy-geometry: has no effect, {name} needs no geometry; omit it.")
     for flag, value in (("--energy", given.energy_eV), ("--distance", given.distance_m)):
         if name == "tiff" and value is not None:
-            raise PtychoError(f"{flag}: has no effect, tiff holds the size of a pixel only; leave it away.")
+            raise PtychoError(f"{flag}: has no effect, tiff holds the size of a pixel only; omit it.")

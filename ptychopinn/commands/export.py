@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.config import Settings, read_settings
+from ptychopinn.commands.request import Request
 from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_scan
 from ptychopinn.model import bundle
@@ -11,22 +11,16 @@ from ptychopinn.model.bundle import reading_of
 from ptychopinn.model.export import check_ending, export
 
 
-def export_file(
-    run_path: Path, out: Path, source: Path | None, flags: dict[str, Any], config: Path | None, overwrite: bool = False
-) -> dict[str, Any]:
+def export_file(run_path: Path, source: Path | None, request: Request) -> dict[str, Any]:
     """Write a trained network as a program; see :func:`ptychopinn.model.export.export`.
 
     Args:
         run_path: run folder or bundle.
-        out: new file, ``.pt2`` or ``.onnx``.
         source: scan file of the experiment it is for, read as the training scan was; that one when None.
-        flags: settings by name; they win over ``config``.
-        config: JSON file of settings.
-        overwrite: replace ``out``.
+        request: how to read ``source``; ``out`` is a new file, ``.pt2`` or ``.onnx``.
     """
-    check_new(out, overwrite)
-    check_ending(out)
+    check_new(request.out, request.overwrite)
+    check_ending(request.out)
     run = bundle.load_run(run_path)
-    settings = Settings.of(reading_of(run) | (read_settings(config) if config else {}) | flags)
-    scan = None if source is None else open_scan(source, settings.data)
-    return export(run, out, scan)
+    scan = None if source is None else open_scan(source, request.over(reading_of(run)).settings.data)
+    return export(run, request.out, scan)

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ptychopinn.commands.messages import tell_result, told
+from ptychopinn.commands.messages import deviance_record, report_result
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_image, save_patterns
-from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
@@ -22,15 +22,7 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 
-def follow_folder(
-    run_path: Path,
-    source: Path,
-    out: Path,
-    flags: dict[str, Any],
-    config: Path | None = None,
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-) -> Reconstruction:
+def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruction:
     """Reconstruct a scan while a detector appends it to an HDF5 file in SWMR mode.
 
     ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
@@ -42,21 +34,18 @@ def follow_folder(
     Args:
         run_path: run folder or bundle.
         source: CXI file, or any HDF5 file with a map.
-        out: new or empty folder, or an older result with ``overwrite``.
-        flags: settings by name; they win over ``config``, which wins over what the run was trained with.
-        config: JSON file of settings.
-        overwrite: replace an older result.
-        report: receives lines of progress.
+        request: its settings win over what the run was trained with.
 
     Raises:
         PtychoError: for a wrong call; and, when the image is written, for frames after its last that cannot be used.
     """
     if processes.started_together() > 1:
-        raise PtychoError("--follow: one process follows a file; leave torchrun away.")
-    check_folder(out, "infer", overwrite)
+        raise PtychoError("--follow: one process follows a file; start it without torchrun.")
+    out, report = request.out, request.report
+    check_folder(out, "infer", request.overwrite)
     run = bundle.load_run(run_path)
-    reading = reading_of(run) | (read_settings(config) if config else {}) | flags
-    settings = Settings.of(reading)
+    request = request.over(reading_of(run))
+    settings = request.settings
     chosen, device = settings.inference, device_of(settings)
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
@@ -68,17 +57,17 @@ def follow_folder(
 
     ending = following.Ending(report)
     patience = chosen.follow_timeout
-    spare = run.light.probe.numpy()
+    spare = run.illumination.probe.numpy()
     scans = following.growing(
         lambda: open_growing(source, settings.data, spare), patience, chosen.follow_frames, report, ending
     )
     scans = following.begun(run, scans, patience, report)
-    with ending, filling(out, "infer", overwrite):
-        inputs = {"run": str(run_path), "scan": str(source), "settings": reading}
+    with ending, filling(out, "infer", request.overwrite):
+        inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         _save(out, result, scan, inputs, report)
-    tell_result(result, scan, report)
+    report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
         raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
@@ -86,29 +75,20 @@ def follow_folder(
 
 
 def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:
-    """Write what ``infer`` writes, the image first, and what needs the scan file as far as that is still there."""
+    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read."""
     save_image(out, result, scan)
     (out / LIVE).unlink(missing_ok=True)
-    _save_patterns(out, result, scan, report)
-    known = {name: None if math.isnan(value) else value for name, value in told(result).items()}
-    found = {"seconds": result.seconds, **known, "frames": len(scan)}
-    write_provenance(out, "infer", {**inputs, "sha256": _hash(Path(inputs["scan"]), report), **found})
-
-
-def _save_patterns(out: Path, result: Reconstruction, scan: Scan, report: Report) -> None:
-    """Write ``patterns.png`` unless the frames are no longer to be read."""
     try:
         save_patterns(out, result, scan)
     except RunFailedError:
         raise
     except PtychoError as error:
         report(f"No patterns.png: {error}")
-
-
-def _hash(source: Path, report: Report) -> str | None:
-    """SHA-256 of the file; None, and a line, when it is no longer to be read."""
+    source, digest = inputs["scan"], None
     try:
-        return file_hash(source)
+        digest = file_hash(Path(source))
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
-        return None
+    known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
+    found = {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}
+    write_provenance(out, "infer", {**inputs, **found})

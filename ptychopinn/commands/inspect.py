@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import WARNING, PtychoError
+from ptychopinn.errors import WARNING, PtychoError, naming
 from ptychopinn.figures.scan import draw_parts, draw_scan
 from ptychopinn.files.formats import registry
 from ptychopinn.files.reading import open_record, scan_in
-from ptychopinn.files.record import PARTS, Record, counts_of, start_of
+from ptychopinn.files.record import Record, counts_of, start_of
 from ptychopinn.scan import summary
 from ptychopinn.scan.frames import blocks, check_counts
 from ptychopinn.scan.summary import Row
@@ -18,14 +18,14 @@ from ptychopinn.text import readable, readable_length
 
 
 def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Path], None]]:
-    """What a file of any format holds, as rows of text, and what draws it into a PNG file.
+    """What a file of any format holds, as rows of text, and a function that draws it into a PNG file.
 
     Raises:
         PtychoError: for a damaged file, or parts that contradict one another.
     """
     record = open_record(path, data)
     rows = [("file", str(path)), *record_rows(record)]
-    if all(getattr(record, part) is None for part in PARTS):
+    if record.is_empty:
         raise PtychoError(f"{path}: {record.missing('counts', 'frames are')}")
     whole = record.counts is not None and record.positions is not None and record.probe is not None
     # A file may be inspected before there is a probe; what else is missing is said as of a scan.
@@ -50,16 +50,14 @@ def _marked(rows: list[Row]) -> list[Row]:
 
 
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
-    """What draws the parts that are there; they are checked first."""
-    try:
+    """Check the parts that are there; returns the function that draws them."""
+    with naming(path):
         parts = start_of(record)
         frames = None
         if record.counts is not None and len(record.counts):
             counts, _ = counts_of(record, data.measurement, data.nphotons)
             frames = np.asarray(counts[next(blocks(counts.shape))], dtype=np.float32)
             check_counts(frames, np.arange(len(frames)))
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
     image, positions, probe = (parts.get(name) for name in ("object", "positions", "probe"))
     return lambda picture: draw_parts(picture, frames, positions, image, probe)
 

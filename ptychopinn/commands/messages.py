@@ -1,4 +1,4 @@
-"""What commands say of a scan and of an image, and what files say of its deviance."""
+"""Lines about a scan or an image, and the deviance that files record."""
 
 import numpy as np
 
@@ -9,16 +9,16 @@ from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 BAD_DEVIANCE = 5.0
-"""Times the deviance of noise alone from which on an image explains the counts badly."""
+"""Warn when deviance / expected deviance exceeds this."""
 
 
-def tell(scan: Scan, report: Report, passes: bool = True) -> None:
-    """Say what the reader of a scan assumed, and what looks wrong in it.
+def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
+    """Report what the reader of a scan assumed, and warn of what looks wrong in it.
 
     Args:
-        scan: to speak about.
+        scan: as it was read.
         report: receives the lines.
-        passes: whether the frames are passed over anyhow before the work begins: then dark ones are counted.
+        passes: whether the work begins with a pass over all frames; then dark frames are counted here.
     """
     for note in scan.notes:
         report(note)
@@ -27,8 +27,8 @@ def tell(scan: Scan, report: Report, passes: bool = True) -> None:
         report(f"{WARNING}{doubt}")
 
 
-def told(result: Reconstruction) -> dict[str, float]:
-    """What files say of an image's deviance."""
+def deviance_record(result: Reconstruction) -> dict[str, float]:
+    """Deviances of an image by their names in files."""
     return {"deviance_per_pixel": result.deviance, "expected_deviance_per_pixel": result.expected_deviance}
 
 
@@ -40,18 +40,12 @@ def deviance_in_words(result: Reconstruction) -> str:
     return f"deviance per pixel {result.deviance:.3g}{few} (noise alone {result.expected_deviance:.3g})"
 
 
-def tell_result(result: Reconstruction, scan: Scan, report: Report) -> None:
-    """Say what an image took and how well it explains the counts; warn where it hardly does."""
-    report(summary_line(result, scan))
+def report_result(result: Reconstruction, scan: Scan, report: Report) -> None:
+    """Report seconds and deviance of an image; warn where it explains the counts badly."""
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    report(f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ({parts}); {deviance_in_words(result)}")
     if result.deviance > BAD_DEVIANCE * result.expected_deviance:
         report(
             f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; probe, positions or "
             "sub-pixel model may be wrong, or it was made with too few steps."
         )
-
-
-def summary_line(result: Reconstruction, scan: Scan) -> str:
-    """One line: frames, seconds and deviance."""
-    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
-    total = sum(result.seconds.values())
-    return f"{len(scan)} frames in {total:.1f} s ({parts}); {deviance_in_words(result)}"

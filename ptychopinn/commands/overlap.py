@@ -1,4 +1,4 @@
-"""What ``overlap`` leaves on disk: a view of every split, its overlap in numbers, and a picture."""
+"""``overlap``: measure the overlap of scans; write a view, numbers and a figure for each."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.figures.overlap import draw_view
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
@@ -35,42 +36,32 @@ class Split:
 
     @property
     def files(self) -> list[str]:
-        """Names of what is written for it."""
+        """Names of its output files."""
         return [f"{self.source.stem}{ending}" for ending in (".npz", "_metrics.json", ".png")]
 
 
-def overlap_folder(
-    sources: Sequence[Path],
-    out: Path,
-    settings: Settings,
-    origins: dict[str, str],
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-) -> None:
+def overlap_folder(sources: Sequence[Path], request: Request) -> None:
     """Measure the overlap of scans, and write a view of each that keeps the frames the settings ask for.
 
     Args:
         sources: scan files; each is one split, named by its stem.
-        out: new or empty folder, or an older result with ``overwrite``.
-        settings: effective settings: ``n_subsample`` and ``overlap`` choose frames, the grouping is that of ``train``.
-        origins: where each setting came from.
-        overwrite: replace an older result.
-        report: receives lines about every split.
+        request: its ``n_subsample`` and ``overlap`` choose frames; the grouping is that of ``train``.
 
     Raises:
         PtychoError: for files that cannot be read, two of one name, or frames that all lie at one position.
     """
+    out, settings = request.out, request.settings
     _check_sources(sources, out)
     if settings.data.neighbor_count is not None:
         check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
-    used = _settings_used(settings)
-    with holding(out, "overlap", overwrite) as ready:
-        splits = [_split(source, settings, report) for source in sources]
+    used, origins = request.used(settings.data, settings.overlap, names=("gridsize", "seed"))
+    with holding(out, "overlap", request.overwrite) as ready:
+        splits = [_split(source, settings, request.report) for source in sources]
         ready()
         record = {
             "scans": {str(split.source): split.metrics["sha256"] for split in splits},
             "settings": used,
-            "sources": {name: origins[name] for name in used},
+            "sources": origins,
             "files": [BUNDLE, *(name for split in splits for name in split.files)],
         }
         write_provenance(out, "overlap", record)
@@ -92,12 +83,6 @@ def _check_sources(sources: Sequence[Path], out: Path) -> None:
             raise PtychoError(f"{source}: lies in {out}, which is to be filled; give another --out.")
 
 
-def _settings_used(settings: Settings) -> dict[str, Any]:
-    """Settings that decide the result, by name."""
-    seeds = {"gridsize": settings.model.gridsize, "seed": settings.training.seed}
-    return settings.data.model_dump() | settings.overlap.model_dump() | seeds
-
-
 def _split(source: Path, settings: Settings, report: Report) -> Split:
     """Read a scan, choose the frames of its view, and measure both."""
     data, wanted = settings.data, settings.overlap
@@ -106,10 +91,8 @@ def _split(source: Path, settings: Settings, report: Report) -> Split:
         report(f"{source.stem}: {note}")
     subsample = np.arange(len(scan))
     if data.n_subsample is not None:
-        try:
+        with naming(source):
             subsample = choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling)
-        except PtychoError as error:
-            raise PtychoError(f"{source}: {error}") from None
     if len(np.unique(scan.positions[subsample], axis=0)) < 2:
         raise PtychoError(
             f"{source}: {len(subsample)} frames at one position; frames at two positions at least are needed."
@@ -133,21 +116,16 @@ def _split(source: Path, settings: Settings, report: Report) -> Split:
 
 
 def _parameters(scan: Scan, settings: Settings, selection: Selection, diameter: float) -> dict[str, Any]:
-    data, wanted = settings.data, settings.overlap
+    flat = settings.flat()
+    given = ("overlap_neighbors", "gridsize", "neighbor_count", "n_groups", "seed")
+    frames = ("n_subsample", "subsample_seed", "sequential_sampling")
     return {
         "N": scan.N,
-        "overlap": wanted.overlap,
+        "overlap": flat["overlap"],
         "spacing_threshold": selection.spacing_threshold,
         "probe_diameter_px": diameter,
-        "probe_diameter_from": "FWHM of the probe" if wanted.probe_diameter_px is None else "probe_diameter_px",
-        "overlap_neighbors": wanted.overlap_neighbors,
-        "gridsize": settings.model.gridsize,
-        "neighbor_count": data.neighbor_count,
-        "n_groups": data.n_groups,
-        "seed": settings.training.seed,
-        "n_subsample": data.n_subsample,
-        "subsample_seed": data.subsample_seed,
-        "sequential_sampling": data.sequential_sampling,
+        "probe_diameter_from": "FWHM of the probe" if flat["probe_diameter_px"] is None else "probe_diameter_px",
+        **{name: flat[name] for name in given + frames},
     }
 
 
@@ -160,7 +138,7 @@ def _measured(scan: Scan, frames: np.ndarray[Any, np.dtype[np.int64]], settings:
 
 
 def _lines(metrics: dict[str, Any]) -> list[str]:
-    """What the numbers of a split say, for people."""
+    """The numbers of a split as lines of text."""
     name, chosen, given = metrics["split"], metrics["selection"], metrics["parameters"]
     spacing = chosen["spacing_threshold"]
     apart = "" if spacing is None else f" at least {spacing:g} px apart ({chosen['selection_strategy']})"

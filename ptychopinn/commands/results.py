@@ -1,4 +1,4 @@
-"""What image-producing commands write: files and pictures of a reconstruction."""
+"""Files and figures of a reconstruction."""
 
 import math
 from dataclasses import asdict
@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptychopinn.commands.messages import told
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation import metrics
 from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import look
+from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -26,7 +25,7 @@ SAME_PIXEL = 1e-3
 
 
 def check_pixels(size: float | None, other: float | None, name: str, other_name: str) -> None:
-    """Refuse an image whose pixels have another size than those of a scan or another image, where both are known.
+    """Refuse an image whose pixel size differs from that of a scan or another image, where both are known.
 
     Args:
         size: edge of its pixels, m.
@@ -49,23 +48,7 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
 
 def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
     """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
-    arrays = {
-        "object": result.object,
-        "origin": np.array(result.origin),
-        "coverage": result.coverage,
-        "positions": result.positions,
-        "frame_numbers": scan.numbers,
-        "probe": scan.probe if result.probe is None else result.probe,
-    }
-    optional = {"amplitude_std": result.amplitude_std, "phase_std": result.phase_std}
-    arrays |= {name: values for name, values in optional.items() if values is not None}
-    attributes: dict[str, float | str] = {**told(result), "subpixel": result.subpixel}
-    attributes |= {"frame_size": scan.N, "probe_of": "scan" if result.probe is None else "fit"}
-    if result.phase_std is not None:
-        attributes["std_of"] = result.std_of
-    if result.pixel_size_m is not None:
-        attributes["pixel_size_m"] = result.pixel_size_m
-    write_reconstruction(out, arrays, attributes)
+    write_reconstruction(out, result, scan.probe)
     beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
     bars = None
     if result.amplitude_std is not None and result.phase_std is not None:
@@ -82,11 +65,11 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
 
 
 def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
-    """Write ``patterns.png``: some frames, and what the image says of them."""
+    """Write ``patterns.png``: some measured frames beside those predicted from the image."""
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
     places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
     probe = scan.probe if result.probe is None else result.probe
-    views = look(torch.from_numpy(probe), places, result.subpixel)
+    views = probe_views(torch.from_numpy(probe), places, result.subpixel)
     patches = extract_patches(torch.from_numpy(result.object), views.places, scan.N)
     predicted = diffract(views.probes, patches).numpy()
     measured = scan.frames(shown).numpy()

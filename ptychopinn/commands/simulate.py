@@ -1,4 +1,4 @@
-"""What ``simulate`` leaves on disk: a scan, or one scan cut in two."""
+"""``simulate``: write a simulated scan, or one scan cut in two."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,61 +7,46 @@ from typing import Any, Final
 
 import numpy as np
 
+from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz, write_npz_files
+from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import start_in
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import simulation
 from ptychopinn.scan.scan import Scan
-from ptychopinn.text import Report
 
 SIDES = ("train", "test")
 
 
-def files_of(out: Path, split: str | None) -> tuple[Path, ...]:
-    """The files that a simulation writes: ``OUT.npz``, or with ``split`` ``OUT_train.npz`` and ``OUT_test.npz``."""
-    return (out,) if split is None else tuple(out.with_name(f"{out.stem}_{side}.npz") for side in SIDES)
-
-
 def simulate_files(
-    out: Path,
-    settings: Settings,
-    source: Path | None = None,
-    split: str | None = None,
-    gap: float | None = None,
-    overwrite: bool = False,
-    report: Report = lambda line: None,
-    given: Mapping[str, str] = MappingProxyType({}),
+    request: Request, source: Path | None = None, split: str | None = None, gap: float | None = None
 ) -> None:
     """Simulate a scan and write it whole, or cut in two along an axis; of two files both or none are written.
 
     The cut halves the frames; those less than half the gap away from it are in neither file.
 
     Args:
-        out: NPZ file, or what the names of two begin with.
-        settings: effective settings.
+        request: ``out`` is an NPZ file, or the beginning of two names.
         source: NPZ file with object, probe or positions to use instead of embedded ones.
         split: axis, y or x.
         gap: pixels along it between the positions of the two parts; :attr:`Scan.clear_distance` when None.
-        overwrite: replace older files.
-        report: receives a line about the gap and one for each file.
-        given: settings that were asked for by name, and what the user calls them; see :func:`make_scan`.
 
     Raises:
         PtychoError: for a name or a split that cannot be, or a file that is there already.
     """
+    out, report = request.out, request.report
     if out.suffix != ".npz":
         raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
     if split is None and gap is not None:
         raise PtychoError("--split-gap: given without --split; give --split y or x too.")
     if split not in (None, "y", "x"):
         raise PtychoError(f"--split: {split!r} given; y or x is needed.")
-    files = files_of(out, split)
+    files = [out] if split is None else [out.with_name(f"{out.stem}_{side}.npz") for side in SIDES]
     for file in files:
-        if file.is_dir() or (file.exists() and not overwrite):
-            raise PtychoError(f"{file}: exists already; give another name, or --overwrite to replace it.")
-    scan = make_scan(settings, source, given)
+        check_new(file, request.overwrite)
+    scan = make_scan(request.settings, source, request.written)
     if split is None:
         parts: tuple[Scan, ...] = (scan,)
         write_npz(out, scan)
@@ -82,11 +67,11 @@ FROM_FILE: Final = {
     "probe": ("a probe", ("N", "probe_radius", "probe_curvature")),
     "positions": ("positions", ("step", "jitter")),
 }
-"""What a simulation takes from a file, what to call it, and the settings that then have no effect."""
+"""Parts that a file can provide: words for each, and the settings that then have no effect."""
 
 
 def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str, str] = MappingProxyType({})) -> Scan:
-    """:func:`simulate` with a settings object; ``given`` says what the user calls the settings that were asked for."""
+    """Simulate a scan from settings; ``given`` maps the settings of the call to how the user wrote them."""
     what, seed = settings.simulation, settings.training.seed
     found = start_in(source) if source is not None else {}
     if source is not None and not found:
@@ -94,7 +79,7 @@ def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str
     for part in found:
         holds, names = FROM_FILE[part]
         if name := next((name for name in names if name in given), None):
-            raise PtychoError(f"{given[name]}: has no effect: {source} holds {holds} to use; leave it away.")
+            raise PtychoError(f"{given[name]}: has no effect: {source} holds {holds} to use; omit it.")
     image = found["object"] if "object" in found else _object(what, seed)
     probe = found["probe"] if "probe" in found else make_probe(what)
     positions = found.get("positions")

@@ -16,11 +16,12 @@ from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.files.formats import registry
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.reading import open_record, read
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.files.record import Record, pixel_size
 from ptychopinn.files.results.own import OWN
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -55,7 +56,7 @@ def start_of(path: Path, scan: Scan, data: DataConfig, source: Path, report: Rep
     """
     inside = file_in(path)
     if inside is None or not inside.is_file() or registry.recognise(inside).name in READ_AS_OURS:
-        start = load_reconstruction(path)
+        start = read_reconstruction(path)
         check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {path}", "the scan")
         return start
     record = read(inside)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptychopinn.config import DataConfig
+from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.output_folder import check_new, file_hash, write_json
@@ -15,26 +15,26 @@ from ptychopinn.scan.grouping import spread_frames
 from ptychopinn.scan.scan import Scan
 
 
-def subset_file(source: Path, out: Path, count: int, data: DataConfig, overwrite: bool = False) -> Scan:
+def subset_file(source: Path, count: int, request: Request) -> Scan:
     """Write some frames of a scan, spread over its whole area, as NPZ, with a JSON file that says which.
 
     The same source gives the same bytes.
 
     Args:
         source: scan file.
-        out: new NPZ file; the JSON file lies beside it.
         count: frames to keep.
-        data: how to read ``source``.
-        overwrite: replace both.
+        request: how to read ``source``; ``out`` is a new NPZ file, beside which the JSON file lies.
     """
+    out = request.out
     if out.suffix != ".npz":
         raise PtychoError(f"{out}: the name of the file to write must end in .npz.")
     beside = out.with_suffix(".json")
     for path in (out, beside):
-        check_new(path, overwrite)
+        check_new(path, request.overwrite)
         if path.exists() and path.samefile(source):
             raise PtychoError(f"{path}: is the file to read; give another name.")
-    scan = open_scan(source, data)
+    scan = open_scan(source, request.settings.data)
+    whole = np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)
     part = scan.subset(spread_frames(scan.positions, count))
     part = replace(part, counts=part.counts[:].astype(canonical(part)))
     write_npz(out, part)
@@ -46,7 +46,7 @@ def subset_file(source: Path, out: Path, count: int, data: DataConfig, overwrite
             "frames": len(part),
             "of": len(scan),
             "indices": part.numbers.tolist(),
-            "extent": [float(share) for share in np.ptp(part.positions, axis=0) / extent(scan)],
+            "extent": [float(share) for share in np.ptp(part.positions, axis=0) / whole],
             "sha256": file_hash(out),
         },
     )
@@ -60,8 +60,3 @@ def canonical(scan: Scan) -> np.dtype[np.generic]:
         return np.dtype(np.float32)
     largest = max(float(scan.counts[block].max()) for block in scan.blocks())
     return np.dtype(np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64)
-
-
-def extent(scan: Scan) -> np.ndarray:
-    """Range of the positions (y, x) in pixels, at least a tiny one."""
-    return np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)

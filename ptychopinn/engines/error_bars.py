@@ -1,9 +1,9 @@
-"""Error bars: what the counts leave open about every pixel of an image.
+"""Error bars: the uncertainty of every pixel of an image from photon noise.
 
 The covariance of any unbiased estimate is at least the inverse of the Fisher information J of the Poisson model
 (Cramer-Rao); maximum likelihood reaches it where the counts are many. ``z = J^-1 w`` with ``w`` of covariance J
-(:meth:`Linearised.draw`) has covariance ``J^-1``, so that a few solved draws give its diagonal, without J or its
-inverse ever being built. The global phase, which no count knows, is taken out of every draw.
+(:meth:`Linearised.sample_score`) has covariance ``J^-1``: a few solved draws give its diagonal without building J or
+its inverse. The global phase, which the counts do not determine, is removed from every draw.
 """
 
 from dataclasses import replace
@@ -23,23 +23,23 @@ from ptychopinn.scan.scan import Scan
 
 Real = NDArray[np.float32]
 
-SEARCH = 20
-"""Conjugate-gradient steps of a draw. Fewer leave out the softest waves of the phase: of 100 frames of 32 pixels 10
+CG_STEPS = 20
+"""Conjugate-gradient steps per draw. Fewer miss the lowest frequencies of the phase: for 100 frames of 32 pixels 10
 steps give 0.0097 rad, 20 give 0.0103 and 160 give 0.0105; on Run1084 10 and 80 give traces within 1 %."""
 
 SMOOTH = 4.0
-"""Pixels over which the draws are averaged, relative to what the light of a pixel alone would give."""
+"""Pixels over which the draws are averaged, relative to the variance from the photons of a pixel alone."""
 
 UNKNOWN_PHASE = np.pi / np.sqrt(3)
-"""Standard deviation of a phase of which nothing is known, rad."""
+"""Standard deviation of an unknown phase, rad."""
 
 
 class ErrorBars(NamedTuple):
-    """Standard deviations of an image, (H, W) float32; NaN where no light falls.
+    """Standard deviations of an image, (H, W) float32; NaN on pixels without light.
 
     Attributes:
         amplitude: of abs(object).
-        phase: rad, the global phase aside.
+        phase: rad, without the global phase.
     """
 
     amplitude: Real
@@ -47,36 +47,36 @@ class ErrorBars(NamedTuple):
 
 
 def error_bars(scan: Scan, estimate: Estimate, subpixel: SubPixel, draws: int = 4, seed: int = 0) -> ErrorBars:
-    """Standard deviations of an image that photon noise alone leaves, at best, with probe and positions known.
+    """Smallest standard deviations of an image under photon noise, with probe and positions known.
 
     Args:
-        scan: counts and mask; the counts matter by their mask only, the noise is that of the image's own rates.
+        scan: counts and mask; only the mask matters, since the noise is that of the image's own rates.
         estimate: image, probe and positions.
         subpixel: model between pixels.
-        draws: random vectors; each costs ``SEARCH`` passes over the frames, the variance is known to
+        draws: random vectors; each costs ``CG_STEPS`` passes over the frames, the variance is known to
             ``sqrt(2 / draws)`` per pixel before it is smoothed.
         seed: of the draws.
     """
     linear = Linearised(scan, estimate, subpixel)
-    image, light, scales = estimate.image, linear.light, linear.scales()
+    image, light, preconditioner = estimate.image, linear.light, linear.preconditioner()
     generator = torch.Generator().manual_seed(seed)
     size = image.abs().clamp_min(1e-6)
     across = torch.zeros_like(light)
     along = torch.zeros_like(light)
     for _ in range(draws):
-        draw = without_global_phase(solve(linear, linear.draw(generator), SEARCH, scales)["object"], image, light)
+        found = solve(linear, linear.sample_score(generator), CG_STEPS, preconditioner)
+        draw = without_global_phase(found["object"], image, light)
         turned = draw * image.conj() / size
         along += turned.real.square() / draws
         across += turned.imag.square() / draws
-    lit = light > 0
-    floor = torch.where(lit, 0.5 / light.clamp_min(1e-12), torch.nan)
+    floor = torch.where(light > 0, 0.5 / light.clamp_min(1e-12), torch.nan)
     amplitude, phase = (np.sqrt(_smoothed(part, light) * floor.cpu().numpy()) for part in (along, across))
     phase = np.minimum(phase / size.cpu().numpy(), UNKNOWN_PHASE)
     return ErrorBars(amplitude.astype(np.float32), phase.astype(np.float32))
 
 
 def without_global_phase(change: Tensor, image: Tensor, light: Tensor) -> Tensor:
-    """A small change of an image after the best global phase, weighted by light, is taken back."""
+    """A small change of an image without its best global phase, weighted by light."""
     turn = (light * (image.conj() * change).imag).sum() / (light * image.abs().square()).sum()
     return change - 1j * turn * image
 
@@ -84,11 +84,11 @@ def without_global_phase(change: Tensor, image: Tensor, light: Tensor) -> Tensor
 def with_error_bars(
     result: Reconstruction, scan: Scan, draws: int, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Reconstruction:
-    """A reconstruction with its error bars; as it is when ``draws`` is 0.
+    """A reconstruction with its error bars; unchanged when ``draws`` is 0.
 
     Args:
-        result: image, with the positions and the probe that it was made with.
-        scan: that it was made of.
+        result: image, with its positions and its probe.
+        scan: its frames.
         draws: see :func:`error_bars`.
         seed: of the draws.
         device: where to compute.
@@ -113,10 +113,10 @@ def noise_bound(scan: Scan, truth: Estimate, subpixel: SubPixel, mask: NDArray[n
 
 
 def _smoothed(variance: Tensor, light: Tensor) -> NDArray[np.float64]:
-    """Local mean of a drawn variance relative to ``1 / (2 light)``, where there is light."""
+    """Local mean of a sampled variance relative to ``1 / (2 light)``, on lit pixels."""
     weight = light.double().cpu().numpy()
     relative = 2 * variance.double().cpu().numpy() * weight
-    # Dim pixels say little, and hold what the solution left there.
+    # Dim pixels carry little information, and the solver leaves them almost unchanged.
     total = ndimage.gaussian_filter(weight, SMOOTH)
     smooth: NDArray[np.float64] = ndimage.gaussian_filter(relative * weight, SMOOTH) / np.maximum(total, 1e-300)
     return smooth

@@ -1,9 +1,9 @@
-"""The Poisson model made linear at one image: gradient and Fisher information, and solving with them.
+"""The Poisson model linearised at one image: gradient, Fisher information and their solver.
 
-With ``I = sum_m |F psi_m|^2`` and ``u_m = F psi_m / sqrt(I)``, a small change of the unknowns moves the exit waves by
+With ``I = sum_m |F psi_m|^2`` and ``u_m = F psi_m / sqrt(I)``, a small change of the unknowns changes the exit waves by
 ``d psi = B d x`` and the root of the rate by ``A d x = Re sum_m u_m^* F B_m d x``. The Fisher information of Poisson
 counts is ``J = 4 A^T A`` in the real inner product (Thibault & Guizar-Sicairos, New J. Phys. 14, 063004, 2012; Wei,
-Urbach & Coene, Phys. Rev. A 102, 043516, 2020). Nothing dense is ever built.
+Urbach & Coene, Phys. Rev. A 102, 043516, 2020). No dense matrix is built.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -12,19 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import Estimate, Unknown, held_out_pixels
-from ptychopinn.physics.exit_waves import (
-    SubPixel,
-    Views,
-    light_of_views,
-    look,
-    object_of_waves,
-    probe_of_waves,
-    views_together,
-    waves_of_object,
-    waves_of_probe,
-    waves_per_pixel,
-)
+from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels
+from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
@@ -34,17 +23,17 @@ Step = dict[Unknown, Tensor]
 """A change of the unknowns: object (H, W), probe (m, N, N), positions (n, 2)."""
 
 KEPT_BYTES = 2**30
-"""Memory up to which the fields of all frames are kept, not made anew for every product."""
+"""Keep the fields of all frames up to this memory; recompute them for every product beyond it."""
 
 PRECISION = 1e-12
-"""Squared residual, relative to the first, at which a system counts as solved; float32 keeps about so much."""
+"""Relative squared residual at which a system is solved; about the precision of float32."""
 
 
 class _Chunk(NamedTuple):
-    """Some frames at the image: views, patches (n, N, N), unit fields u (n, m, N, N) and fitted pixels or None."""
+    """Some frames at the image: views, patches (n, N, N), unit fields u (n, m, N, N), fitted pixels or None."""
 
     rows: slice
-    views: Views
+    views: exit_waves.ProbeViews
     patches: Tensor
     unit: Tensor
     mask: Tensor | None
@@ -55,11 +44,11 @@ class Linearised:
 
     Args:
         scan: counts and mask.
-        estimate: around which.
+        estimate: object, probe and positions of the linearisation.
         subpixel: model between pixels.
         unknowns: what may change.
-        hold_out: leave every ``HELD_OUT``-th detector pixel out of the fit, and measure the deviance on them.
-        measured_only: find the deviances and nothing else; the other attributes and methods are then not there.
+        hold_out: leave one in ``HELD_OUT`` detector pixels out of the fit, and measure the deviance on them.
+        deviance_only: compute the deviances only; the other attributes and methods are then missing.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -72,10 +61,10 @@ class Linearised:
         self,
         scan: Scan,
         estimate: Estimate,
-        subpixel: SubPixel,
+        subpixel: exit_waves.SubPixel,
         unknowns: Set[Unknown] = frozenset({"object"}),
         hold_out: bool = False,
-        measured_only: bool = False,
+        deviance_only: bool = False,
     ) -> None:
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
         self.unknowns, self.hold_out = unknowns, hold_out
@@ -84,7 +73,7 @@ class Linearised:
         self._good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
         fields = 16 * len(scan) * len(estimate.probe) * scan.N**2
         self._kept: list[_Chunk] | None = [] if fields < KEPT_BYTES else None
-        if not measured_only:
+        if not deviance_only:
             self.gradient = self._zero()
             self.light = torch.zeros(self.shape, device=self._device)
             self._seen = torch.zeros(scan.N, scan.N, device=self._device)
@@ -92,7 +81,7 @@ class Linearised:
         for chunk, field, rate in self._frames():
             counts = scan.frames(chunk.rows).to(self._device).unsqueeze(1)
             sums += self._deviances(chunk, rate, counts)
-            if not measured_only:
+            if not deviance_only:
                 self._add(chunk, field, 1 - counts / rate)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
 
@@ -106,8 +95,8 @@ class Linearised:
             self._collect(total, chunk, from_detector(chunk.unit * response), 4.0)
         return total
 
-    def draw(self, generator: torch.Generator) -> Step:
-        """A random vector whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
+    def sample_score(self, generator: torch.Generator) -> Step:
+        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
         total = self._zero()
         for chunk in self._chunks():
             count, _, size, _ = chunk.unit.shape
@@ -117,39 +106,36 @@ class Linearised:
             self._collect(total, chunk, from_detector(chunk.unit * noise), 2.0)
         return total
 
-    def scales(self) -> Step:
-        """Diagonal preconditioner: about the inverse of the diagonal of J, damped where there is little light.
+    def preconditioner(self) -> Step:
+        """Diagonal preconditioner: about the inverse diagonal of J, damped on dim pixels.
 
-        Half of a detector field's change is along it, hence 2 and not 4.
+        Half of the change of a detector field is along the field, hence 2 and not 4.
         """
-        scales: Step = {"object": 0.5 / (self.light + 2e-3 * self.light.max())}
+        found: Step = {"object": 0.5 / (self.light + 2e-3 * self.light.max())}
         if "probe" in self.unknowns:
-            scales["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
+            found["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
         if "positions" in self.unknowns:
-            rows = [waves_per_pixel(c.views, c.patches).abs().square().sum(dim=(2, 3, 4)) for c in self._chunks()]
-            slope = torch.cat(rows)
-            scales["positions"] = 0.5 / (slope + 1e-3 * slope.max())
-        return scales
+            rows = [
+                exit_waves.position_gradients(c.views, c.patches).abs().square().sum(dim=(2, 3, 4))
+                for c in self._chunks()
+            ]
+            power = torch.cat(rows)
+            found["positions"] = 0.5 / (power + 1e-3 * power.max())
+        return found
 
     def _frames(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
         """Every chunk of frames with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
         now = self.estimate
-        count = views_together(now.probe)
+        count = exit_waves.frames_per_chunk(now.probe)
         for start in range(0, len(self.scan), count):
             rows = slice(start, min(start + count, len(self.scan)))
-            views = look(now.probe, now.positions[rows], self.subpixel)
+            views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
             rate = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True).clamp_min(RATE_FLOOR)
-            mask = self._good
-            if self.hold_out:
-                left = ~self._held(rows)
-                mask = left if mask is None else mask & left
+            numbers = torch.arange(rows.start, rows.stop, device=self._device)
+            mask = fitted_pixels(self.scan.N, numbers, self._good, self.hold_out)
             yield _Chunk(rows, views, patches, field * rate.rsqrt(), mask), field, rate
-
-    def _held(self, rows: slice) -> Tensor:
-        """Which pixels of some frames are held out: (n, 1, N, N) bool."""
-        return held_out_pixels(self.scan.N, torch.arange(rows.start, rows.stop, device=self._device))
 
     def _chunks(self) -> Iterator[_Chunk]:
         if self._kept is not None:
@@ -158,43 +144,42 @@ class Linearised:
             yield from (chunk for chunk, _, _ in self._frames())
 
     def _deviances(self, chunk: _Chunk, rate: Tensor, counts: Tensor) -> Tensor:
-        """Sums of deviance and of pixels, fitted and held out: (4,)."""
+        """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""
         deviance = poisson_deviance(rate.double(), counts.double())
         every = torch.ones_like(rate, dtype=torch.bool)
-        fitted = every if chunk.mask is None else every & chunk.mask
-        held = every & self._held(chunk.rows) if self.hold_out else ~every
-        held = held if self._good is None else held & self._good
+        fitted, good = (every if mask is None else every & mask for mask in (chunk.mask, self._good))
+        held = good & ~fitted
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
 
     def _add(self, chunk: _Chunk, field: Tensor, slope: Tensor) -> None:
-        """Count a chunk in, with the slope of its likelihood by the rate."""
+        """Add a chunk to the gradient, given the derivative of its likelihood by the rate."""
         if chunk.mask is not None:
             slope = slope * chunk.mask
         self._collect(self.gradient, chunk, from_detector(slope * field), 2.0)
-        self.light += light_of_views(chunk.views, self.shape)
+        self.light += exit_waves.illumination_map(chunk.views, self.shape)
         self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
         if self._kept is not None:
             self._kept.append(chunk)
 
     def _waves(self, chunk: _Chunk, step: Step) -> Tensor:
-        """Change of the exit waves that a step makes: (n, m, N, N)."""
-        waves = waves_of_object(chunk.views, step["object"])
+        """Change of the exit waves by a step: (n, m, N, N)."""
+        waves = exit_waves.object_to_waves(chunk.views, step["object"])
         if "probe" in step:
-            waves = waves + waves_of_probe(chunk.views, chunk.patches, step["probe"])
+            waves = waves + exit_waves.probe_to_waves(chunk.views, chunk.patches, step["probe"])
         if "positions" in step:
-            slopes = waves_per_pixel(chunk.views, chunk.patches)
-            waves = waves + (slopes * step["positions"][chunk.rows][:, :, None, None, None]).sum(dim=1)
+            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
+            waves = waves + (gradients * step["positions"][chunk.rows][:, :, None, None, None]).sum(dim=1)
         return waves
 
     def _collect(self, total: Step, chunk: _Chunk, waves: Tensor, factor: float) -> None:
-        """Adjoint of :meth:`_waves`, added to ``total`` with a factor."""
-        total["object"] += factor * object_of_waves(chunk.views, waves, self.shape)
+        """Add the adjoint of :meth:`_waves`, times a factor, to ``total``."""
+        total["object"] += factor * exit_waves.waves_to_object(chunk.views, waves, self.shape)
         if "probe" in total:
-            total["probe"] += factor * probe_of_waves(chunk.views, chunk.patches, waves)
+            total["probe"] += factor * exit_waves.waves_to_probe(chunk.views, chunk.patches, waves)
         if "positions" in total:
-            slopes = waves_per_pixel(chunk.views, chunk.patches)
-            total["positions"][chunk.rows] += factor * (slopes.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
+            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
+            total["positions"][chunk.rows] += factor * (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
 
     def _zero(self) -> Step:
         now = self.estimate
@@ -207,25 +192,24 @@ class Linearised:
 
 
 def _centre(step: Step) -> Step:
-    """Take the mean out of the positions: moving all of them and the object together changes nothing."""
+    """Subtract the mean of the positions: a common shift of positions and object changes nothing."""
     if "positions" in step:
         step["positions"] -= step["positions"].mean(dim=0)
     return step
 
 
-def solve(linear: Linearised, right: Step, iterations: int, scales: Step | None = None) -> Step:
-    """Solve ``J x = right`` by so many preconditioned conjugate-gradient steps from zero.
+def solve(linear: Linearised, right: Step, iterations: int, preconditioner: Step | None = None) -> Step:
+    """Solve ``J x = right`` by preconditioned conjugate-gradient steps from zero.
 
-    Few steps leave out what the counts hardly determine: they act as a regularisation. The positions move by nothing
-    in the mean.
+    Few steps leave out what the counts hardly determine: they act as a regularisation. The mean position stays.
     """
-    scales = linear.scales() if scales is None else scales
+    scales = linear.preconditioner() if preconditioner is None else preconditioner
     found = {name: torch.zeros_like(value) for name, value in right.items()}
     rest = _centre({name: value.clone() for name, value in right.items()})
     towards = _centre({name: scales[name] * value for name, value in rest.items()})
     product = first = dot(rest, towards)
     for _ in range(iterations):
-        # Beyond the precision of the numbers the steps would only add up what is rounded.
+        # Below the precision of the numbers, further steps would only add rounding errors.
         if not product > PRECISION * first:
             break
         bent = _centre(linear.information(towards))

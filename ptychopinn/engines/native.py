@@ -1,4 +1,4 @@
-"""The package's own iterative engine, from a scan and a start to a reconstruction with error bars."""
+"""The native iterative engine: from a scan and a start to a reconstruction."""
 
 import math
 import time
@@ -11,24 +11,21 @@ import torch
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.refinement import Refined, refine
-from ptychopinn.errors import WARNING, PtychoError, RunFailedError
-from ptychopinn.model.model import Illumination
+from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import probe_intensity, probe_power
-from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
-from ptychopinn.scan.arrays import NO_LIGHT
-from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.checks import check_canvas, check_moves
-from ptychopinn.scan.coverage import light_on_canvas
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.canvas import reframe, start_image
+from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 
 WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
-"""Times the deviance of noise alone from which on the model of a fit, or its end, is in doubt, and the same of a dim
-scan. Right simulated fits end at 0.92 to 1.03 (1.21 where pixels are held out), the measured Siemens star at 1.51:
-what is small and wrong with any measurement shows where there are many photons."""
+"""Warn when deviance / expected deviance exceeds this, and for a dim scan. Correct simulated fits end at 0.92 to 1.03
+(1.21 with held-out pixels), the measured Siemens star at 1.51: with many photons the small errors of every measurement
+show."""
 
 DIM = 10.0
-"""Photons per detector pixel below which a scan is dim."""
+"""A scan is dim below this many photons per detector pixel."""
 
 Report = Callable[[str], None]
 
@@ -46,30 +43,29 @@ def reconstruct(
 
     Args:
         scan: to reconstruct; pixels that are not good are left out.
-        config: epochs and what else to refine.
-        refinement: sub-pixel model, and when to stop.
+        config: epochs, and whether to refine probe and positions.
+        refinement: sub-pixel model and stopping rules.
         seed: of the order of the frames.
         device: torch device.
-        start: whose image to start from; vacuum when None. Probe and positions are those of the scan.
+        start: image to start from; vacuum when None. Probe and positions come from the scan.
         report: receives lines of progress.
 
     Returns:
-        The image; with ``probe`` and ``positions`` as refined, the deviance of every scoring step as ``loss``.
+        The image, refined ``probe`` and ``positions``, and the deviance of every scoring step as ``loss``.
 
     Raises:
-        PtychoError: for a scan or a start that cannot be used.
-        RunFailedError: when what comes out is no number.
+        PtychoError: for an unusable scan or start.
+        RunFailedError: when the image is not finite.
     """
-    check_canvas(scan)
-    check_moves(scan)
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
+    check_scan(scan)
+    canvas = scan.canvas_origin, scan.canvas_shape
+    first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
     began = time.perf_counter()
     found = refine(
         scan,
-        None if start is None else _on_canvas(scan, start),
+        first,
         epochs=config.epochs,
         seconds=refinement.refine_seconds,
         tolerance=refinement.tolerance,
@@ -92,7 +88,7 @@ def reconstruct(
 
 
 def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
-    """One line about a scan that was simulated with another model between pixels than the fit has."""
+    """One line about a scan that was simulated with another sub-pixel model than the fit."""
     made = scan.interpolation
     if made is None or made == subpixel:
         return None
@@ -115,29 +111,19 @@ def _doubt(result: Reconstruction, config: BaselineConfig) -> str:
 
 
 def _moves(scan: Scan, found: Refined) -> str:
-    """One line: how far frames moved from where they were measured."""
+    """One line: distance of the refined positions from the measured ones."""
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     return f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
 
 
-def _on_canvas(scan: Scan, start: Reconstruction) -> torch.Tensor:
-    """An earlier image on the canvas of the scan, vacuum where it does not reach."""
-    found = reframe(start.object, start.origin, scan.canvas_origin, scan.canvas_shape)
-    if not found.any():
-        raise PtychoError(
-            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
-            f"{scan.canvas_origin}; an image of this scan is needed."
-        )
-    return torch.from_numpy(np.where(found == 0, np.complex64(1), found))
-
-
 def _result(
     scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
 ) -> Reconstruction:
-    """The estimate on the canvas of its positions, its free phase removed, zero where no frame lies."""
-    estimate, origin = found.estimate, tuple(int(edge) - found.margin for edge in scan.canvas_origin)
+    """The estimate on the canvas of its positions."""
+    estimate, device = found.estimate, found.estimate.image.device
+    origin = tuple(int(edge) - found.margin for edge in scan.canvas_origin)
     image = estimate.image.cpu().numpy()
     if not np.isfinite(image).all():
         raise RunFailedError("native: NaN or infinity in the image; the probe or the positions may be far off.")
@@ -145,28 +131,15 @@ def _result(
         scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
     if config.refine_probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
-    device = estimate.image.device
-    light = Illumination.of(scan).to(device)
-    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape)).to(device)
-    coverage = light_on_canvas(scan, probe_intensity(light.probe))
-    moved = common_phase(torch.where(coverage > 0, moved, 0), coverage)
-    told = deviances(moved, scan.canvas_origin, scan, light, refinement.subpixel)
-    return Reconstruction(
-        object=moved.cpu().numpy(),
-        origin=scan.canvas_origin,
-        coverage=coverage.cpu().numpy(),
-        positions=scan.positions,
-        pixel_size_m=scan.pixel_size_m,
-        deviance=told.measured,
-        expected_deviance=told.expected,
+    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
+    coverage = probe_coverage(scan, device)
+    result = Reconstruction.from_canvas(
+        moved.to(device),
+        scan,
+        coverage,
         seconds=seconds,
         probe=scan.probe if config.refine_probe else None,
         loss=found.deviance,
         subpixel=refinement.subpixel,
     )
-
-
-def power_of_modes(probe: np.ndarray) -> list[float]:
-    """Share of the power in each incoherent mode of a probe (m, N, N)."""
-    power = probe_power(torch.from_numpy(probe)).double()
-    return [float(share) for share in power / power.sum()]
+    return result.with_deviance(scan, device)

@@ -1,4 +1,4 @@
-"""Small batches of projection steps on the stitched object, its probe and its positions: fast far from the solution."""
+"""Projection steps in small batches on object, probe and positions: fast far from the solution."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.positions import moves
+from ptychopinn.engines.positions import position_updates
+from ptychopinn.physics import exit_waves
 from ptychopinn.physics.diffraction import project_to_counts
-from ptychopinn.physics.exit_waves import SubPixel, Views, light_of_views, look, object_of_waves, probe_of_waves
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.scan import Scan
@@ -22,15 +22,15 @@ DAMPING = 0.05
 """Share of the largest coverage added to the preconditioner."""
 
 ANSCOMBE = 0.375
-"""Photons added to counts and rates, so that their roots have one variance (Anscombe, Biometrika 35, 1948)."""
+"""Photons added to counts and rates: their roots then have equal variance (Anscombe, Biometrika 35, 1948)."""
 
 HELD_OUT = 50
-"""One detector pixel in so many is held out, another one in every frame."""
+"""One in ``HELD_OUT`` detector pixels is held out, different ones in each frame."""
 
 
 @dataclass
 class Estimate:
-    """What is known so far, all on one device.
+    """Object, probe and positions as estimated so far, all on one device.
 
     Attributes:
         image: (H, W) complex64.
@@ -44,7 +44,7 @@ class Estimate:
 
     @classmethod
     def of(cls, scan: Scan, device: torch.device | str = "cpu", image: Tensor | None = None, margin: int = 0) -> Self:
-        """The probe and the positions of a scan, with an image (H, W) on its canvas or vacuum, and vacuum around."""
+        """Probe and positions of a scan, with an image (H, W) on its canvas or vacuum, and a vacuum margin."""
         start = torch.ones(scan.canvas_shape, dtype=torch.complex64) if image is None else image
         start = torch.nn.functional.pad(start.to(device), [margin] * 4, value=1.0)
         return cls(start, torch.from_numpy(scan.probe).to(device), (scan.canvas_positions + margin).to(device))
@@ -53,10 +53,10 @@ class Estimate:
 class Projections:
     """Epochs of batched projection steps that improve an estimate in place.
 
-    Each step takes a random batch of frames, asks every exit wave for its projection on the counts and adds
-    ``place(P^* dpsi) / (place(|P|^2) + damping)`` to the object with momentum: a scaled gradient step of the
-    amplitude likelihood, the curvature being the light that a pixel receives. The probe takes the same step with the
-    roles exchanged, each position the Gauss-Newton step of its own two unknowns.
+    Each step projects the exit waves of a random batch on their counts and adds
+    ``place(P^* dpsi) / (place(|P|^2) + damping)`` to the object with momentum: a gradient step of the amplitude
+    likelihood, scaled by the photons on each pixel. The probe takes the same step with exchanged roles, each position
+    a Gauss-Newton step of its own two unknowns.
 
     Args:
         scan: counts and mask.
@@ -64,14 +64,14 @@ class Projections:
         subpixel: model between pixels.
         unknowns: what to improve.
         seed: of the order of the frames.
-        hold_out: leave out the detector pixels that :func:`held_out_pixels` names.
+        hold_out: leave out the detector pixels of :func:`held_out_pixels`.
     """
 
     def __init__(
         self,
         scan: Scan,
         estimate: Estimate,
-        subpixel: SubPixel = "bilinear",
+        subpixel: exit_waves.SubPixel = "bilinear",
         unknowns: Set[Unknown] = frozenset({"object"}),
         seed: int = 0,
         hold_out: bool = False,
@@ -89,47 +89,58 @@ class Projections:
         """Pass once over all frames, ``batch`` at a time.
 
         Returns:
-            How far the exit waves still had to move, mean of ``|dpsi|^2`` in photons per pixel.
+            Mean ``|dpsi|^2`` of the exit-wave updates, photons per pixel.
         """
         batches = max(1, round(len(self.scan) / batch))
-        moved = 0.0
-        for index in np.array_split(self._rng.permutation(len(self.scan)), batches):
-            moved += self._step(index)
+        order = np.array_split(self._rng.permutation(len(self.scan)), batches)
+        moved = sum(self._step(index) for index in order)
         if "positions" in self.unknowns:
-            # A common move is one of the image, too.
+            # A shift of all positions is a shift of the image.
             self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
         return moved / (len(self.scan) * self.scan.N**2)
 
     def _step(self, index: np.ndarray) -> float:
         now, rows = self.estimate, torch.from_numpy(index).to(self._device)
-        views = look(now.probe, now.positions[rows], self.subpixel)
+        views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
         patches = extract_patches(now.image, views.places, self.scan.N)
         counts = self.scan.frames(index).to(self._device)
-        mask = self._mask
-        if self.hold_out:
-            left = ~held_out_pixels(self.scan.N, rows)
-            mask = left if mask is None else left & mask
+        mask = fitted_pixels(self.scan.N, rows, self._mask, self.hold_out)
         change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE)
         shape = (now.image.shape[0], now.image.shape[1])
-        light = light_of_views(views, shape)
-        pull = object_of_waves(views, change, shape) / (light + DAMPING * light.max())
+        light = exit_waves.illumination_map(views, shape)
+        pull = exit_waves.waves_to_object(views, change, shape) / (light + DAMPING * light.max())
         self._velocity = MOMENTUM * self._velocity + pull
         if "probe" in self.unknowns:
             self._improve_probe(views, patches, change)
         if "positions" in self.unknowns:
-            now.positions[rows] += moves(views, patches, change)
+            now.positions[rows] += position_updates(views, patches, change)
         now.image += self._velocity
         return float((change.real.square() + change.imag.square()).sum())
 
-    def _improve_probe(self, views: Views, patches: Tensor, change: Tensor) -> None:
-        """Step of the probe; its power stays, since object and probe share one factor."""
+    def _improve_probe(self, views: exit_waves.ProbeViews, patches: Tensor, change: Tensor) -> None:
+        """Update the probe; its power is kept, since object and probe share one factor."""
         seen = (patches.real.square() + patches.imag.square()).sum(dim=0)
-        step = probe_of_waves(views, patches, change) / (seen + DAMPING * seen.max())
+        step = exit_waves.waves_to_probe(views, patches, change) / (seen + DAMPING * seen.max())
         self.estimate.probe = normalise_probe(self.estimate.probe + step, self._photons)
 
 
+def fitted_pixels(size: int, frames: Tensor, good: Tensor | None, hold_out: bool) -> Tensor | None:
+    """Pixels of some frames that are fitted: (n, 1, size, size) or (size, size) bool; None means all.
+
+    Args:
+        size: edge N of a frame.
+        frames: (n,) their numbers.
+        good: (N, N) bool good detector pixels; None means all.
+        hold_out: leave out :func:`held_out_pixels`.
+    """
+    if not hold_out:
+        return good
+    fitted = ~held_out_pixels(size, frames)
+    return fitted if good is None else fitted & good
+
+
 def held_out_pixels(size: int, frames: Tensor) -> Tensor:
-    """Which pixels of some frames are held out, another set in each: (n, 1, size, size) bool."""
+    """Pixels of some frames (n,) that are held out, different ones in each: (n, 1, size, size) bool."""
     pixel = torch.arange(size, device=frames.device)
     lattice = 7 * pixel[:, None] + 19 * pixel[None, :]
     return ((lattice + 11 * frames[:, None, None, None]) % HELD_OUT) == 0

@@ -1,6 +1,6 @@
-"""Iterative reconstruction by pty-chi; the only file that knows it.
+"""Iterative reconstruction by pty-chi; the only file that imports it.
 
-pty-chi (https://pty-chi.readthedocs.io, version 2.2) has conventions of its own. Everything is converted here, once:
+pty-chi (https://pty-chi.readthedocs.io, version 2.2) has its own conventions. This file converts all of them:
 
 =============  ==============================================  ====================================================
 quantity       here                                            pty-chi
@@ -11,7 +11,7 @@ positions      (y, x) of the patch pixel [N/2, N/2]            x and y on its ca
 object         (H, W) on the canvas of the scan                (1, H, W), wider by a margin on every side
 =============  ==============================================  ====================================================
 
-It moves the probe, not the object, to sub-pixel positions, and of several modes the first one only.
+pty-chi shifts the probe, not the object, to sub-pixel positions, and only the first of several modes.
 """
 
 import logging
@@ -27,41 +27,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
-from ptychopinn.reconstruction import Reconstruction, common_phase, deviances
-from ptychopinn.scan.arrays import NO_LIGHT, check_memory
-from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.checks import check_canvas, check_moves
-from ptychopinn.scan.coverage import crowding, light_on_canvas
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.arrays import check_memory
+from ptychopinn.scan.canvas import reframe, start_image
+from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.coverage import light_on_canvas, mean_overlap, probe_coverage
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
 
 MARGIN = 2
-"""Pixels that pty-chi needs on every side of the canvas; without them all is NaN."""
+"""Margin of the canvas that pty-chi needs, pixels; without it the result is NaN."""
 
 ROOM = 8
-"""The same when positions may move."""
+"""Margin of the canvas with position correction, pixels."""
 
 BATCHES, LARGEST_BATCH = 10, 100
-"""Updates per epoch that a scan of few frames needs to converge, and what is usual for one of many."""
+"""Updates per epoch that a small scan needs to converge, and usual batch size of a large one."""
 
 LINES = 10
 """Lines of progress."""
 
 RESTART = 10
-"""Epochs after which the difference map begins anew from its image: older exit waves wander on noise."""
+"""Epochs after which the difference map restarts from its image: older exit waves drift with the noise."""
 
 POISSON = ("lsqml", "autodiff")
-"""Engines that know a Poisson likelihood."""
+"""Engines with a Poisson likelihood."""
 
 FEW_FRAMES, LEAST_REDUNDANCY = 30, 3.0
-"""Below either one images of simulated scans get worse with no sign of it in the loss (docs/results.md)."""
+"""Below either, images of simulated scans get worse although the loss falls (docs/results.md)."""
 
 
 def reconstruct(
@@ -74,22 +72,22 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstruct a scan with an iterative engine of pty-chi; the image lies in the object frame of the scan.
 
-    The probe stays exactly as it is unless ``config.refine_probe``; then its power does, because object and probe
-    share one factor that no count knows. Nothing of the process's global state is changed.
+    The probe is fixed without ``config.refine_probe``, and keeps its power with it, because the counts do not
+    determine the common factor of object and probe. The global state of the process is not changed.
 
     Args:
         scan: to reconstruct; pixels that are not good are left out.
-        config: engine, epochs and what else to refine.
+        config: engine, epochs, and whether to refine probe and positions.
         seed: of the order of the frames.
         device: ``cpu`` or ``cuda``.
         start: object to start from; vacuum when None.
-        report: receives lines of progress and one warning for a scan that does not determine its object.
+        report: receives lines of progress, and a warning for a scan that may not determine its object.
 
     Returns:
-        The image; with ``probe`` when it was refined, the corrected ``positions``, and the ``loss`` of every epoch.
+        The image, the refined ``probe`` and ``positions``, and the ``loss`` of every epoch.
 
     Raises:
-        PtychoError: where pty-chi cannot be imported, or for settings that it cannot combine.
+        PtychoError: when pty-chi cannot be imported or cannot combine the settings.
         RunFailedError: when the engine fails or diverges, with the likely cause.
     """
     _check(scan, config, device)
@@ -109,20 +107,29 @@ def reconstruct(
     if config.refine_probe:
         scan = replace(scan, probe=refined)
     seconds: dict[str, float] = {config.engine: time.perf_counter() - began}
-    result = _on_canvas(scan, image, canvas.origin, device, seconds)
-    return replace(result, probe=refined if config.refine_probe else None, loss=tuple(loss))
+    found = torch.from_numpy(reframe(image, canvas.origin, scan.canvas_origin, scan.canvas_shape)).to(device)
+    result = Reconstruction.from_canvas(
+        found,
+        scan,
+        probe_coverage(scan, device),
+        seconds=seconds,
+        probe=refined if config.refine_probe else None,
+        loss=tuple(loss),
+        subpixel="fourier",
+    )
+    return result.with_deviance(scan, device)
 
 
 def usual_batch_size(frames: int, engine: str = "lsqml") -> int:
-    """Frames per update: ten updates per epoch, and at most 100 frames in each; dm takes so many at once."""
+    """Frames per update: ten updates per epoch, at most 100 frames each; dm always takes 100 at once."""
     return LARGEST_BATCH if engine == "dm" else min(LARGEST_BATCH, math.ceil(frames / BATCHES))
 
 
 def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
     """One line for a scan whose counts may not determine its object; None otherwise.
 
-    A frame of a probe that lights an area of A pixels holds at most 4 A independent numbers, the support of its
-    autocorrelation. Against them stand two unknowns per lit pixel of the object (and of the probe).
+    A frame under a probe of A lit pixels holds at most 4 A independent numbers, the support of its autocorrelation.
+    Each lit pixel of the object (and of a refined probe) has two unknowns.
     """
     intensity = probe_intensity(torch.from_numpy(scan.probe))
     area = float((intensity > 0.01 * intensity.max()).sum())
@@ -141,7 +148,6 @@ def doubt(scan: Scan, refine_probe: bool = False) -> str | None:
 
 
 def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
-    check_canvas(scan)
     if device not in ("cpu", "cuda"):
         raise PtychoError(f"accelerator: {device} given; pty-chi runs on cpu or cuda.")
     if config.noise_model == "poisson" and config.engine not in POISSON:
@@ -149,19 +155,17 @@ def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
             f"noise_model: poisson given with engine {config.engine}, which knows gaussian only; use "
             f"{' or '.join(POISSON)} for poisson."
         )
-    check_moves(scan)
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
+    check_scan(scan)
     waves = len(scan.probe) * 8 if config.engine == "dm" else 0
     check_memory((8 + waves) * len(scan) * scan.N**2, f"scan: {len(scan)} frames of {scan.N} x {scan.N} pixels")
 
 
 def _library() -> Any:
-    """The parts of pty-chi in use; PtychoError where it cannot be imported."""
+    """The parts of pty-chi that are used; PtychoError when it cannot be imported."""
     try:
         from ptychi import api
         from ptychi.api.task import PtychographyTask
-    # Compiled operators of torchvision, which pty-chi imports, that do not fit torch are a RuntimeError.
+    # pty-chi imports torchvision, whose compiled operators raise a RuntimeError if they do not fit torch.
     except (ImportError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PtychoError(
@@ -172,7 +176,7 @@ def _library() -> Any:
 
 
 def _canvas(scan: Scan, config: BaselineConfig) -> SimpleNamespace:
-    """Where pty-chi's object lies: the canvas of the scan with a margin."""
+    """Origin and shape of pty-chi's object: the canvas of the scan with a margin."""
     margin = ROOM if config.refine_positions else MARGIN
     (row, col), (height, width) = scan.canvas_origin, scan.canvas_shape
     return SimpleNamespace(origin=(row - margin, col - margin), shape=(height + 2 * margin, width + 2 * margin))
@@ -181,9 +185,11 @@ def _canvas(scan: Scan, config: BaselineConfig) -> SimpleNamespace:
 def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: str, start: Reconstruction | None) -> Any:
     """Options of the engine and the data, converted."""
     canvas = _canvas(scan, config)
-    # pty-chi rounds the positions before it adds their origin: only whole pixels may be taken off.
+    # pty-chi rounds the positions before it adds their origin: subtract whole pixels only.
     places = torch.from_numpy(scan.positions - np.array(canvas.origin)).float()
     probe = torch.from_numpy(scan.probe)[None] / scan.N
+    vacuum = np.ones(canvas.shape, np.complex64)
+    first = vacuum if start is None else start_image(start.object, start.origin, canvas.origin, canvas.shape)
     options = _options(ptychi.api, config, scan, probe)
     options.object_options.position_origin_coords = [-0.5, -0.5]
     general = options.reconstructor_options
@@ -192,47 +198,25 @@ def _task(ptychi: Any, scan: Scan, config: BaselineConfig, seed: int, device: st
     task = ptychi.Task(
         options,
         diffraction_data=scan.frames(slice(None)),
-        object_data=torch.from_numpy(_first_object(canvas, start))[None],
+        object_data=torch.from_numpy(first)[None],
         probe_data=probe,
         probe_position_x_px=places[:, 1].clone(),
         probe_position_y_px=places[:, 0].clone(),
         valid_pixel_mask=None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels),
     )
-    # Its own seeding does not reach the order of the frames.
+    # The seed of pty-chi does not set the order of the frames.
     task.reconstructor.dataloader.generator.manual_seed(seed)
     if config.engine == "autodiff" and config.noise_model == "poisson":
-        # Its own one takes the intensity for a logarithm.
+        # The loss of pty-chi takes the intensity for a logarithm.
         task.reconstructor.loss_function = torch.nn.PoissonNLLLoss(log_input=False)
     return task
 
 
-def _first_object(canvas: SimpleNamespace, start: Reconstruction | None) -> NDArray[np.complex64]:
-    """Vacuum, with an earlier image where there is one."""
-    image = np.ones(canvas.shape, dtype=np.complex64)
-    if start is None:
-        return image
-    found = reframe(start.object, start.origin, canvas.origin, canvas.shape)
-    if not found.any():
-        raise PtychoError(
-            f"init: its image begins at y, x = {start.origin} and does not reach the frames, which begin at "
-            f"{canvas.origin}; an image of this scan is needed."
-        )
-    image[found != 0] = found[found != 0]
-    return image
-
-
 def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) -> Any:
-    """What all engines share: absolute scale, our origin, and a probe that is fixed or keeps its power."""
-    makers = {
-        "lsqml": _lsqml,
-        "rpie": _rpie,
-        "epie": _epie,
-        "dm": _difference_map,
-        "autodiff": _autodiff,
-    }
+    """Options of all engines: absolute scale, our origin, and a probe that is fixed or keeps its power."""
     size = min(len(scan), config.baseline_batch_size or usual_batch_size(len(scan), config.engine))
-    crowded = size / len(scan) * crowding(scan, torch.from_numpy(scan.probe))
-    options = makers[config.engine](api, config, probe, min(1.0, 1 / crowded))
+    crowded = size / len(scan) * mean_overlap(scan, torch.from_numpy(scan.probe))
+    options = _engine_options(api, config, probe, min(1.0, 1 / crowded))
     general, image, light = options.reconstructor_options, options.object_options, options.probe_options
     general.num_epochs = config.epochs
     if config.engine == "dm":
@@ -249,37 +233,34 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
     return options
 
 
-def _lsqml(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.LSQMLOptions()
-    options.reconstructor_options.noise_model = api.NoiseModels(config.noise_model)
-    options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
+def _engine_options(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+    """Options of one engine; ``step`` is the step size of the engines that update batch by batch."""
+    match config.engine:
+        case "lsqml":
+            options = api.LSQMLOptions()
+            options.reconstructor_options.noise_model = api.NoiseModels(config.noise_model)
+            options.reconstructor_options.rescale_probe_intensity_in_first_epoch = False
+        case "rpie":
+            options = api.RPIEOptions()
+            options.object_options.step_size = options.probe_options.step_size = step
+        case "epie":
+            options = api.EPIEOptions()
+            options.object_options.alpha = options.probe_options.alpha = step
+        case "dm":
+            options = api.DMOptions()
+        case _:
+            options = _autodiff(api, config, probe)
     return options
 
 
-def _rpie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.RPIEOptions()
-    options.object_options.step_size = options.probe_options.step_size = step
-    return options
-
-
-def _epie(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    options = api.EPIEOptions()
-    options.object_options.alpha = options.probe_options.alpha = step
-    return options
-
-
-def _difference_map(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
-    return api.DMOptions()
-
-
-def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float) -> Any:
+def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor) -> Any:
     options = api.AutodiffPtychographyOptions()
     poisson = config.noise_model == "poisson"
     losses = api.LossFunctions
     options.reconstructor_options.loss_function = losses.POISSON if poisson else losses.MSE_SQRT
     options.object_options.optimizer = options.probe_options.optimizer = api.Optimizers.ADAM
     options.object_options.step_size = 0.03
-    # Adam moves every pixel by about its step, so that the step has the unit of the probe.
+    # Adam changes every pixel by about its step size, which therefore has the unit of the probe.
     options.probe_options.step_size = 0.03 * float(probe.abs().max())
     options.probe_position_options.optimizer = api.Optimizers.ADAM
     options.probe_position_options.step_size = 0.02
@@ -287,16 +268,16 @@ def _autodiff(api: Any, config: BaselineConfig, probe: torch.Tensor, step: float
 
 
 def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[float]:
-    """Run epoch by epoch; returns their losses.
+    """Run epoch by epoch; return the loss of each.
 
     Raises:
-        RunFailedError: when the engine raises, or leaves something that is no number.
+        RunFailedError: when the engine raises, or its loss or object is not finite.
     """
     loss: list[float] = []
     middle = task.probe_positions.data.detach().mean(dim=0)
     for epoch in range(1, config.epochs + 1):
         if config.engine == "dm" and epoch % RESTART == 1:
-            # It makes the exit waves from probe and object when it counts epoch 0, and never again.
+            # It computes the exit waves from probe and object in epoch 0 only.
             task.reconstructor.current_epoch = 0
         try:
             task.run(1)
@@ -307,7 +288,7 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
         except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise RunFailedError(f"{config.engine}: pty-chi stopped in epoch {epoch}: {reason}") from error
-        loss.append(_last_loss(task))
+        loss.append(float(task.reconstructor.loss_tracker.table.loss.iloc[-1]))
         if not (math.isfinite(loss[-1]) and bool(torch.isfinite(torch.view_as_real(task.get_data("object"))).all())):
             raise RunFailedError(f"{config.engine}: NaN or infinity in epoch {epoch}: {_cause(scan, config)}.")
         if epoch in (1, config.epochs) or epoch % math.ceil(config.epochs / LINES) == 0:
@@ -315,12 +296,8 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
     return loss
 
 
-def _last_loss(task: Any) -> float:
-    return float(task.reconstructor.loss_tracker.table.loss.iloc[-1])
-
-
 def _cause(scan: Scan, config: BaselineConfig) -> str:
-    """What made an engine leave the numbers, as far as the scan tells."""
+    """Likely cause of a result that is not finite."""
     span = np.ptp(scan.positions, axis=0)
     if span.min() < 1:
         return f"the positions span {span[0]:.2g} x {span[1]:.2g} px; pty-chi needs a pixel or more along both axes"
@@ -334,31 +311,9 @@ def _cause(scan: Scan, config: BaselineConfig) -> str:
     return "it diverged; try engine lsqml or a smaller batch size"
 
 
-def _on_canvas(
-    scan: Scan, image: NDArray[np.complex64], origin: tuple[int, int], device: str, seconds: dict[str, float]
-) -> Reconstruction:
-    """The image on the canvas of the scan, its free phase removed, zero where no frame lies."""
-    found = torch.from_numpy(reframe(image, origin, scan.canvas_origin, scan.canvas_shape)).to(device)
-    light = Illumination.of(scan).to(device)
-    coverage = light_on_canvas(scan, probe_intensity(light.probe))
-    found = common_phase(torch.where(coverage > 0, found, 0), coverage)
-    told = deviances(found, scan.canvas_origin, scan, light, "fourier")
-    return Reconstruction(
-        object=found.cpu().numpy(),
-        origin=scan.canvas_origin,
-        coverage=coverage.cpu().numpy(),
-        positions=scan.positions,
-        pixel_size_m=scan.pixel_size_m,
-        deviance=told.measured,
-        expected_deviance=told.expected,
-        seconds=seconds,
-        subpixel="fourier",
-    )
-
-
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep what pty-chi changes of the process: default device and dtype, random states, logging, warnings."""
+    """Restore what pty-chi changes in the process: default device and dtype, random states, logging, warnings."""
     device, dtype = torch.get_default_device(), torch.get_default_dtype()
     legacy, standard = np.random.get_state(), random.getstate()  # noqa: NPY002 - pty-chi seeds the global one
     root, own = logging.getLogger(), logging.getLogger("ptychi")

@@ -1,4 +1,4 @@
-"""An object from the counts themselves: quick projection steps first, then Fisher scoring to the noise limit."""
+"""An object from its counts: quick projection steps first, then Fisher scoring to the noise limit."""
 
 import math
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,8 @@ from ptychopinn.engines.positions import search
 from ptychopinn.engines.projections import Estimate, Projections, Unknown
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
-from ptychopinn.scan.coverage import crowding
+from ptychopinn.reconstruction import deviances
+from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64
@@ -22,37 +24,43 @@ BATCH = 64
 
 FROM_VACUUM = ((1, 6), (4, 1), (16, 2))
 FROM_IMAGE = ((1, 2), (4, 1), (16, 1))
-"""Stages of projection steps: frames of a batch that light a pixel, and epochs.
+"""Stages of projection steps: frames of a batch that overlap on a pixel, and epochs.
 
-One frame at a time is what moves the lowest frequencies, which the likelihood hardly sees; then larger batches average
-the noise that it leaves."""
+Single frames converge the lowest frequencies, to which the likelihood is hardly sensitive; then larger batches average
+their noise."""
 
-DIMMEST = 3.0
-"""Photons per lit pixel that a batch should bring; of dim frames it takes several, and an epoch has fewer steps."""
+LEAST_PHOTONS = 3.0
+"""Photons per lit pixel in a batch: it takes several dim frames, so that an epoch has fewer steps."""
 
-PROBE_LONGER, PLACES_LONGER = 4, 2
-"""Times as many epochs of projections while the probe, or the positions, are unknown; scoring places frames better."""
+PROBE_EPOCHS, POSITION_EPOCHS = 4, 2
+"""Epoch multipliers of the projections for an unknown probe, and for unknown positions, which scoring fits better."""
 
-DIMMER, BLANK = 4, 2
-"""At most so many times the epochs where frames are dim; first epochs for the object alone."""
+DIM_EPOCHS = 4
+"""Largest epoch multiplier for dim frames."""
+
+OBJECT_ONLY = 2
+"""First epochs from vacuum, which update the object alone."""
 
 ROOM = 8
-"""Pixels around the canvas into which positions may move."""
+"""Margin of the canvas for position updates, pixels."""
 
 LOW_DOSE = 1.0
-"""Photons per detector pixel below which pixels are held out to end the fit before it follows the noise."""
+"""Hold out detector pixels below this many photons per pixel, to end the fit before it follows the noise."""
 
 POOR = 3.0
-"""Deviance per pixel above which a start is treated like vacuum."""
+"""Treat a start as vacuum above this deviance per pixel."""
 
 PATIENCE = 3
-"""Epochs in a row that explain pixels held out no better, after which a stage of projections ends."""
+"""Epochs without improvement on the held-out pixels after which a stage of projections ends."""
 
-SEARCH = 8
-"""Conjugate-gradient steps of the first scoring step, twice as many of the second ...; each costs about an epoch."""
+CG_STEPS = 8
+"""Conjugate-gradient steps of the first scoring step; every further one has as many more. Each costs about an epoch."""
+
+SEARCH_COST = 8
+"""Epochs that a search of positions costs."""
 
 UNSETTLED = 0.05
-"""Share of frames moved by the search before a scoring step from which on the step is no longer than the last one."""
+"""Keep the length of a scoring step when the search moved at least this share of the frames."""
 
 
 def reconstruct(
@@ -61,40 +69,36 @@ def reconstruct(
     seed: int = 0,
     start: Tensor | None = None,
     device: torch.device | str = "cpu",
-    on_epoch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """A quick image for a teacher: projection steps alone, the probe held fixed, bilinear like the network's model.
+    """A quick image for a teacher: projection steps only, fixed probe, bilinear like the model of the network.
 
     Args:
         scan: counts, positions and probe.
         epochs: passes over all frames.
         seed: of the order of the frames.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
-        device: where to compute.
-        on_epoch: called with the number of finished epochs.
+        device: torch device.
 
     Returns:
-        (H, W) complex64 object on the scan's canvas (``canvas_origin``, ``canvas_shape``), on ``device``; pixels that
-        no frame lights keep the start.
+        (H, W) complex64 object on the scan's canvas (``canvas_origin``, ``canvas_shape``), on ``device``; unlit
+        pixels keep the start.
     """
     estimate = Estimate.of(scan, device, start)
     steps = Projections(scan, estimate, seed=seed)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         steps.epoch(min(BATCH, max(1, len(scan) // 8)))
-        if on_epoch is not None:
-            on_epoch(epoch + 1)
     return estimate.image
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """What a refinement found.
+    """Result of a refinement.
 
     Attributes:
         estimate: image on the scan's canvas with a margin, probe and positions on that image.
         margin: pixels around the canvas.
-        deviance: per detector pixel, of every scoring step; the first one is that of the projections.
-        epochs: passes over the frames that were spent.
+        deviance: per detector pixel, after the projections and after every scoring step.
+        epochs: passes over the frames.
         reason: why it ended.
     """
 
@@ -106,7 +110,7 @@ class Refined:
 
 
 class _Budget:
-    """Epochs and seconds that are left."""
+    """Remaining epochs and seconds."""
 
     def __init__(self, epochs: int, seconds: float | None) -> None:
         self.epochs, self.spent = epochs, 0
@@ -121,7 +125,7 @@ class _Budget:
         return self.epochs - self.spent
 
     def over(self, need: int = 1) -> str | None:
-        """Why nothing that takes so many epochs can be done; None while it can."""
+        """Why a step of ``need`` epochs is impossible; None when it is possible."""
         if self.left < need:
             return f"another step does not fit in the {self.epochs} asked for"
         return "the time is over" if time.monotonic() > self._end else None
@@ -143,22 +147,22 @@ def refine(
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps in small batches come near; then each scoring step linearises the model at the image
-    (:mod:`ptychopinn.engines.fisher`) and takes ``J dx = -gradient`` by a few conjugate-gradient steps, halved while
-    the likelihood does not improve. It ends when a step improves the deviance by less than ``tolerance``, when that of
-    the detector pixels held out gets worse (the fit would follow the noise), or with its epochs or seconds.
+    Projection steps in small batches give a first estimate. Each scoring step then linearises the model at the image
+    (:mod:`ptychopinn.engines.fisher`), solves ``J dx = -gradient`` by a few conjugate-gradient steps and halves ``dx``
+    until the likelihood improves. It ends when a step improves the deviance by less than ``tolerance``, when the
+    deviance of the held-out pixels rises (the fit would follow the noise), or after its epochs or seconds.
 
     Args:
         scan: counts, positions and probe.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
-        epochs: passes over all frames; a conjugate-gradient step is one, too.
-        seconds: wall-clock limit, looked at between steps.
+        epochs: passes over all frames; a conjugate-gradient step counts as one.
+        seconds: wall-clock limit, checked between steps.
         tolerance: relative.
         subpixel: model between pixels.
-        refine_probe: improve the probe too, its power kept, its modes made orthogonal at the end.
-        refine_positions: improve the positions too, their mean kept.
+        refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
+        refine_positions: refine the positions too: keep their mean.
         seed: of the order of the frames.
-        device: where to compute.
+        device: torch device.
         report: receives lines of progress.
 
     Returns:
@@ -169,7 +173,7 @@ def refine(
     budget = _Budget(epochs, seconds)
     margin = ROOM if refine_positions else 0
     estimate = Estimate.of(scan, device, start, margin)
-    blank = start is None or _poor(scan, estimate, subpixel)
+    blank = start is None or _poor(scan, start.to(device), subpixel)
     estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
     found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
     if refine_probe:
@@ -187,49 +191,47 @@ def _project(
     blank: bool,
     report: Callable[[str], None],
 ) -> Estimate:
-    """Projection steps in growing batches; more of them where the probe or the positions are unknown."""
+    """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
     steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
-    best = _Best(scan, subpixel, estimate) if holds_out(scan) else None
-    dim = max(1.0, DIMMEST / photons_per_pixel(scan, estimate.probe))
-    alone = dim * len(scan) / crowding(scan, estimate.probe)
+    early = EarlyStop(scan, subpixel, estimate) if holds_out(scan) else None
+    dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(scan, estimate.probe))
+    alone = dim * len(scan) / mean_overlap(scan, estimate.probe)
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         batch = min(len(scan), math.ceil(lighting * alone))
-        longer = PROBE_LONGER if "probe" in unknowns else PLACES_LONGER if "positions" in unknowns else 1
+        longer = PROBE_EPOCHS if "probe" in unknowns else POSITION_EPOCHS if "positions" in unknowns else 1
         if longer == 1 and lighting == 1:
-            longer = min(DIMMER, round(dim))
+            longer = min(DIM_EPOCHS, round(dim))
         for _ in range(longer * count):
-            # A blank image says nothing of probe and positions yet.
-            steps.unknowns = {"object"} if blank and budget.spent < BLANK else unknowns
+            # Vacuum holds no information about probe and positions.
+            steps.unknowns = {"object"} if blank and budget.spent < OBJECT_ONLY else unknowns
             left = steps.epoch(batch)
             report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
-            if best is not None and best.worse(estimate):
+            if early is not None and early.update(estimate):
                 break
             if budget.over():
-                return estimate if best is None else best.estimate
-    return estimate if best is None else best.estimate
+                return estimate if early is None else early.best
+    return estimate if early is None else early.best
 
 
-def _poor(scan: Scan, start: Estimate, subpixel: SubPixel) -> bool:
-    """Whether a start explains the counts, of every eighth frame, so badly that it is treated like vacuum."""
-    few = slice(None, None, 8)
-    seen = replace(start, positions=start.positions[few])
-    return Linearised(scan.subset(few), seen, subpixel, measured_only=True).deviance > POOR
+def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
+    """Whether a start explains the counts of every eighth frame so badly that it is treated as vacuum."""
+    return deviances(start, scan.canvas_origin, scan, subpixel, np.arange(0, len(scan), 8))[0] > POOR
 
 
-class _Best:
-    """The estimate that explained the pixels held out best."""
+class EarlyStop:
+    """Keeps the estimate that best explains the held-out pixels."""
 
     def __init__(self, scan: Scan, subpixel: SubPixel, start: Estimate) -> None:
         self._scan, self._subpixel, self._held_out, self._since = scan, subpixel, math.inf, 0
-        self.worse(start)
+        self.update(start)
 
-    def worse(self, now: Estimate) -> bool:
-        """Look at an estimate; whether ``PATIENCE`` of them in a row were no better than one before."""
-        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True, measured_only=True).held_out
+    def update(self, now: Estimate) -> bool:
+        """Record an estimate; True after ``PATIENCE`` epochs without improvement."""
+        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True, deviance_only=True).held_out
         self._since += 1
         if held_out < self._held_out:
             self._held_out, self._since = held_out, 0
-            self.estimate = Estimate(now.image.clone(), now.probe.clone(), now.positions.clone())
+            self.best = Estimate(now.image.clone(), now.probe.clone(), now.positions.clone())
         return self._since >= PATIENCE
 
 
@@ -242,24 +244,24 @@ def _score(
     budget: _Budget,
     report: Callable[[str], None],
 ) -> tuple[Estimate, tuple[float, ...], str]:
-    """Fisher scoring until nothing is gained: estimate, deviances, and why it ended."""
+    """Fisher scoring until the deviance settles: estimate, deviances, and why it ended."""
     hold_out = holds_out(scan)
-    # A scoring step takes a pass to linearise, one to solve and one to try; a last look at the deviance is no epoch.
+    # A scoring step takes a pass to linearise, one to solve and one to try; the deviance alone is no epoch.
     reason = budget.over(3)
-    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, measured_only=reason is not None)
+    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, deviance_only=reason is not None)
     deviance = [now.deviance]
     if reason is None:
         budget.spend()
     length = 0
     while reason is None:
         moved = 0.0
-        if "positions" in unknowns and budget.left >= SEARCH + 2:
+        if "positions" in unknowns and budget.left >= SEARCH_COST + 2:
             now, moved = _searched(now)
-            budget.spend(SEARCH)
+            budget.spend(SEARCH_COST)
         if moved < UNSETTLED or not length:
-            length += SEARCH
+            length += CG_STEPS
         steps = min(length, budget.left - 1)
-        step = solve(now, _negative(now.gradient), steps)
+        step = solve(now, {name: -value for name, value in now.gradient.items()}, steps)
         budget.spend(steps)
         then = _taken(now, step, budget)
         if then is None:
@@ -278,7 +280,7 @@ def _score(
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:
-    """The model after a search for frames that fit badly, and the share of the frames that it moved."""
+    """The model after a search for badly fitting frames, and the share of frames that it moved."""
     here = now.estimate
     measured = now.scan.canvas_positions.to(here.positions) + ROOM
     places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
@@ -288,7 +290,7 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
 
 
 def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
-    """The model after a step, halved until the likelihood improves; None when it never does."""
+    """The model after a step, halved until the likelihood improves; None if it never does."""
     for _ in range(5):
         then = Linearised(now.scan, _moved(now.estimate, step), now.subpixel, now.unknowns, now.hold_out)
         budget.spend()
@@ -299,7 +301,7 @@ def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
 
 
 def _moved(estimate: Estimate, step: Step) -> Estimate:
-    """An estimate after a step; the probe keeps its power and the positions their mean."""
+    """An estimate after a step that keeps the power of the probe and the mean position."""
     image, probe, positions = estimate.image + step["object"], estimate.probe, estimate.positions
     if "probe" in step:
         power = float(probe_power(probe).sum())
@@ -312,16 +314,12 @@ def _moved(estimate: Estimate, step: Step) -> Estimate:
     return Estimate(image, probe, positions)
 
 
-def _negative(step: Step) -> Step:
-    return {name: -value for name, value in step.items()}
-
-
 def holds_out(scan: Scan) -> bool:
-    """Whether a scan is so dim that some of its pixels are held out."""
+    """Whether a scan is so dim that detector pixels are held out."""
     return scan.photons < LOW_DOSE * scan.N**2
 
 
 def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
-    """Photons that a frame brings to a typical lit pixel, ``sum I^2 / sum I``."""
+    """Photons of a frame on a typical lit pixel, ``sum I^2 / sum I``."""
     intensity = probe_intensity(probe).double()
     return float(intensity.square().sum() / intensity.sum())

@@ -12,10 +12,7 @@ from ptychopinn.evaluation.frc import Curve, frc
 from ptychopinn.evaluation.metrics import Evaluation, evaluate
 from ptychopinn.evaluation.registration import Aligned, align
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.canvas import reframe
-
-LIT = 0.1
-"""Share of the light of a typical photon's pixel from which a pixel counts as covered."""
+from ptychopinn.scan.canvas import covered, reframe
 
 SMALLEST_COMMON = 16
 """Pixels along both axes that all images must share to be compared."""
@@ -27,7 +24,7 @@ Box = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One reconstruction that takes part.
+    """One reconstruction of a comparison.
 
     Attributes:
         name: of the row and the panel.
@@ -46,12 +43,12 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What came out.
+    """The result of :func:`compare`.
 
     Attributes:
         origin: object-frame (y, x) of pixel [0, 0] of all images.
         mask: (H, W) where all images, and the truth, cover.
-        images: by name, as they were, (H, W) complex64.
+        images: by name, before the alignment, (H, W) complex64.
         aligned: by name, after the removals of ``removed``; the reference is among them.
         reference: name of the image that the others were aligned to: "truth", or the first arm.
         removed: by name, what the alignment removed.
@@ -103,9 +100,8 @@ def compare(
     results = {**({"truth": truth} if truth is not None else {}), **{arm.name: arm.result for arm in arms}}
     origin, shape = _common_frame(results, box)
     images = {name: reframe(each.object, each.origin, origin, shape) for name, each in results.items()}
-    mask = np.logical_and.reduce([_covered(each, origin, shape) for each in results.values()])
-    if box is not None:
-        mask &= _inside(box, origin, shape)
+    lit = (reframe(_covered(each), each.origin, origin, shape) for each in results.values())
+    mask = np.logical_and.reduce([each.real > 0 for each in lit])
     reference = next(iter(results))
     removed = {
         name: align(image, images[reference], mask, shift=register, scale=scale, ramp=ramp)
@@ -151,13 +147,11 @@ def flat(values: Evaluation) -> dict[str, float | str | None]:
 
 def _common_frame(results: Mapping[str, Reconstruction], box: Box | None) -> tuple[tuple[int, int], tuple[int, int]]:
     """Origin and shape of the pixels that all images, and the box, share."""
-    starts, stops = [], []
-    for each in results.values():
-        starts.append(each.origin)
-        stops.append((each.origin[0] + each.object.shape[0], each.origin[1] + each.object.shape[1]))
+    starts = [each.origin for each in results.values()]
+    stops = [np.add(each.origin, each.object.shape) for each in results.values()]
     if box is not None:
         starts.append((box[0].start, box[1].start))
-        stops.append((box[0].stop, box[1].stop))
+        stops.append(np.array([box[0].stop, box[1].stop]))
     start, stop = np.max(starts, axis=0), np.min(stops, axis=0)
     height, width = (int(extent) for extent in stop - start)
     if min(height, width) < SMALLEST_COMMON:
@@ -168,18 +162,6 @@ def _common_frame(results: Mapping[str, Reconstruction], box: Box | None) -> tup
     return (int(start[0]), int(start[1])), (height, width)
 
 
-def _covered(result: Reconstruction, origin: tuple[int, int], shape: tuple[int, int]) -> Mask:
-    """Where enough light fell, on the common frame."""
-    light = np.where(np.isfinite(result.object), result.coverage, 0).astype(np.float64)
-    # Weighted by itself, the mean does not feel the wide faint tails of a probe.
-    enough = light >= LIT * (light**2).sum() / max(light.sum(), 1e-300)
-    covered: Mask = reframe((enough & (light > 0)).astype(np.complex64), result.origin, origin, shape).real > 0
-    return covered
-
-
-def _inside(box: Box, origin: tuple[int, int], shape: tuple[int, int]) -> Mask:
-    rows, cols = (np.arange(size) + start for size, start in zip(shape, origin, strict=True))
-    inside: Mask = ((rows >= box[0].start) & (rows < box[0].stop))[:, None] & (
-        (cols >= box[1].start) & (cols < box[1].stop)
-    )[None, :]
-    return inside
+def _covered(result: Reconstruction) -> Image:
+    """1 where enough light fell, as an image."""
+    return covered(np.where(np.isfinite(result.object), result.coverage, 0)).astype(np.complex64)

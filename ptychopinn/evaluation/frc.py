@@ -1,7 +1,6 @@
 """Fourier ring correlation: up to which spatial frequency do two images of one object agree."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,6 @@ SMALLEST = 8
 
 Image = NDArray[np.floating] | NDArray[np.complexfloating]
 Real = NDArray[np.float64]
-Window = Literal["tukey", "hann"]
-Rings = Literal["nyquist", "corners"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ def frc(
     b: Image,
     mask: NDArray[np.bool_] | None = None,
     *,
-    window: Window | None = "tukey",
-    rings: Rings = "nyquist",
+    window: bool = True,
+    corners: bool = False,
 ) -> Curve:
     """``FRC(q) = Re sum_q A conj(B) / sqrt(sum_q abs(A)^2 sum_q abs(B)^2)``, A and B the transforms, q one ring.
 
@@ -54,22 +51,21 @@ def frc(
         a: (H, W) real or complex.
         b: (H, W) of the same kind, in register with ``a``.
         mask: (H, W) bool; the largest rectangle inside it is used. None for all pixels.
-        window: ``tukey`` falls to zero over a quarter of each side at each edge, ``hann`` over half; None for no
-            window, with which the jumps between opposite edges correlate although the images do not.
-        rings: ``nyquist`` stops at 0.5 cycles per pixel, ``corners`` goes on to the corners of the transform, where
-            rings are cut.
+        window: a Tukey window that falls to zero over a quarter of each side at each edge; without one the jumps
+            between opposite edges correlate although the images do not.
+        corners: continue beyond 0.5 cycles per pixel to the corners of the transform, where rings are cut.
 
     Raises:
         PtychoError: when shapes or kinds differ, values are not finite, or the images are below 8 x 8 px.
     """
     a, b = _checked(a, b, mask)
     real = not (np.iscomplexobj(a) or np.iscomplexobj(b))
-    weights = _window(a.shape, window)
+    weights = _window(a.shape) if window else np.ones(a.shape)
     first, second = _spectrum(a, weights), _spectrum(b, weights)
     n = min(a.shape)
     radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size) for size in a.shape), indexing="ij"))
     ring = np.rint(radius * n).astype(np.int64).ravel()
-    last = n // 2 if rings == "nyquist" else int(ring.max())
+    last = int(ring.max()) if corners else n // 2
 
     def total(values: NDArray[np.floating]) -> Real:
         return np.asarray(np.bincount(ring, weights=values.ravel())[: last + 1], np.float64)
@@ -138,13 +134,10 @@ def _checked(a: Image, b: Image, mask: NDArray[np.bool_] | None) -> tuple[Image,
     return a, b
 
 
-def _window(shape: tuple[int, ...], window: Window | None) -> Real:
-    """(H, W) product of two symmetric windows; the taper of one of n pixels starts half a pixel outside."""
-    if window is None:
-        return np.ones(shape)
-    fraction = {"tukey": 0.25, "hann": 0.5}[window]
+def _window(shape: tuple[int, ...]) -> Real:
+    """(H, W) product of two symmetric Tukey windows; the taper of one of n pixels starts half a pixel outside."""
     rows, columns = (np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5 for size in shape)
-    fall = [np.minimum(1, depth / (fraction * size)) for depth, size in zip((rows, columns), shape, strict=True)]
+    fall = [np.minimum(1, 4 * depth / size) for depth, size in zip((rows, columns), shape, strict=True)]
     return np.sin(np.pi / 2 * fall[0])[:, None] ** 2 * np.sin(np.pi / 2 * fall[1]) ** 2
 
 

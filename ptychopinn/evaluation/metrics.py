@@ -1,4 +1,4 @@
-"""How far an image is from the truth, once what no measurement knows is removed."""
+"""Errors of an image against the truth, once the ambiguities of the measurement are removed."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.frc import Curve, crossing, frc, half_bit, half_period_nm
-from ptychopinn.evaluation.registration import largest_box
+from ptychopinn.evaluation.registration import check_shapes, largest_box, phase_and_scale
 
 SSIM_SIDE = 11
 """Smallest side of an image for SSIM, px: its Gaussian window, cut at 3.5 times 1.5 px."""
@@ -56,15 +56,14 @@ def score(image: NDArray[np.complex64], truth: NDArray[np.complex64]) -> Score:
     image, truth = image.astype(np.complex128), truth.astype(np.complex128)
     if not image.any() or not truth.any():
         raise PtychoError("score: the image or the truth is zero everywhere.")
-    phase = float(np.angle(np.vdot(truth, image)))
-    factor = float((abs(image) * abs(truth)).sum() / (abs(image) ** 2).sum())
-    aligned = factor * np.exp(-1j * phase) * image
+    phase, scale = phase_and_scale(image, truth)
+    aligned = np.exp(-1j * phase) / scale * image
     return Score(
         phase_mae=float(abs(np.angle(aligned * truth.conj())).mean()),
         amplitude_mae=float(abs(abs(aligned) - abs(truth)).mean() / abs(truth).mean()),
         complex_error=float(np.linalg.norm(aligned - truth) / np.linalg.norm(truth)),
         removed_phase=phase,
-        removed_scale=1 / factor,
+        removed_scale=scale,
     )
 
 
@@ -106,9 +105,7 @@ class Evaluation:
         half_bit: frequency at which it falls below the half-bit threshold, cycles per pixel.
         frc50_half_period_nm: half period of ``frc50``; None without a pixel size.
         half_bit_half_period_nm: half period of ``half_bit``; None without a pixel size.
-        pixel_size_m: pixel size that was given, m.
-        sigma: smoothing before MS-SSIM that was given, px.
-        notes: what could not be had and why, one sentence each.
+        notes: what could not be computed and why, one sentence each.
     """
 
     box: tuple[int, int, int, int]
@@ -120,8 +117,6 @@ class Evaluation:
     half_bit: float
     frc50_half_period_nm: float | None
     half_bit_half_period_nm: float | None
-    pixel_size_m: float | None
-    sigma: float
     notes: tuple[str, ...]
 
 
@@ -175,8 +170,6 @@ def evaluate(
         half_bit=bit,
         frc50_half_period_nm=None if pixel_size_m is None else half_period_nm(half, pixel_size_m),
         half_bit_half_period_nm=None if pixel_size_m is None else half_period_nm(bit, pixel_size_m),
-        pixel_size_m=pixel_size_m,
-        sigma=sigma,
         notes=tuple(dict.fromkeys(amplitude_notes + phase_notes + _limits(curve, half))),
     )
 
@@ -284,9 +277,7 @@ def _limits(curve: Curve, frequency: float) -> list[str]:
 def _box(
     image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating], mask: NDArray[np.bool_]
 ) -> tuple[slice, slice]:
-    if image.ndim != 2 or image.shape != reference.shape or image.shape != mask.shape:
-        shapes = f"image {image.shape}, reference {reference.shape} and mask {mask.shape}"
-        raise PtychoError(f"evaluate: {shapes}; three equal shapes (H, W) are needed.")
+    check_shapes("evaluate", image, reference, mask)
     rows, columns = largest_box(mask)
     if min(rows.stop - rows.start, columns.stop - columns.start) < SSIM_SIDE:
         size = _size(mask[rows, columns])

@@ -16,9 +16,11 @@ from ptychopinn.errors import PtychoError
 UPSAMPLING = 100
 """Steps per pixel of the shift, and per cycle over the image of the ramp."""
 ROUNDS = 6
-"""Repeats of ramp and shift; each one removes what the edges of the images hid from the one before."""
+"""Repeats of ramp and shift; each one corrects what the edges of the images hid before."""
 REACH = 2
-"""Pixels at an edge that a fractional shift cannot know: its interpolation would need what lies outside."""
+"""Pixels at an edge that a fractional shift leaves unknown: its interpolation needs pixels outside."""
+TINY = 1e-300
+"""Keeps a factor finite where an image is zero everywhere."""
 PADDING = 16
 """Mirrored pixels on every side that keep the interpolation of one edge from the opposite one."""
 
@@ -61,7 +63,7 @@ def align(
     scale: bool = False,
     ramp: bool = False,
 ) -> Aligned:
-    """Remove from ``image`` what no measurement knows: ramp, translation, global phase, scale, in this order.
+    """Remove what no measurement determines: ramp, translation, global phase, scale, in this order.
 
     Ramp: the one with the largest ``abs(sum image conj(reference) exp(-i ramp . pixel))``. Translation: the peak of the
     cross-correlation of the two complex images less their means, tapered towards the edges of the mask. The two are
@@ -97,9 +99,16 @@ def align(
     left, right = current.image[current.mask], truth[current.mask]
     if not left.any() or not right.any():
         raise PtychoError(f"align: nothing is left to compare once the shift of {_pair(moved)} px is removed.")
-    phase = float(np.angle(np.vdot(right, left)))
-    factor = float((abs(left) ** 2).sum() / (abs(left) * abs(right)).sum()) if scale else 1.0
-    return remove(image, mask, shift=_pair(moved), phase=phase, scale=factor, ramp=_pair(tilt))
+    phase, factor = phase_and_scale(left, right)
+    return remove(image, mask, shift=_pair(moved), phase=phase, scale=factor if scale else 1.0, ramp=_pair(tilt))
+
+
+def phase_and_scale(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating]) -> tuple[float, float]:
+    """Global phase (rad) and amplitude factor that an image has over a reference: least squares over all pixels."""
+    image, reference = image.astype(np.complex128), reference.astype(np.complex128)
+    products = float((abs(image) * abs(reference)).sum())
+    scale = max(float((abs(image) ** 2).sum()), TINY) / max(products, TINY)
+    return float(np.angle(np.vdot(reference, image))), scale
 
 
 def remove(
@@ -139,37 +148,6 @@ def remove(
     return Aligned(np.where(mask, flat, 0), mask, shift, phase, scale, ramp)
 
 
-def fit_plane(values: NDArray[np.floating], weights: NDArray[np.floating] | Mask | None = None) -> tuple[Pair, float]:
-    """Least-squares plane ``slope . (row, column) + constant`` of a real image.
-
-    Args:
-        values: (H, W) real.
-        weights: (H, W), not negative; a mask counts as 0 and 1; None for the same everywhere.
-
-    Returns:
-        Slope (y, x) per px, and the value at pixel [0, 0].
-
-    Raises:
-        PtychoError: when fewer than three pixels have a weight.
-    """
-    weight = np.ones(values.shape) if weights is None else np.asarray(weights, np.float64)
-    used = weight > 0
-    if used.sum() < 3:
-        raise PtychoError(f"fit_plane: {used.sum()} pixels; at least 3 are needed.")
-    rows, columns = np.nonzero(used)
-    root = np.sqrt(weight[used])
-    basis = np.stack([rows, columns, np.ones(len(rows))], axis=1)
-    slope_y, slope_x, constant = np.linalg.lstsq(root[:, None] * basis, root * values[used], rcond=None)[0]
-    return (float(slope_y), float(slope_x)), float(constant)
-
-
-def remove_plane(values: NDArray[np.floating], weights: NDArray[np.floating] | Mask | None = None) -> Real:
-    """A real (H, W) image, such as a phase, less its plane of :func:`fit_plane`."""
-    slope, constant = fit_plane(values, weights)
-    rows, columns = np.indices(values.shape)
-    return np.asarray(values - slope[0] * rows - slope[1] * columns - constant, np.float64)
-
-
 def largest_box(mask: Mask) -> tuple[slice, slice]:
     """Rows and columns of the rectangle with the most pixels that lies inside a (H, W) mask.
 
@@ -197,10 +175,16 @@ def largest_box(mask: Mask) -> tuple[slice, slice]:
     return box
 
 
+def check_shapes(name: str, *arrays: NDArray[np.generic]) -> None:
+    """Refuse an image, its reference and a mask that are not three equal shapes (H, W); ``name`` begins the error."""
+    shapes = [array.shape for array in arrays]
+    if len(shapes[0]) != 2 or len(set(shapes)) > 1:
+        given = "image {}, reference {} and mask {}".format(*shapes)
+        raise PtychoError(f"{name}: {given}; three equal shapes (H, W) are needed.")
+
+
 def _check(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating], mask: Mask) -> None:
-    if image.ndim != 2 or image.shape != reference.shape or image.shape != mask.shape:
-        shapes = f"image {image.shape}, reference {reference.shape} and mask {mask.shape}"
-        raise PtychoError(f"align: {shapes}; three equal shapes (H, W) are needed.")
+    check_shapes("align", image, reference, mask)
     if mask.dtype != bool:
         raise PtychoError(f"align: a mask of type {mask.dtype}; bool is needed.")
     if not mask.any():
@@ -246,11 +230,14 @@ def _find_ramp(image: Complex, reference: Complex) -> Real:
     )
     turns = 2 * np.pi * np.asarray(found) / image.shape
     product = image * reference.conj() * _plane_wave(image.shape, _pair(-turns))
-    weights = abs(product)
-    if (weights > 0).sum() < 3:
+    rows, columns = np.nonzero(product)
+    if len(rows) < 3:
         return np.zeros(2)
-    slope, _ = fit_plane(np.angle(product * np.exp(-1j * np.angle(product.sum()))), weights)
-    return turns + slope
+    # The plane through the remaining phases, by least squares.
+    root = np.sqrt(abs(product[rows, columns]))
+    phases = np.angle(product[rows, columns] * np.exp(-1j * np.angle(product.sum())))
+    basis = np.stack([rows, columns, np.ones(len(rows))], axis=1)
+    return turns + np.linalg.lstsq(root[:, None] * basis, root * phases, rcond=None)[0][:2]
 
 
 def _find_shift(image: Complex, reference: Complex, mask: Mask) -> Real:

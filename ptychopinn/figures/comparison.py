@@ -1,7 +1,6 @@
 """One picture of several reconstructions: common scales, errors, ring correlation and a line profile."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,41 +9,24 @@ from numpy.typing import NDArray
 
 from ptychopinn.evaluation.comparison import Comparison
 from ptychopinn.evaluation.frc import half_bit
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    ERROR_MAP,
-    amplitude_norm,
-    error_norm,
-    new_figure,
-    panel,
-    phase_map,
-    phase_norm,
-    save,
-    scale_bar,
-    view_of,
-)
+from ptychopinn.figures import panels
 
 SIDE = 3.4
 """Inches along the edge of a panel."""
 
 
-def draw_comparison(path: Path, result: Comparison, pixel_size_m: float | None = None) -> None:
-    """Draw amplitude and phase of every image on common scales, their errors, and below them FRC and a profile.
+def comparison_figure(result: Comparison, pixel_size_m: float | None = None) -> Figure:
+    """Amplitude and phase of every image on common scales, their errors, and below them FRC and a profile.
 
     Errors are against the reference of the comparison: the truth, or the first image.
 
     Args:
-        path: PNG file.
         result: of :func:`ptychopinn.evaluation.comparison.compare`.
         pixel_size_m: edge of an object pixel in metres; gives a scale bar.
     """
-    save(_comparison_figure(result, pixel_size_m), path)
-
-
-def _comparison_figure(result: Comparison, pixel_size_m: float | None) -> Figure:
     names = [result.reference, *(name for name in result.aligned if name != result.reference)]
-    view = view_of(result.mask.astype(np.float32), np.ones(result.mask.shape, dtype=bool))
-    turn = np.exp(-1j * np.angle(result.aligned[result.reference][result.mask].astype(np.complex128).sum()))
+    view = panels.view_of(result.mask)
+    turn = panels.without_phase(result.aligned[result.reference][result.mask])
     images = {name: turn * result.aligned[name] for name in names}
     reference = images[result.reference]
 
@@ -52,17 +34,17 @@ def _comparison_figure(result: Comparison, pixel_size_m: float | None) -> Figure
     extent = (left + result.origin[1], right + result.origin[1], bottom + result.origin[0], top + result.origin[0])
     height, width = (part.stop - part.start for part in view.window)
     tall = SIDE * min(max(height / width, 0.3), 1.6)
-    figure = new_figure(len(names) * (SIDE + 1.1), 4 * (tall + 0.5) + 4.2, images_only=False)
+    figure = panels.new_figure(len(names) * (SIDE + 1.1), 4 * (tall + 0.5) + 4.2, images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(4 * (tall + 0.5), 4.2)))
     grid = above.subplots(4, len(names), squeeze=False, sharex=True, sharey=True)
-    amplitudes, phases = amplitude_norm(abs(reference)[view.mask]), phase_norm(np.angle(reference)[view.mask])
+    scales = panels.object_norms(reference[view.mask])
     errors = {
         name: (abs(images[name]) - abs(reference), np.angle(images[name] * reference.conj())) for name in names[1:]
     }
-    norms = [error_norm(np.concatenate([each[kind][view.mask] for each in errors.values()]), 1e-3) for kind in (0, 1)]
+    shown = [np.concatenate([each[kind][view.mask] for each in errors.values()]) for kind in (0, 1)]
+    norms = [panels.error_norm(values, 1e-3) for values in shown]
     for column, name in zip(grid.T, names, strict=True):
-        panel(column[0], view.cut(abs(images[name])), "amplitude", amplitudes, AMPLITUDE_MAP, extent)
-        panel(column[1], view.cut(np.angle(images[name])), "phase (rad)", phases, phase_map(phases), extent)
+        panels.object_panels(column, view.cut(images[name]), scales, extent)
         column[0].set_title(name)
         column[3].set(xlabel="x (px)")
         if name == result.reference:
@@ -72,12 +54,12 @@ def _comparison_figure(result: Comparison, pixel_size_m: float | None) -> Figure
         for axes, error, norm, label in zip(
             column[2:], errors[name], norms, ("amplitude error", "phase error (rad)"), strict=True
         ):
-            panel(axes, view.cut(error), label, norm, ERROR_MAP, extent)
+            panels.panel(axes, view.cut(error), label, norm, panels.ERROR_MAP, extent)
             axes.set_title(f"RMS {np.sqrt(np.square(error[view.mask]).mean()):.3g}")
     for row in grid:
         row[0].set(ylabel="y (px)")
     if pixel_size_m is not None:
-        scale_bar(grid[0, 0], width, pixel_size_m)
+        panels.scale_bar(grid[0, 0], width, pixel_size_m)
     curves, profile = below.subplots(1, 2)
     _draw_curves(curves, result)
     _draw_profile(profile, images, result)
@@ -109,3 +91,6 @@ def _draw_profile(axes: Axes, images: Mapping[str, NDArray[np.complex64]], resul
         axes.plot(cols + result.origin[1], np.unwrap(np.angle(image[row, cols])), label=name, **style)
     axes.set(xlabel="x (px)", ylabel="phase (rad)", title=f"Along y = {row + result.origin[0]}")
     axes.legend(fontsize="small")
+
+
+draw_comparison = panels.to_png(comparison_figure)

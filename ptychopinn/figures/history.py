@@ -1,7 +1,6 @@
 """PNG figures of loss curves."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,24 +8,19 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.figures.panels import (
-    new_figure,
-    save,
-)
+from ptychopinn.figures.panels import new_figure, to_png
 
 
-def draw_history(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
-    """Draw loss curves, one panel per quantity, with a logarithmic axis where values allow.
+def history_figure(columns: Mapping[str, Sequence[float]]) -> Figure:
+    """Loss curves, one panel per quantity, with a logarithmic axis where values allow.
 
     Args:
-        path: PNG file.
-        columns: ``epoch`` or ``step``, whatever the curves run along, and any of ``train_NAME``, ``val_NAME``; NaN
-            where one has no value.
+        columns: ``epoch`` or ``step``, the horizontal axis, and any of ``train_NAME``, ``val_NAME``; NaN where a
+            curve has no value.
+
+    Raises:
+        PtychoError: when there is no curve.
     """
-    save(_history_figure(columns), path)
-
-
-def _history_figure(columns: Mapping[str, Sequence[float]]) -> Figure:
     curves: dict[str, dict[str, NDArray[np.float64]]] = {}
     for name, values in columns.items():
         stage, _, quantity = name.partition("_")
@@ -50,3 +44,6 @@ def _history_figure(columns: Mapping[str, Sequence[float]]) -> Figure:
         axes.set(xlabel=along, ylabel=quantity.replace("_", " "))
         axes.legend()
     return figure
+
+
+draw_history = to_png(history_figure)

@@ -1,36 +1,27 @@
 """The picture of a view: which frames of a scan it keeps, and how their probes overlap."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptychopinn.figures.panels import new_figure, save
+from ptychopinn.figures.panels import new_figure, to_png
 from ptychopinn.text import readable
 
 KEPT, LEFT = "tab:red", "0.55"
 
 
-def draw_view(
-    path: Path, positions: NDArray[np.float64], kept: NDArray[np.int64], diameter: float, spacing: float | None = None
-) -> None:
-    """Draw the positions of a view over all positions, with discs in place of probes.
+def view_figure(
+    positions: NDArray[np.float64], kept: NDArray[np.int64], diameter: float, spacing: float | None = None
+) -> Figure:
+    """The positions of a view over all positions, with discs in place of probes.
 
     Args:
-        path: PNG file.
         positions: (n, 2) pixels (y, x) of all frames.
         kept: frames of the view.
         diameter: of the discs, pixels.
-        spacing: least distance between frames of the view, pixels, if any was asked.
+        spacing: minimum distance between frames of the view, pixels; None when none was asked.
     """
-    save(_view_figure(positions, kept, diameter, spacing), path)
-
-
-def _view_figure(
-    positions: NDArray[np.float64], kept: NDArray[np.int64], diameter: float, spacing: float | None
-) -> Figure:
     low, high = positions.min(axis=0) - 0.55 * diameter, positions.max(axis=0) + 0.55 * diameter
     height, width = high - low
     tall = 7 * float(np.clip(height / width, 0.2, 2))
@@ -38,7 +29,7 @@ def _view_figure(
     axes = figure.subplots()
     axes.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]), aspect="equal", xlabel="x (px)", ylabel="y (px)")
     view = positions[kept]
-    # Where many lie on one another their faces would hide the picture.
+    # Many discs on top of one another must stay transparent.
     face = min(0.25, 25 / len(view))
     discs = EllipseCollection(
         *np.broadcast_arrays(diameter, diameter, np.zeros(len(view))),
@@ -60,3 +51,6 @@ def _view_figure(
     axes.set_title(f"{len(view)} of {len(positions)} frames{apart}; discs of {readable(diameter)} px")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+draw_view = to_png(view_figure)

@@ -1,9 +1,10 @@
-"""What the figures are made of: panels with colour bars, colour scales, the part of an object that is drawn."""
+"""Parts of figures: panels with colour bars, colour scales, the part of an object that is drawn."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,31 +15,31 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 from ptychopinn.text import readable_length
 
 AMPLITUDE_MAP = "viridis"
 PHASE_MAP = "twilight"
 WEAK_PHASE_MAP = "magma"
-"""A cyclic map shows both ends of a part of the circle alike."""
+"""For part of the circle: a cyclic map would show both ends alike."""
 BAR_MAP = "cividis"
 ERROR_MAP = "RdBu_r"
 COUNTS_MAP = "inferno"
 BLANK = "0.75"
 DPI = 130
 
+P = ParamSpec("P")
 Real = NDArray[np.floating[Any] | np.integer[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 Mask = NDArray[np.bool_]
 Extent = tuple[float, float, float, float]
 
 MOST_SHOWN = 1600
-"""Pixels along an edge up to which all are drawn: a panel has fewer dots, and drawing takes 100 bytes for each."""
+"""Largest edge, pixels, of an image drawn in full: a panel has fewer dots, and drawing takes 100 bytes a pixel."""
 
 
 def new_figure(width: float, height: float, images_only: bool = True) -> Figure:
-    """An empty figure, inches; with ``images_only`` no room is lost beside panels of fixed aspect."""
+    """An empty figure, inches; ``images_only`` removes the space around panels of fixed aspect."""
     gap = 0.02 if images_only else 0.06
     engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, wspace=gap, compress=images_only)
     return Figure(figsize=(width, height), layout=engine)
@@ -48,6 +49,15 @@ def save(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all."""
     with writing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def to_png(make: Callable[P, Figure]) -> Callable[Concatenate[Path, P], None]:
+    """The function that writes the figure of ``make`` as PNG: it takes the path, then the arguments of ``make``."""
+
+    def draw(path: Path, *args: P.args, **kwargs: P.kwargs) -> None:
+        save(make(*args, **kwargs), path)
+
+    return draw
 
 
 def panel(
@@ -108,6 +118,19 @@ def phase_map(norm: Normalize) -> str:
     return PHASE_MAP if norm.vmax == math.pi else WEAK_PHASE_MAP
 
 
+def object_norms(values: Complex) -> tuple[Normalize, Normalize]:
+    """Norms for the amplitude and for the phase of some pixels."""
+    return amplitude_norm(abs(values)), phase_norm(np.angle(values))
+
+
+def object_panels(
+    cells: Sequence[Axes], image: Complex, norms: tuple[Normalize, Normalize], extent: Extent | None = None
+) -> None:
+    """Amplitude and phase of (h, w) pixels on the first two cells; see :func:`panel`."""
+    panel(cells[0], abs(image), "amplitude", norms[0], AMPLITUDE_MAP, extent)
+    panel(cells[1], np.angle(image), "phase (rad)", norms[1], phase_map(norms[1]), extent)
+
+
 def error_norm(values: Real, least: float) -> Normalize:
     """Symmetric about zero, up to the 99.5th percentile of the size of the values, at least ``least``."""
     reach = max(float(np.percentile(abs(values), 99.5)), least) if values.size else least
@@ -127,20 +150,20 @@ class View:
         rows, cols = self.window
         return cols.start - 0.5, cols.stop - 0.5, rows.stop - 0.5, rows.start - 0.5
 
-    def cut(self, values: Real) -> Real:
+    def cut(self, values: Any) -> Any:
         """The window of (H, W) values, NaN where not covered."""
         return np.where(self.mask, values, np.nan)[self.window]
 
 
-def view_of(coverage: Real, finite: Mask) -> View:
-    """The well covered area: at least a tenth of the light that a typical photon's pixel gets."""
-    light = np.where(np.isfinite(coverage) & finite, coverage, 0).astype(np.float64)
-    if not light.max() > 0:
-        raise PtychoError("coverage: zero on every finite pixel of the image; there is nothing to draw.")
-    # Weighted by itself, the mean does not feel the wide faint tails of a probe.
-    mask = light >= 0.1 * (light**2).sum() / light.sum()
+def view_of(mask: Mask) -> View:
+    """The smallest window around a mask (H, W) that is not empty."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return View((slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)), mask)
+
+
+def without_phase(values: Complex) -> np.complexfloating[Any, Any]:
+    """Factor of unit modulus that makes the mean of some pixels real and positive."""
+    return np.exp(-1j * np.angle(values.astype(np.complex128).sum()))
 
 
 def scale_bar(axes: Axes, width: int, pixel_size_m: float) -> None:

@@ -1,7 +1,6 @@
 """PNG figures of probe modes."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,28 +8,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    PHASE_MAP,
-    Complex,
-    new_figure,
-    panel,
-    save,
-)
+from ptychopinn.figures.panels import AMPLITUDE_MAP, PHASE_MAP, Complex, new_figure, panel, to_png
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.text import readable
 
 MAX_MODES = 3
-
-
-def draw_probe(path: Path, probe: Complex) -> None:
-    """Draw amplitude and phase of the probe modes.
-
-    Args:
-        path: PNG file.
-        probe: (m, N, N) complex in sqrt(photons).
-    """
-    save(_probe_figure(probe), path)
 
 
 def _power(probe: Complex) -> NDArray[np.float64]:
@@ -38,19 +20,21 @@ def _power(probe: Complex) -> NDArray[np.float64]:
     return probe_power(torch.from_numpy(probe)).double().numpy()
 
 
-def _probe_title(probe: Complex) -> str:
+def probe_title(probe: Complex) -> str:
+    """With the photons of all modes."""
     return f"Probe, {readable(float(_power(probe).sum()))} photons"
 
 
-def _probe_figure(probe: Complex) -> Figure:
+def probe_figure(probe: Complex) -> Figure:
+    """Amplitude and phase of the probe modes (m, N, N), complex, in sqrt(photons)."""
     modes = len(probe)
     figure = new_figure(0.8 + 3.6 * modes, 7.2)
-    _draw_modes(probe, figure.subplots(2, modes, squeeze=False).T)
-    figure.suptitle(_probe_title(probe))
+    draw_modes(probe, figure.subplots(2, modes, squeeze=False).T)
+    figure.suptitle(probe_title(probe))
     return figure
 
 
-def _draw_modes(probe: Complex, cells: NDArray[np.object_]) -> None:
+def draw_modes(probe: Complex, cells: NDArray[np.object_]) -> None:
     """Amplitude and phase of the leading modes on ``cells`` (modes, 2); faint pixels have no phase."""
     power = _power(probe)
     for mode, field, (left, right) in zip(range(len(probe)), probe, cells, strict=False):
@@ -60,3 +44,6 @@ def _draw_modes(probe: Complex, cells: NDArray[np.object_]) -> None:
         panel(right, np.where(lit, np.angle(field), np.nan), "phase (rad)", Normalize(-math.pi, math.pi), PHASE_MAP)
         left.set_title(f"Mode {mode + 1}: {share:.1f} % of power")
         right.set_title(f"Phase of mode {mode + 1}")
+
+
+draw_probe = to_png(probe_figure)

@@ -1,7 +1,6 @@
 """PNG figures of a scan, or of the parts of one."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,61 +8,32 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    Complex,
-    Real,
-    amplitude_norm,
-    new_figure,
-    panel,
-    phase_map,
-    phase_norm,
-    save,
-)
-from ptychopinn.figures.patterns import _counts_norm, _photons_panel
-from ptychopinn.figures.probe import MAX_MODES, _draw_modes, _probe_title
-from ptychopinn.scan.coverage import coverage_map
+from ptychopinn.figures import panels
+from ptychopinn.figures.panels import Complex, Real
+from ptychopinn.figures.patterns import counts_norm, photons_panel
+from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
+from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics
 from ptychopinn.text import readable
 
-
-def draw_scan(path: Path, scan: Scan) -> None:
-    """Draw what a scan holds: mean and typical pattern, positions on coverage, photons per frame, probe modes."""
-    save(_scan_figure(scan), path)
+MAX_CANVAS = 50_000_000
+"""Pixels of the largest coverage that is drawn; positions in a wrong unit ask for more."""
 
 
-def draw_parts(
-    path: Path,
-    frames: Real | None = None,
-    positions: NDArray[np.float64] | None = None,
-    image: Complex | None = None,
-    probe: Complex | None = None,
-) -> None:
-    """Draw the parts of a scan that a file holds, where it holds no whole one.
-
-    Args:
-        path: PNG file.
-        frames: (k, N, N) photons, of which the mean is drawn.
-        positions: (n, 2) object pixels (y, x).
-        image: (H, W) complex transmission.
-        probe: (m, N, N) complex in sqrt(photons).
-    """
-    save(_parts_figure(frames, positions, image, probe), path)
-
-
-def _scan_figure(scan: Scan) -> Figure:
+def scan_figure(scan: Scan) -> Figure:
+    """What a scan holds: mean and typical pattern, positions on coverage, photons per frame, probe modes."""
     statistics = frame_statistics(scan)
     modes = min(len(scan.probe), MAX_MODES)
     heights = (4.2, 4.2 if modes < 3 else 3.3)
-    figure = new_figure(18, sum(heights), images_only=False)
+    figure = panels.new_figure(18, sum(heights), images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     mean, typical, places, histogram = above.subplots(1, 4)
-    _photons_panel(mean, statistics.mean, _counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
+    photons_panel(mean, statistics.mean, counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
     mean.set_title(f"Mean of {len(scan)} frames")
     chosen = int(np.argsort(statistics.totals, kind="stable")[len(scan) // 2])
     frame = scan.frames(slice(chosen, chosen + 1))[0].numpy()
-    _photons_panel(typical, frame, _counts_norm(frame.max(), 0.5), scan.good_pixels)
+    photons_panel(typical, frame, counts_norm(frame.max(), 0.5), scan.good_pixels)
     typical.set_title(f"Frame {chosen}: {readable(statistics.totals[chosen])} photons")
     _draw_positions(places, scan)
     histogram.hist(statistics.totals, bins=min(50, max(5, len(scan) // 8)), color="0.35")
@@ -72,42 +42,48 @@ def _scan_figure(scan: Scan) -> Figure:
     cells = below.subplots(1, max(4, 2 * modes))
     for unused in cells[2 * modes :]:
         unused.remove()
-    _draw_modes(scan.probe, cells[: 2 * modes].reshape(modes, 2))
+    draw_modes(scan.probe, cells[: 2 * modes].reshape(modes, 2))
     hidden = len(scan.probe) - modes
-    below.suptitle(_probe_title(scan.probe) + f", {hidden} more modes" * (hidden > 0))
+    below.suptitle(probe_title(scan.probe) + f", {hidden} more modes" * (hidden > 0))
     return figure
 
 
-def _parts_figure(
-    frames: Real | None, positions: NDArray[np.float64] | None, image: Complex | None, probe: Complex | None
+def parts_figure(
+    frames: Real | None = None,
+    positions: NDArray[np.float64] | None = None,
+    image: Complex | None = None,
+    probe: Complex | None = None,
 ) -> Figure:
+    """The parts of a scan that a file holds, where it holds no whole one.
+
+    Args:
+        frames: (k, N, N) photons, of which the mean is drawn.
+        positions: (n, 2) object pixels (y, x).
+        image: (H, W) complex transmission.
+        probe: (m, N, N) complex in sqrt(photons).
+    """
     modes = 0 if probe is None else min(len(probe), MAX_MODES)
     count = (frames is not None) + (positions is not None) + 2 * (image is not None) + 2 * modes
     rows = math.ceil(count / 4)
     columns = math.ceil(count / rows)
-    figure = new_figure(4.6 * columns, 4.0 * rows, images_only=False)
+    figure = panels.new_figure(4.6 * columns, 4.0 * rows, images_only=False)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
     cells = iter(grid)
     if frames is not None:
         mean, axes = frames.mean(axis=0, dtype=np.float64), next(cells)
-        _photons_panel(axes, mean, _counts_norm(float(mean.max()), 1 / len(frames)))
+        photons_panel(axes, mean, counts_norm(float(mean.max()), 1 / len(frames)))
         axes.set_title(f"Mean of {len(frames)} frames")
     if positions is not None:
         _scatter(next(cells), positions)
     if image is not None:
-        amplitude, phase = abs(image), np.angle(image)
-        phases = phase_norm(phase)
-        for values, label, norm, colours in (
-            (amplitude, "amplitude", amplitude_norm(amplitude), AMPLITUDE_MAP),
-            (phase, "phase (rad)", phases, phase_map(phases)),
-        ):
-            axes = next(cells)
-            panel(axes, values, label, norm, colours)
-            axes.set(title=f"Object: {label.partition(' ')[0]}", xlabel="x (px)", ylabel="y (px)")
+        pair = next(cells), next(cells)
+        panels.object_panels(pair, image, panels.object_norms(image))
+        for axes, name in zip(pair, ("amplitude", "phase"), strict=True):
+            axes.set(title=f"Object: {name}", xlabel="x (px)", ylabel="y (px)")
     if probe is not None:
-        _draw_modes(probe, np.array(list(cells))[: 2 * modes].reshape(modes, 2))
+        draw_modes(probe, np.array(list(cells))[: 2 * modes].reshape(modes, 2))
     return figure
 
 
@@ -126,12 +102,16 @@ def _dots(axes: Axes, positions: NDArray[np.float64]) -> None:
 
 def _draw_positions(axes: Axes, scan: Scan) -> None:
     """Positions over the light that the whole scan puts on each object pixel."""
-    found = coverage_map(scan)
-    if found is None:
+    (height, width), (top, left) = scan.canvas_shape, scan.canvas_origin
+    if height * width > MAX_CANVAS:
         _scatter(axes, scan.positions)
         return
-    light, top, left = found
-    extent = (left - 0.5, left + light.shape[1] - 0.5, top + light.shape[0] - 0.5, top - 0.5)
-    panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
+    light = probe_coverage(scan).numpy()
+    extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
+    panels.panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
     _dots(axes, scan.positions)
     axes.set_title(f"{len(scan)} positions on coverage")
+
+
+draw_scan = panels.to_png(scan_figure)
+draw_parts = panels.to_png(parts_figure)

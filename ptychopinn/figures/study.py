@@ -9,17 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptychopinn.figures.panels import (
-    AMPLITUDE_MAP,
-    BLANK,
-    Mask,
-    amplitude_norm,
-    new_figure,
-    panel,
-    phase_map,
-    phase_norm,
-    view_of,
-)
+from ptychopinn.figures import panels
+from ptychopinn.figures.panels import Mask
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
 Image = NDArray[np.complex64]
@@ -37,7 +28,7 @@ def curves_png(curves: Mapping[str, Curves], titles: Mapping[str, str], dpi: int
         dpi: dots per inch.
     """
     views = list(dict.fromkeys(view for of_views in curves.values() for view in of_views))
-    figure = new_figure(4.6 * max(len(views), 1) + 1, 2.7 * len(curves), images_only=False)
+    figure = panels.new_figure(4.6 * max(len(views), 1) + 1, 2.7 * len(curves), images_only=False)
     grid = figure.subplots(len(curves), max(len(views), 1), squeeze=False, sharex=True)
     for row, (metric, of_views) in zip(grid, curves.items(), strict=True):
         for axes, view in zip(row, views, strict=False):
@@ -67,28 +58,28 @@ def images_png(
         phase: draw phases, about that of the reference; amplitudes otherwise.
     """
     names = list(dict.fromkeys(name for images in cells for name in images))
-    view = view_of(masks[0].astype(np.float32), np.ones(masks[0].shape, dtype=bool))
+    view = panels.view_of(masks[0])
     height, width = (part.stop - part.start for part in view.window)
     scale = SIDE / max(height, width)
     tall, wide = max(scale * height, 0.9), max(scale * width, 0.9)
-    figure = new_figure(len(names) * (wide + 0.2) + 1.2, len(cells) * (tall + 0.2) + 0.4)
+    figure = panels.new_figure(len(names) * (wide + 0.2) + 1.2, len(cells) * (tall + 0.2) + 0.4)
     grid = figure.subplots(len(cells), len(names), squeeze=False, sharex=True, sharey=True)
     shown = [
-        {name: _turned(image, images, mask) for name, image in images.items()}
+        {name: image * panels.without_phase(next(iter(images.values()))[mask]) for name, image in images.items()}
         for images, mask in zip(cells, masks, strict=True)
     ]
     part = np.angle if phase else np.abs
     first = np.concatenate([part(next(iter(images.values())))[mask] for images, mask in zip(shown, masks, strict=True)])
-    norm = phase_norm(first) if phase else amplitude_norm(first)
-    colours = phase_map(norm) if phase else AMPLITUDE_MAP
+    norm = panels.phase_norm(first) if phase else panels.amplitude_norm(first)
+    colours = panels.phase_map(norm) if phase else panels.AMPLITUDE_MAP
     for axes_of_row, images, mask, title in zip(grid, shown, masks, rows, strict=True):
-        own = view_of(mask.astype(np.float32), np.ones(mask.shape, dtype=bool))
+        own = panels.view_of(mask)
         for axes, name in zip(axes_of_row, names, strict=True):
             if name in images:
                 label = None if name != next(reversed(images)) else "rad" if phase else ""
-                panel(axes, own.cut(part(images[name])), label, norm, colours)
+                panels.panel(axes, own.cut(part(images[name])), label, norm, colours)
             else:
-                axes.set(facecolor=BLANK)
+                axes.set(facecolor=panels.BLANK)
             axes.set(xticks=[], yticks=[])
         axes_of_row[0].set(ylabel=title)
     for axes, name in zip(grid[0], names, strict=True):
@@ -105,13 +96,6 @@ def _draw_lines(axes: Axes, of_arms: Mapping[str, Sequence[tuple[float, float]]]
     if not any(of_arms.values()):
         axes.text(0.5, 0.5, "not defined here", ha="center", va="center", transform=axes.transAxes, color="0.4")
         axes.set(yticks=[])
-
-
-def _turned(image: Image, images: Mapping[str, Image], mask: Mask) -> NDArray[np.complexfloating[Any, Any]]:
-    """An image by the phase that makes the mean of the first one real."""
-    mean = next(iter(images.values()))[mask].astype(np.complex128).sum()
-    turned: NDArray[np.complexfloating[Any, Any]] = image * np.exp(-1j * np.angle(mean))
-    return turned
 
 
 def _png(figure: Figure, dpi: int, **more: Any) -> bytes:

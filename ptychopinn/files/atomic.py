@@ -1,4 +1,4 @@
-"""Files appear under their final name whole, or not at all."""
+"""Files written whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ptychopinn.errors import RunFailedError
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` and rename it to ``path`` when the block ends well.
+    """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
     Raises:
         RunFailedError: when the file system refuses (full disk, read-only folder).

@@ -1,20 +1,25 @@
-"""What a format needs and a file does not say, given or made up: pixel size, energy, distance, an object."""
+"""Geometry of the experiment: pixel size, energy and distance that a file lacks, given or made up; metres to pixels."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.record import HC_EV_M, Record
+from ptychopinn.files.record import Record
+from ptychopinn.files.values import object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
-"""Placeholders for what a file does not know and the user will not say."""
+"""Placeholders for values that neither the file nor the user gives."""
 
 
-class Completion(NamedTuple):
-    """What to write where the file does not know: metres and electronvolts; placeholders when ``dummy``."""
+Length = TypeVar("Length", float, tuple[float, float])
+
+
+class Geometry(NamedTuple):
+    """Values of the user for a file that lacks them, in metres and electronvolts; placeholders when ``dummy``."""
 
     pixel_size: float | None = None
     energy_eV: float | None = None  # noqa: N815 - eV is the unit
@@ -23,19 +28,13 @@ class Completion(NamedTuple):
 
 
 def with_pixel(record: Record, pixel: float | None) -> Record:
-    """A record with the pixel size that the user gives, where the file has none; a line where it has another."""
-    if pixel is None:
-        return record
-    if record.pixel_m is None:
-        return replace(record, pixel_m=(pixel, pixel))
-    if np.allclose(record.pixel_m, pixel, rtol=1e-6, atol=0):
-        return record
-    note = f"pixel_size {pixel:g} m is not used: the file has {record.pixel_m[0]:.6g} x {record.pixel_m[1]:.6g} m."
-    return record if note in record.notes else replace(record, notes=(*record.notes, note))
+    """A record with the pixel size of the user where the file has none; a note where the file has another."""
+    edges, notes = _known("pixel_size", record.pixel_m, None if pixel is None else (pixel, pixel), "m")
+    return replace(record, pixel_m=edges, notes=tuple(dict.fromkeys((*record.notes, *notes))))
 
 
-def completed(record: Record, to: str, given: Completion) -> Record:
-    """A record with what the user says where the file says nothing, and for metric formats all that they need.
+def with_given(record: Record, to: str, given: Geometry) -> Record:
+    """A record with the values of the user where the file has none, and all that a metric format ``to`` needs.
 
     Raises:
         PtychoError: when the pixel size is not known.
@@ -47,16 +46,18 @@ def completed(record: Record, to: str, given: Completion) -> Record:
     return record if to in ("npz", "tiff") else _with_object(_with_geometry(record, given), to)
 
 
-def _known(flag: str, stored: float | None, given: float | None, unit: str) -> tuple[float | None, list[str]]:
-    """What the file says or else the user, and a line where the user says something else."""
+def _known(name: str, stored: Length | None, given: Length | None, unit: str) -> tuple[Length | None, list[str]]:
+    """The value of the file, or else that of the user; a note where the two differ."""
     if not stored or given is None:
         return stored or given, []
-    same = np.isclose(stored, given, rtol=1e-6, atol=0)
-    return stored, [] if same else [f"{flag} {given:g} {unit} is not used: the file has {stored:.6g} {unit}."]
+    if np.allclose(stored, given, rtol=1e-6, atol=0):
+        return stored, []
+    here = " x ".join(f"{value:.6g}" for value in np.ravel(stored))
+    return stored, [f"{name} {np.ravel(given)[0]:g} {unit} is not used: the file has {here} {unit}."]
 
 
-def _with_geometry(record: Record, given: Completion) -> Record:
-    """Pixel, energy and distance, and the detector pixel that belongs to them; ``comments`` say what was made up."""
+def _with_geometry(record: Record, given: Geometry) -> Record:
+    """A record with pixel, energy, distance and the detector pixel that fits them; ``comments`` name placeholders."""
     if record.pixel_m is None and not given.dummy:
         raise PtychoError(
             "pixel size: not known, and positions are written in metres; give --pixel-size M, or --dummy-geometry for "
@@ -67,19 +68,12 @@ def _with_geometry(record: Record, given: Completion) -> Record:
     known = {"pixel": None if record.made_up else record.pixel_m, "energy": energy, "distance": distance}
     made = ", ".join(name for name, value in known.items() if value is None)
     energy, distance = energy or DUMMY_ENERGY_EV, distance or DUMMY_DISTANCE_M
-    shape = (
-        record.probe.shape if record.probe is not None else record.counts.shape if record.counts is not None else None
-    )
-    detector = record.detector_pixel_m
-    if shape is not None:
-        reach = HC_EV_M / energy * distance
-        detector = reach / (shape[-2] * pixel[0]), reach / (shape[-1] * pixel[1])
+    frames = record.counts if record.probe is None else record.probe
+    # The relation of object and detector pixels is symmetric.
+    detector = record.detector_pixel_m if frames is None else object_pixel(energy, distance, pixel, frames.shape)
     extra = dict(record.extra)
     if made:
-        said = str(extra.get("comments", ""))
-        remark = f"ptychopinn: placeholders, not measured: {made}."
-        extra["comments"] = said if remark in said else f"{said} {remark}".strip()
-        extra["made_up_geometry"] = made
+        extra = _with_comment(extra, f"placeholders, not measured: {made}.") | {"made_up_geometry": made}
     return replace(
         record,
         pixel_m=pixel,
@@ -91,22 +85,56 @@ def _with_geometry(record: Record, given: Completion) -> Record:
     )
 
 
+def _with_comment(extra: Mapping[str, Any], remark: str) -> dict[str, Any]:
+    said, remark = str(extra.get("comments", "")), f"ptychopinn: {remark}"
+    return {**extra, "comments": said if remark in said else f"{said} {remark}".strip()}
+
+
 def _with_object(record: Record, to: str) -> Record:
-    """Vacuum under all patches, for a format that needs an object and a record without one."""
+    """A record with vacuum under all patches where the format needs an object and the record has none."""
     if record.object is not None or to != "ptychodus-product" or record.positions is None or record.probe is None:
         return record
     shape = np.ceil(record.positions.max(axis=0)).astype(int) + record.probe.shape[-1] // 2 + 1
-    extra: dict[str, Any] = dict(record.extra)
-    extra["comments"] = f"{extra.get('comments', '')} ptychopinn: no object was given, it is vacuum.".strip()
+    extra = _with_comment(record.extra, "no object was given, it is vacuum.")
     return replace(record, object=np.ones(np.maximum(shape, record.probe.shape[-2:]), np.complex64), extra=extra)
 
 
-def metric(record: Record, places_m: NDArray[np.float64], pixel: tuple[float, float], size: int) -> Record:
-    """With positions from metres (y, x), the first patch in the corner of the image."""
+def without_placeholders(record: Record, made_up: str) -> Record:
+    """A record without the placeholders that its file marks: ``made_up`` names pixel, energy or distance."""
+    if not made_up:
+        return record
+    return replace(
+        record,
+        energy_eV=None if "energy" in made_up else record.energy_eV,
+        distance_m=None if "distance" in made_up else record.distance_m,
+        detector_pixel_m=None,
+        made_up="pixel" in made_up,
+        metric=record.metric and "pixel" not in made_up,
+        notes=(*record.notes, f"Placeholders, not measured: {made_up}."),
+    )
+
+
+def in_pixels(
+    record: Record,
+    places_m: NDArray[np.float64],
+    pixel: tuple[float, float] | None = None,
+    origin: tuple[float, float] | None = None,
+) -> Record:
+    """A record with positions converted from metres to pixels.
+
+    Args:
+        record: without positions.
+        places_m: (n, 2), (y, x) in metres.
+        pixel: of the object, metres; the one that the geometry of the record gives when None.
+        origin: metres of pixel coordinate 0; when None the first patch touches the corner of the image.
+    """
     if not np.isfinite(places_m).all():
         raise PtychoError("positions: hold NaN or infinity.")
+    pixel = pixel or record.far_field_pixel
+    assert pixel is not None
+    size = 0 if record.counts is None else record.counts.shape[-1]
     low = places_m.min(axis=0)
-    origin = float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2)
+    origin = origin or (float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2))
     return replace(
         record, positions=(places_m - origin) / np.array(pixel), pixel_m=pixel, origin_m=origin, metric=size > 0
     )

@@ -1,4 +1,7 @@
-"""HDF5: files opened with one sentence of complaint, stacks of frames that stay in them, values with their unit."""
+"""HDF5: files opened to read, stacks of frames that stay in them, values with their unit.
+
+What is missing, damaged or of another kind raises a PtychoError of one sentence that names it.
+"""
 
 import os
 import re
@@ -13,18 +16,15 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
-from ptychopinn.files import hdf5
+from ptychopinn.errors import PtychoError, naming
+from ptychopinn.files.values import check_frames
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
-IN_MEMORY = 2**28
-"""Bytes up to which a stack of frames is read at once; a larger one stays in its file."""
-
 CACHE = 2**24
-"""Bytes of chunks that HDF5 keeps decompressed; always enough for two chunks."""
+"""Least bytes of decompressed chunks that HDF5 caches; raised to hold two chunks."""
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What a damaged file raises inside h5py."""
+"""Exceptions of h5py for a damaged file."""
 
 UNITS: Final[Mapping[str, tuple[str, float]]] = {
     **{name: ("length", size) for name, size in (("m", 1.0), ("mm", 1e-3), ("um", 1e-6), ("nm", 1e-9), ("pm", 1e-12))},
@@ -36,12 +36,12 @@ UNITS: Final[Mapping[str, tuple[str, float]]] = {
 """Unit -> dimension and size in metres, electronvolts or pixels."""
 
 OPTIONS: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-"""How frames are written: smaller, and readable by every HDF5 library."""
+"""Compression of written frames, which every HDF5 library can read."""
 
 
 @dataclass(eq=False)
 class Stack:
-    """A dataset of frames, opened anew by every process that reads it.
+    """A dataset of frames; every process that reads it opens its own handle.
 
     Attributes:
         path: file.
@@ -49,8 +49,8 @@ class Stack:
         shape: (n, H, W) after ``order``.
         dtype: of the values.
         order: for each of frame, row and column, the axis of the dataset.
-        corner: whether the zero frequency is stored at [0, 0].
-        cache: bytes of chunks that are kept decompressed.
+        corner: whether the file stores the zero frequency at [0, 0].
+        cache: bytes of decompressed chunks to keep.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class Stack:
 
     @contextmanager
     def _dataset(self) -> Iterator[Any]:
-        """It stays open, but not in a file that grows: a refresh by another reader of the process would spoil it."""
+        """The open dataset; closed again in a growing file, where a refresh by another reader would invalidate it."""
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
             file = _file(self.path, rdcc_nbytes=self.cache)
@@ -97,7 +97,7 @@ class Stack:
 
 @dataclass(eq=False)
 class Joined:
-    """Stacks one after the other."""
+    """Stacks joined along the first axis."""
 
     parts: Sequence[Source]
 
@@ -122,15 +122,15 @@ class Joined:
         return np.concatenate(found)
 
 
-def frames_of(source: Source, in_memory: int = IN_MEMORY) -> Counts:
-    """A stack as an array when it is small, else as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
+def frames_of(source: Source, in_memory: int) -> Counts:
+    """A small stack as an array, a large one as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
     if source.dtype.itemsize * int(np.prod(source.shape, dtype=float)) > in_memory:
         return Frames.of(source)
     return source.read(np.arange(source.shape[0]))
 
 
 def _file(path: Path, **options: Any) -> h5py.File:
-    """A file to read, also while a detector appends to it in SWMR mode, or this process has it open in that mode."""
+    """Open a file to read, also one to which a detector appends in SWMR mode."""
     try:
         return h5py.File(path, "r", **options)
     except OSError as error:
@@ -141,7 +141,7 @@ def _file(path: Path, **options: Any) -> h5py.File:
 
 
 def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
-    """A dataset with what was appended to it since this process opened it first."""
+    """Refresh a growing dataset, so that it shows what was appended since this process opened it."""
     if dataset.file.swmr_mode:
         dataset.id.refresh()
     return dataset
@@ -149,15 +149,15 @@ def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """A file to read.
+    """Open a file to read; errors inside the block name it.
 
     Raises:
-        PtychoError: when it is no readable HDF5 file, also where the block stumbles over damage in it.
+        PtychoError: when it is no readable HDF5 file, also where the block meets damage in it.
     """
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with _file(path) as file:
+        with naming(path), _file(path) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
@@ -166,7 +166,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def reason(error: Exception) -> str:
-    """Why HDF5 refuses, without its jargon."""
+    """The reason of an HDF5 error, in plain words."""
     text = str(error)
     if cut := re.search(r"truncated file: eof = (\d+), .*stored_eof = (\d+)", text):
         return f"it is cut short: {cut[1]} of {cut[2]} bytes are there"
@@ -183,12 +183,8 @@ def reason(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset:
-    """A dataset.
-
-    Raises:
-        PtychoError: when it is missing or a group.
-    """
+def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Dataset:
+    """A dataset."""
     found = file.get(name)
     if found is None:
         link = file.get(name, getlink=True)
@@ -200,7 +196,7 @@ def find(file: h5py.File, name: str, need: str = "it is needed") -> h5py.Dataset
 
 
 def contents(file: h5py.File) -> list[str]:
-    """Name and shape of every dataset, the largest first."""
+    """Name and shape of every dataset, largest first."""
     found: list[tuple[int, str]] = []
 
     def note(name: str, item: Any) -> None:
@@ -212,26 +208,17 @@ def contents(file: h5py.File) -> list[str]:
 
 
 def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
-    """The frames of a dataset, not read; the dataset may lie in a file that is linked to.
-
-    Raises:
-        PtychoError: when it holds no stack of real frames.
-    """
+    """The frames of a dataset, not read yet; an external link is followed."""
     name = str(_as_it_is_now(dataset).name)
-    if dataset.ndim != 3 or dataset.dtype.kind not in "uif":
-        raise PtychoError(f"{name}: shape {dataset.shape}, dtype {dataset.dtype}; real frames (n, N, N) are needed.")
-    # A link may have led into another file, where the name holds.
+    check_frames(dataset, name)
+    # After an external link this is the file, and the name, that the link points to.
     path, shape = Path(dataset.file.filename), tuple(dataset.shape[axis] for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
     return Stack(path, name, shape, dataset.dtype, order, corner, max(CACHE, 2 * chunk))
 
 
 def array(dataset: h5py.Dataset) -> NDArray[Any]:
-    """All values of a dataset.
-
-    Raises:
-        PtychoError: when they cannot be read.
-    """
+    """All values of a dataset."""
     try:
         return np.asarray(_as_it_is_now(dataset)[()])
     except UNREADABLE as error:
@@ -239,11 +226,7 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
 
 
 def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
-    """All values of a dataset of real numbers.
-
-    Raises:
-        PtychoError: when they are none.
-    """
+    """All values of a dataset of real numbers."""
     values = array(dataset)
     if values.dtype.kind not in "uif":
         raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
@@ -251,11 +234,7 @@ def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
 
 
 def number(value: Any, name: str) -> float:
-    """One finite number of a dataset or an attribute.
-
-    Raises:
-        PtychoError: naming it.
-    """
+    """One finite number of a dataset or an attribute."""
     values = np.asarray(array(value) if isinstance(value, h5py.Dataset) else value)
     if values.size != 1 or values.dtype.kind not in "buif" or not np.isfinite(values).all():
         raise PtychoError(f"{name}: shape {values.shape}, dtype {values.dtype}; one finite number is needed.")
@@ -263,21 +242,12 @@ def number(value: Any, name: str) -> float:
 
 
 def unit_of(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
-    """Size of the unit of a dataset, from its attribute ``units`` or else ``usual``.
-
-    Raises:
-        PtychoError: for an unknown unit, or one of another dimension.
-    """
-    told = dataset.attrs.get("units", usual)
-    return unit(told.decode(errors="replace") if isinstance(told, bytes) else str(told), str(dataset.name), dimension)
+    """Size of the unit of a dataset, from its attribute ``units`` or else ``usual``."""
+    return unit(text(dataset.attrs.get("units", usual)), str(dataset.name), dimension)
 
 
 def unit(told: str, name: str, *dimensions: str) -> float:
-    """Size of a unit in metres, electronvolts or pixels.
-
-    Raises:
-        PtychoError: for an unknown unit, or one of another dimension.
-    """
+    """Size of a unit in metres, electronvolts or pixels."""
     dimension, size = UNITS.get(told.strip(), ("", 0.0))
     if dimension not in dimensions:
         fitting = ", ".join(known for known, (kind, _) in UNITS.items() if kind in dimensions and known.isascii())
@@ -286,19 +256,13 @@ def unit(told: str, name: str, *dimensions: str) -> float:
 
 
 def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
-    """A positive number with its unit, in metres or electronvolts.
-
-    Raises:
-        PtychoError: naming the dataset.
-    """
-    value = number(dataset, str(dataset.name)) * unit_of(dataset, usual, dimension)
-    if not value > 0:
-        raise PtychoError(f"{dataset.name}: {value:g} given; a positive {dimension} is needed.")
-    return value
+    """A positive number with its unit, in metres or electronvolts."""
+    name = str(dataset.name)
+    return above_zero(number(dataset, name) * unit_of(dataset, usual, dimension), name, dimension)
 
 
 def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
-    """Write frames block by block, one chunk each; whole numbers as integers.
+    """Write frames block by block, one frame per chunk; whole numbers as integers.
 
     Args:
         group: where.
@@ -322,20 +286,29 @@ def _largest(counts: Counts, dtype: np.dtype[Any]) -> int:
     return max((int(np.max(counts[block])) for block in blocks(counts.shape)), default=0)
 
 
-def given(file: h5py.File, name: str) -> h5py.Dataset | None:
+def optional(file: h5py.File, name: str) -> h5py.Dataset | None:
     """A dataset; None where there is none, or where PtyPy marks one as None."""
     item = file.get(name)
     return item if isinstance(item, h5py.Dataset) and str(item.attrs.get("type", "")) != "None" else None
 
 
-def scalar(file: h5py.File, name: str) -> float:
-    """A positive number that is a dataset or an attribute."""
-    item = given(file, name)
-    value = None if item is None else hdf5.number(np.squeeze(hdf5.array(item)), name)
-    if value is None and name in file.attrs:
-        value = hdf5.number(file.attrs[name], name)
-    if value is None or not value > 0:
-        raise PtychoError(
-            f"{name}: {'not there' if value is None else f'{value:g} given'}; a positive number is needed."
-        )
+def text(value: Any) -> str:
+    """A text of a dataset or an attribute, stored as bytes or not."""
+    value = value[()] if isinstance(value, h5py.Dataset) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def positive_number(file: h5py.File, name: str) -> float:
+    """A positive number without a unit, stored as a dataset or an attribute."""
+    item = optional(file, name)
+    stored = file.attrs.get(name) if item is None else np.squeeze(array(item))
+    if stored is None:
+        raise PtychoError(f"{name}: not there; a positive number is needed.")
+    return above_zero(number(stored, name), name, "number")
+
+
+def above_zero(value: float, name: str, what: str) -> float:
+    """A value that must be positive."""
+    if not value > 0:
+        raise PtychoError(f"{name}: {value:g} given; a positive {what} is needed.")
     return value

@@ -1,9 +1,10 @@
-"""Output folders: who made them, from what, with which settings."""
+"""Output folders: locked while they are filled, marked with their provenance, replaced only when ours."""
 
 import csv
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.atomic import writing
+from ptychopinn.json_reader import read_json
 
 
 def check_new(path: Path, overwrite: bool) -> None:
@@ -28,14 +30,15 @@ def check_new(path: Path, overwrite: bool) -> None:
 
 
 PROVENANCE = "provenance.json"
-"""Marks a folder as ours: only such a folder is ever replaced."""
+"""Marks a folder as ours: only such a folder is replaced."""
 
 LOCK = ".lock"
 
 LIVE = "live.png"
-"""Picture of a scan that still grows."""
+"""Picture of a growing scan."""
+
 CHECKPOINTS = "checkpoints/*.ckpt"
-"""What a training leaves from which it can go on."""
+"""Checkpoints from which a training resumes."""
 
 PICTURE: Final = ("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png")
 RUN: Final = (
@@ -59,17 +62,17 @@ OURS: Final = {
         *(f"{kind}/{name}" for kind in ("star", "lines") for name in PICTURE),
     ),
 }
-"""What each command writes into its folder, beside ``files`` of its provenance; nothing else is ever removed."""
+"""What each command writes into its folder, besides ``files`` of its provenance; nothing else is removed."""
 
 
 def leads() -> bool:
-    """Whether this process is the only or the first one of its program: the one that writes and speaks."""
+    """Whether this process is the only or the first one of its program: it writes files and messages."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
 
 
 @contextmanager
 def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
-    """Make an output folder, or empty one of ours, and hold it while the block writes into it: see :func:`holding`."""
+    """Make or empty an output folder and lock it while the block writes into it; see :func:`holding`."""
     with holding(folder, command, overwrite, keep) as ready:
         ready()
         yield
@@ -77,23 +80,22 @@ def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
 
 @contextmanager
 def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[Callable[[], None]]:
-    """Make an output folder and hold it while the block computes what goes into it.
+    """Make an output folder and lock it while the block computes what goes into it.
 
-    What an older folder of ours holds stays until the function that is yielded is called: then there is something to
-    write. A folder that was made for a block that failed before is removed again. The lock ends with the process,
-    however that ends.
+    Older results stay until the block calls the yielded function, when new ones are ready. A new folder that stays
+    empty because the block failed is removed. The lock ends with the process.
 
     Args:
         folder: new or empty, or of ours with ``overwrite`` or ``keep``.
-        command: that writes; it replaces only what it wrote itself.
+        command: name of the command; it replaces only its own results.
         overwrite: replace what is there.
-        keep: write beside what is there.
+        keep: write beside older files.
 
     Yields:
         A function that empties the folder, unless ``keep``.
 
     Raises:
-        PtychoError: when something is there that may not be replaced, or another process writes there.
+        PtychoError: when the folder may not be replaced, or another process writes into it.
         RunFailedError: when the file system refuses.
     """
     if not keep:
@@ -180,7 +182,7 @@ def _not_to_replace(folder: Path, command: str) -> str | None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what is in a folder, its mark last; the folder itself may be a mount or a link and stays."""
+    """Empty a folder, its mark last; the folder itself may be a mount or a link and stays."""
     try:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
             if entry.is_dir() and not entry.is_symlink():
@@ -192,27 +194,24 @@ def _empty(folder: Path) -> None:
 
 
 def _is_left_over(name: str) -> bool:
-    """Whether a killed process may have left it: a lock, a file not yet under its final name."""
+    """Whether a killed process may have left the file: a lock, or a file under a temporary name."""
     return name == LOCK or (name.startswith(".") and name.endswith(".part"))
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """What ``write_provenance`` left in a folder.
+    """Read what :func:`write_provenance` wrote.
 
     Raises:
         PtychoError: when it is no folder of ours.
     """
     try:
-        record = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = None
-    if not isinstance(record, dict):
-        raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.")
-    return record
+        return read_json(folder / PROVENANCE, "provenance", finite=False)
+    except PtychoError:
+        raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.") from None
 
 
 def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``provenance.json``: command, date, version and whatever else decides the content of a folder.
+    """Write ``provenance.json``: command, date, version and all else that determines the content of a folder.
 
     Returns:
         What was written.
@@ -225,6 +224,15 @@ def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> d
     }
     write_json(folder / PROVENANCE, record)
     return record
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Versions of Python and of those libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def write_json(path: Path, values: Any) -> None:

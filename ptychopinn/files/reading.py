@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import IncurableError, PtychoError
-from ptychopinn.files.formats import hdf5_map, npz, registry
-from ptychopinn.files.formats.hdf5_map import read_file_map
-from ptychopinn.files.formats.registry import Reading, _inside, named, recognise
+from ptychopinn.errors import IncurableError, PtychoError, naming
+from ptychopinn.files import hdf5
+from ptychopinn.files.formats import hdf5_map
+from ptychopinn.files.formats.hdf5_map import read_map
+from ptychopinn.files.formats.npz import read_object_and_probe
+from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry import with_pixel
 from ptychopinn.files.output_folder import file_in
-from ptychopinn.files.record import Record, as_far_as_complete, near_field, scan_of, start_of
+from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
 from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.checks import leading_on_canvas
@@ -26,7 +28,7 @@ from ptychopinn.scan.scan import Scan
 Spare = NDArray[np.complex64]
 
 READ_ONCE = 2**26
-"""Bytes of HDF5 frames up to which they are read at once, where a second look at them is rare."""
+"""Bytes up to which HDF5 frames are read at once by a command that seldom needs them twice."""
 
 
 def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | None = None) -> Scan:
@@ -38,42 +40,50 @@ def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | N
         once: whether frames are looked at once or twice only.
         spare: probe (m, N, N) for frames of N pixels, after any crop, where no file gives one.
     """
-    how = _reading(data)
+    how = _how(data)
     record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
     return scan_in(path, *_lit(path, record, data, spare))
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
     """All that a file of any format holds, see :mod:`ptychopinn.files.formats.registry`."""
-    return read(path, _reading(data))
+    return read(path, _how(data))
 
 
 def check_growing(path: Path, data: DataConfig) -> None:
-    """Refuse to follow a kind of file that does not grow, and settings that need all frames.
+    """Refuse to follow a file of a format that does not grow, and settings that need all frames.
 
     Raises:
         PtychoError: naming the file or the setting.
     """
-    for name in ("n_subsample", "nphotons", "frames"):
-        if getattr(data, name) is not None:
-            flag = "--" + name.replace("_", "-")
-            raise PtychoError(f"--follow: {flag} needs a scan that is complete; leave it away.")
-    if data.drop_dark:
-        raise PtychoError("--follow: drop_dark needs a scan that is complete; leave it away.")
-    check_appended(path, _reading(data))
+    flags = {"n_subsample": "--n-subsample", "nphotons": "--nphotons", "frames": "--frames", "drop_dark": "drop_dark"}
+    for name, flag in flags.items():
+        if getattr(data, name) not in (None, False):
+            raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
+    if path.is_dir():
+        raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
+    if not path.is_file():
+        raise PtychoError(f"{path}: no such file; start after the detector has made it.")
+    how = _how(data)
+    if how.map is not None:
+        read_map(how.map)
+    elif (found := _format(path, how)).name != "cxi":
+        raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
+    if how.probe is not None:
+        _probe_of(how.probe)
 
 
 def open_growing(path: Path, data: DataConfig, spare: Spare | None = None) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
 
     Returns:
-        The frames that have a position by now, as far as these can be used, and what is wrong with the next one.
+        The frames that have a usable position by now, and the error of the next one; None when there is none.
 
     Raises:
-        PtychoError: naming what is not there yet, or wrong with the first frame.
-        IncurableError: for what no further frame can put right.
+        PtychoError: naming what is missing yet, or the error of the first frame.
+        IncurableError: for an error that no further frame can cure.
     """
-    record = read(path, _reading(data)._replace(in_memory=0, growing=True))
+    record = read(path, _how(data)._replace(in_memory=0, growing=True))
     record, data = _lit(path, record, data, spare)
     scan, refused = scan_in(path, record, data), record.refused
     count, wide = leading_on_canvas(scan)
@@ -81,9 +91,9 @@ def open_growing(path: Path, data: DataConfig, spare: Spare | None = None) -> tu
     return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
 
 
-def _reading(data: DataConfig) -> registry.Reading:
-    mapping, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
-    return registry.Reading(data.format, mapping, frames, probe, data.pixel_size)
+def _how(data: DataConfig) -> Reading:
+    layout, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
+    return Reading(data.format, layout, frames, probe, data.pixel_size)
 
 
 def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
@@ -108,32 +118,26 @@ def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> t
 
 
 def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
-    """The scan in what a file holds, prepared; the second half of :func:`open_scan`."""
-    try:
+    """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
+    with naming(path):
         scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
-    except PtychoError as error:
-        raise error.of(path) from None
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
         scan = scan.subset(choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling))
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
-    try:
+    with naming(path):
         scan = scan if data.crop is None else scan.crop(data.crop)
         scan = scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
         return scan.without_dark() if data.drop_dark else scan
-    except PtychoError as error:
-        raise error.of(path) from None
 
 
 def start_in(path: Path) -> dict[str, np.ndarray]:
     """Any of object, probe and positions that a file of any format holds."""
-    if registry.recognise(path).name == "npz":
-        return npz.read_object_and_probe(path)
-    try:
+    if recognise(path).name == "npz":
+        return read_object_and_probe(path)
+    with naming(path):
         return start_of(read(path))
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
 
 
 def read(path: Path, how: Reading | None = None) -> Record:
@@ -148,13 +152,12 @@ def read(path: Path, how: Reading | None = None) -> Record:
     """
     how = how or Reading()
     path = file_in(path) or path
-    if how.map is not None:
-        layout = read_file_map(how.map)
-        record = _inside(lambda file, how: hdf5_map.read_map(file, layout, how.pixel_size, how.in_memory, how.growing))(
-            path, how
-        )
+    if how.map is None:
+        record = _format(path, how).open(path, how)
     else:
-        record = (recognise(path) if how.format is None else named(how.format, "--format")).read(path, how)
+        layout = read_map(how.map)
+        with hdf5.opened(path) as file:
+            record = hdf5_map.read(file, how, layout)
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
@@ -166,23 +169,8 @@ def read(path: Path, how: Reading | None = None) -> Record:
     return record
 
 
-def check_appended(path: Path, how: Reading) -> None:
-    """Refuse a file of a format to which no detector appends, and a map or probe that cannot be read.
-
-    Raises:
-        PtychoError: saying what it is.
-    """
-    if path.is_dir():
-        raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
-    if not path.is_file():
-        raise PtychoError(f"{path}: no such file; start after the detector has made it.")
-    found = None if how.map is not None else recognise(path) if how.format is None else named(how.format, "--format")
-    if found is not None and found.name != "cxi":
-        raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
-    if how.map is not None:
-        read_file_map(how.map)
-    if how.probe is not None:
-        _probe_of(how.probe)
+def _format(path: Path, how: Reading) -> Format:
+    return recognise(path) if how.format is None else named(how.format, "--format")
 
 
 def _probe_of(path: Path) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
@@ -212,12 +200,11 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
     elif len(counts) != len(positions):
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
     if record.format == "fold_slice":
-        # Only now the size of a frame is known, by half of which positions and corner differ.
-        positions = positions + counts.shape[-1] / 2
-        assert record.origin_m is not None
-        assert record.pixel_m is not None
-        half = tuple(edge * counts.shape[-1] / 2 for edge in record.pixel_m)
-        record = replace(record, metric=True, origin_m=(record.origin_m[0] - half[0], record.origin_m[1] - half[1]))
+        # The file of positions does not know the frame size; half of it lies between corner and centre of a patch.
+        half = counts.shape[-1] / 2
+        positions = positions + half
+        y, x = np.array(record.origin_m) - half * np.array(record.pixel_m)
+        record = replace(record, metric=True, origin_m=(float(y), float(x)))
     return replace(
         record,
         counts=counts,

@@ -1,35 +1,56 @@
-"""What a file of any format holds, in the conventions of this package, before it is asked to be a scan."""
+"""Content of a file of any format, in the conventions of this package, and the scan made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.files.values import Array, object_pixel
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
 from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
 from ptychopinn.scan.scan import Scan
 
-Array = NDArray[Any]
+IN_MEMORY = 2**28
+"""Bytes up to which a stack of frames is read at once; a larger one stays in its file."""
 
-SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
-"""Metres between which an object pixel can be."""
-
-HC_EV_M = 1.239841984332e-06
-"""Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
-
-JOULE_PER_EV = 1.602176634e-19
+NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
+NO_FRAMES = "the file holds no frames: give them by --frames FILE."
+NO_PROBE = "the file holds no probe; give one by --probe FILE."
 
 INTERPOLATION = "interpolation"
-"""In ``extra``: how the object of a simulated scan was read between pixels."""
+"""Key in ``extra``: interpolation of the object of a simulated scan."""
+
+
+class Reading(NamedTuple):
+    """How to read a file.
+
+    Attributes:
+        format: name of a format; recognised when None.
+        map: JSON file that names the datasets of an HDF5 file.
+        frames: file with the frames, when they are in another one.
+        probe: file whose probe to take.
+        pixel_size: edge of an object pixel in metres, where the file does not say.
+        in_memory: bytes up to which frames are read at once.
+        growing: whether a detector still appends, so that frames and positions may differ in number.
+    """
+
+    format: str | None = None
+    map: Path | None = None
+    frames: Path | None = None
+    probe: Path | None = None
+    pixel_size: float | None = None
+    in_memory: int = IN_MEMORY
+    growing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Parts of a file; None is what it does not hold.
+    """Parts of a file; None for a part that it lacks.
 
     Attributes:
         format: name in :mod:`ptychopinn.files.formats.registry`.
@@ -45,15 +66,15 @@ class Record:
         energy_eV: of the photons.
         distance_m: from the object to the detector.
         detector_pixel_m: height and width.
-        made_up: whether pixel, energy and distance are placeholders.
-        metric: whether the positions came as metres.
+        made_up: whether the pixel size is a placeholder.
+        metric: whether the file has positions in metres.
         near_field: why the data are no far-field data.
-        partial: whether a file of this kind need not hold a whole scan.
-        refused: of a growing scan, why its frames end here: the position of the next one cannot be used.
-        extra: what only some formats know, by the name that ptychodus gives it.
+        partial: whether such a file may hold only a part of a scan.
+        refused: error of the first unusable position of a growing scan, before which its frames end.
+        extra: values that only some formats know, by their names in ptychodus.
         notes: what was assumed or changed.
-        absent: sentence for a part that is missing.
-        frames_key: what the file calls its frames.
+        absent: message for each missing part.
+        frames_key: name of the frames in the file.
     """
 
     format: str
@@ -79,15 +100,45 @@ class Record:
     absent: Mapping[str, str] = field(default_factory=dict)
     frames_key: str = "diffraction"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no frames, positions, probe or object."""
+        return all(part is None for part in (self.counts, self.positions, self.probe, self.object))
+
     def missing(self, part: str, what: str) -> PtychoError:
-        """The refusal of a file without a part that is needed."""
+        """The error for a missing part."""
         return PtychoError(self.absent.get(part, f"{part}: not there; {what} needed."))
+
+    def check_parts(self, what: str, *parts: str) -> None:
+        """Refuse a record without parts that are needed."""
+        for part in parts:
+            if getattr(self, part) is None:
+                raise self.missing(part, what)
+
+    @property
+    def far_field_pixel(self) -> tuple[float, float] | None:
+        """Object pixel that energy, distance, detector pixel and frames give; None where one of them is unknown."""
+        if self.energy_eV is None or self.distance_m is None or self.detector_pixel_m is None or self.counts is None:
+            return None
+        return object_pixel(self.energy_eV, self.distance_m, self.detector_pixel_m, self.counts.shape)
+
+    def in_metres(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions (n, 2) and the origin (y, x) in metres; without one the middle of ``shape`` is 0."""
+        pixel = np.array(self.pixel_m)
+        origin = np.array(self.origin_m or -pixel * shape / 2)
+        return origin + pixel * self.positions, origin
+
+    def all_modes(self) -> Array:
+        """Coherent (OPR) modes of incoherent modes, (C, m, N, N), as ptychodus stores a probe."""
+        assert self.probe is not None
+        others = [np.asarray(self.extra["opr_modes"])] if "opr_modes" in self.extra else []
+        return np.concatenate([self.probe[None], *others])
 
 
 def scan_of(
     record: Record, measurement: str | None = None, nphotons: float | None = None, scan_index: int | None = None
 ) -> Scan:
-    """A scan to reconstruct, from what a file holds.
+    """The scan of a record.
 
     Args:
         record: of the file.
@@ -98,7 +149,7 @@ def scan_of(
     Raises:
         PtychoError: for what is missing, near-field data, or values that make no scan.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses what is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses values that are not finite
         if record.counts is None:
             raise record.missing("counts", "frames are")
         if record.positions is None:
@@ -108,7 +159,7 @@ def scan_of(
                 f"near-field data ({record.near_field}); only far-field data can be reconstructed; should they be "
                 "far-field data, check distance, energy, detector pixel and the unit of the positions."
             )
-        counts, notes = _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+        counts, notes = _counts(record, measurement, nphotons)
         if record.probe is None:
             raise record.missing("probe", "the illumination is")
         scan = Scan(
@@ -125,7 +176,7 @@ def scan_of(
 
 
 def _interpolation(record: Record) -> str | None:
-    """How a simulated scan says that it was made; None of others."""
+    """Interpolation of a simulated scan; None for other scans."""
     told = record.extra.get(INTERPOLATION)
     return shortened(told, 40) if isinstance(told, str) else None
 
@@ -139,25 +190,21 @@ def counts_of(
         PtychoError: for frames that are no counts; those in a file are checked when they are read.
     """
     assert record.counts is not None
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
-        counts, notes = _counts(_cleared(record.counts, record.good_pixels), record, measurement, nphotons)
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused below
+        counts, notes = _counts(record, measurement, nphotons)
     check_all(counts)
     return counts, notes
 
 
 def start_of(record: Record) -> dict[str, Array]:
-    """What a simulation starts from: any of ``object``, ``probe``, ``positions``; the frames are not looked at."""
-    found: dict[str, Array] = {}
-    with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse what is not finite
-        if record.object is not None:
-            found["object"] = record.object.astype(np.complex64)
-            check_object(found["object"])
-        if record.probe is not None:
-            found["probe"] = record.probe.astype(np.complex64)
-            check_probe(found["probe"])
-        if record.positions is not None:
-            found["positions"] = record.positions
-            check_positions(record.positions)
+    """Parts to start a simulation from: any of ``object``, ``probe``, ``positions``; frames are ignored."""
+    checks: dict[str, Callable[[Any], None]]
+    checks = {"object": check_object, "probe": check_probe, "positions": check_positions}
+    found = {name: part for name in checks if (part := getattr(record, name)) is not None}
+    with np.errstate(over="ignore", invalid="ignore"):  # the checks refuse values that are not finite
+        for name, part in found.items():
+            found[name] = part if name == "positions" else part.astype(np.complex64)
+            checks[name](found[name])
     return found
 
 
@@ -168,41 +215,18 @@ def pixel_size(record: Record) -> float | None:
     return float(np.mean(record.pixel_m))
 
 
-def checked_pixel(name: str, value: Any) -> float:
-    """A positive length below a metre.
-
-    Raises:
-        PtychoError: naming it.
-    """
-    known = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-    if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
-        raise PtychoError(f"{name} {shortened(repr(value))}; a positive number of metres, below 1, is needed.")
-    return float(value)
-
-
-def object_pixel(
-    energy_eV: float,
-    distance_m: float,
-    detector_pixel_m: tuple[float, float],
-    shape: tuple[int, ...],
-) -> tuple[float, float]:
-    """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
-    reach = HC_EV_M / energy_eV * distance_m
-    return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
-
-
 def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[np.float64], PtychoError | None]:
-    """Positions of a growing scan before the first that cannot be used, and what is wrong with that one.
+    """Positions of a growing scan before the first unusable one, and the error of that one.
 
     Args:
         places: (n, 2) in the unit of the file.
         pixel: edges of an object pixel (y, x), or both, in that unit.
 
     Raises:
-        PtychoError: when it is the first of all.
+        PtychoError: when the very first position is unusable.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
-        # Seen from the first frame: the corner of the scan may be that of the wrong one.
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are found below
+        # Relative to the first frame: an unusable position would shift the corner of the scan.
         count, why = leading((places - places[:1]) / pixel)
     if why is not None and not count:
         raise why
@@ -210,7 +234,7 @@ def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[n
 
 
 def as_far_as_complete(record: Record) -> Record:
-    """The frames of a growing scan that have a position already."""
+    """The frames of a growing scan that already have a position."""
     if record.counts is None or record.positions is None:
         return record
     count = min(len(record.counts), len(record.positions))
@@ -223,10 +247,10 @@ def as_far_as_complete(record: Record) -> Record:
 
 
 def near_field(record: Record) -> str | None:
-    """Why the data cannot be far-field data; None where they can.
+    """Why the data are no far-field data; None where they may be.
 
     A far-field frame of N pixels holds an illumination of at most N / 2 object pixels, or its fringes are undersampled.
-    Frames farther apart than that cannot overlap. A file that has a probe was reconstructed already and is believed.
+    Frames farther apart than that cannot overlap. A file with a probe was reconstructed before and is trusted.
     """
     if record.near_field is not None or record.probe is not None or not record.metric:
         return record.near_field
@@ -243,7 +267,7 @@ def near_field(record: Record) -> str | None:
 
 
 def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
-    """Frames with 0 where the detector is bad, whatever stood there."""
+    """Frames with 0 in bad pixels."""
     if good is None:
         return frames
     if good.shape != frames.shape[1:]:
@@ -254,16 +278,15 @@ def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
     return frames
 
 
-def _counts(
-    frames: Counts, record: Record, measurement: str | None, nphotons: float | None
-) -> tuple[Counts, list[str]]:
-    key = record.frames_key
+def _counts(record: Record, measurement: str | None, nphotons: float | None) -> tuple[Counts, list[str]]:
+    assert record.counts is not None
+    frames, key = _cleared(record.counts, record.good_pixels), record.frames_key
     told = measurement or record.measurement
     if told not in (None, "counts", "amplitude"):
         raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")
     unscaled = [] if nphotons is None else [f"--nphotons {nphotons:g} is not used: {key} holds counts, not amplitudes."]
     if frames.dtype.kind in "ui":
-        if measurement == "amplitude" or (measurement is None and record.measurement == "amplitude"):
+        if told == "amplitude":
             by = "--measurement amplitude was given" if measurement else "the file says that they are amplitudes"
             raise PtychoError(f"{key}: dtype {frames.dtype} means counts, but {by}.")
         return frames, unscaled
@@ -296,7 +319,7 @@ def _one_scan(scan: Scan, index: NDArray[Any] | None, wanted: int | None) -> Sca
     """The frames of one scan of a file that may hold several."""
     if index is None:
         if wanted is not None:
-            raise PtychoError(f"scan_index: not there, but --scan-index {wanted} was given; leave it away.")
+            raise PtychoError(f"scan_index: not there, but --scan-index {wanted} was given; omit it.")
         return scan
     if index.shape != (len(scan),) or index.dtype.kind not in "ui":
         raise PtychoError(
@@ -310,71 +333,3 @@ def _one_scan(scan: Scan, index: NDArray[Any] | None, wanted: int | None) -> Sca
         names = ", ".join(map(str, found[:10])) + (" ..." if len(found) > 10 else "")
         raise PtychoError(f"scan_index: {asked}; give --scan-index as one of {names}.")
     return scan.subset(index == wanted)
-
-
-def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
-    """Complex numbers in the precision of the file.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
-    if value.dtype.kind not in "cfui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
-    if value.dtype.kind == "c":
-        return value
-    return value.astype(np.complex128 if value.dtype.itemsize > 4 else np.complex64)
-
-
-def as_modes(probe: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
-    """A probe of any usual shape, ``(N, N)``, ``(m, N, N)``, ``(N, N, 1)`` or with leading ones, as (m, N, N)."""
-    while probe.ndim > 3 and probe.shape[0] == 1:
-        probe = probe[0]
-    if probe.ndim == 2:
-        return probe[None]
-    if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
-        return np.ascontiguousarray(probe[None, ..., 0])
-    return probe
-
-
-def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
-    """An object (H, W), or the product of its layers (L, H, W)."""
-    if layers.ndim == 2:
-        return layers
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by a scan
-        return layers[0] if len(layers) == 1 else np.prod(layers, axis=0)
-
-
-def as_column(value: Array, key: str) -> NDArray[np.float64]:
-    """One number per frame.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
-    if value.ndim != 1 or value.dtype.kind not in "uif":
-        raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; one number per frame is needed.")
-    return value.astype(np.float64)
-
-
-def as_good(value: Array, key: str = "bad_pixels") -> NDArray[np.bool_]:
-    """Good pixels from a mask that is nonzero where the detector is bad.
-
-    Raises:
-        PtychoError: naming ``key``.
-    """
-    if value.dtype.kind not in "bui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
-    return value == 0
-
-
-PARTS = ("counts", "positions", "probe", "object")
-
-NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
-NO_FRAMES = "the file holds no frames: give them by --frames FILE."
-NO_PROBE = "the file holds no probe; give one by --probe FILE."
-
-
-def pairs(values: Array, name: str) -> NDArray[np.float64]:
-    """Two real numbers for each frame, (n, 2) float64."""
-    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
-        raise PtychoError(f"{name}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
-    return values.astype(np.float64)

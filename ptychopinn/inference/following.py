@@ -1,13 +1,10 @@
 """An image that grows with its scan: frames are stitched as a detector appends them to a file."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
-from types import FrameType, TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,95 +13,71 @@ from torch import Tensor
 
 from ptychopinn.config import InferenceConfig
 from ptychopinn.errors import IncurableError, PtychoError, RunFailedError
+from ptychopinn.files.signals import STOPPING, StopRequest
 from ptychopinn.inference.infer import finished
 from ptychopinn.inference.prediction import Predictor, groups_at_once
 from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run, with_trained_probe
-from ptychopinn.model.model import SCALE_FRAMES
-from ptychopinn.reconstruction import Reconstruction, common_phase, with_deviance
+from ptychopinn.model.features import SCALE_FRAMES
+from ptychopinn.reconstruction import Reconstruction, common_phase
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 POLL = 0.25
-"""Seconds between two looks at a file to which nothing was appended."""
+"""Seconds between two reads of a file that did not grow."""
 
 Show = Callable[[Tensor, Tensor, int], None]
 """Receives image, coverage and number of frames so far."""
 
 Over = Callable[[], bool]
-"""Whether the user said that the scan is over."""
+"""Whether the user ended the scan."""
 
 Read = Callable[[], tuple[Scan, PtychoError | None]]
-"""The scan as it is now, as far as it can be used, and what is wrong with the frame after that."""
+"""The usable part of the scan so far, and the error of the frame after it."""
 
 T = TypeVar("T")
 
 
-def _silent(line: str) -> None:
-    """Report nothing."""
-
-
-def _never() -> bool:
-    return False
-
-
-class Ending:
+class Ending(StopRequest):
     """Takes Ctrl-C and SIGTERM for the end of the scan while its block runs; the second of them ends the program.
-
-    Only in the main thread are signals taken.
 
     Args:
         report: receives the line.
     """
 
-    def __init__(self, report: Report = _silent) -> None:
+    def __init__(self, report: Report = lambda line: None) -> None:
+        super().__init__(*STOPPING)
         self.report = report
-        self.signal: str | None = None
-        self._said = False
-        self._before: tuple[tuple[int, Any], ...] = ()
+        self._reported = False
 
     def __call__(self) -> bool:
         """Whether one came; reported here and not by the handler, which may interrupt a report."""
-        if self.signal is not None and not self._said:
-            self._said = True
-            self.report(f"{self.signal}: the scan is over, its image is written; a second one leaves at once.")
-        return self.signal is not None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            numbers = signal.SIGINT, signal.SIGTERM
-            self._before = tuple((number, signal.signal(number, self._note)) for number in numbers)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before:
-            signal.signal(number, handler)
-        self._before = ()
+        if self.name is not None and not self._reported:
+            self._reported = True
+            self.report(f"{self.name}: the scan is over, its image is written; a second one leaves at once.")
+        return self.name is not None
 
 
 def growing(
-    read: Read, timeout: float, frames: int | None = None, report: Report = _silent, over: Over = _never
+    read: Read,
+    timeout: float,
+    frames: int | None = None,
+    report: Report = lambda line: None,
+    over: Over = lambda: False,
 ) -> Iterator[Scan]:
-    """The scan in a file, again whenever frames were appended; each one begins with the one before.
+    """Yield the scan in a file, again whenever frames were appended; each one begins with the one before.
 
     Args:
-        read: the scan. What it refuses, it may be able to read when more is there, but for an ``IncurableError``.
+        read: returns the scan. More frames may cure its errors, but not an ``IncurableError``.
         timeout: seconds without new frames after which the scan is over.
-        frames: that the scan will have: over as soon as they are there; what comes after them is left.
-        report: receives what ``read`` refuses while it waits, each complaint once.
-        over: whether the scan is over now.
+        frames: number of frames after which the scan ends; later ones are ignored.
+        report: receives the errors of ``read`` while it waits, each once.
+        over: whether the scan has ended.
 
     Raises:
-        PtychoError: what ``read`` refused, when no frame came in time; at the end, when there are frames after the
-            last one that cannot be used, what is wrong with the first of them.
+        PtychoError: the error of ``read``, when no frame came in time; at the end, the error of the first unusable
+            frame after the last one, if there is any.
     """
     seen, last = 0, time.monotonic()
     first: NDArray[np.float64] | None = None
@@ -119,7 +92,7 @@ def growing(
         complaint = refused or complaint
         wrong = wrong if scan is None else refused
         if scan is not None and len(scan) > seen:
-            # Readers put the corner of what they see at 0; the first frame stays where it was at first.
+            # Readers put the corner of all frames so far at 0: move them so that the first frame stays in its place.
             first = scan.positions[0] if first is None else first
             seen = len(scan)
             yield replace(scan, positions=scan.positions + (first - scan.positions[0]))
@@ -135,7 +108,7 @@ def growing(
 
 
 def _now(read: Read, frames: int | None) -> tuple[Scan | None, PtychoError | None]:
-    """What ``read`` returns, up to so many frames; None and why where it cannot read."""
+    """What ``read`` returns, up to ``frames`` frames; None and the error where it fails."""
     try:
         scan, wrong = read()
     except IncurableError:
@@ -146,10 +119,10 @@ def _now(read: Read, frames: int | None) -> tuple[Scan | None, PtychoError | Non
 
 
 def _in_time(do: Callable[[], T], timeout: float, report: Report, over: Over) -> T:
-    """What a function that reads frames returns, once these can be used.
+    """Call a function that reads frames until these can be used; return its result.
 
     Raises:
-        PtychoError: why they cannot, when they could not within ``timeout`` seconds or the scan is over.
+        PtychoError: its last error, after ``timeout`` seconds or when the scan has ended.
     """
     began, complaint = time.monotonic(), ""
     while True:
@@ -164,22 +137,22 @@ def _in_time(do: Callable[[], T], timeout: float, report: Report, over: Over) ->
         time.sleep(POLL)
 
 
-def begun(run: Run, scans: Iterator[Scan], timeout: float = 0.0, report: Report = _silent) -> Iterator[Scan]:
-    """The same scans, once there is a first one and it suits the run; no handle of it outlives its turn.
+def begun(run: Run, scans: Iterator[Scan], timeout: float = 0.0, report: Report = lambda line: None) -> Iterator[Scan]:
+    """The same scans, once the first one is there and fits the run; keeps no reference to a scan.
 
     Args:
         run: that will reconstruct it.
         scans: from :func:`growing`.
-        timeout: seconds within which the first frame must be one of counts.
-        report: receives what is wrong with it while it waits.
+        timeout: seconds within which the first frame must be valid.
+        report: receives its errors while it waits.
 
     Raises:
-        PtychoError: when the run works on groups of frames, or the scan is none for it.
+        PtychoError: when the run works on groups of frames, or does not fit the scan.
     """
     check_run(run)
     first = next(scans)
     with_trained_probe(run, first)
-    _in_time(lambda: _check(first, 0), timeout, report, _never)
+    _in_time(lambda: _check(first, 0), timeout, report, lambda: False)
     return chain(iter([first]), scans)
 
 
@@ -216,14 +189,14 @@ def follow(
     chosen: InferenceConfig,
     device: str,
     show: Show = lambda *now: None,
-    report: Report = _silent,
-    over: Over = _never,
+    report: Report = lambda line: None,
+    over: Over = lambda: False,
 ) -> Followed:
     """Reconstruct a scan while it grows.
 
-    Every frame is predicted once. The patches of the last frames, as many as fit in ``patch_memory``, are kept: so
-    long, all of them agree on their phases anew for every picture, and the end of a scan that fits is what
-    :func:`ptychopinn.inference.infer` makes of it. Older frames are part of one image that turns as a whole.
+    Every frame is predicted once. The patches of the last frames, as many as fit in ``patch_memory``, are kept, and
+    their phases are matched again for every picture: a scan that fits as a whole ends with the image of
+    :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
 
     The scan ends before the first frame that cannot be used within ``follow_timeout``. Its deviance is NaN when its
     frames cannot be read at the end.
@@ -234,11 +207,11 @@ def follow(
         chosen: settings of inference.
         device: torch device.
         show: is called every ``follow_interval`` seconds.
-        report: receives what keeps it from going on, and from telling the deviance.
-        over: whether the scan is over now: what was not predicted yet is left.
+        report: receives the errors for which it waits, and why the deviance is unknown.
+        over: whether the scan has ended; frames not yet predicted are ignored.
 
     Raises:
-        PtychoError: when the run works on groups of frames, the scan is none for it, or its first frame cannot be used.
+        PtychoError: when the run works on groups of frames, does not fit the scan, or its first frame is unusable.
         RunFailedError: from ``show``.
     """
     check_run(run)
@@ -281,7 +254,7 @@ def _usable(scan: Scan, start: int, stop: int) -> int:
 
 
 def _predictor(run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> Predictor:
-    """For a scan that may have frames that cannot be used, also among those that tell its brightness."""
+    """Of a scan that may have unusable frames, also among those that decide the input scale."""
     try:
         return Predictor(run, scan, chosen, device)
     except PtychoError:
@@ -293,15 +266,16 @@ def _image(growth: "_Growth", report: Report) -> Reconstruction:
     """Of all frames so far, with its deviance where these can still be read."""
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
-        sampled = growth.done > len(growth.patches)
-        return with_deviance(result, growth.predictor.light, growth.scan, sampled)
+        # The probe of a growing scan may be scaled anew with every frame.
+        scan = replace(growth.scan, probe=growth.predictor.illumination.probe.cpu().numpy())
+        return result.with_deviance(scan, growth.predictor.device, sampled=growth.done > len(growth.patches))
     except PtychoError as error:
         report(f"The frames cannot be read again, and the deviance stays unknown: {error}")
         return result
 
 
 class _Growth:
-    """What is known of a growing scan: the image of its older frames, and the patches of its last ones.
+    """State of a growing scan: the image of its older frames, and the patches of its last ones.
 
     Args:
         predictor: that makes patches.
@@ -324,7 +298,7 @@ class _Growth:
         return self.dataset.scan.subset(slice(0, self.done))
 
     def add(self) -> None:
-        """Predict new frames, as many as have room and come before one that cannot be used.
+        """Predict new frames, as many as have room, up to the first unusable one.
 
         Raises:
             PtychoError: when that is the first of them.

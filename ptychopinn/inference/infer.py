@@ -1,4 +1,4 @@
-"""A trained run and a scan in, an image of the object out."""
+"""Inference: the image of a scan from one pass of a trained network."""
 
 import time
 from dataclasses import replace
@@ -12,8 +12,8 @@ from ptychopinn.inference.processes import ALONE, Team, share
 from ptychopinn.inference.stitching import Stitcher
 from ptychopinn.model.batches import Batch, GroupDataset, groups_of
 from ptychopinn.model.bundle import Run, with_trained_probe
-from ptychopinn.reconstruction import Reconstruction, common_phase, with_deviance
-from ptychopinn.scan.checks import check_canvas, check_light
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 
@@ -46,24 +46,23 @@ def infer(
         PtychoError: when the scan has fewer frames than a group, no photon, frames of another size than a trained
             probe, or positions too far apart for an image, or when more than a patch is to be stitched.
     """
-    check_canvas(scan)
     scan = with_trained_probe(run, scan)
+    check_scan(scan, single_pass=True)
     predictor = Predictor(run, scan, chosen, device)
-    check_light(scan)
     dataset = _Watched(scan, groups_of(run, scan))
     at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)
     rows = dataset.groups[:, 0].argsort()
     canvas = predictor.stitched(dataset, rows, at_once, team)
     if len(team.members) > 1:
-        canvas = canvas or Stitcher(scan.canvas_shape, predictor.kept, scan.canvas_origin)
+        canvas = canvas or Stitcher(scan.canvas_shape, predictor.stitch_weight, scan.canvas_origin)
         share(canvas)
     assert canvas is not None
-    result = with_deviance(finished(canvas, predictor, scan), predictor.light, scan, sampled=len(dataset) > at_once)
+    result = finished(canvas, predictor, scan).with_deviance(scan, device, sampled=len(dataset) > at_once)
     return replace(result, dark=scan.numbers[dataset.dark])
 
 
 class _Watched(GroupDataset):
-    """Groups of a scan that notes, as they are read, which frames hold no photon: no pass of its own for that."""
+    """Groups of a scan; records which of the frames that are read hold no photon."""
 
     def __init__(self, scan: Scan, groups: NDArray[np.int64]) -> None:
         super().__init__(scan, groups)
@@ -77,7 +76,7 @@ class _Watched(GroupDataset):
 
 
 def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstruction:
-    """The image of a scan whose frames are all stitched on its canvas; its deviance is not known yet.
+    """The reconstruction from a complete canvas; its deviance is not known yet.
 
     Args:
         canvas: sums of all patches, on the smallest box that holds them.
@@ -87,16 +86,10 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstructi
     began = time.perf_counter()
     coverage = canvas.coverage
     if predictor.model.config.gridsize > 1:
-        coverage = light_on_canvas(scan, predictor.kept)
-    image, spreads = common_phase(canvas.image(), coverage), canvas.spread()
-    seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
-    return Reconstruction(
-        object=image.cpu().numpy(),
-        origin=canvas.origin,
-        coverage=coverage.cpu().numpy(),
-        positions=scan.positions,
-        pixel_size_m=scan.pixel_size_m,
-        seconds=seconds,
-        amplitude_std=spreads[0].cpu().numpy(),
-        phase_std=spreads[1].cpu().numpy(),
+        coverage = light_on_canvas(scan, predictor.stitch_weight)
+    amplitude_std, phase_std = (spread.cpu().numpy() for spread in canvas.spread())
+    result = Reconstruction.from_canvas(
+        canvas.image(), scan, coverage, amplitude_std=amplitude_std, phase_std=phase_std
     )
+    seconds = predictor.seconds | {"stitch": predictor.seconds["stitch"] + time.perf_counter() - began}
+    return replace(result, seconds=seconds)

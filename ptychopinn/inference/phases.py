@@ -1,4 +1,4 @@
-"""The global phases that groups of patches must agree on before they are stitched."""
+"""Global phases of groups of patches, synchronised before the groups are stitched."""
 
 import numpy as np
 import torch
@@ -10,18 +10,19 @@ from torch import Tensor
 
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.reassembly import lit_square
+from ptychopinn.scan.frames import chunks
 
 LINKS = 16
-"""Overlapping partners that each group is compared with."""
+"""Number of overlapping groups that each group is compared with."""
 
 FARTHEST = 512
-"""Rank of the farthest of them: of thousands within reach, the search for more would cost more than it tells."""
+"""Largest rank of such a group, by distance: to search thousands costs more than it gains."""
 
 TOGETHER, TOGETHER_ON_GPU = 2**17, 2**20
-"""Pixels of pairs of groups that are compared at once: few enough for the cache of a core, enough for a GPU."""
+"""Pixels of pairs of groups that are compared at once: they fit the cache of a core, or fill a GPU."""
 
 DARK = 1e-6
-"""Share of the light of a patch that does not tell its phase."""
+"""Share of the light, at the rim of a patch, that does not contribute to its phase."""
 
 
 def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: float) -> Tensor:
@@ -47,14 +48,14 @@ def group_phases(patches: Tensor, positions: Tensor, weight: Tensor, reach: floa
     lit = lit_square(weight, DARK)
     root, size = weight[lit, lit].sqrt(), lit.stop - lit.start
     held = patches[torch.arange(len(patches)), lead, lit, lit].to(root.device).mul_(root)
-    # One array from the start: small results kept between large passing ones would leave holes all over the heap.
+    # One array from the start: small results between large temporary arrays would fragment the memory.
     products = torch.empty(len(pairs), dtype=patches.dtype)
     count = max(1, (TOGETHER_ON_GPU if root.is_cuda else TOGETHER) // size**2)
-    for start in range(0, len(pairs), count):
-        a, b = torch.from_numpy(pairs[start : start + count]).T
+    for some in chunks(len(pairs), count):
+        a, b = torch.from_numpy(pairs[some]).T
         offsets = (places[a] - places[b]).to(root.device)[:, None] + size // 2
         seen = extract_patches(held[b], offsets, size)[:, 0]
-        products[start : start + count] = (held[a] * seen.conj()).sum(dim=(-2, -1))
+        products[some] = (held[a] * seen.conj()).sum(dim=(-2, -1))
     return torch.from_numpy(_leading_phases(pairs, products.numpy(), len(patches)))
 
 
@@ -94,7 +95,7 @@ def _leading_phases(pairs: NDArray[np.int64], products: NDArray[np.complex64], c
         members = np.flatnonzero(label == number)
         if len(members) > 1:
             vector = _leading_vector(matrix[members][:, members])
-            # An eigenvector has any phase: take the one that turns the set as a whole not at all.
+            # The phase of an eigenvector is free: choose the one that does not turn the set as a whole.
             phases[members] = np.angle(vector * np.exp(-1j * np.angle(vector.sum())))
     return phases
 
@@ -107,5 +108,5 @@ def _leading_vector(matrix: sparse.csr_matrix) -> NDArray[np.complex128]:
     try:
         return linalg.eigsh(matrix, k=1, which="LA", v0=start, tol=1e-5, maxiter=20 * count)[1][:, 0]
     except linalg.ArpackNoConvergence as error:
-        # Nearly disconnected sets converge slowly; the best vector so far orders them well enough.
+        # Nearly disconnected sets converge slowly; the best vector so far is good enough.
         return error.eigenvectors[:, 0] if error.eigenvectors.size else start

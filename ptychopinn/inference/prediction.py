@@ -1,4 +1,4 @@
-"""Frames of a scan to stitched parts of its image, and these to the whole; no array of all patches."""
+"""Prediction: groups of frames to stitched parts of the image, without an array of all patches."""
 
 import time
 from collections.abc import Iterator
@@ -17,15 +17,16 @@ from ptychopinn.inference.stitching import Stitcher, joined
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready, usual_batch_size
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.reassembly import central_mask
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import halved
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 
 def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
-    """How many groups of C patches (complex64) fit in so many MiB; one in any case.
+    """Number of groups of C patches (complex64) that fit in ``patch_memory`` MiB, at least one.
 
     One more patch of each is held while groups agree on their phases, see
     :func:`ptychopinn.inference.phases.group_phases`.
@@ -34,11 +35,11 @@ def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
 
 
 class Predictor:
-    """Turns groups of frames into sums of patches on a canvas, and counts the seconds of its steps.
+    """Turns groups of frames into sums of patches on a canvas, and measures the seconds of each step.
 
     Args:
         run: with the network.
-        scan: that tells the light.
+        scan: whose illumination is used.
         chosen: settings of inference.
         device: torch device.
 
@@ -50,12 +51,14 @@ class Predictor:
         middle_trim = chosen.middle_trim
         if middle_trim is not None and middle_trim > scan.N:
             raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
-        self.model, self.device = ready(run.model, device, chosen.inference_precision), device
+        self.model, self.device = ready(run.model.scaled_to(scan), device, chosen.inference_precision), device
         self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
         self.synchronise = chosen.synchronise
-        self.light = Illumination.of(scan).to(device)
-        self.weight = probe_intensity(self.light.probe)
-        self.kept = self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
+        self.illumination = Illumination.of(scan).to(device)
+        self.weight = probe_intensity(self.illumination.probe)
+        self.stitch_weight = (
+            self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
+        )
         self.reach = scan.probe_diameter / 2
         self.seconds = {"network": 0.0, "phases": 0.0, "stitch": 0.0}
 
@@ -72,37 +75,35 @@ class Predictor:
             The sums, in the first process of the team; None in the others.
         """
         if len(rows) <= most:
-            return self.part(dataset, rows) if team.leads else None
+            if not team.leads:
+                return None
+            return self.placed(self.patches(dataset, rows), dataset.scan.positions[dataset.groups[rows]])
         first, second = (rows[half] for half in halved(dataset.scan.positions[dataset.groups[rows, 0]]))
         if len(team.members) == 1:
             return self.join(self.stitched(dataset, first, most, team), self.stitched(dataset, second, most, team))
         left, right = team.halves()
         if team.rank in left.members:
             found = self.stitched(dataset, first, most, left)
-            return self.join(found, receive(self.kept, right.members.start)) if team.leads else None
+            return self.join(found, receive(self.stitch_weight, right.members.start)) if team.leads else None
         if (found := self.stitched(dataset, second, most, right)) is not None:
             send(found, left.members.start)
         return None
-
-    def part(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Stitcher:
-        """Stitch groups whose patches fit in memory on a box of the object frame."""
-        return self.placed(self.patches(dataset, rows), dataset.scan.positions[dataset.groups[rows]])
 
     def patches(self, dataset: GroupDataset, rows: NDArray[np.int64]) -> Tensor:
         """Patches (k, C, N, N) complex64 of some groups, on the device."""
         shape = len(rows), dataset.groups.shape[1], dataset.scan.N, dataset.scan.N
         patches = torch.empty(shape, dtype=torch.complex64, device=self.device)
         with self._timed("network"), torch.inference_mode():
-            for some in torch.arange(len(rows)).split(self.batch_size):
-                batch = dataset.__getitems__(rows[some.numpy()].tolist())
+            for some in chunks(len(rows), self.batch_size):
+                batch = dataset.__getitems__(rows[some].tolist())
                 counts, offsets = batch.inputs(self.device)
-                patches[some] = self.model(counts, offsets, self.light, batch.reach)[-1]
+                patches[some] = self.model(counts, offsets, self.illumination, batch.reach)[-1]
         return patches
 
     def placed(self, patches: Tensor, positions: NDArray[np.float64]) -> Stitcher:
         """Sums of patches (k, C, N, N) at positions (k, C, 2), after they agreed on their phases."""
         places = torch.from_numpy(positions)
-        part = Stitcher.around(places, self.kept)
+        part = Stitcher.around(places, self.stitch_weight)
         phases = None
         if self.synchronise:
             with self._timed("phases"):
@@ -113,7 +114,7 @@ class Predictor:
         return part
 
     def join(self, first: Stitcher | None, second: Stitcher | None) -> Stitcher:
-        """Two parts as one, the second turned by the phase with which they agree best."""
+        """Join two parts; the second is turned by the phase that fits best."""
         assert first is not None
         assert second is not None
         with self._timed("stitch"):

@@ -1,4 +1,4 @@
-"""Processes that stitch one image together, started by torchrun: who they are, and how sums go from one to another.
+"""Processes, started by torchrun, that stitch one image together: their ranks, and how they exchange sums.
 
 Sums travel through the memory of the host by gloo, a few times per scan; that works the same with and without GPUs.
 """
@@ -19,7 +19,7 @@ PATIENCE = timedelta(days=2)
 
 
 class Team(NamedTuple):
-    """Some processes with consecutive numbers, and which of all this one is."""
+    """Processes of consecutive ranks, and the rank of this one."""
 
     rank: int = 0
     members: range = range(1)
@@ -39,7 +39,7 @@ ALONE = Team()
 
 
 def started_together() -> int:
-    """How many processes torchrun started; 1 without it."""
+    """Number of processes that torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -60,14 +60,14 @@ def team() -> Iterator[Team]:
 
 
 def send(part: Stitcher, to: int) -> None:
-    """Give sums to another process."""
+    """Send sums to another process."""
     distributed.send(torch.tensor([*part.origin, *part.shape]), to)
     for sums in _sums(part):
         distributed.send(sums.cpu().contiguous(), to)
 
 
 def receive(weight: Tensor, source: int) -> Stitcher:
-    """Take the sums that another process gives; the weight of the patches is the same there."""
+    """Receive the sums of another process, whose patches have the same weight."""
     box = torch.zeros(4, dtype=torch.int64)
     distributed.recv(box, source)
     row, col, height, width = box.tolist()
@@ -80,7 +80,7 @@ def receive(weight: Tensor, source: int) -> Stitcher:
 
 
 def share(canvas: Stitcher) -> None:
-    """Give the sums of the first process to all."""
+    """Send the sums of the first process to all others."""
     for sums in _sums(canvas):
         taken = sums.cpu().contiguous()
         distributed.broadcast(taken, 0)

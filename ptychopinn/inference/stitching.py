@@ -1,4 +1,4 @@
-"""Patches to one image, as they come: sums on a canvas that can be added to, joined and looked at at any time."""
+"""Stitching: sums of patches on a canvas, which can grow, be joined and be read at any time."""
 
 from typing import Self
 
@@ -7,10 +7,11 @@ from torch import Tensor
 
 from ptychopinn.physics.patches import Canvas
 from ptychopinn.physics.reassembly import lit_square, normalise
-from ptychopinn.scan.canvas import bounds
+from ptychopinn.scan.canvas import bounds, common
+from ptychopinn.scan.frames import chunks
 
 TOGETHER, TOGETHER_ON_GPU = 2**18, 2**22
-"""Pixels of patches placed at once: 2 MB on a CPU, where much larger arrays take fresh memory every time, slowly."""
+"""Pixels of patches placed at once: 2 MB on a CPU, where larger arrays allocate fresh memory every time."""
 
 
 class Stitcher:
@@ -56,8 +57,7 @@ class Stitcher:
         device, weight = self.weight.device, self.weight[self.lit, self.lit]
         places = (positions.cpu() - torch.tensor(self.origin, dtype=torch.float64)).to(device)
         self._light.add(weight.expand(places[..., 0].numel(), -1, -1), places.flatten(0, 1))
-        for start in range(0, len(patches), count := self._together(patches, phases)):
-            some = slice(start, start + count)
+        for some in chunks(len(patches), self._together(patches, phases)):
             part, at = patches[some, :, self.lit, self.lit].to(device), places[some].flatten(0, 1)
             if phases is not None:
                 turn = torch.polar(torch.ones(len(part)), -phases[some].float()).to(device)
@@ -73,7 +73,7 @@ class Stitcher:
                 canvas.rest()  # many parts may wait for one another
 
     def _together(self, patches: Tensor, phases: Tensor | None) -> int:
-        """Groups that are handled at once: all where nothing is made of them but the sum."""
+        """Groups that are handled at once; all of them where only their sum is needed."""
         device = self.weight.device
         if phases is None and self._beside is None and patches.device == device:
             return max(1, len(patches))
@@ -100,7 +100,7 @@ class Stitcher:
         return normalise(self.total, self.coverage)
 
     def spread(self) -> tuple[Tensor, Tensor]:
-        """How far overlapping patches scatter: an error bar of the prediction.
+        """Scatter of overlapping patches: an error bar of the prediction.
 
         The weighted standard deviation of ``|p|`` over the patches that hold a pixel, and the circular one of their
         phases, ``sqrt(-2 ln R)`` with ``R = |sum w p| / sum w |p|`` (Mardia, Jupp: Directional Statistics, 2000).
@@ -126,7 +126,7 @@ class Stitcher:
             turn: first give it the phase that fits best where both are covered:
                 the phase of ``sum o_1 o_2^* c_1 c_2 / (c_1 + c_2)`` of the images ``o`` and coverages ``c``.
         """
-        here, there = _common(self.origin, self.shape, other.origin, other.shape)
+        here, there = common(self.origin, self.shape, other.origin, other.shape)
         total = other.total[there]
         if turn:
             both = (self.coverage[here] + other.coverage[there]).clamp_min(torch.finfo(torch.float32).tiny)
@@ -151,29 +151,3 @@ def joined(first: Stitcher, second: Stitcher, turn: bool) -> Stitcher:
         first = whole
     first.merge(second, turn)
     return first
-
-
-def _common(
-    first: tuple[int, int], first_shape: tuple[int, int], second: tuple[int, int], second_shape: tuple[int, int]
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where two boxes meet, as rows and columns of the one and of the other."""
-    here, there = [], []
-    for axis in (0, 1):
-        low = max(first[axis], second[axis])
-        high = max(low, min(first[axis] + first_shape[axis], second[axis] + second_shape[axis]))
-        here.append(slice(low - first[axis], high - first[axis]))
-        there.append(slice(low - second[axis], high - second[axis]))
-    return (here[0], here[1]), (there[0], there[1])
-
-
-def stitch(
-    patches: Tensor, positions: Tensor, shape: tuple[int, int], weight: Tensor, phases: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Reassemble groups chunk by chunk on one canvas; the arguments are those of :meth:`Stitcher.add`.
-
-    Returns:
-        Image (H, W) and coverage (H, W), on the device of ``weight``.
-    """
-    canvas = Stitcher(shape, weight, moments=False)
-    canvas.add(patches, positions, phases)
-    return canvas.image(), canvas.coverage.contiguous()

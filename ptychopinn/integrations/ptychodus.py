@@ -14,13 +14,14 @@ import logging
 import pickle
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from ptychopinn.commands.request import Request
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import Settings
 from ptychopinn.engines import native
@@ -35,15 +36,15 @@ from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import LIKELY_FACTOR
 from ptychopinn.scan.scan import Scan
-from ptychopinn.training.plan import check_training, derived
+from ptychopinn.training.plan import check_training
 
 logger = logging.getLogger(__name__)
 
 GOAL: Final = 100
-"""Progress when all is done."""
+"""Progress at the end."""
 
 FOLDER = "ptychopinn"
-"""Of a training, in the output folder."""
+"""Folder of a training inside the output folder."""
 
 TRAINING_FILES = ("train_data.npz", "train_data.h5", "*.npz", "*.h5", "*.hdf5", "*.cxi")
 
@@ -54,7 +55,7 @@ def scan_from(parameters: Any) -> Scan:
     A probe whose power is far from the photons of the frames is scaled to them: some engines keep it in other units.
 
     Raises:
-        PtychoError: when it makes no scan.
+        PtychoError: when its parts do not form a scan.
     """
     product = parameters.product
     geometry, places = product.object_.get_geometry(), product.probe_positions
@@ -90,37 +91,29 @@ def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
 
 
 def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) -> Reconstruction:
-    device = device_of(settings)
-    if model is None:
-        return native.reconstruct(
-            scan, settings.baseline, settings.refinement, settings.training.seed, device, report=logger.info
-        )
-    run = bundle.load_run(Path(model))
-    settings = Settings.of(reading_of(run) | given, "options")
-    chosen = settings.inference
-    result = infer(run, scan, chosen, device)
-    if not chosen.refine:
-        return result
-    scan = with_trained_probe(run, scan)
-    return native.reconstruct(
-        scan, settings.baseline, settings.refinement, settings.training.seed, device, result, logger.info
-    )
+    device, start = device_of(settings), None
+    if model is not None:
+        run = bundle.load_run(Path(model))
+        settings = Settings.of(reading_of(run) | given, "options")
+        start = infer(run, scan, settings.inference, device)
+        if not settings.inference.refine:
+            return start
+        scan = with_trained_probe(run, scan)
+    seed = settings.training.seed
+    return native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, logger.info)
 
 
 def _product(before: Any, result: Reconstruction) -> Any:
-    """The caller's product with our image on its grid; what no frame lights keeps what was there."""
+    """The caller's product with our image on its grid; pixels that no frame covers keep their old values."""
     from ptychodus.api.object import Object
     from ptychodus.api.product import LossValue, Product
 
     old = before.object_
     size = old.get_array().shape[-2:]
-    image, covered = (
-        result.window(size),
-        replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size),
-    )
+    covered = replace(result, object=(result.coverage > 0).astype(np.complex64)).window(size).real > 0
     layers = old.get_array().copy()
-    layers[0] = np.where(covered.real > 0, image, layers[0])
-    layers[1:] = np.where(covered.real > 0, 1, layers[1:])
+    layers[0] = np.where(covered, result.window(size), layers[0])
+    layers[1:] = np.where(covered, 1, layers[1:])
     losses = result.loss or (result.deviance,)
     return Product(
         metadata=before.metadata,
@@ -143,22 +136,21 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
     scan = open_scan(source, settings.data)
-    check_training(scan, settings)
-    epochs = settings.training.nepochs or derived(scan, settings)["nepochs"]
+    plan = check_training(scan, settings)
 
     def report(line: str) -> None:
         logger.info(line)
         if re.match(r"epoch \d+/", line):
-            _put_losses(queue, folder / "metrics.csv", epochs)
+            _put_losses(queue, folder / "metrics.csv", plan.settings.training.nepochs)
 
     with filling(folder, "train", overwrite=True):
-        fill_run(folder, scan, settings, {"scan": str(source)}, report)
+        fill_run(scan, plan, Request(settings, out=folder, report=report), {"scan": str(source)})
     _put_losses(queue, folder / "metrics.csv", None)
     queue.put(("model_saved", str(folder / "wts.h5.zip")))
 
 
 def _put_losses(queue: Any, table: Path, epochs: int | None) -> None:
-    """Send what the table of the run holds so far; the goal is reached when ``epochs`` is None."""
+    """Send the losses so far; ``epochs`` None means the training has ended."""
     from ptychodus.api.product import LossValue
     from ptychodus.api.reconstruct import TrainOutput
 
@@ -218,10 +210,9 @@ def reconstructor(options: Mapping[str, Any] | None = None, name: str = "ptychop
 
     chosen = dict(options or {})
     Settings.of(chosen, "options")
-    paths: Sequence[str] = (f"{__name__}:run_reconstruct", f"{__name__}:run_train")
     return SubprocessReconstructor(
         name=name,
-        reconstruct_entry_point=paths[0],
+        reconstruct_entry_point=f"{__name__}:run_reconstruct",
         progress_goal_fn=lambda: GOAL,
         build_reconstruct_payload=lambda parameters, model: {
             "input": parameters,
@@ -229,7 +220,7 @@ def reconstructor(options: Mapping[str, Any] | None = None, name: str = "ptychop
             "options": chosen,
         },
         is_trainable=True,
-        train_entry_point=paths[1],
+        train_entry_point=f"{__name__}:run_train",
         build_train_payload=lambda source, out: {"input_path": str(source), "output_path": str(out), "options": chosen},
         model_file_filter="ptychopinn models (*.zip)",
         model_file_extension=".zip",

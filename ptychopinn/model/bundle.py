@@ -3,31 +3,28 @@
 import hashlib
 import json
 import lzma
-import math
-import platform
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.output_folder import (
-    CHECKPOINTS,
-    read_provenance,
-)
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
+from ptychopinn.json_reader import parse_json, validated
+from ptychopinn.model.model import PtychoModel
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 BUNDLE = "wts.h5.zip"
@@ -37,11 +34,29 @@ MEMBERS = ("diffraction_to_obj", "autoencoder", "frames")
 LARGEST_MEMBER = 4 * 2**30
 """Bytes; a bundle that claims more is refused before it is unpacked."""
 
-KINDS = (("settings", dict), ("sha256", dict), ("history", list), ("provenance", dict))
-"""What the manifest holds besides numbers."""
-
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 """What a damaged ZIP archive or JSON text raises."""
+
+
+class Manifest(BaseModel):
+    """What a bundle says of itself; keys that are not here are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    schema_: int = Field(alias="schema")
+    settings: dict[str, Any]
+    input_scale: float = Field(gt=0, allow_inf_nan=False)
+    support: int = Field(gt=0, description="pixels")
+    sha256: dict[str, str]
+    history: list[dict[str, Any]]
+    provenance: dict[str, Any]
+
+    @field_validator("schema_")
+    @classmethod
+    def _is_known(cls, schema: int) -> int:
+        if schema > SCHEMA:
+            raise PtychoError(f"schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn.")
+        return schema
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Run:
 
     Attributes:
         model: on the CPU, in evaluation mode.
-        light: the experiment of the training scan.
+        illumination: of the training scan.
         settings: effective settings.
         history: a row per epoch.
         provenance: anything else worth keeping: source file, hash, where settings came from.
@@ -59,7 +74,7 @@ class Run:
     """
 
     model: PtychoModel
-    light: Illumination
+    illumination: Illumination
     settings: Settings
     history: tuple[dict[str, float], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -78,20 +93,20 @@ def save_run(folder: Path, run: Run) -> Path:
         The path of the bundle.
     """
     network = {name: value.contiguous() for name, value in run.model.state_dict().items()}
-    physics = {"probe": torch.view_as_real(run.light.probe).contiguous()}
-    if run.light.good_pixels is not None:
-        physics["good_pixels"] = run.light.good_pixels
+    physics = {"probe": torch.view_as_real(run.illumination.probe).contiguous()}
+    if run.illumination.good_pixels is not None:
+        physics["good_pixels"] = run.illumination.good_pixels
     frames = {name: torch.from_numpy(np.ascontiguousarray(getattr(run, name))) for name in ("frames", "held_out")}
     members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics}), "frames": save(frames)}
     manifest = {
         "schema": SCHEMA,
         "settings": run.settings.flat(),
-        "input_scale": run.light.scale,
-        "support": run.light.support,
+        "input_scale": run.model.input_scale,
+        "support": run.illumination.support,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
-        "versions": _versions(),
+        "versions": versions("ptychopinn", "torch", "lightning", "numpy"),
     }
     path = folder / BUNDLE
     with writing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -118,111 +133,73 @@ def load_run(path: Path | str) -> Run:
     path = path / BUNDLE if path.is_dir() else path
     manifest, members = _read(path)
     try:
-        settings = Settings.of(manifest["settings"], f"{path}: settings")
-        model = PtychoModel(settings.model)
+        settings = Settings.of(manifest.settings, f"{path}: settings")
+        model = PtychoModel(settings.model, manifest.input_scale)
         model.load_state_dict(members["diffraction_to_obj"])
-        light = _illumination(manifest, members["autoencoder"])
+        illumination = _illumination(manifest.support, members["autoencoder"])
         frames, held_out = (members["frames"][name].numpy() for name in ("frames", "held_out"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
-    history, provenance = tuple(manifest["history"]), manifest["provenance"]
-    return Run(model.eval(), light, settings, history, provenance, frames, held_out)
+    history, provenance = tuple(manifest.history), manifest.provenance
+    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out)
 
 
-def _illumination(manifest: dict[str, Any], physics: dict[str, Tensor]) -> Illumination:
-    """The experiment of the training scan; ValueError where its parts contradict each other."""
+def _illumination(support: int, physics: dict[str, Tensor]) -> Illumination:
+    """Illumination of the training scan; ValueError where its parts contradict each other."""
     probe, good_pixels = physics["probe"], physics.get("good_pixels")
-    support, scale = manifest["support"], manifest["input_scale"]
     if probe.ndim != 4 or probe.shape[1] != probe.shape[2] or probe.dtype != torch.float32:
         raise ValueError(f"probe: {tuple(probe.shape)} {probe.dtype}")
     size = probe.shape[1]
     if good_pixels is not None and (good_pixels.shape != (size, size) or good_pixels.dtype != torch.bool):
         raise ValueError(f"good_pixels: {tuple(good_pixels.shape)} {good_pixels.dtype}")
-    if not isinstance(support, int) or not 0 < support <= size:
-        raise ValueError(f"support: {support!r}")
-    if not isinstance(scale, float) or not 0 < scale < math.inf:
-        raise ValueError(f"input_scale: {scale!r}")
-    return Illumination(torch.view_as_complex(probe), good_pixels, support, scale)
+    if support > size:
+        raise ValueError(f"support: {support}, with frames of {size} pixels")
+    return Illumination(torch.view_as_complex(probe), good_pixels, support)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
     """Manifest and tensors of a bundle, hashes checked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(path, archive)
-            manifest = _json(path, archive.read(MANIFEST))
-            _check_manifest(path, manifest)
-            data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
-    except FileNotFoundError:
-        raise PtychoError(f"{path}: no such file; a folder written by 'ptychopinn train' holds one.") from None
-    except IsADirectoryError:
-        raise PtychoError(f"{path}: is a folder; a file written by 'ptychopinn train' is needed.") from None
-    except UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PtychoError(f"{path}: is no readable bundle: {reason}.") from None
-    members = {}
-    for name, content in data.items():
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
-            raise PtychoError(f"{path}: {name}: does not match its hash; the file was changed or damaged.")
+    with naming(path):
         try:
-            members[name] = load(content)
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise PtychoError(f"{path}: {name}: is no safetensors data: {error}.") from None
-    return manifest, members
+            with zipfile.ZipFile(path) as archive:
+                _check_members(archive)
+                with naming(MANIFEST):
+                    manifest = validated(Manifest, parse_json(archive.read(MANIFEST), "manifest entries", finite=False))
+                data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
+        except FileNotFoundError:
+            raise PtychoError("no such file; a folder written by 'ptychopinn train' holds one.") from None
+        except IsADirectoryError:
+            raise PtychoError("is a folder; a file written by 'ptychopinn train' is needed.") from None
+        except UNREADABLE as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise PtychoError(f"is no readable bundle: {reason}.") from None
+        return manifest, {name: _tensors(name, content, manifest) for name, content in data.items()}
 
 
-def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+def _check_members(archive: zipfile.ZipFile) -> None:
     for info in archive.infolist():
         if info.file_size > LARGEST_MEMBER:
-            claim = f"{info.filename!r} claims {info.file_size} bytes"
-            raise PtychoError(f"{path}: {claim}; no bundle is so large.")
+            raise PtychoError(f"{info.filename!r} claims {info.file_size} bytes; no bundle is so large.")
     for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
         if name not in archive.namelist():
-            raise PtychoError(f"{path}: holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
+            raise PtychoError(f"holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
 
 
-def _json(path: Path, content: bytes) -> Any:
+def _tensors(name: str, content: bytes, manifest: Manifest) -> dict[str, Tensor]:
+    if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
+        raise PtychoError(f"{name}: does not match its hash; the file was changed or damaged.")
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise PtychoError(f"{path}: {MANIFEST}: is not JSON: {error}.") from None
-
-
-def _check_manifest(path: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict):
-        raise PtychoError(f"{path}: {MANIFEST}: holds a {type(manifest).__name__}; an object is needed.")
-    schema = manifest.get("schema")
-    if not isinstance(schema, int):
-        raise PtychoError(f"{path}: {MANIFEST}: schema {schema!r}; a number is needed.")
-    if schema > SCHEMA:
-        raise PtychoError(f"{path}: schema {schema} is newer than this ptychopinn reads ({SCHEMA}); update ptychopinn.")
-    for name, kind in KINDS:
-        if not isinstance(manifest.get(name), kind):
-            raise PtychoError(f"{path}: {MANIFEST}: {name}: a {kind.__name__} is needed.")
-    if not all(isinstance(row, dict) for row in manifest["history"]):
-        raise PtychoError(f"{path}: {MANIFEST}: history: a dict for every epoch is needed.")
-
-
-def _versions() -> dict[str, str]:
-    names = ("ptychopinn", "torch", "lightning", "numpy")
-    installed = {name: metadata.version(name) for name in names if _is_installed(name)}
-    return {"python": platform.python_version(), **installed}
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+        return load(content)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise PtychoError(f"{name}: is no safetensors data: {error}.") from None
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
     """The scan with the probe of the run where that trained one; as it is otherwise."""
     if not run.settings.model.probe_trainable:
         return scan
-    probe = run.light.probe.numpy()
+    probe = run.illumination.probe.numpy()
     if probe.shape[-1] != scan.N:
         raise PtychoError(f"scan: frames of {scan.N} pixels, but the run trained a probe of {probe.shape[-1]}; crop.")
     return replace(scan, probe=probe)

@@ -16,10 +16,11 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.model import features
 from ptychopinn.model.batches import groups_of
 from ptychopinn.model.bundle import Run, with_trained_probe
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.model.unet import to_amplitude_and_phase
 from ptychopinn.physics.diffraction import POWER_FLOOR
 from ptychopinn.scan.grouping import reach
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 ENDINGS: Final = (".pt2", ".onnx")
@@ -32,7 +33,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class RealModel(nn.Module):
-    """The patches of :class:`ptychopinn.model.model.PtychoModel` for one experiment, in real arithmetic.
+    """The patches of :class:`ptychopinn.model.model.PtychoModel` for one illumination, in real arithmetic.
 
     Transforms are products with the matrix ``S[k, n] = exp(-2 pi i (k - N // 2) n / N) / sqrt(N)``, so that
     ``S psi S^T`` is :func:`ptychopinn.physics.fourier.to_detector`. Frames go to their places in a group, and back,
@@ -40,27 +41,27 @@ class RealModel(nn.Module):
 
     Args:
         model: trained.
-        light: the experiment.
+        illumination: probe, good pixels and lit area.
         reach: as in :meth:`ptychopinn.model.model.PtychoModel.forward`.
     """
 
-    def __init__(self, model: PtychoModel, light: Illumination, reach: int) -> None:
+    def __init__(self, model: PtychoModel, illumination: Illumination, reach: int) -> None:
         super().__init__()
         self.config = model.config
         # torch.export warns about weights in another order in memory.
         self.networks = copy.deepcopy(model.networks).to(memory_format=torch.contiguous_format)
-        self.scale, self.support = light.scale, light.support
-        N = light.probe.shape[-1]
+        self.scale, self.support = model.input_scale, illumination.support
+        N = illumination.probe.shape[-1]
         step = 2**self.config.depth
-        inside = N if self.config.features == "amplitude" else light.support + 2 * reach
+        inside = N if self.config.features == "amplitude" else illumination.support + 2 * reach
         self.edge = -(-inside // step) * step
         grid = torch.arange(N, dtype=torch.float64)
         angle = -2 * torch.pi * ((grid[:, None] - N // 2) * grid % N) / N
         self._keep("transform", torch.polar(torch.full_like(angle, N**-0.5), angle).to(torch.complex64))
-        self._keep("probe", light.probe)
-        self._keep("step", features.step_weight(light.probe, light.support))
-        self.register_buffer("share", features.probe_share(light.probe, light.support))
-        mask = torch.ones(N, N, dtype=torch.bool) if light.good_pixels is None else light.good_pixels
+        self._keep("probe", illumination.probe)
+        self._keep("step", features.step_weight(illumination.probe, illumination.support))
+        self.register_buffer("share", features.probe_share(illumination.probe, illumination.support))
+        mask = torch.ones(N, N, dtype=torch.bool) if illumination.good_pixels is None else illumination.good_pixels
         self.register_buffer("mask", mask.to(torch.float32))
 
     def forward(self, counts: Tensor, offsets: Tensor | None = None) -> Pair:
@@ -147,16 +148,17 @@ def export(run: Run, path: Path, scan: Scan | None = None) -> dict[str, Any]:
         PtychoError: for another ending, groups of several frames without a scan, or a missing library.
     """
     check_ending(path)
-    model, light, far = run.model, run.light, 0
+    model, illumination, far = run.model, run.illumination, 0
     if scan is not None:
         scan = with_trained_probe(run, scan)
-        light, far = Illumination.of(scan), reach(scan.positions, groups_of(run, scan))
+        model, illumination = model.scaled_to(scan), Illumination.of(scan)
+        far = reach(scan.positions, groups_of(run, scan))
     elif model.config.gridsize > 1:
         raise PtychoError(
             f"--scan: groups of {model.config.gridsize**2} frames reach as far as their scan says; give a scan file."
         )
-    frames, N = model.config.gridsize**2, light.probe.shape[-1]
-    program = RealModel(model, light, far).eval()
+    frames, N = model.config.gridsize**2, illumination.probe.shape[-1]
+    program = RealModel(model, illumination, far).eval()
     # Two groups: torch.export takes a size of one for a constant.
     inputs: tuple[Tensor, ...] = (torch.ones(2, frames, N, N),)
     if frames > 1 and model.config.features == "realspace":
@@ -164,7 +166,7 @@ def export(run: Run, path: Path, scan: Scan | None = None) -> dict[str, Any]:
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad():
         exported = torch.export.export(program, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
-    about = description(model, light, far, len(inputs))
+    about = description(model, illumination, far, len(inputs))
     with writing(path) as temporary:
         temporary.write_bytes(_onnx(exported, about) if path.suffix == ".onnx" else _pt2(exported, about))
     return about
@@ -182,20 +184,20 @@ def check_ending(path: Path) -> None:
         raise PtychoError("--out: ONNX needs two more libraries; pip install 'ptychopinn[export]', or write .pt2.")
 
 
-def description(model: PtychoModel, light: Illumination, reach: int, inputs: int) -> dict[str, Any]:
+def description(model: PtychoModel, illumination: Illumination, reach: int, inputs: int) -> dict[str, Any]:
     """What a program takes and gives."""
-    frames, N = model.config.gridsize**2, light.probe.shape[-1]
+    frames, N = model.config.gridsize**2, illumination.probe.shape[-1]
     about: dict[str, Any] = {
         "inputs": {"counts": f"(batch, {frames}, {N}, {N}) float32, photons, zero frequency at [{N // 2}, {N // 2}]"},
         "outputs": {name: f"(batch, {frames}, {N}, {N}) float32, transmission, 1 in vacuum" for name in OUTPUTS},
-        "probe_photons": float(light.probe.abs().square().sum()),
-        "support_px": light.support,
+        "probe_photons": float(illumination.probe.abs().square().sum()),
+        "support_px": illumination.support,
         "canvas_reach_px": reach,
     }
     if inputs > 1:
         about["inputs"]["offsets"] = f"(batch, {frames}, 2) float32, pixels (y, x) from the centre of the group"
     if model.config.features == "amplitude":
-        about["input_scale"] = light.scale
+        about["input_scale"] = model.input_scale
     return about
 
 

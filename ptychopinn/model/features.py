@@ -1,4 +1,4 @@
-"""What the network sees: scaled amplitudes, or projection-step corrections in real space."""
+"""Input of the network: scaled amplitudes, or projection-step corrections in real space."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,23 @@ from torch import Tensor
 from ptychopinn.physics.diffraction import project_to_counts
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.scan.scan import Scan
 
 RELATIVE_FLOOR = 0.1
 """Regulariser of the division by the probe, in units of its mean intensity over the support."""
 
 
-def amplitude_scale(counts: Tensor) -> float:
-    """The one number per scan that scales amplitudes to mean ``sum x^2 = (N/2)^2``: (n, N, N) photons."""
-    return scale_at(counts.shape[-1], float(counts.double().sum(dim=(-2, -1)).mean()))
+SCALE_FRAMES = 4096
+"""First frames of a scan that decide its input scale."""
 
 
-def scale_at(size: int, photons: float) -> float:
-    """:func:`amplitude_scale` of frames of edge ``size`` that hold so many photons in the mean."""
+def input_scale(scan: Scan) -> float:
+    """:func:`amplitude_scale` of a scan, from its first ``SCALE_FRAMES`` frames."""
+    return amplitude_scale(scan.N, scan.subset(slice(0, SCALE_FRAMES)).photons)
+
+
+def amplitude_scale(size: int, photons: float) -> float:
+    """Factor that scales amplitudes to a mean ``sum x^2 = (N/2)^2``, from the edge N and the mean photons per frame."""
     return size / 2 / max(photons, 1e-12) ** 0.5
 
 
@@ -28,25 +33,25 @@ def centre(images: Tensor, size: int) -> Tensor:
 
 
 def recentred(images: Tensor, size: int, outside: float = 0.0) -> Tensor:
-    """Cut or extend about the middle: (..., n, n) -> (..., size, size), ``outside`` where the images do not reach."""
+    """Crop or pad about the centre: (..., n, n) -> (..., size, size); pad with ``outside``."""
     before = size // 2 - images.shape[-1] // 2
     after = size - images.shape[-1] - before
     return torch.nn.functional.pad(images, (before, after, before, after), value=outside)
 
 
 def probe_share(probe: Tensor, support: int) -> Tensor:
-    """How far the probe, and not the regulariser, decides each pixel: ``I / (I + c)``, (support, support)."""
+    """Share of the probe, and not of the regulariser, in each pixel: ``I / (I + c)``, (support, support)."""
     intensity = centre(probe_intensity(probe), support)
     return intensity / (intensity + RELATIVE_FLOOR * intensity.mean())
 
 
 def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, mask: Tensor | None) -> Tensor:
-    """What one projection step would add to each patch: ``sum_m P_m^* dpsi_m / (I + c)``.
+    """Patch update of one projection step: ``sum_m P_m^* dpsi_m / (I + c)``.
 
     Args:
         counts: (B, C, N, N) photons.
         probe: (m, N, N) complex.
-        patches: (B, C, N, N) complex estimate to correct; ones mean vacuum.
+        patches: (B, C, N, N) complex present estimate; ones mean vacuum.
         support: edge of the central square to return.
         mask: (N, N) bool, True for good detector pixels.
 
@@ -58,37 +63,26 @@ def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, ma
 
 
 def step_weight(probe: Tensor, support: int) -> Tensor:
-    """What turns a change of the exit waves into one of the patch, ``P_m^* / (I + c)``: (m, support, support)."""
+    """Weight that maps an exit-wave update to a patch update, ``P_m^* / (I + c)``: (m, support, support)."""
     intensity = centre(probe_intensity(probe), support)
     return centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean())
 
 
-def in_register(images: Tensor, positions: Tensor, size: int) -> Tensor:
-    """Put every image of a group at its place on a canvas of its own: (B, C, n, n) -> (B, C, size, size).
-
-    Args:
-        images: (B, C, n, n).
-        positions: (B, C, 2) pixels on the canvas.
-        size: edge of the canvas.
-    """
-    return place_patches(images[:, :, None], positions[:, :, None], (size, size))
-
-
 def on_canvas(images: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """:func:`in_register` by offsets from the middle of the canvas; the only frame of a group lies in its middle.
+    """Place each image of a group on a canvas of its own, a single one at its centre: (B, C, size, size).
 
     Args:
         images: (B, C, n, n).
-        offsets: (B, C, 2) pixels relative to the centre of each group; not looked at where C is 1.
+        offsets: (B, C, 2) pixels relative to the centre of each group; unused where C is 1.
         size: edge of the canvas.
     """
     if images.shape[1] == 1:
         return recentred(images, size)
-    return in_register(images, offsets + size // 2, size)
+    return place_patches(images[:, :, None], (offsets + size // 2)[:, :, None], (size, size))
 
 
 def off_canvas(canvas: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """Patches of the frames of a group, vacuum where its canvas does not reach.
+    """Patches of the frames of a group; vacuum outside its canvas.
 
     Args:
         canvas: (B, M, M) complex.

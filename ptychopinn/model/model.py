@@ -1,6 +1,7 @@
 """Network and physics together: counts of a group in, object patches and expected counts out."""
 
-from typing import NamedTuple
+import copy
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -12,52 +13,19 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.physics.reassembly import reassemble
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
 BASE_WIDTH = 16
 """Channels at full size for ``n_filters_scale`` 1."""
 
-SCALE_FRAMES = 4096
-"""Frames that decide the input scale of amplitudes."""
-
-
-class Illumination(NamedTuple):
-    """What a model needs to know of the experiment besides the frames.
-
-    Attributes:
-        probe: (m, N, N) complex64, sqrt(photons).
-        good_pixels: (N, N) bool or None.
-        support: edge of the central square that the probe lights (``Scan.support``).
-        scale: input scale of the amplitudes (``features.amplitude_scale``).
-    """
-
-    probe: Tensor
-    good_pixels: Tensor | None
-    support: int
-    scale: float
-
-    @classmethod
-    def of(cls, scan: Scan) -> "Illumination":
-        """What a scan says of its experiment."""
-        return cls(
-            probe=torch.from_numpy(scan.probe),
-            good_pixels=None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels),
-            support=scan.support,
-            scale=features.scale_at(scan.N, scan.subset(slice(0, SCALE_FRAMES)).photons),
-        )
-
-    def to(self, device: torch.device | str) -> "Illumination":
-        """The same on another device."""
-        mask = None if self.good_pixels is None else self.good_pixels.to(device)
-        return self._replace(probe=self.probe.to(device), good_pixels=mask)
-
 
 class TrainedProbe(nn.Module):
-    """A probe that learns; its total power stays what the given probe had, since object and probe trade scale.
+    """A trainable probe of constant total power, since object and probe share one factor.
 
     Args:
         probe: (m, N, N) complex64 to start from.
-        mask: (N, N) real, what it is multiplied with; all ones when None.
+        mask: (N, N) real, multiplies the probe; all ones when None.
     """
 
     start: Tensor
@@ -72,7 +40,7 @@ class TrainedProbe(nn.Module):
         self.change = nn.Parameter(torch.zeros_like(self.start))
 
     def forward(self) -> Tensor:
-        """The probe as it is now, (m, N, N) complex64."""
+        """The present probe, (m, N, N) complex64."""
         probe = torch.view_as_complex(self.start + self.unit * self.change) * self.mask
         return probe * (self.power / probe_power(probe).sum()).sqrt()
 
@@ -80,14 +48,18 @@ class TrainedProbe(nn.Module):
 class PtychoModel(nn.Module):
     """C frames of a group to C complex patches, and patches to expected counts.
 
-    With ``realspace`` features the network works on a canvas that holds the group. Each of its stages sees the
-    corrections that one projection step asks of the estimate so far (vacuum at first) and adds its own change:
-    an unrolled reconstruction whose steps are learnt. With ``amplitude`` features it maps frames to patches.
+    With ``realspace`` features the network works on a canvas that holds the group. Each stage takes the corrections
+    of one projection step from the present estimate (vacuum at first) and adds its own change: an unrolled
+    reconstruction with learnt steps. With ``amplitude`` features it maps frames to patches.
+
+    Args:
+        config: of the network.
+        input_scale: of the amplitudes (:func:`ptychopinn.model.features.input_scale`); other features have none.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, input_scale: float = 1.0) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.input_scale = config, input_scale
         width = max(4, round(BASE_WIDTH * config.n_filters_scale))
         channels = config.gridsize**2
         if config.features == "amplitude":
@@ -95,30 +67,38 @@ class PtychoModel(nn.Module):
         else:
             self.networks = nn.ModuleList(UNet(3 * channels + 2, 2, width, config.depth) for _ in range(config.stages))
 
-    def forward(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
-        """Predict the patches of every group, once per stage; the last entry is the answer.
+    def scaled_to(self, scan: Scan) -> Self:
+        """The same network, weights shared, with the input scale of a scan where its features have one."""
+        if self.config.features != "amplitude":
+            return self
+        scaled = copy.copy(self)
+        scaled.input_scale = features.input_scale(scan)
+        return scaled
+
+    def forward(self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int) -> list[Tensor]:
+        """Predict the patches of every group, once per stage; the last entry is the result.
 
         Args:
             counts: (B, C, N, N) photons.
             offsets: (B, C, 2) positions relative to the centre of the group, pixels (y, x).
-            light: the experiment.
-            reach: whole pixels by which any group of the data set extends, so that its canvas, and so the
-                result, does not depend on which groups share a batch.
+            illumination: probe, good pixels and lit area.
+            reach: largest offset of the whole data set in whole pixels, so that the canvas, and with it the result,
+                does not depend on which groups share a batch.
 
         Returns:
             (B, C, N, N) complex64 for each stage.
         """
         if self.config.features == "amplitude":
-            return [self._from_amplitudes(counts, light.scale)]
-        return self._from_corrections(counts, offsets, light, reach)
+            return [self._from_amplitudes(counts)]
+        return self._from_corrections(counts, offsets, illumination, reach)
 
-    def predict_counts(self, patches: Tensor, offsets: Tensor, light: Illumination, reach: int) -> Tensor:
+    def predict_counts(self, patches: Tensor, offsets: Tensor, illumination: Illumination, reach: int) -> Tensor:
         """Patches of a group -> one object -> expected photons, so that overlapping patches must agree.
 
         Args:
             patches: (B, C, N, N) complex.
             offsets: (B, C, 2) pixels.
-            light: the experiment.
+            illumination: probe, good pixels and lit area.
             reach: as in :meth:`forward`.
 
         Returns:
@@ -128,31 +108,33 @@ class PtychoModel(nn.Module):
         if patches.shape[1] > 1:
             edge = size + 2 * (reach + 1)
             places = offsets + edge // 2
-            canvas, _ = reassemble(patches, places, (edge, edge), probe_intensity(light.probe))
+            canvas, _ = reassemble(patches, places, (edge, edge), probe_intensity(illumination.probe))
             patches = extract_patches(canvas, places, size)
-        return diffract(light.probe, patches)
+        return diffract(illumination.probe, patches)
 
-    def _from_amplitudes(self, counts: Tensor, scale: float) -> Tensor:
+    def _from_amplitudes(self, counts: Tensor) -> Tensor:
         edge = self._multiple(counts.shape[-1])
         pad = edge - counts.shape[-1]
-        amplitudes = nn.functional.pad(counts.sqrt() * scale, (0, pad, 0, pad))
+        amplitudes = nn.functional.pad(counts.sqrt() * self.input_scale, (0, pad, 0, pad))
         patches = to_complex(self.networks[0](amplitudes), self.config.amp_activation)
         return patches[..., : counts.shape[-1], : counts.shape[-1]]
 
-    def _from_corrections(self, counts: Tensor, offsets: Tensor, light: Illumination, reach: int) -> list[Tensor]:
-        size = counts.shape[-1]
-        edge = self._multiple(light.support + 2 * reach)
-        share = features.probe_share(light.probe, light.support).expand(*offsets.shape[:2], -1, -1)
+    def _from_corrections(
+        self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int
+    ) -> list[Tensor]:
+        size, (probe, good_pixels, support) = counts.shape[-1], illumination
+        edge = self._multiple(support + 2 * reach)
+        share = features.probe_share(probe, support).expand(*offsets.shape[:2], -1, -1)
         shares = features.on_canvas(share, offsets, edge)
-        patches = torch.ones_like(counts, dtype=light.probe.dtype)
+        patches = torch.ones_like(counts, dtype=probe.dtype)
         channels = counts.new_zeros(len(counts), 2, edge, edge)
         stages = []
         for network in self.networks:
-            found = features.corrections(counts, light.probe, patches, light.support, light.good_pixels)
+            found = features.corrections(counts, probe, patches, support, good_pixels)
             placed = features.on_canvas(found, offsets, edge)
             channels = channels + network(torch.cat([placed.real, placed.imag, shares, channels], dim=1))
             canvas = to_complex(channels, self.config.amp_activation)[:, 0]
-            # Outside the canvas the probe has no power; vacuum stands there.
+            # Outside the canvas the probe has no power: vacuum.
             patches = features.off_canvas(canvas, offsets, size)
             stages.append(patches)
         return stages

@@ -4,20 +4,7 @@ import torch
 from torch import Tensor
 
 POWER_FLOOR = 1e-9
-"""Photons; below it a field has no phase to keep, and the gradient of its modulus stays finite."""
-
-
-def exit_waves(probe: Tensor, patches: Tensor) -> Tensor:
-    """Multiply every patch with every incoherent probe mode.
-
-    Args:
-        probe: (m, N, N) complex, sqrt(photons); or (..., m, N, N), a probe for each patch.
-        patches: (..., N, N) complex transmission.
-
-    Returns:
-        (..., m, N, N) complex.
-    """
-    return probe * patches[..., None, :, :]
+"""Photons. A weaker field has no phase; the floor keeps the gradient of its modulus finite."""
 
 
 def diffract(probe: Tensor, patches: Tensor) -> Tensor:
@@ -30,7 +17,7 @@ def diffract(probe: Tensor, patches: Tensor) -> Tensor:
     Returns:
         (..., N, N) real, photons per detector pixel.
     """
-    field = torch.fft.fft2(exit_waves(probe, patches), norm="ortho")
+    field = torch.fft.fft2(probe * patches.unsqueeze(-3), norm="ortho")
     # The real sum over modes is centred, not the complex field of every mode.
     return torch.fft.fftshift((field.real.square() + field.imag.square()).sum(dim=-3), dim=(-2, -1))
 
@@ -38,27 +25,27 @@ def diffract(probe: Tensor, patches: Tensor) -> Tensor:
 def project_to_counts(
     probe: Tensor, patches: Tensor, counts: Tensor, mask: Tensor | None = None, offset: float = 0.0
 ) -> Tensor:
-    """One projection step: how the exit waves must change to give the measured counts.
+    """Exit-wave update of one projection step onto the measured counts.
 
     The detector field keeps its phase and takes the measured modulus,
     ``F^-1[sqrt((k + c) / (|F psi|^2 + c)) F psi] - psi``, the modes sharing the modulus in proportion. For the
     amplitude likelihood (c = 0) this is the full Newton step in psi (Maiden & Rodenburg, Ultramicroscopy 109, 2009).
-    With c = 3/8 the roots have the same variance at every rate and hardly a bias (Anscombe, Biometrika 35, 1948), which
-    a bare root has where fewer than about 3 photons are expected.
+    With c = 3/8 the roots have equal variance at every rate and almost no bias (Anscombe, Biometrika 35, 1948); without
+    it the root is biased below about 3 expected photons.
 
     Args:
         probe: (m, N, N) complex, sqrt(photons); or (..., m, N, N), a probe for each patch.
         patches: (..., N, N) complex transmission.
         counts: (..., N, N) photons.
-        mask: (N, N) bool, True where the detector pixel counts; the others keep what the model says.
+        mask: (N, N) bool, True for good detector pixels; the others keep the modulus of the model.
         offset: c, photons.
 
     Returns:
-        (..., m, N, N) complex change of the exit waves.
+        (..., m, N, N) complex update of the exit waves.
     """
-    # The detector's corner is moved to the field, zero frequency first, once for all modes and in real numbers.
+    # Shifting the real counts once is cheaper than shifting the complex field of every mode.
     counts = torch.fft.ifftshift(counts, dim=(-2, -1))
-    field = torch.fft.fft2(exit_waves(probe, patches), norm="ortho")
+    field = torch.fft.fft2(probe * patches.unsqueeze(-3), norm="ortho")
     power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True)
     ratio = (counts.unsqueeze(-3) + offset).sqrt() * (power + offset).clamp_min(POWER_FLOOR).rsqrt() - 1
     if mask is not None:

@@ -1,8 +1,8 @@
-"""What frames see of an object: the exit waves at sub-pixel positions, their adjoint and their derivatives.
+"""Exit waves at sub-pixel positions: the operators, their adjoints and their derivatives.
 
 Two sub-pixel models. ``bilinear`` interpolates the object between its pixels. ``fourier`` reads the object at whole
-pixels and moves the probe by the remainder, exactly for a probe within the band of its pixels,
-``P_j = F^-1[exp(-2 pi i f . d_j) F P]``. Both give the same intensity of smooth objects.
+pixels and shifts the probe by the remainder, ``P_j = F^-1[exp(-2 pi i f . d_j) F P]``; this is exact for a band-limited
+probe. Both give the same intensity for smooth objects.
 """
 
 import math
@@ -11,22 +11,22 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.patches import extract_patches, place_patches
+from ptychopinn.physics.patches import chunk_length, extract_patches, place_patches
 
 SubPixel = Literal["bilinear", "fourier"]
 
-TOGETHER, TOGETHER_ON_GPU = 2**19, 2**24
-"""Pixels of exit waves handled together. 4 MB on a CPU: for much larger arrays the system gives fresh memory every
-time, slowly. A GPU keeps its memory, and is not busy with so few."""
+CHUNK, CHUNK_ON_GPU = 2**19, 2**24
+"""Pixels of exit waves in one chunk: 4 MB on a CPU, where the system allocates larger arrays anew each time, slowly.
+A GPU keeps its memory and needs larger chunks to be busy."""
 
 
-class Views(NamedTuple):
-    """How some frames look at the object.
+class ProbeViews(NamedTuple):
+    """Probes of some frames, and where each one lies on the object.
 
     Attributes:
         probes: (n, m, N, N) complex, or (1, m, N, N) where all frames share one; sqrt(photons).
         places: (n, 2) pixels (y, x) at which the patches are read.
-        shifts: (n, 2) pixels by which each probe was moved; None where none was.
+        shifts: (n, 2) pixels by which each probe was shifted; None without shifts.
     """
 
     probes: Tensor
@@ -34,27 +34,27 @@ class Views(NamedTuple):
     shifts: Tensor | None
 
 
-def views_together(probe: Tensor) -> int:
-    """How many frames under a probe (m, N, N) are handled together."""
-    return max(1, (TOGETHER_ON_GPU if probe.is_cuda else TOGETHER) // probe.numel())
+def frames_per_chunk(probe: Tensor) -> int:
+    """Frames in one chunk of exit waves of a probe (m, N, N)."""
+    return chunk_length(probe.numel(), CHUNK_ON_GPU if probe.is_cuda else CHUNK)
 
 
-def look(probe: Tensor, positions: Tensor, subpixel: SubPixel) -> Views:
-    """Views of a probe (m, N, N) at positions (n, 2) on a canvas, float64 or float32 pixels (y, x)."""
+def probe_views(probe: Tensor, positions: Tensor, subpixel: SubPixel) -> ProbeViews:
+    """Place a probe (m, N, N) at positions (n, 2) on a canvas, float64 or float32 pixels (y, x)."""
     real = probe.real.dtype
     if subpixel == "bilinear":
-        return Views(probe[None], positions.to(real), None)
+        return ProbeViews(probe[None], positions.to(real), None)
     whole = positions.detach().floor()
     shifts = (positions - whole).to(real)
-    return Views(shift_probe(probe, shifts), whole.to(real), shifts)
+    return ProbeViews(shift_probe(probe, shifts), whole.to(real), shifts)
 
 
 def shift_probe(probe: Tensor, shifts: Tensor) -> Tensor:
-    """Move a probe by sub-pixel distances, periodically and without loss of power.
+    """Shift a probe by sub-pixel distances, periodically and without loss of power.
 
     Args:
         probe: (..., m, N, N) complex.
-        shifts: (n, 2) pixels (y, x); content moves down and right.
+        shifts: (n, 2) pixels (y, x); positive values move the content down and right.
 
     Returns:
         (n, m, N, N) complex.
@@ -62,11 +62,11 @@ def shift_probe(probe: Tensor, shifts: Tensor) -> Tensor:
     return torch.fft.ifft2(torch.fft.fft2(probe) * _ramp(shifts, probe.shape[-1]).unsqueeze(1))
 
 
-def waves_of_object(views: Views, image: Tensor) -> Tensor:
+def object_to_waves(views: ProbeViews, image: Tensor) -> Tensor:
     """Exit waves ``P_jm O[patch at r_j]``, linear in the object.
 
     Args:
-        views: of n frames.
+        views: n frames.
         image: (H, W) complex.
 
     Returns:
@@ -75,24 +75,24 @@ def waves_of_object(views: Views, image: Tensor) -> Tensor:
     return views.probes * extract_patches(image, views.places, views.probes.shape[-1]).unsqueeze(1)
 
 
-def object_of_waves(views: Views, waves: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Adjoint of :func:`waves_of_object`: (n, m, N, N) -> (H, W) on a canvas of ``shape``."""
+def waves_to_object(views: ProbeViews, waves: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Adjoint of :func:`object_to_waves`: (n, m, N, N) -> (H, W) on a canvas of ``shape``."""
     return place_patches((views.probes.conj() * waves).sum(dim=1), views.places, shape)
 
 
-def light_of_views(views: Views, shape: tuple[int, int]) -> Tensor:
-    """Photons that the frames lay on each pixel of a canvas, ``sum |P|^2``: (H, W) real."""
+def illumination_map(views: ProbeViews, shape: tuple[int, int]) -> Tensor:
+    """Photons that the frames put on each pixel of a canvas, ``sum |P|^2``: (H, W) real."""
     power = (views.probes.real.square() + views.probes.imag.square()).sum(dim=1)
     return place_patches(power.expand(len(views.places), -1, -1), views.places, shape)
 
 
-def waves_of_probe(views: Views, patches: Tensor, probe: Tensor) -> Tensor:
-    """Exit waves of any probe in place of the one of the views, linear in the probe.
+def probe_to_waves(views: ProbeViews, patches: Tensor, probe: Tensor) -> Tensor:
+    """Exit waves of another probe at the same views, linear in the probe.
 
     Args:
-        views: of n frames.
+        views: n frames.
         patches: (n, N, N) complex, the object at ``views.places``.
-        probe: (m, N, N) complex, not yet moved.
+        probe: (m, N, N) complex, not shifted yet.
 
     Returns:
         (n, m, N, N) complex.
@@ -101,8 +101,8 @@ def waves_of_probe(views: Views, patches: Tensor, probe: Tensor) -> Tensor:
     return moved * patches.unsqueeze(1)
 
 
-def probe_of_waves(views: Views, patches: Tensor, waves: Tensor) -> Tensor:
-    """Adjoint of :func:`waves_of_probe`: (n, m, N, N) -> (m, N, N)."""
+def waves_to_probe(views: ProbeViews, patches: Tensor, waves: Tensor) -> Tensor:
+    """Adjoint of :func:`probe_to_waves`: (n, m, N, N) -> (m, N, N)."""
     fields = patches.conj().unsqueeze(1) * waves
     if views.shifts is None:
         return fields.sum(dim=0)
@@ -110,25 +110,25 @@ def probe_of_waves(views: Views, patches: Tensor, waves: Tensor) -> Tensor:
     return torch.fft.ifft2((torch.fft.fft2(fields) * ramp).sum(dim=0))
 
 
-def waves_per_pixel(views: Views, patches: Tensor) -> Tensor:
-    """How the exit waves change when positions move, up to a phase ramp on the detector that no count sees.
+def position_gradients(views: ProbeViews, patches: Tensor) -> Tensor:
+    """Derivative of the exit waves with respect to the positions, ``d psi / d r = -grad P O``.
 
-    Moving a frame by dr moves its probe; read in the frame of the object ``d psi / d r = -grad P O``.
+    It leaves out a phase ramp on the detector, which the counts do not see.
 
     Args:
-        views: of n frames.
+        views: n frames.
         patches: (n, N, N) complex, the object at ``views.places``.
 
     Returns:
-        (n, 2, m, N, N) complex per pixel, for y and x.
+        (n, 2, m, N, N) complex, per pixel along y and x.
     """
     size = views.probes.shape[-1]
     frequency = torch.fft.fftfreq(size, dtype=views.places.dtype, device=views.places.device)
     if size % 2 == 0:
-        # The highest frequency of an even length has no sign, and no slope.
+        # The highest frequency of an even length has no sign, so no derivative.
         frequency[size // 2] = 0
-    slope = -2j * math.pi * torch.stack([frequency[:, None].expand(-1, size), frequency[None, :].expand(size, -1)])
-    moved = torch.fft.ifft2(torch.fft.fft2(views.probes).unsqueeze(1) * slope[:, None])
+    derivative = -2j * math.pi * torch.stack([frequency[:, None].expand(-1, size), frequency[None, :].expand(size, -1)])
+    moved = torch.fft.ifft2(torch.fft.fft2(views.probes).unsqueeze(1) * derivative[:, None])
     return moved * patches[:, None, None]
 
 

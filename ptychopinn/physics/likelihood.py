@@ -16,17 +16,6 @@ TABLE_STEP = 0.002
 """Step of that table in the logarithm of the rate: linear interpolation is then right to 5e-7 of the value."""
 
 
-def poisson_nll(rate: Tensor, counts: Tensor) -> Tensor:
-    """Negative log-likelihood per element without the constant: ``rate - k log(rate)``.
-
-    Args:
-        rate: (...) expected photons, floored at ``RATE_FLOOR``.
-        counts: (...) measured photons.
-    """
-    rate = rate.clamp_min(RATE_FLOOR)
-    return rate - counts * rate.log()
-
-
 def poisson_deviance(rate: Tensor, counts: Tensor) -> Tensor:
     """Deviance per element, ``2 [rate - k + k log(k / rate)]``: 0 when perfect, about 1 on average at the noise.
 

@@ -10,9 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
-TOGETHER, TOGETHER_ON_GPU = 2**17, 2**22
-"""Pixels of patches handled together: few enough to stay in a core's cache, enough to keep a GPU busy."""
+CHUNK, CHUNK_ON_GPU = 2**17, 2**22
+"""Pixels of patches in one chunk: few enough to stay in a core's cache, enough to keep a GPU busy."""
+
+
+def chunk_length(pixels: int, most: int) -> int:
+    """Number of items of ``pixels`` pixels each in a chunk of at most ``most`` pixels; at least one."""
+    return max(1, most // max(1, pixels))
 
 
 def extract_patches(image: Tensor, positions: Tensor, size: int) -> Tensor:
@@ -67,10 +73,10 @@ def _pixels(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> tuple
 
 @torch.no_grad()
 def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
-    """:func:`extract_patches` on a CPU: windows are read whole, with zeros outside the images.
+    """:func:`extract_patches` on a CPU: reads whole windows, with zeros outside the images.
 
-    Images stand below one another in one memory, with a margin of one window above and to the left of each: what
-    reaches out on the right or below lies in the margin of the next row or of the next image.
+    The images lie one below the other in one array, with a margin of one window above and to the left of each. A
+    window that passes the right or lower edge reads the margin of the next row or of the next image.
     """
     height, width = image.shape[-2:]
     margin, step, count = size + 1, 2 if image.is_complex() else 1, int(torch.Size(positions.shape[:-2]).numel())
@@ -82,23 +88,18 @@ def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
     v, u = fraction.reshape(-1, 2, 1, 1).to(image.real.dtype).unbind(1)
     patches = image.new_empty(len(first), size, size)
     windows = _windows(padded, size)[0]
-    together = _together(size, TOGETHER)
-    down = patches.real.new_empty(min(together, len(first)), size, step * margin)
-    for start in range(0, len(first), together):
-        some = slice(start, min(start + together, len(first)))
+    count = chunk_length(size**2, CHUNK)
+    down = patches.real.new_empty(min(count, len(first)), size, step * margin)
+    for start in range(0, len(first), count):
+        some = slice(start, min(start + count, len(first)))
         window, d = windows.index_select(0, first[some]), down[: some.stop - start]
         torch.lerp(window[:, :-1], window[:, 1:], v[some], out=d)
         torch.lerp(d[..., :-step], d[..., step:], u[some], out=_as_real(patches[some]))
     return patches.reshape(*positions.shape[:-1], size, size)
 
 
-def _together(size: int, pixels: int) -> int:
-    """How many patches of an edge are handled together."""
-    return max(1, pixels // max(1, size) ** 2)
-
-
 def _windows(padded: Tensor, size: int) -> Tensor:
-    """All windows of (N + 1) x (N + 1) pixels, one from every pixel on: (1, starts, N + 1, N + 1), one memory."""
+    """View of all windows of (N + 1) x (N + 1) pixels, one starting at each pixel: (1, starts, N + 1, N + 1)."""
     width, step = padded.shape[1], 2 if padded.is_complex() else 1
     starts = padded.numel() - size * (width + 1)
     edges = (1, starts, size + 1, step * (size + 1))
@@ -122,12 +123,14 @@ def _starts(positions: Tensor, size: int, height: int, width: int, row: int) -> 
 
 
 class _Place(torch.autograd.Function):
-    """:func:`place_patches` on one canvas of a CPU; its gradient is read by :func:`extract_patches`."""
+    """:func:`place_patches` on one canvas of a CPU; its gradient uses :func:`extract_patches`."""
 
     @staticmethod
     def forward(ctx: Any, patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(patches, positions)
-        return _place(patches, positions, shape)
+        canvas = Canvas(shape, patches.shape[-1], patches.dtype, patches.device)
+        canvas.add(patches, positions)
+        return canvas.image.contiguous()
 
     @staticmethod
     @once_differentiable
@@ -142,19 +145,13 @@ class _Place(torch.autograd.Function):
         return seen.detach(), slope, None
 
 
-def _place(patches: Tensor, positions: Tensor, shape: tuple[int, int]) -> Tensor:
-    canvas = Canvas(shape, patches.shape[-1], patches.dtype, patches.device)
-    canvas.add(patches, positions)
-    return canvas.image.contiguous()
-
-
 class Canvas:
     """A running sum of :func:`place_patches` without gradients, on any device.
 
-    A CPU sees the canvas through overlapping windows of (N + 1) x (N + 1) pixels, one that starts at every pixel, and
-    adds patches to them whole: ``index_add_`` along an axis that is neither the first nor the last adds one slice after
-    the other (along those it adds single rows, which takes about five times as long). A margin of one window all
-    around takes what falls outside.
+    A CPU views the canvas as overlapping windows of (N + 1) x (N + 1) pixels, one starting at each pixel, and adds
+    whole patches to them: ``index_add_`` along an axis that is neither the first nor the last adds slice by slice
+    (along those it adds single rows, which takes about five times as long). A margin of one window on every side
+    takes what falls outside.
 
     Args:
         shape: height and width of the image; what falls outside is dropped.
@@ -175,8 +172,8 @@ class Canvas:
     def add(self, patches: Tensor, positions: Tensor, weight: Tensor | None = None) -> None:
         """Add patches (n, N, N), times the real ``weight`` (N, N), at positions (n, 2) in pixels."""
         if not self.margin:
-            together = _together(self.size, TOGETHER_ON_GPU)
-            for part, at in zip(patches.split(together), positions.split(together), strict=True):
+            count = chunk_length(self.size**2, CHUNK_ON_GPU)
+            for part, at in zip(patches.split(count), positions.split(count), strict=True):
                 index, values = _pixels(part if weight is None else weight * part, at, self.shape)
                 self.pixels.view(-1).index_add_(0, index, values)
             return
@@ -205,36 +202,36 @@ class Canvas:
             self._windows.index_add_(1, first[some], w[None])
 
     def _fresh_room(self) -> list[Tensor]:
-        """Kept from call to call: the zeros around patches stay, and the system gives fresh memory slowly."""
+        """Buffers kept between calls: the zeros around patches stay, and new memory is slow."""
         size, step = self.size, 2 if self.pixels.is_complex() else 1
         edges = (size, size + 2), (size + 2, size + 1), (size + 1, size + 1)
         kind = self.pixels.real.dtype
-        return [torch.zeros(_together(size, TOGETHER), rows, step * cols, dtype=kind) for rows, cols in edges]
+        return [torch.zeros(chunk_length(size**2, CHUNK), rows, step * cols, dtype=kind) for rows, cols in edges]
 
     def rest(self) -> None:
-        """Give back the room for adding; the next call takes it anew."""
+        """Free the buffers; the next call of :meth:`add` allocates them again."""
         self._room = []
 
     def _add_same(self, patch: Tensor, first: Tensor, fraction: Tensor) -> None:
-        """Add one real patch at many places: its windows are sums of four shifted copies."""
+        """Add one real patch at many positions: its windows are sums of four shifted copies."""
         pads = [(0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0)]
-        copies = torch.stack([torch.nn.functional.pad(patch, pad).flatten() for pad in pads])
-        together = _together(self.size, TOGETHER)
+        copies = torch.stack([pad(patch, edges).flatten() for edges in pads])
+        count = chunk_length(self.size**2, CHUNK)
         v, u = fraction.unbind(-1)
         shares = torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], dim=-1)
-        for some, at in zip(shares.split(together), first.split(together), strict=True):
+        for some, at in zip(shares.split(count), first.split(count), strict=True):
             windows = (some @ copies).view(1, -1, self.margin, self.margin)
             self._windows.index_add_(1, at, windows)
 
     @property
     def image(self) -> Tensor:
-        """The sum so far (H, W), in the memory of the canvas: what is written there is part of the sum."""
+        """The sum so far (H, W), a view of the canvas: writing to it changes the sum."""
         inside = (slice(self.margin, self.margin + edge) for edge in self.shape)
         return self.pixels[tuple(inside)]
 
 
 def _as_real(pixels: Tensor) -> Tensor:
-    """Complex pixels as twice as many real ones along the last dimension; the same memory where that is possible."""
+    """Complex pixels as twice as many real ones along the last dimension; a view where possible."""
     return torch.view_as_real(pixels.resolve_conj()).flatten(-2) if pixels.is_complex() else pixels
 
 
@@ -267,10 +264,5 @@ def _lerp(window: Tensor, fraction: Tensor, dim: int) -> Tensor:
 def _spread(patches: Tensor, fraction: Tensor, dim: int) -> Tensor:
     """Adjoint of :func:`_lerp`; the edge grows by one."""
     weight = fraction[..., None, None].to(patches.real.dtype)
-    before, after = (1 - weight) * patches, weight * patches
-    pad = [0, 0, 0, 0]
-    low = 0 if dim == -1 else 2
-    pad[low + 1] = 1
-    first = torch.nn.functional.pad(before, pad)
-    pad[low], pad[low + 1] = 1, 0
-    return first + torch.nn.functional.pad(after, pad)
+    after, before = ((0, 1), (1, 0)) if dim == -1 else ((0, 0, 0, 1), (0, 0, 1, 0))
+    return pad((1 - weight) * patches, after) + pad(weight * patches, before)

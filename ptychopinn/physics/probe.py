@@ -46,25 +46,6 @@ def circular_mask(size: int, radius: float | None = None, softness: float = 0.0)
     return (torch.sigmoid(inwards / softness) if softness > 0 else inwards > 0).to(torch.float32)
 
 
-def default_probe(size: int) -> Tensor:
-    """The idealised probe of PtychoPINN's simulated studies: a flat disc of radius 0.17 N with a soft rim, unit power.
-
-    The disc is where ``exp(-r^2 / (2 s^2)) > 1/2`` with ``s = N / (0.7 pi^2)``. It is blurred by a Gaussian of
-    standard deviation 1 pixel, cut at 4 pixels.
-
-    Args:
-        size: edge N in pixels.
-
-    Returns:
-        (1, N, N) complex64, ``sum |P|^2 = 1``, about ``((N - 1) / 2, (N - 1) / 2)``.
-    """
-    disc = circular_mask(size, math.sqrt(2 * math.log(2)) * size / (0.7 * math.pi**2)).double()
-    axis = torch.arange(size, dtype=torch.float64)
-    apart = (axis[:, None] - axis[None, :]).abs()
-    blur = torch.exp(-apart.square() / 2) * (apart <= 4)
-    return normalise_probe((blur @ disc @ blur)[None].to(torch.complex128), 1.0).to(torch.complex64)
-
-
 def probe_power(probe: Tensor) -> Tensor:
     """Power of each mode, ``sum |P_m|^2`` in photons: (..., m, N, N) -> (..., m)."""
     return (probe.real.square() + probe.imag.square()).sum(dim=(-2, -1))

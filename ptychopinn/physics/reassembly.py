@@ -23,17 +23,16 @@ def reassemble(patches: Tensor, positions: Tensor, shape: tuple[int, int], weigh
     return normalise(total, coverage), coverage
 
 
-def central_mask(size: int, inner: int | None = None) -> Tensor:
+def central_mask(size: int, inner: int) -> Tensor:
     """Weights for :func:`reassemble` that count only the middle of each patch.
 
     Args:
         size: edge N of the patches, pixels.
-        inner: edge M of the square of ones, ``[N // 2 - M // 2, N // 2 - M // 2 + M)`` on both axes; N // 2 when None.
+        inner: edge M of the square of ones, ``[N // 2 - M // 2, N // 2 - M // 2 + M)`` on both axes.
 
     Returns:
         (N, N) float32, 1 inside and 0 outside.
     """
-    inner = size // 2 if inner is None else inner
     distance = torch.arange(size) - (size // 2 - inner // 2)
     inside = (distance >= 0) & (distance < inner)
     return (inside[:, None] & inside[None, :]).to(torch.float32)

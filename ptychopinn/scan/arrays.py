@@ -1,4 +1,4 @@
-"""What arrays of a scan must be: each check is one clear sentence when it fails."""
+"""Checks of the arrays of a scan; a failed check is one sentence that says what is needed."""
 
 import os
 
@@ -9,14 +9,14 @@ from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.scan.frames import Counts, check_all
 
 MAX_POSITION = 1e9
-"""Pixels; positions in a wrong unit are larger."""
+"""Largest position, pixels; positions in a wrong unit exceed it."""
 
 MIN_PROBE, MAX_PROBE = 1e-20, 1e25
-"""Photons between which the squares of a probe keep clear of the ends of float32."""
+"""Range of the photons of a probe; outside it their squares leave the range of float32."""
 
 
 def check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
-    """Refuse frames that are not (n, N, N) with even N, hold what is no count, or have not one position (y, x) each."""
+    """Refuse frames that are not (n, N, N) counts with even N, and positions that are not one (y, x) for each."""
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2 or not counts.shape[1]:
         raise IncurableError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
     if len(counts) == 0:
@@ -46,7 +46,7 @@ def check_positions(positions: NDArray[np.float64]) -> None:
 
 
 def leading(positions: NDArray[np.float64]) -> tuple[int, PtychoError | None]:
-    """How many positions (n, 2), in pixels, come before one that is not finite or too large; and that complaint."""
+    """Number of positions (n, 2), pixels, before the first that is not finite or too large; and the error about it."""
     good = (abs(positions) <= MAX_POSITION).all(axis=1)  # NaN is not
     if good.all():
         return len(positions), None
@@ -68,7 +68,7 @@ def check_memory(needed: float, what: str) -> None:
 
 
 def memory() -> int:
-    """Bytes of this machine."""
+    """Memory of this machine, bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -7,20 +7,41 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
-from ptychopinn.scan.frames import light_in_corners
+from ptychopinn.scan.frames import chunks, light_in_corners
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
 CANVAS_BYTES = 50
 """Memory per pixel of the image while it is made: sums of the halves and of the whole, steps and pictures."""
 
+LIKELY_FACTOR = 4.0
+"""Largest usual ratio of the photons of a probe and of its mean frame, either way: few objects absorb more."""
 
-def check_canvas(scan: Scan) -> None:
-    """Refuse positions so far apart that their image does not fit in this machine's memory.
+SAMPLE = 64
+"""Frames, spread over the scan, that are enough to recognise a wrong scan."""
+
+
+def check_scan(scan: Scan, single_pass: bool = False) -> None:
+    """Refuse a scan of which no image can be made. A job calls this once, before it starts.
+
+    Args:
+        scan: to check; its frames are read.
+        single_pass: one pass of a network makes the image: all frames may lie at one position, and reading stops at
+            the first photon.
 
     Raises:
-        PtychoError: saying how large the image would be.
+        PtychoError: when the image does not fit in memory, all frames lie at one position, or no frame has a photon.
     """
+    _check_canvas(scan)
+    if not single_pass and _places(scan) < 2:
+        raise PtychoError(f"positions: {_at_one_position(scan)}; overlapping frames at several positions are needed.")
+    parts = (scan.compact_frames(part).numpy() for part in chunks(len(scan), SAMPLE))
+    if not (any(part.any() for part in parts) if single_pass else scan.photons > 0):
+        raise PtychoError(NO_LIGHT)
+
+
+def _check_canvas(scan: Scan) -> None:
+    """Refuse positions so far apart that their image does not fit in the memory of this machine."""
     height, width = scan.canvas_shape
     check_memory(
         CANVAS_BYTES * height * width,
@@ -30,39 +51,20 @@ def check_canvas(scan: Scan) -> None:
 
 
 def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
-    """How many frames come before the one that makes :func:`check_canvas` refuse them; and that complaint."""
+    """Number of frames before the first that makes the image too large for memory; and the error about it."""
     low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
     pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
     count = int(pixels.searchsorted(memory() / CANVAS_BYTES, side="right"))
-    if count < len(scan):
-        wide = scan.subset(slice(0, count + 1))
-        try:
-            check_canvas(wide)
-        except PtychoError as error:
-            return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
+    wide = scan.subset(slice(0, count + 1))
+    try:
+        _check_canvas(wide)
+    except PtychoError as error:
+        return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
     return len(scan), None
 
 
-LIKELY_FACTOR = 4.0
-"""Between the photons of a probe and of its mean frame; more light than this no usual object takes away."""
-
-LOOKED_AT = 64
-"""Frames, spread over the scan, that tell a wrong scan from a right one."""
-
-
-def check_light(scan: Scan) -> None:
-    """Refuse a scan without a photon; frames are read until one holds some.
-
-    Raises:
-        PtychoError: when all frames are zero.
-    """
-    parts = (slice(start, start + LOOKED_AT) for start in range(0, len(scan), LOOKED_AT))
-    if not any(scan.compact_frames(part).numpy().any() for part in parts):
-        raise PtychoError(NO_LIGHT)
-
-
 def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
-    """A line about the frames, out of so many, that hold no photon; none where there are none."""
+    """One line about the frames without a photon, out of ``frames``; no line when there are none."""
     if not len(numbers):
         return []
     first = f"frame {numbers[0]}" if len(numbers) == 1 else f"the first is frame {numbers[0]}"
@@ -72,37 +74,27 @@ def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
     ]
 
 
-def check_moves(scan: Scan) -> None:
-    """Refuse frames that all lie at one position.
-
-    Raises:
-        PtychoError: saying where.
-    """
-    if distinct(scan.positions) < 2:
-        raise PtychoError(f"positions: {_still(scan)}; overlapping frames at several positions are needed.")
-
-
-def distinct(positions: NDArray[np.float64]) -> int:
-    """How many different positions there are among (n, 2)."""
-    ordered = positions[np.lexsort(positions.T)]  # a fifth of the time of np.unique
+def _places(scan: Scan) -> int:
+    """Number of different positions."""
+    ordered = scan.positions[np.lexsort(scan.positions.T)]  # a fifth of the time of np.unique
     return 1 + int((np.diff(ordered, axis=0) != 0).any(axis=1).sum())
 
 
-def _still(scan: Scan) -> str:
+def _at_one_position(scan: Scan) -> str:
     y, x = scan.positions[0]
     return f"all {len(scan)} frames lie at one position, y {y:.1f}, x {x:.1f} (did the motors move?)"
 
 
 def doubts(scan: Scan) -> list[str]:
-    """Why a valid scan is probably not what was measured: a line for each unit or order that looks wrong."""
-    shown = np.linspace(0, len(scan) - 1, min(len(scan), LOOKED_AT)).round().astype(np.int64)
+    """One line for each unit or order of a valid scan that looks wrong."""
+    shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
     mean = scan.frames(shown).double().mean(dim=0).numpy()
     power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
     extent = float(np.ptp(scan.positions, axis=0).max())
     found = []
-    places = distinct(scan.positions)
+    places = _places(scan)
     if 1 == places < len(scan):
-        found.append(f"{_still(scan)}; an image needs overlapping frames at several positions.")
+        found.append(f"{_at_one_position(scan)}; an image needs overlapping frames at several positions.")
     elif places <= len(scan) / 2:
         found.append(
             f"the {len(scan)} frames lie at {places} different positions only; did a motor not move, or are several "

@@ -1,42 +1,15 @@
 """Where the light of a scan falls on the object."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.physics.patches import Canvas, place_patches
+from ptychopinn.physics.patches import Canvas
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.scan import Scan
 
-MAX_CANVAS = 50_000_000
-"""Pixels of the largest coverage map; positions in a wrong unit ask for more."""
-
-
-def coverage_map(scan: Scan) -> tuple[NDArray[np.float64], int, int] | None:
-    """Photons that the whole scan puts on each object pixel.
-
-    Points are placed bilinearly and convolved with the probe intensity: the same as placing every probe.
-
-    Returns:
-        The map (H, W), and the object row and column of its first pixel; None where the map would be huge.
-    """
-    from scipy.signal import fftconvolve  # it takes a second to import
-
-    half = scan.N // 2
-    low = np.floor(scan.positions.min(axis=0)).astype(int) - half
-    height, width = (np.floor(scan.positions.max(axis=0)).astype(int) + half + 1 - low).tolist()
-    if height * width > MAX_CANVAS:
-        return None
-    points = torch.ones(len(scan), 1, 1, dtype=torch.float64)
-    dots = place_patches(points, torch.from_numpy(scan.positions - low), (height, width)).numpy()
-    intensity = probe_intensity(torch.from_numpy(scan.probe)).double().numpy()
-    light = fftconvolve(dots, intensity)[half : half + height, half : half + width]
-    return light.clip(min=0), int(low[0]), int(low[1])
-
 
 def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
-    """Photons per pixel that the whole scan lays on its canvas, every frame counted once.
+    """Photons on each pixel of the canvas, summed over all frames.
 
     Args:
         scan: its positions.
@@ -51,8 +24,13 @@ def light_on_canvas(scan: Scan, weight: Tensor) -> Tensor:
     return light.image.contiguous()
 
 
-def crowding(scan: Scan, probe: Tensor) -> float:
-    """How many frames of a scan light a pixel of its object; of k frames drawn at random it is the share k / n.
+def probe_coverage(scan: Scan, device: torch.device | str = "cpu") -> Tensor:
+    """:func:`light_on_canvas` of the scan's own probe, on a device."""
+    return light_on_canvas(scan, probe_intensity(torch.from_numpy(scan.probe).to(device)))
+
+
+def mean_overlap(scan: Scan, probe: Tensor) -> float:
+    """Mean number of frames that light a pixel of the object; for k frames drawn at random, k / n of it.
 
     Areas are weighted by light: ``(sum I)^2 / sum I^2`` of the probe and of the coverage.
 

@@ -10,10 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 from ptychopinn.errors import PtychoError
 
 MAX_COUNTS = 1e15
-"""Counts in a pixel that no detector reaches; markers of bad pixels do."""
+"""Largest count of a pixel: no detector reaches it, markers of bad pixels exceed it."""
 
 BLOCK_BYTES = 2**26
-"""Memory, as float32, of the frames that a pass over a scan looks at together."""
+"""Memory, as float32, of the frames that a pass over a scan reads together."""
 
 Index = slice | NDArray[np.int64] | NDArray[np.bool_]
 
@@ -28,7 +28,7 @@ class Source(Protocol):
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Of the values."""
+        """Type of the values."""
         ...
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -44,7 +44,7 @@ class Frames:
         source: where they are.
         rows: (n,) which frames of the source.
         keep: rows and columns of the detector.
-        good_pixels: of the whole detector; what is bad reads as 0.
+        good_pixels: of the whole detector; bad pixels read as 0.
         scale: counts per squared value where the file holds amplitudes; None where it holds counts.
     """
 
@@ -71,7 +71,7 @@ class Frames:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Of what indexing returns."""
+        """Type of the frames that indexing returns."""
         stored = self.source.dtype
         return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else stored
 
@@ -118,11 +118,14 @@ def window(counts: Counts, keep: slice) -> Counts:
     return counts.window(keep) if isinstance(counts, Frames) else counts[:, keep, keep]
 
 
+def chunks(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that pass over ``count`` things in order."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
 def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Cut a stack (n, ...) into blocks of about ``BLOCK_BYTES``."""
-    size = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], size):
-        yield slice(start, min(start + size, shape[0]))
+    """Slices that pass over a stack (n, ...) in blocks of about ``BLOCK_BYTES``."""
+    return chunks(shape[0], max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(shape[1:])))))
 
 
 def light_in_corners(mean: NDArray[np.generic]) -> bool:
@@ -136,7 +139,7 @@ def light_in_corners(mean: NDArray[np.generic]) -> bool:
 
 
 def stored_dtype(counts: Counts) -> np.dtype[np.generic]:
-    """The smallest integers that hold float frames of whole numbers; otherwise what the frames are."""
+    """Type to store frames in: whole numbers in floats become the smallest unsigned integers, others stay."""
     if counts.dtype.kind != "f":
         return counts.dtype
     largest = 0.0
@@ -158,7 +161,7 @@ def check_all(counts: Counts) -> None:
 
 
 def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None:
-    """Refuse frames that are no counts; ``numbers`` says which they are.
+    """Refuse frames that are not counts; ``numbers`` are their numbers in the file.
 
     Raises:
         PtychoError: for NaN, infinity, negative or impossibly large values.
@@ -184,7 +187,7 @@ def _first(wrong: NDArray[np.bool_], numbers: NDArray[np.int64]) -> int:
 
 
 def check_amplitudes(block: NDArray[np.generic], numbers: NDArray[np.int64], key: str = "diffraction") -> None:
-    """Refuse negative amplitudes; ``numbers`` says which frames they are.
+    """Refuse negative amplitudes; ``numbers`` are the numbers of the frames in the file.
 
     Raises:
         PtychoError: naming ``key`` and the first such frame.

@@ -17,13 +17,13 @@ def form_groups(
     seed: int = 0,
     seeds: Indices | None = None,
     sequential: bool = False,
+    row_major: bool = True,
 ) -> Indices:
     """Draw groups of C = gridsize^2 neighbouring frames.
 
-    A group is a seed frame and C - 1 of its ``neighbor_count`` nearest neighbours, in row-major order of the
-    positions, so that a channel means a place. With ``n_groups`` up to the number of frames every seed is
-    used at most once; above it (oversampling) seeds repeat and their neighbours are drawn anew. The result
-    depends on the arguments only, not on the process or on earlier random numbers.
+    A group is a seed frame and C - 1 of its ``neighbor_count`` nearest neighbours. With ``n_groups`` up to the number
+    of frames every seed is used at most once; above it (oversampling) seeds repeat and their neighbours are drawn
+    anew. The result depends on the arguments only, not on the process or on earlier random numbers.
 
     Args:
         positions: (n, 2) pixels (y, x). Coinciding positions are different frames.
@@ -33,6 +33,8 @@ def form_groups(
         seed: of the draw.
         seeds: frames that may be seeds; all when None.
         sequential: take the seeds in order instead of at random; neighbours are drawn all the same.
+        row_major: sort each group into rows by its positions, so that a channel means a place; otherwise the seed
+            comes first and its neighbours as they were drawn.
 
     Returns:
         (n_groups, C) frame indices; no frame twice in a group.
@@ -41,20 +43,6 @@ def form_groups(
         PtychoError: when K < C - 1, when there are not more than K frames, or when more groups than seeds are
             asked for and single frames, or K < C, give nothing new.
     """
-    drawn = draw_groups(positions, gridsize, neighbor_count, n_groups, seed, seeds, sequential)
-    return drawn if gridsize == 1 else _row_major(drawn, positions, gridsize)
-
-
-def draw_groups(
-    positions: NDArray[np.float64],
-    gridsize: int,
-    neighbor_count: int,
-    n_groups: int | None = None,
-    seed: int = 0,
-    seeds: Indices | None = None,
-    sequential: bool = False,
-) -> Indices:
-    """The groups of :func:`form_groups` with the seed frame first and its neighbours as they were drawn."""
     seeds = np.arange(len(positions)) if seeds is None else seeds
     channels = gridsize**2
     n_groups = len(seeds) if n_groups is None else n_groups
@@ -67,14 +55,15 @@ def draw_groups(
     neighbours = nearest(positions, neighbor_count)
     order = rng.random((n_groups, neighbor_count)).argsort(axis=1)[:, : channels - 1]
     chosen = np.take_along_axis(neighbours[drawn], order, axis=1)
-    return np.column_stack([drawn, chosen]).astype(np.int64)
+    groups = np.column_stack([drawn, chosen]).astype(np.int64)
+    return _row_major(groups, positions, gridsize) if row_major else groups
 
 
 def usual_neighbor_count(positions: NDArray[np.float64], gridsize: int, diameter: float) -> int:
-    """How many neighbours to choose from when nobody says: those within a quarter of the probe's diameter.
+    """Default number of neighbours to choose from: those within a quarter of the probe's diameter.
 
-    Closer frames add little that a frame does not know, farther ones share too little of it. Bounded to 4 .. 32
-    and by what the group and the scan need.
+    Closer frames add little information, farther ones overlap too little. Limited to 4 .. 32, and by the size of the
+    group and of the scan.
     """
     inside = cKDTree(positions).query_ball_point(positions, diameter / 4, return_length=True)
     wanted = int(np.clip(np.median(inside) - 1, max(4, gridsize**2 - 1), 32))
@@ -92,8 +81,8 @@ def reach(positions: NDArray[np.float64], groups: Indices) -> int:
 def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> None:
     """Refuse groups whose frames lie far apart; the canvas of a group would grow without need.
 
-    Frames of a sparse view need not overlap with their neighbours: 1.7 N from the centre were seen where they keep
-    0.8 N apart and choose from 7.
+    Neighbours in a sparse view need not overlap: with a spacing of 0.8 N and a choice of 7, distances of 1.7 N from
+    the centre occur.
 
     Args:
         positions: (n, 2) pixels (y, x).
@@ -112,7 +101,7 @@ def check_reach(positions: NDArray[np.float64], groups: Indices, size: int) -> N
 
 
 def check_neighbor_count(neighbor_count: int, channels: int) -> None:
-    """Refuse fewer neighbours to choose from than a group of C ``channels`` has beside its seed."""
+    """Refuse a choice of fewer neighbours than the C - 1 that a group of ``channels`` frames needs."""
     if neighbor_count < channels - 1:
         raise PtychoError(
             f"neighbor_count: {neighbor_count} given, but a group of {channels} frames needs at least "
@@ -190,7 +179,7 @@ def _check(count: int, seeds: int, channels: int, neighbor_count: int, n_groups:
 
 
 def spread_frames(positions: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Frames spread evenly over a scan: the outermost on each side, then ever the one farthest from all chosen.
+    """Frames spread evenly over a scan: the outermost on each side, then repeatedly the one farthest from all chosen.
 
     Args:
         positions: (n, 2) pixels.

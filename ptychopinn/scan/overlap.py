@@ -1,6 +1,6 @@
 """Overlap of the frames of a scan in numbers, and views of it whose frames keep a minimum spacing.
 
-The probe is taken for a disc of diameter D. Two discs at a distance d share the fraction f(d) of their area.
+The probe counts as a disc of diameter D. Two discs at a distance d share the fraction f(d) of their area.
 """
 
 import math
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.scan.grouping import draw_groups, nearest
+from ptychopinn.scan.grouping import form_groups, nearest
 
 Positions = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 FEWEST_ACCEPTED = 0.1
-"""Share of the frames below which the order of the file is a poor one to choose frames in."""
+"""Smallest share of the frames that selection in the order of the file must accept."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Selection:
     direct_rate: float = 1.0
 
     def metadata(self) -> dict[str, Any]:
-        """What a record of the view says."""
+        """Entries for the record of the view."""
         return {
             "selection_strategy": self.strategy,
             "acceptance_rate": len(self.frames) / self.total,
@@ -107,11 +107,11 @@ def group_overlap(positions: Positions, groups: Indices, diameter: float) -> Ove
 
     Args:
         positions: (n, 2) pixels.
-        groups: (g, C) frames, the seed first, C > 1 (:func:`ptychopinn.scan.grouping.draw_groups`).
+        groups: (g, C) frames, the seed first, C > 1.
         diameter: D, pixels.
     """
     places = positions[groups]
-    return _summary(_length(places[:, 1:] - places[:, :1]), diameter)
+    return _summary(np.linalg.norm(places[:, 1:] - places[:, :1], axis=-1), diameter)
 
 
 def group_to_group_overlap(
@@ -167,7 +167,7 @@ def measure(
         notes.append("gridsize 1 has no groups")
     else:
         try:
-            groups = draw_groups(positions, gridsize, neighbor_count, n_groups, seed)
+            groups = form_groups(positions, gridsize, neighbor_count, n_groups, seed, row_major=False)
         except PtychoError as error:
             notes.append(str(error))
     if groups is not None:
@@ -189,7 +189,7 @@ def measure(
 def spacing_of(overlap: float, size: int) -> float:
     """Minimum spacing ``S = (1 - f) N`` in pixels of frames of N pixels that overlap by f along an edge.
 
-    Reckoned in decimals, so that f = 0.7 and N = 128 give 38.4 and not 38.400000000000006.
+    Computed in decimals, so that f = 0.7 and N = 128 give 38.4 and not 38.400000000000006.
     """
     return float((1 - Decimal(repr(float(overlap)))) * size)
 
@@ -218,7 +218,7 @@ def select_spaced(positions: Positions, spacing: float | None) -> Selection:
 
 
 def _accept(positions: Positions, spacing: float, order: Indices) -> Indices:
-    """Visit frames in an order; accept those that no accepted one is closer to than ``spacing``. Ascending."""
+    """Visit frames in an order; accept those at least ``spacing`` from all accepted ones. Ascending."""
     tree = cKDTree(positions)
     free = np.ones(len(positions), dtype=bool)
     accepted = []
@@ -226,9 +226,9 @@ def _accept(positions: Positions, spacing: float, order: Indices) -> Indices:
         if not free[frame]:
             continue
         accepted.append(frame)
-        # The tree may round otherwise than we do: it finds candidates, the comparison below decides.
+        # The tree may round differently: it only finds candidates, the comparison below decides.
         near = np.array(tree.query_ball_point(positions[frame], spacing * (1 + 1e-9)))
-        free[near[_length(positions[near] - positions[frame]) < spacing]] = False
+        free[near[np.linalg.norm(positions[near] - positions[frame], axis=-1) < spacing]] = False
     return np.sort(np.array(accepted, dtype=np.int64))
 
 
@@ -237,7 +237,7 @@ def _with_nearest(places: Positions, diameter: float, neighbors: int) -> Overlap
     if neighbors < 1:
         return None
     others = nearest(places, neighbors)
-    return _summary(_length(places[others] - places[:, None]), diameter)
+    return _summary(np.linalg.norm(places[others] - places[:, None], axis=-1), diameter)
 
 
 def _summary(distances: NDArray[np.float64], diameter: float) -> Overlap:
@@ -252,7 +252,3 @@ def _summary(distances: NDArray[np.float64], diameter: float) -> Overlap:
         places=distances.shape[0],
         neighbors=distances.shape[1],
     )
-
-
-def _length(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt((steps**2).sum(axis=-1))

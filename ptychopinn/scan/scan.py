@@ -26,8 +26,8 @@ class Scan:
             :class:`ptychopinn.scan.frames.Frames` that stay in their file and are checked when read.
         positions: (n, 2) float64 object pixels (y, x): ``patch[r, c] = object[y - N/2 + r, x - N/2 + c]``.
         probe: (m, N, N) complex64 in sqrt(photons).
-        object: (H, W) complex64 transmission when a truth or a guess is known.
-        good_pixels: (N, N) bool, False where the detector is not to be believed.
+        object: (H, W) complex64 transmission, true or guessed, when known.
+        good_pixels: (N, N) bool, False at bad pixels of the detector.
         pixel_size_m: edge of an object pixel in metres.
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
@@ -137,7 +137,7 @@ class Scan:
         return self.compact_frames(index).to(torch.float32)
 
     def compact_frames(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
-        """The same as integers of one or two bytes, where they are kept so: to be moved first and converted then."""
+        """The same, but stored integers of one or two bytes stay: they move faster, convert them afterwards."""
         block = np.asarray(self.counts[index])
         if block.dtype.kind not in "iu" or block.dtype.itemsize > 2:
             block = block.astype(np.float32, copy=False)
@@ -154,8 +154,7 @@ class Scan:
         Args:
             axis: along which the parts lie side by side.
             fraction: of the frames, the lower ones, on the first side of the cut.
-            gap: pixels around the cut, half on either side, whose frames are in neither part; the positions of the
-                parts are at least so far apart along the axis.
+            gap: width in pixels of a band around the cut whose frames are in neither part.
 
         Raises:
             PtychoError: for a wrong axis or fraction, or a part without frames.
@@ -235,7 +234,7 @@ class Scan:
 
     @property
     def clear_distance(self) -> float:
-        """Pixels between two positions along an axis from which on no object pixel is lit by both frames.
+        """Smallest distance along an axis, pixels, at which no object pixel is lit by both of two frames.
 
         Lit is the central square that holds 99.8 % of the probe's power (:attr:`support`), and one pixel more,
         because a position between pixels reads both.

@@ -1,4 +1,4 @@
-"""Objects, scan patterns and doses: everything needed to make a scan whose truth is known."""
+"""Objects, scan patterns and doses: parts of a scan with a known truth."""
 
 import math
 from typing import Literal
@@ -10,8 +10,7 @@ from scipy import ndimage, special
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import look
-from ptychopinn.physics.noise import draw_counts
+from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe
 from ptychopinn.scan.arrays import check_memory
@@ -70,9 +69,9 @@ def simulate(
     generator = torch.Generator().manual_seed(seed)
     counts = []
     for places in np.array_split(positions, math.ceil(len(positions) / CHUNK)):
-        views = look(light, torch.from_numpy(places), "fourier" if interpolation == "fourier" else "bilinear")
+        views = probe_views(light, torch.from_numpy(places), "fourier" if interpolation == "fourier" else "bilinear")
         patches = _read(image, views.places.double().numpy(), size, interpolation)
-        counts.append(draw_counts(diffract(views.probes, patches), generator))
+        counts.append(torch.poisson(diffract(views.probes, patches), generator))
     return Scan(
         counts=torch.cat(counts).numpy(),
         positions=np.asarray(positions, dtype=np.float64),

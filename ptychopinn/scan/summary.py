@@ -47,6 +47,7 @@ def frame_statistics(scan: Scan) -> FrameStatistics:
 def summarise(scan: Scan) -> list[Row]:
     """Rows (label, value) of text about a scan, in reading order."""
     statistics = frame_statistics(scan)
+    warnings = (*dark_frames(scan.numbers[statistics.totals == 0], len(scan)), *doubts(scan))
     return [
         *_frame_rows(scan, statistics),
         *_probe_rows(scan, float(statistics.totals.mean())),
@@ -54,10 +55,7 @@ def summarise(scan: Scan) -> list[Row]:
         ("object", _object(scan)),
         ("pixel size", "not given" if scan.pixel_size_m is None else readable_length(scan.pixel_size_m)),
         *(("note", note) for note in scan.notes),
-        *(
-            ("warning", doubt)
-            for doubt in (*dark_frames(scan.numbers[statistics.totals == 0], len(scan)), *doubts(scan))
-        ),
+        *(("warning", doubt) for doubt in warnings),
     ]
 
 

@@ -12,7 +12,7 @@ from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.feasibility import counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
 from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
-from ptychopinn.study.records import forget, state_of
+from ptychopinn.study.records import RECORD, state_of
 from ptychopinn.study.report import write_report
 from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
 from ptychopinn.study.snakefile import write_snakefile
@@ -20,16 +20,16 @@ from ptychopinn.study.snakefile import write_snakefile
 
 @dataclass(frozen=True)
 class Asked:
-    """What a call asks for.
+    """The arguments of a call.
 
     Attributes:
         preset: name of a design.
         design: file of one.
         assigned: fields of the design by name, ``train.nepochs`` inside ``train``.
         filters: arguments of :func:`ptychopinn.study.jobs.matching`.
-        allow_missing: leave out what cannot be.
-        update: let the design replace that of the folder.
-        redo: run the jobs that the filters ask for again, also those that are finished.
+        allow_missing: skip impossible jobs.
+        update: replace the design of the folder.
+        redo: run the jobs that the filters ask for again, even finished ones.
     """
 
     preset: str | None = None
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Work:
-    """A checked call: the design, the jobs it asks for, with what these need, what cannot be, frames of the views."""
+    """A checked call: design, jobs asked for, these with the jobs they need, impossible ones, frames of the views."""
 
     design: StudyDesign
     asked: tuple[Job, ...]
@@ -53,10 +53,10 @@ class _Work:
 
 
 def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
-    """The table of the jobs, how far they are and how many frames they have; with ``snakefile`` that is written too.
+    """The table of the jobs with their states, and the number of frames; ``snakefile`` also writes a Snakefile.
 
     Raises:
-        PtychoError: for a design that cannot be.
+        PtychoError: for a wrong or impossible design.
     """
     work = _work(folder, asked)
     states = _states(folder, work.jobs, work.impossible)
@@ -67,21 +67,19 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
             begin(folder, work.design)
             write_snakefile(folder, work.design, possible)
             if asked.allow_missing:
-                skipped = [
-                    Outcome(job, "skipped", work.impossible[job.name]) for job in work.jobs if job not in possible
-                ]
-                write_skips(folder, skipped)
+                reasons = ((job, work.impossible.get(job.name)) for job in work.jobs)
+                write_skips(folder, [Outcome(job, "skipped", reason) for job, reason in reasons if reason])
     return "\n".join(lines + [f"{name}: {reason}" for name, reason in work.impossible.items()])
 
 
 def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], None] = lambda line: None) -> str:
-    """Run what is asked for and not finished, then write the report.
+    """Run the unfinished jobs that a call asks for, then write the report.
 
     Returns:
         A line about the end.
 
     Raises:
-        PtychoError: for a design that cannot be.
+        PtychoError: for a wrong or impossible design.
         RunFailedError: when a job failed, once everything else has ended.
     """
     work = _work(folder, asked)
@@ -90,7 +88,7 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
         begin(folder, work.design)
         report(f"{summary(possible)}; {work.frames}")
         for job in work.asked if asked.redo else ():
-            forget(folder, job)
+            (folder / job.folder / RECORD).unlink(missing_ok=True)
         outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
         manifest = write_manifest(folder, outcomes)
         if asked.allow_missing:
@@ -104,7 +102,7 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
 
 
 def run_named(folder: Path, name: str) -> str:
-    """Run one job of a study that exists; returns a line about its end.
+    """Run one job of an existing study; returns a line about its result.
 
     Raises:
         PtychoError: when there is no such study or job.
@@ -117,7 +115,7 @@ def run_named(folder: Path, name: str) -> str:
 
 
 def status(folder: Path) -> str:
-    """The table of all jobs of a study, and how many are how far."""
+    """The table of all jobs of a study, and the number of jobs in each state."""
     design = stored_design(folder)
     jobs = jobs_of(design)
     states = _states(folder, jobs, still_impossible(design, jobs))
@@ -126,7 +124,7 @@ def status(folder: Path) -> str:
 
 
 def report(folder: Path) -> str:
-    """Write the report of what is finished; returns a line that says where."""
+    """Write the report of the finished jobs; returns a line with its path."""
     return f"Report: {write_report(folder, stored_design(folder))}"
 
 
@@ -143,11 +141,11 @@ def _work(folder: Path | None, asked: Asked) -> _Work:
 
 
 def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:
-    """The jobs that can be; all must be unless what is missing may be left out."""
+    """The possible jobs; all must be possible unless ``allow_missing``."""
     if work.impossible and not allow_missing:
         name, reason = next(iter(work.impossible.items()))
         raise PtychoError(
-            f"{name}: {reason.rstrip('.')}; change the design, or --allow-missing to leave such jobs out."
+            f"{name}: {reason.rstrip('.')}; change the design, or give --allow-missing to skip such jobs."
         )
     return tuple(job for job in work.jobs if job.name not in work.impossible)
 

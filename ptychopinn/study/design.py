@@ -1,18 +1,17 @@
 """What a study compares: doses, overlaps, group sizes and the settings of every command, as one JSON object."""
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
-from ptychopinn.config import Section, Settings, read_object
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.config import Section, Settings
+from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.json_reader import read_json, validated
 
 FULL: Final = "baseline"
 """Name of the view that holds all frames."""
@@ -32,11 +31,11 @@ OWN: Final = MappingProxyType(
         "compare": ("seed", "accelerator"),
     }
 )
-"""Settings of a command that other fields of the design decide."""
+"""Settings of a command that other fields of the design set."""
 
 
 class Resources(Section):
-    """What a job of a stage asks of a cluster."""
+    """What a job of a stage requests from a cluster."""
 
     gpu: int = Field(0, ge=0, description="GPUs")
     mem_mb: int = Field(4000, ge=100, description="memory, MB")
@@ -103,9 +102,9 @@ class StudyDesign(Section):
     @classmethod
     def _positive_doses(cls, doses: tuple[float, ...]) -> tuple[float, ...]:
         if not all(dose > 0 for dose in doses):
-            raise _problem("every dose must be positive")
+            raise ValueError("every dose must be positive")
         if len({dose_name(dose) for dose in doses}) < len(doses):
-            raise _problem("every dose may stand there once")
+            raise ValueError("give every dose once")
         return tuple(sorted(doses))
 
     @field_validator("gridsizes")
@@ -118,38 +117,40 @@ class StudyDesign(Section):
     def _sound_views(cls, views: dict[str, float]) -> dict[str, float]:
         for name, overlap in views.items():
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == FULL:
-                raise _problem(f"{shortened(name)}: lower-case letters, digits and _ make a name, but not '{FULL}'")
+                raise ValueError(f"{shortened(name)}: lower-case letters, digits and _ make a name, but not '{FULL}'")
             if not 0 <= overlap < 1:
-                raise _problem(f"{name}: an overlap must be at least 0 and below 1")
+                raise ValueError(f"{name}: an overlap must be at least 0 and below 1")
         return views
 
     @field_validator("resources")
     @classmethod
     def _resources_of_stages(cls, resources: dict[str, Resources]) -> dict[str, Resources]:
         if unknown := sorted(resources.keys() - USUAL_RESOURCES.keys()):
-            raise _problem(f"{shortened(unknown[0])}: not a stage; {', '.join(USUAL_RESOURCES)} are")
+            raise ValueError(f"{shortened(unknown[0])}: not a stage; {', '.join(USUAL_RESOURCES)} are")
         return dict(USUAL_RESOURCES) | resources
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         largest = self.gridsizes[-1] ** 2
         if largest > 1 and self.neighbor_count < largest:
-            raise _problem(
+            raise PtychoError(
                 f"neighbor_count: {self.neighbor_count} given; at least C = {largest} is needed for gridsize "
-                f"{self.gridsizes[-1]}"
+                f"{self.gridsizes[-1]}."
             )
         for name in self.train_of_view:
             if name not in (FULL, *self.views):
-                raise _problem(f"train_of_view: {shortened(name)}: not a view; {', '.join((FULL, *self.views))} are")
+                raise PtychoError(
+                    f"train_of_view: {shortened(name)}: not a view; {', '.join((FULL, *self.views))} are."
+                )
         for command, settings in self._passed_on():
             for name in OWN[command.partition(".")[0].removesuffix("_of_view")]:
                 if name in settings:
-                    raise _problem(f"{command}: {name}: is decided by another field of the design")
+                    raise PtychoError(f"{command}: {name}: is set by another field of the design.")
             Settings.of(settings, command)
         return self
 
     def _passed_on(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Settings that go to commands as they are, by the place where they stand."""
+        """Settings passed on to commands, by their place in the design."""
         of_views = [(f"train_of_view.{name}", settings) for name, settings in self.train_of_view.items()]
         return [("train", self.train), *of_views, ("baseline", self.baseline), ("compare", self.compare)]
 
@@ -173,38 +174,18 @@ class StudyDesign(Section):
 
         Args:
             values: fields by name.
-            origin: what a complaint calls the place where they stand.
+            origin: what an error message calls their source.
 
         Raises:
-            PtychoError: for an unknown field or a value that cannot be, naming it as the user wrote it.
+            PtychoError: for an unknown field or a wrong value, naming it as the user wrote it.
         """
-        for name in values:
-            if name not in cls.model_fields:
-                close = difflib.get_close_matches(name, cls.model_fields, n=1)
-                hint = f"Did you mean '{close[0]}'?" if close else f"Fields: {', '.join(cls.model_fields)}."
-                raise PtychoError(f"{origin}: {shortened(name)}: not a field of a study. {hint}")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ": ".join(str(part) for part in (origin, *first["loc"]))
-            given = "" if first["loc"] == () else f"{shortened(json.dumps(first['input'], default=str))} given; "
-            raise PtychoError(f"{place}: {given}{_needed(first)}.") from None
-
-
-def _needed(error: Mapping[str, Any]) -> str:
-    """What a value must be, in the words of JSON."""
-    if error["type"] in ("tuple_type", "too_short"):
-        return "a list is needed, such as [1000, 10000]"
-    if error["type"] in ("dict_type", "model_type"):
-        return 'an object is needed, such as {"name": value}'
-    text = str(error["msg"])
-    return (text if error["type"] == "design" else text[:1].lower() + text[1:]).rstrip(".")
-
-
-def _problem(text: str) -> PydanticCustomError:
-    # A literal template: text may hold braces.
-    return PydanticCustomError("design", "{text}", {"text": text})
+        with naming(origin):
+            for name in values:
+                if name not in cls.model_fields:
+                    close = difflib.get_close_matches(name, cls.model_fields, n=1)
+                    hint = f"Did you mean '{close[0]}'?" if close else f"Fields: {', '.join(cls.model_fields)}."
+                    raise PtychoError(f"{shortened(name)}: not a field of a study. {hint}")
+            return validated(cls, values)
 
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -238,7 +219,7 @@ def read_design(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when the file is missing, is no JSON, or is not an object of known fields.
     """
-    values = read_object(path, "fields of a study")
+    values = read_json(path, "fields of a study")
     StudyDesign.of(values, str(path))
     return values
 

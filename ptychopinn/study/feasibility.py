@@ -1,4 +1,4 @@
-"""Where the frames of every view will lie, before anything is simulated, and which jobs they make impossible."""
+"""Positions of the frames of every view, before anything is simulated, and the jobs they make impossible."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,18 +52,18 @@ def counts_line(places: Places) -> str:
 
 
 def impossible_jobs(design: StudyDesign, jobs: Sequence[Job], places: Places) -> dict[str, str]:
-    """Reasons, by name, of the jobs that have too few frames, or need one of those."""
+    """Reasons, by name, why jobs are impossible: too few frames, or a job that they need is impossible."""
     reasons: dict[str, str] = {}
     for job in jobs:
         if reason := _too_few(design, job, places):
             reasons[job.name] = reason
         elif lost := [name for name in job.needs if name in reasons]:
-            reasons[job.name] = f"needs {lost[0]}, which cannot be: {reasons[lost[0]]}"
+            reasons[job.name] = f"needs {lost[0]}, which is impossible: {reasons[lost[0]]}"
     return reasons
 
 
 def still_impossible(design: StudyDesign, jobs: Sequence[Job]) -> dict[str, str]:
-    """The same for a study that was begun, whose base may be gone by now: nothing is known then."""
+    """:func:`impossible_jobs` of an existing study; empty when its base file is gone."""
     try:
         return impossible_jobs(design, jobs, places_of(design))
     except PtychoError:
@@ -98,7 +98,7 @@ def _view(positions: NDArray[np.float64], design: StudyDesign, spacing: float) -
 
 
 def _too_few(design: StudyDesign, job: Job, places: Places) -> str:
-    """Why a job cannot be, empty when it can."""
+    """Why a job is impossible; empty when it is possible."""
     if job.view is None or job.split is None:
         return ""
     found = places[job.view, job.split]

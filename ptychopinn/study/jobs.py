@@ -1,4 +1,4 @@
-"""The jobs of a study: one command each, with the files it reads and writes and the jobs it waits for."""
+"""The jobs of a study: a command each, the files it reads and writes, and the jobs it needs."""
 
 import json
 from collections import Counter
@@ -19,19 +19,19 @@ JOBS = "jobs"
 
 @dataclass(frozen=True)
 class Job:
-    """One call of ``ptychopinn``, made in the folder of the study.
+    """A call of ``ptychopinn`` in the folder of the study.
 
     Attributes:
-        name: unique; of its folder too.
+        name: unique; also of its folder.
         stage: name of the command.
         dose: photons per frame.
-        view: that it works on; None for all.
+        view: its view of the scan; None for all.
         split: ``train`` or ``test``; None for both.
         gridsize: of the network; None without one.
         model: ``pinn`` or ``supervised``; None without a network.
         arguments: of the command; relative paths start at the folder of the study.
         inputs: files that it reads.
-        outputs: files that it writes and others need.
+        outputs: files that it writes for others.
         needs: names of the jobs that make the inputs.
     """
 
@@ -94,56 +94,46 @@ def find(jobs: Sequence[Job], name: str) -> Job:
     return found
 
 
-def matching(
-    jobs: Sequence[Job],
-    design: StudyDesign,
-    doses: Sequence[float] = (),
-    views: Sequence[str] = (),
-    splits: Sequence[str] = (),
-    stages: Sequence[str] = (),
-    gridsizes: Sequence[int] = (),
-) -> tuple[Job, ...]:
+def matching(jobs: Sequence[Job], design: StudyDesign, **filters: Sequence[Any]) -> tuple[Job, ...]:
     """The jobs that every given filter asks for, in order.
 
     Args:
         jobs: to choose from.
         design: that they belong to.
-        doses: photons per frame; all when empty, as for every filter.
-        views: names.
-        splits: ``train``, ``test``.
-        stages: names of commands.
-        gridsizes: of networks.
+        filters: ``doses``, ``views``, ``splits``, ``stages``, ``gridsizes``; an empty one takes all.
 
     Raises:
         PtychoError: for a value that the design does not have, or when nothing is left.
     """
-    asked: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
-        "dose": (doses, design.doses),
-        "view": (views, design.all_views),
-        "split": (splits, SPLITS),
-        "stage": (stages, STAGES),
-        "gridsize": (gridsizes, design.gridsizes),
-    }
-    for name, (wanted, there) in asked.items():
-        for value in wanted:
-            if value not in there:
-                given, *listed = (f"{each:g}" if isinstance(each, float) else str(each) for each in (value, *there))
-                raise PtychoError(f"--{name} {shortened(given)}: not in the design; {', '.join(listed)} are.")
-    found = tuple(
-        job for job in jobs if all(not wanted or getattr(job, name) in wanted for name, (wanted, _) in asked.items())
-    )
+    there: dict[str, Sequence[Any]] = {"doses": design.doses, "views": design.all_views, "splits": SPLITS}
+    there |= {"stages": STAGES, "gridsizes": design.gridsizes}
+    wanted = {name.removesuffix("s"): values for name, values in filters.items() if values}
+    for name, values in wanted.items():
+        for value in values:
+            if value not in there[f"{name}s"]:
+                given, *listed = (f"{x:g}" if isinstance(x, float) else str(x) for x in (value, *there[f"{name}s"]))
+                raise PtychoError(f"--{name} {shortened(given)}: not in the design; choose from {', '.join(listed)}.")
+    found = tuple(job for job in jobs if all(getattr(job, name) in values for name, values in wanted.items()))
     if not found:
-        raise PtychoError("study: no job has all of the asked properties; give fewer filters.")
+        raise PtychoError("study: no job matches all filters; give fewer.")
     return found
 
 
 def with_needs(jobs: Sequence[Job], chosen: Sequence[Job]) -> tuple[Job, ...]:
-    """Some of the jobs, and those that they need, in order."""
+    """The chosen jobs and those that they need, in order."""
     names = {job.name for job in chosen}
     for job in reversed(jobs):
         if job.name in names:
             names.update(job.needs)
     return tuple(job for job in jobs if job.name in names)
+
+
+def unmet(job: Job, states: Mapping[str, str]) -> str:
+    """Which of the jobs that a job needs failed or was skipped; empty when none did."""
+    for name in job.needs:
+        if states.get(name) in ("failed", "skipped"):
+            return f"needs {name}, which {'failed' if states[name] == 'failed' else 'was skipped'}"
+    return ""
 
 
 def summary(jobs: Sequence[Job]) -> str:
@@ -237,7 +227,7 @@ def _compare(design: StudyDesign, dose: float, view: str, split: str, gridsize: 
     settings = {"accelerator": design.accelerator} | design.compare
     arguments = (
         *(scan, "--pinn", pinn, "--supervised", supervised, "--iterative", _out(iterative), "--refine"),
-        # Simulated frames are where they are said to be; a poor image is not in register with anything.
+        # Positions of simulated frames are exact, and a poor image has no reliable registration.
         *("--skip-registration", "--sigma", f"{design.ms_ssim_sigma:g}", "--out", _out(name), *_assigned(settings)),
     )
     inputs = (scan, pinn, supervised, _out(iterative, "reconstruction.h5"), _out(iterative, "provenance.json"))

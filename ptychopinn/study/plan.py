@@ -1,4 +1,4 @@
-"""The folder of a study, and what is to be done in it, as a table."""
+"""The design in the folder of a study, and the table of its jobs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ DESIGN = "design.json"
 
 
 def chosen_design(preset: str | None, path: Path | None, assigned: Mapping[str, Any]) -> StudyDesign | None:
-    """The design that a call gives, a preset or a file with assignments on top; None when it gives none.
+    """The design of a call: a preset or a file, with assignments on top; None when the call names none.
 
     Raises:
         PtychoError: for both, or for what is no design.
@@ -36,10 +36,10 @@ def chosen_design(preset: str | None, path: Path | None, assigned: Mapping[str, 
 
 
 def stored_design(folder: Path) -> StudyDesign:
-    """The design that a study folder was begun with.
+    """The design of an existing study.
 
     Raises:
-        PtychoError: when it is no such folder.
+        PtychoError: when the folder holds no study.
     """
     if not (folder / DESIGN).is_file():
         raise PtychoError(f"{folder}: holds no {DESIGN}; a folder that 'ptychopinn study run' made is needed.")
@@ -47,12 +47,12 @@ def stored_design(folder: Path) -> StudyDesign:
 
 
 def known_design(folder: Path | None, given: StudyDesign | None, update: bool = False) -> StudyDesign:
-    """The design of a new or an older study; the reference when nothing says.
+    """The design of a new or existing study; the reference design when none is given.
 
     Args:
         folder: of the study, which may exist.
         given: design of the call.
-        update: let it replace another one.
+        update: replace another design.
 
     Raises:
         PtychoError: when the folder belongs to another design, or to something else.
@@ -67,23 +67,23 @@ def known_design(folder: Path | None, given: StudyDesign | None, update: bool = 
     if not update:
         name = next(name for name in StudyDesign.model_fields if getattr(given, name) != getattr(before, name))
         raise PtychoError(
-            f"{folder}: was begun with {name} {_text(before, name)}, now {_text(given, name)}; give another --out, or "
-            "--update to go on with the new design, where jobs that it does not change are kept."
+            f"{folder}: has {name} {_text(before, name)}, now {_text(given, name)}; give another --out, or "
+            "--update to use the new design; jobs that it does not change are kept."
         )
     return given
 
 
 def begin(folder: Path, design: StudyDesign) -> None:
-    """Make the folder of a study, or note a new design in it."""
-    values = json.loads(design.model_dump_json())
+    """Write the design into the folder of a study where it is new."""
+    values = design.model_dump(mode="json")
     if not (folder / DESIGN).is_file() or read_design(folder / DESIGN) != values:
-        # First, for it makes the folder a study: a kill before the next line leaves one that goes on.
+        # Written first: a folder with a design is a study, which a killed run can resume.
         write_json(folder / DESIGN, values)
         write_provenance(folder, "study", {"design": values})
 
 
 def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:
-    """A line per job: what it is and how far it is."""
+    """A line per job: its properties and its state."""
     rows = [("job", "dose", "view", "split", "gridsize", "state")]
     for job in jobs:
         cells = (job.view or "-", job.split or "-", str(job.gridsize or "-"))
@@ -95,4 +95,4 @@ def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:
 
 
 def _text(design: StudyDesign, name: str) -> str:
-    return json.dumps(json.loads(design.model_dump_json(include={name}))[name])
+    return json.dumps(design.model_dump(mode="json", include={name})[name])

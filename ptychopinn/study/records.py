@@ -1,20 +1,20 @@
-"""What is known of a job: ``job.json``, whether it is finished, and who works on it."""
+"""State of a job: ``job.json``, whether it is finished, and the lock of the process that runs it."""
 
 import fcntl
-import json
 import os
 import platform
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import LOCK, file_hash, write_json
+from ptychopinn.json_reader import read_json, validated
 from ptychopinn.study.jobs import Job
 
 State = Literal["done", "failed", "running", "interrupted", "changed", "to do"]
@@ -23,37 +23,45 @@ RECORD: Final = "job.json"
 LOG: Final = "log.txt"
 
 LIBRARIES: Final = ("ptychopinn", "torch", "numpy", "scipy", "lightning", "ptychi", "torchmetrics")
-"""Their versions are noted with every job."""
+"""Libraries whose versions every job records."""
 
 PATIENCE: Final = 30.0
-"""Seconds within which a process that was told to stop must be gone."""
+"""Seconds that a process has to end after it was told to stop."""
 
 GLANCE: Final = 1.0
-"""Seconds after which a held job is not merely being looked at."""
+"""Seconds after which a lock cannot be that of a process that only reads the state."""
 
 
-def read_record(folder: Path, job: Job) -> dict[str, Any]:
-    """``job.json`` of a job; empty when there is none that can be read."""
+class JobRecord(BaseModel):
+    """``job.json``, as far as it is read again; what is not known yet has its default."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    command: tuple[str, ...] = ()
+    inputs: dict[str, str] = Field({}, description="SHA-256 by name")
+    status: Literal["running", "done", "failed", "interrupted"] | None = None
+    reason: str = Field("", description="why it failed")
+    host: str | None = Field(None, description="where it runs")
+    study_pid: int | None = Field(None, description="process of the study")
+    pid: int | None = Field(None, description="process of the command")
+    seconds: float | None = Field(None, description="wall time")
+    cpu_seconds: float = 0.0
+    peak_memory_gib: float = 0.0
+    versions: dict[str, str] = Field({}, description="of Python and libraries")
+
+
+def read_record(folder: Path, job: Job) -> JobRecord:
+    """``job.json`` of a job; an empty record when there is none that can be read."""
     try:
-        record = json.loads((folder / job.folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+        return validated(JobRecord, read_json(folder / job.folder / RECORD, "job entries", finite=False))
+    except PtychoError:
+        return JobRecord()
 
 
-def write_record(folder: Path, job: Job, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``job.json``: what the job is, with what it is made, and ``values``.
-
-    Returns:
-        What was written.
-    """
-    record = {
-        **{name: getattr(job, name) for name in ("name", "stage", "dose", "view", "split", "gridsize", "model")},
-        "command": list(job.command),
-        **values,
-    }
-    write_json(folder / job.folder / RECORD, record)
-    return record
+def write_record(folder: Path, job: Job, values: Mapping[str, Any]) -> None:
+    """Write ``job.json``: what the job is, and ``values``."""
+    about = {name: getattr(job, name) for name in ("name", "stage", "dose", "view", "split", "gridsize", "model")}
+    write_json(folder / job.folder / RECORD, {**about, "command": job.command, **values})
 
 
 def input_hashes(folder: Path, job: Job, known: dict[str, str]) -> dict[str, str]:
@@ -62,7 +70,7 @@ def input_hashes(folder: Path, job: Job, known: dict[str, str]) -> dict[str, str
     Args:
         folder: of the study.
         job: whose inputs are read.
-        known: hashes of files as they were (path, size, time); what is new is added.
+        known: hashes by path, size and time; new ones are added.
 
     Raises:
         OSError: when one is not there.
@@ -78,43 +86,33 @@ def input_hashes(folder: Path, job: Job, known: dict[str, str]) -> dict[str, str
 
 
 def state_of(folder: Path, job: Job, known: dict[str, str]) -> State:
-    """How far a job is: ``done`` only when its command and every input are those it was finished with."""
+    """State of a job: ``done`` only when its command and every input are unchanged since it finished."""
     record = read_record(folder, job)
-    told = record.get("status")
-    if told is None:
+    if record.status is None:
         return "to do"
-    if told == "running":
+    if record.status == "running":
         return "running" if _is_held(folder / job.folder) else "interrupted"
-    if record.get("command") != list(job.command):
+    if record.command != job.command:
         return "changed"
-    if told != "done":
-        return "interrupted" if told == "interrupted" else "failed"
+    if record.status != "done":
+        return record.status
     try:
-        unchanged = record.get("inputs") == input_hashes(folder, job, known)
+        unchanged = record.inputs == input_hashes(folder, job, known)
     except OSError:
         return "changed"
     there = all((folder / name).is_file() for name in job.outputs)
     return "done" if unchanged and there else "changed"
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries that decide numbers."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
 @contextmanager
 def held(folder: Path, job: Job) -> Iterator[int]:
-    """Hold a job while its block works on it; gives a descriptor that its process must inherit.
+    """Lock a job while the block runs it; yields a descriptor that the process of the job must inherit.
 
-    The lock lives as long as any process has the descriptor open: also that of a command whose study was killed.
-    Such a left-over is stopped.
+    The lock lasts as long as any process has the descriptor open, also a command whose study was killed: such a
+    command is stopped.
 
     Raises:
-        PtychoError: when another study works on the job.
+        PtychoError: when another study runs the job.
     """
     place = folder / job.folder
     place.mkdir(parents=True, exist_ok=True)
@@ -147,14 +145,13 @@ def _is_held(place: Path) -> bool:
 
 
 def _stop_left_over(folder: Path, job: Job, descriptor: int) -> None:
-    """End the command of a study that died; its lock proves that it is still the process that was noted."""
+    """End the command of a study that died; its lock proves that the recorded process still runs."""
     record = read_record(folder, job)
-    study, command = record.get("study_pid"), record.get("pid")
-    orphan = record.get("host") == platform.node() and not _is_alive(study)
-    if orphan and isinstance(command, int):
+    orphan = record.host == platform.node() and not _is_alive(record.study_pid)
+    if orphan and record.pid is not None:
         with suppress(ProcessLookupError):
-            os.killpg(command, signal.SIGKILL)
-    # Without one, somebody may only be looking.
+            os.killpg(record.pid, signal.SIGKILL)
+    # Without an orphan, another process may only be reading the state.
     limit = time.monotonic() + (PATIENCE if orphan else GLANCE)
     while time.monotonic() < limit:
         if _locks(descriptor):
@@ -163,21 +160,13 @@ def _stop_left_over(folder: Path, job: Job, descriptor: int) -> None:
     raise PtychoError(f"{folder / job.folder}: another study works on this job; wait until it has ended.")
 
 
-def _is_alive(pid: Any) -> bool:
+def _is_alive(pid: int | None) -> bool:
+    if pid is None:
+        return False
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, TypeError, ValueError):
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True
     return True
-
-
-def forget(folder: Path, job: Job) -> None:
-    """Let a job count as not begun."""
-    (folder / job.folder / RECORD).unlink(missing_ok=True)
-
-
-def clear_results(folder: Path, job: Job) -> None:
-    """Remove what an earlier try of a job left; nothing outside its own folder."""
-    shutil.rmtree(folder / job.out, ignore_errors=True)

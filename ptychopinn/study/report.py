@@ -3,25 +3,24 @@
 import base64
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
-
 from ptychopinn.figures.study import curves_png, images_png
-from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import write_table
 from ptychopinn.study.design import SPLITS, StudyDesign, dose_name
 from ptychopinn.study.feasibility import still_impossible
-from ptychopinn.study.jobs import STAGES, Job, jobs_of, summary
+from ptychopinn.study.jobs import STAGES, jobs_of, summary
 from ptychopinn.study.results import Results, Row, best_arms, gather, images_of
+from ptychopinn.study.templates import render
 
 PAGE: Final = "report.html"
 TABLE: Final = "report.csv"
 
 LARGEST: Final = 4_500_000
-"""Bytes of the pictures of a page; they are drawn coarser until they fit."""
+"""Bytes of all pictures of a page; the resolution falls until they fit."""
 
 FINEST: Final = 110
 COARSEST: Final = 36
@@ -39,64 +38,41 @@ MAIN: Final = {
     "deviance_per_pixel": "deviance",
     "seconds_total": "seconds",
 }
-"""Columns of the first tables, with their titles; those that no comparison has are left out."""
+"""Columns of the first tables, with their titles; columns without a value are omitted."""
 
 CURVES: Final = ("phase_ms_ssim", "phase_mae", "frc50")
 """Metrics that are drawn against dose."""
 
 
 def write_report(folder: Path, design: StudyDesign) -> Path:
-    """Write ``report.html`` and ``report.csv`` of what is finished; returns the page."""
+    """Write ``report.html`` and ``report.csv`` of the finished jobs; returns the page."""
     jobs = jobs_of(design)
     results = gather(folder, design, jobs, still_impossible(design, jobs))
     write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ptychopinn.study", "."),
+    return render(
+        folder / PAGE,
         autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("report.html.j2").render(
-        summary=summary(results.jobs),
-        counts=_counts(results),
+        summary=summary(jobs),
+        counts=Counter(each.state for each in results.jobs),
         pictures=_pictures(folder, results),
         tables=_tables(results, tuple(MAIN)),
         full_tables=_tables(results, _numbers(results.rows)),
         titles=MAIN,
         overlaps=_unrepeated(results.overlaps),
         timings=_timings(results),
-        unfinished=[
-            (job.name, results.states[job.name], results.reasons.get(job.name, "")) for job in _unfinished(results)
-        ],
+        unfinished=[(each.job.name, each.state, each.reason) for each in results.jobs if each.state != "done"],
         versions=_versions(results),
-        design=json.dumps(json.loads(design.model_dump_json()), indent=1),
+        design=json.dumps(design.model_dump(mode="json"), indent=1),
     )
-    with writing(folder / PAGE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return folder / PAGE
 
 
-def _counts(results: Results) -> dict[str, int]:
-    states = list(results.states.values())
-    return {state: states.count(state) for state in dict.fromkeys(states)}
-
-
-def _unfinished(results: Results) -> list[Job]:
-    return [job for job in results.jobs if results.states[job.name] != "done"]
-
-
-def _cells(rows: Sequence[Row]) -> dict[tuple[str, str], dict[float, list[Row]]]:
-    """Rows by (view, split) and by dose."""
+def _groups(rows: Sequence[Row]) -> list[tuple[str, str, dict[float, list[Row]]]]:
+    """Rows of every split and view (as a title), by dose."""
     found: dict[tuple[str, str], dict[float, list[Row]]] = {}
     for row in rows:
-        of_doses = found.setdefault((_view_title(row.job), row.job.split or ""), {})
-        of_doses.setdefault(row.job.dose, []).append(row)
-    return found
-
-
-def _view_title(job: Job) -> str:
-    return f"{job.view}, gridsize {job.gridsize}"
+        group = found.setdefault((row.job.split or "", f"{row.job.view}, gridsize {row.job.gridsize}"), {})
+        group.setdefault(row.job.dose, []).append(row)
+    return [(split, view, of_doses) for (split, view), of_doses in found.items()]
 
 
 def _numbers(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -110,7 +86,7 @@ def _tables(results: Results, metrics: Sequence[str]) -> list[dict[str, Any]]:
     known = set(_numbers(results.rows))
     shown = [metric for metric in metrics if metric in known]
     tables = []
-    for (view, split), of_doses in sorted(_cells(results.rows).items(), key=lambda item: item[0][::-1]):
+    for split, view, of_doses in sorted(_groups(results.rows)):
         lines = []
         for dose, rows in of_doses.items():
             best = {metric: best_arms(rows, metric) for metric in shown}
@@ -122,14 +98,14 @@ def _tables(results: Results, metrics: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> str:
-    """A few digits, or a dash."""
+    """Four digits, or a dash where there is no number."""
     if not isinstance(value, float) or not math.isfinite(value):
         return "–"
     return f"{value:.4g}"
 
 
 def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
-    """Titles and data addresses of all pictures, as fine as the limit allows."""
+    """Titles and data URLs of all pictures, in the finest resolution that the limit allows."""
     if not results.rows:
         return []
     dpi = FINEST
@@ -138,7 +114,7 @@ def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
         size = sum(len(data) for _, data in pictures) * 4 / 3
         if size <= LARGEST or dpi == COARSEST:
             break
-        # Bytes grow a little slower than the pixels.
+        # The size grows slower than the number of pixels.
         dpi = max(COARSEST, min(dpi - 1, int(dpi * (LARGEST / size) ** 0.7)))
     return [(title, "data:image/png;base64," + base64.b64encode(data).decode()) for title, data in pictures]
 
@@ -146,9 +122,8 @@ def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
 def _curves(results: Results, dpi: int) -> list[tuple[str, bytes]]:
     """A picture of the metrics against dose for each split."""
     pictures = []
-    cells = _cells(results.rows)
     for split in SPLITS[::-1]:
-        views = {view: of_doses for (view, part), of_doses in cells.items() if part == split}
+        views = {view: of_doses for part, view, of_doses in _groups(results.rows) if part == split}
         if views:
             curves = {metric: {view: _lines(of_doses, metric) for view, of_doses in views.items()} for metric in CURVES}
             pictures.append((f"Metrics against dose, {split}", curves_png(curves, MAIN, dpi)))
@@ -160,17 +135,15 @@ def _lines(of_doses: Mapping[float, Sequence[Row]], metric: str) -> dict[str, li
     lines: dict[str, list[tuple[float, float]]] = {}
     for dose, rows in of_doses.items():
         for row in rows:
-            points = lines.setdefault(row.arm, [])
             value = row.values.get(metric)
-            if isinstance(value, float):
-                points.append((dose, value))
+            lines.setdefault(row.arm, []).extend([(dose, value)] if isinstance(value, float) else [])
     return lines
 
 
 def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]:
     """Pictures of phases and amplitudes, one per view and split, a row per dose."""
     pictures = []
-    for (view, split), of_doses in sorted(_cells(results.rows).items(), key=lambda item: item[0][::-1]):
+    for split, view, of_doses in sorted(_groups(results.rows)):
         found = [images_of(folder, rows[0].job, results.design) for rows in of_doses.values()]
         titles = [f"{dose_name(dose)} photons" for dose in of_doses]
         for kind in ("phase", "amplitude"):
@@ -182,7 +155,7 @@ def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]
 
 
 def _unrepeated(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Overlap numbers once where the doses, which share their positions, agree."""
+    """Overlap rows, those of equal numbers merged: all doses share their positions."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         values = {name: value for name, value in row.items() if name != "dose"}
@@ -195,29 +168,21 @@ def _timings(results: Results) -> list[dict[str, Any]]:
     """Wall time and memory by stage."""
     lines = []
     for stage in STAGES:
-        records = [results.records[job.name] for job in results.jobs if job.stage == stage]
-        seconds = [float(record["seconds"]) for record in records if "seconds" in record]
+        records = [each.record for each in results.jobs if each.job.stage == stage]
+        seconds = [record.seconds for record in records if record.seconds is not None]
         if seconds:
-            cpu = sum(float(record.get("cpu_seconds", 0)) for record in records)
-            peak = max(float(record.get("peak_memory_gib", 0)) for record in records)
-            lines.append(
-                {
-                    "stage": stage,
-                    "jobs": len(seconds),
-                    "total": f"{sum(seconds):.0f}",
-                    "mean": f"{sum(seconds) / len(seconds):.1f}",
-                    "longest": f"{max(seconds):.1f}",
-                    "cpu": f"{cpu:.0f}",
-                    "memory": f"{peak:.2f}",
-                }
-            )
+            line = {"stage": stage, "jobs": len(seconds), "total": f"{sum(seconds):.0f}"}
+            line |= {"mean": f"{sum(seconds) / len(seconds):.1f}", "longest": f"{max(seconds):.1f}"}
+            line["cpu"] = f"{sum(record.cpu_seconds for record in records):.0f}"
+            line["memory"] = f"{max(record.peak_memory_gib for record in records):.2f}"
+            lines.append(line)
     return lines
 
 
 def _versions(results: Results) -> dict[str, list[str]]:
-    """All versions that took part, by library."""
+    """All versions that the jobs used, by library."""
     found: dict[str, dict[str, None]] = {}
-    for record in results.records.values():
-        for name, version in record.get("versions", {}).items():
+    for record in (each.record for each in results.jobs):
+        for name, version in record.versions.items():
             found.setdefault(name, {})[version] = None
     return {name: list(versions) for name, versions in found.items()}

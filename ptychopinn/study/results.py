@@ -1,37 +1,27 @@
-"""What the finished jobs of a study found, gathered from their folders."""
+"""Results of the finished jobs of a study, read from their folders."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
+from ptychopinn.json_reader import read_json
 from ptychopinn.study.design import StudyDesign
-from ptychopinn.study.jobs import Job
-from ptychopinn.study.records import read_record, state_of
+from ptychopinn.study.jobs import Job, unmet
+from ptychopinn.study.records import JobRecord, read_record, state_of
 
 Value = float | str | None
 
 LOW: Final = (
-    "mae",
-    "mse",
-    "complex_error",
-    "covered_error",
-    "squared_error",
-    "half_period_nm",
-    "seconds_total",
-    "peak_memory_gib",
+    *("mae", "mse", "complex_error", "covered_error", "squared_error"),
+    *("half_period_nm", "seconds_total", "peak_memory_gib"),
 )
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
-"""Ends of the names of metrics that are best when small, or when large."""
-
-ENDS: Final = MappingProxyType({"failed": "failed", "skipped": "was skipped"})
-"""What is said of a job that another needs in vain."""
+"""Endings of the names of metrics: small is better for LOW, large for HIGH."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +45,28 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Results:
-    """All that a report shows.
+class Progress:
+    """How far a job is.
 
     Attributes:
-        design: of the study.
-        jobs: all of them.
-        states: how far each is, by name; ``skipped`` when it cannot be, or needs one that failed or was skipped.
-        reasons: of failures and skips, by name.
-        records: ``job.json`` of each, by name.
-        rows: of all finished comparisons.
-        overlaps: a row of overlap numbers per view, split and dose.
+        job: the job.
+        state: ``skipped`` when it is impossible, or needs a job that failed or was skipped.
+        reason: of a failure or a skip.
+        record: its ``job.json``.
     """
 
+    job: Job
+    state: str
+    reason: str
+    record: JobRecord
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a report shows: all jobs, the rows of finished comparisons, and overlap per view, split and dose."""
+
     design: StudyDesign
-    jobs: Sequence[Job]
-    states: Mapping[str, str]
-    reasons: Mapping[str, str]
-    records: Mapping[str, Mapping[str, Any]]
+    jobs: Sequence[Progress]
     rows: Sequence[Row]
     overlaps: Sequence[Mapping[str, Any]]
 
@@ -84,54 +78,39 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
         folder: of the study.
         design: of it.
         jobs: all of them, each after those that it needs.
-        impossible: reasons by name of jobs that cannot be.
+        impossible: reasons by name of jobs that are impossible.
     """
-    records = {job.name: read_record(folder, job) for job in jobs}
-    states, reasons = _ends(folder, jobs, records, impossible)
-    done = [job for job in jobs if states[job.name] == "done"]
-    return Results(
-        design=design,
-        jobs=jobs,
-        states=states,
-        reasons=reasons,
-        records=records,
-        rows=[row for job in done if job.stage == "compare" for row in _rows(folder, job, design)],
-        overlaps=[row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)],
-    )
-
-
-def _ends(
-    folder: Path, jobs: Sequence[Job], records: Mapping[str, Mapping[str, Any]], impossible: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """How far each job is, and why it failed or was skipped."""
     known: dict[str, str] = {}
     states: dict[str, str] = {}
-    reasons: dict[str, str] = {}
+    found: list[Progress] = []
     for job in jobs:
-        state: str = state_of(folder, job, known)
-        lost = [f"needs {name}, which {ENDS[states[name]]}" for name in job.needs if states[name] in ENDS]
+        record, state, reason = read_record(folder, job), str(state_of(folder, job, known)), ""
         if state == "failed":
-            reasons[job.name] = str(records[job.name].get("reason", ""))
-        elif state != "done" and (job.name in impossible or lost):
-            state, reasons[job.name] = "skipped", impossible.get(job.name) or lost[0]
+            reason = record.reason
+        elif state != "done" and (reason := impossible.get(job.name) or unmet(job, states)):
+            state = "skipped"
         states[job.name] = state
-    return states, reasons
+        found.append(Progress(job, state, reason, record))
+    done = [job for job in jobs if states[job.name] == "done"]
+    rows = [row for job in done if job.stage == "compare" for row in _rows(folder, job, design)]
+    overlaps = [row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)]
+    return Results(design, found, rows, overlaps)
 
 
 def arm_name(arm: str, design: StudyDesign) -> str:
-    """The iterative arm is called by its engine."""
+    """Name of an arm in the report; the iterative arm is named by its engine."""
     return design.engine.upper() if arm == "iterative" else arm
 
 
 def images_of(folder: Path, job: Job, design: StudyDesign) -> tuple[dict[str, Any], Any]:
-    """Aligned images of a comparison by name, the truth first, and where all of them cover."""
+    """Aligned images of a comparison by name, the truth first, and the mask that all of them cover."""
     with np.load(folder / job.out / "reconstructions_aligned.npz") as file:
         names = [name for name in file.files if name not in ("mask", "origin")]
         return {arm_name(name, design): file[name] for name in names}, file["mask"]
 
 
 def best_arms(rows: Sequence[Row], metric: str) -> set[str]:
-    """The arms with the best value of a metric; none where no direction is better, or all are equal."""
+    """Arms with the best value of a metric; none when neither large nor small is better, or all are equal."""
     low, high = metric.endswith(LOW), metric.endswith(HIGH)
     values = {row.arm: float(value) for row in rows if isinstance(value := row.values.get(metric), float)}
     if len(set(values.values())) < 2 or not (low or high):
@@ -158,7 +137,7 @@ def _value(text: str) -> Value:
 
 def _overlaps(folder: Path, job: Job) -> list[dict[str, Any]]:
     """A row of overlap numbers per split of a view."""
-    bundle = json.loads((folder / job.out / "metrics_bundle.json").read_text(encoding="utf-8"))
+    bundle = read_json(folder / job.out / "metrics_bundle.json", "overlap numbers", finite=False)
     rows = []
     for name, found in bundle["splits"].items():
         chosen, view = found["selection"], found["view"]

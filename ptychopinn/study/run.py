@@ -1,16 +1,17 @@
-"""Run the jobs of a study: those that are not finished, several at a time, each in a process of its own."""
+"""Run the unfinished jobs of a study, several at a time, each in its own process."""
 
 import os
 import platform
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -18,18 +19,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.output_folder import write_json
-from ptychopinn.study.jobs import Job
-from ptychopinn.study.records import LOG, PATIENCE, clear_results, held, input_hashes, state_of, versions, write_record
-
-Report = Callable[[str], None]
+from ptychopinn.files.output_folder import versions, write_json
+from ptychopinn.files.signals import StopRequest
+from ptychopinn.study.jobs import Job, unmet
+from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, held, input_hashes, state_of, write_record
+from ptychopinn.text import Report
 
 MANIFEST = "manifest.json"
 SKIPPED = "skip_summary.json"
 
 THREADS = "OMP_NUM_THREADS"
 GLANCE = 0.1
-"""Seconds between two looks at a running command."""
+"""Seconds between two checks of a running command."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Outcome:
         status: ``skipped`` where it could not begin.
         reason: of a failure or a skip.
         seconds: of wall time; None where nothing ran.
-        kept: it was finished before.
+        kept: whether it was finished before.
     """
 
     job: Job
@@ -53,7 +54,7 @@ class Outcome:
 
 @dataclass
 class _Study:
-    """What the threads of one run share.
+    """State shared by the threads of a run.
 
     Attributes:
         folder: of the study.
@@ -64,12 +65,12 @@ class _Study:
 
     folder: Path
     threads: int
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event
     known: dict[str, str] = field(default_factory=dict)
 
 
 def threads_per_job(parallel: int) -> int:
-    """``OMP_NUM_THREADS`` where it is set, else the cores divided by the jobs that run at a time."""
+    """``OMP_NUM_THREADS`` where it is set, else cores per parallel job."""
     told = os.environ.get(THREADS, "")
     return int(told) if told.isdecimal() and int(told) else max(1, (os.cpu_count() or 1) // parallel)
 
@@ -81,13 +82,13 @@ def run_jobs(
     impossible: Mapping[str, str] | None = None,
     report: Report = lambda line: None,
 ) -> list[Outcome]:
-    """Bring jobs to their end, those that are finished and unchanged excepted; a failure stops only what needs it.
+    """Run jobs, except finished and unchanged ones; a failure stops only the jobs that need it.
 
     Args:
         folder: of the study.
-        jobs: in an order in which each comes after those that it needs.
-        parallel: jobs at a time.
-        impossible: reasons by name of jobs that are not to begin.
+        jobs: each after those that it needs.
+        parallel: number of jobs at a time.
+        impossible: reasons, by name, why jobs must not begin.
         report: receives a line per job.
 
     Returns:
@@ -96,7 +97,6 @@ def run_jobs(
     Raises:
         RunFailedError: when a signal ended the run.
     """
-    study = _Study(folder, threads_per_job(parallel))
     by_name = {job.name: job for job in jobs}
     outcomes: dict[str, Outcome] = {
         name: Outcome(by_name[name], "skipped", reason)
@@ -105,7 +105,8 @@ def run_jobs(
     }
     sorter = TopologicalSorter({job.name: [name for name in job.needs if name in by_name] for job in jobs})
     sorter.prepare()
-    with _until_signalled(study.stop) as received, ThreadPoolExecutor(parallel) as pool:
+    with StopRequest() as request, ThreadPoolExecutor(parallel) as pool:
+        study = _Study(folder, threads_per_job(parallel), request.event)
         running: dict[Future[Outcome], str] = {}
         while sorter.is_active() and not study.stop.is_set():
             for name in sorter.get_ready():
@@ -118,18 +119,17 @@ def run_jobs(
                 report(_line(outcomes[name], len(outcomes), len(jobs)))
         for future in running:
             future.cancel()
-    if received:
-        raise RunFailedError(f"study: ended by {received[0]}; the same command goes on, finished jobs are kept.")
+    if request.name:
+        raise RunFailedError(f"study: ended by {request.name}; run it again to continue; finished jobs are kept.")
     return [outcomes[job.name] for job in jobs]
 
 
 def run_one(folder: Path, job: Job) -> Outcome:
-    """Bring one job to its end, as :func:`run_jobs` does; the others are someone else's."""
-    study = _Study(folder, threads_per_job(os.cpu_count() or 1))
-    with _until_signalled(study.stop) as received:
-        outcome = _one(study, job, {})
-    if received:
-        raise RunFailedError(f"{job.name}: ended by {received[0]}; the same command starts it again.")
+    """Run one job, as :func:`run_jobs` does; Snakemake runs the others."""
+    with StopRequest() as request:
+        outcome = _one(_Study(folder, threads_per_job(os.cpu_count() or 1), request.event), job, {})
+    if request.name:
+        raise RunFailedError(f"{job.name}: ended by {request.name}; run the same command to start it again.")
     return outcome
 
 
@@ -152,18 +152,10 @@ def write_manifest(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def write_skips(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write ``skip_summary.json``: the jobs that were left out, and why."""
-    skipped = [
-        {
-            "job": each.job.name,
-            "dose": each.job.dose,
-            "view": each.job.view,
-            "split": each.job.split,
-            "reason": each.reason,
-        }
-        for each in outcomes
-        if each.status == "skipped"
-    ]
+    """Write ``skip_summary.json``: the skipped jobs, and why."""
+    skipped: list[dict[str, Any]] = []
+    for job, reason in ((each.job, each.reason) for each in outcomes if each.status == "skipped"):
+        skipped.append({"job": job.name, "dose": job.dose, "view": job.view, "split": job.split, "reason": reason})
     write_json(folder / SKIPPED, {"timestamp": _now(), "skipped": skipped, "count": len(skipped)})
 
 
@@ -172,15 +164,13 @@ def _now() -> str:
 
 
 def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
-    """One job, if it is needed and can begin."""
+    """Run a job unless it is finished, or a job that it needs has failed."""
     if job.name in before:
         return before[job.name]
     if study.stop.is_set():
         return Outcome(job, "interrupted")
-    for name in job.needs:
-        if name in before and before[name].status != "done":
-            ended = "was skipped" if before[name].status == "skipped" else "failed"
-            return Outcome(job, "skipped", f"needs {name}, which {ended}")
+    if lost := unmet(job, {name: outcome.status for name, outcome in before.items()}):
+        return Outcome(job, "skipped", lost)
     try:
         with held(study.folder, job) as descriptor:
             if state_of(study.folder, job, study.known) == "done":
@@ -191,20 +181,20 @@ def _one(study: _Study, job: Job, before: Mapping[str, Outcome]) -> Outcome:
 
 
 def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
-    """Run the command of a job and note how it went."""
+    """Run the command of a job and record its result."""
     folder = study.folder
     try:
         inputs = input_hashes(folder, job, study.known)
     except OSError as error:
         return Outcome(job, "failed", f"{error.filename}: {error.strerror}")
-    clear_results(folder, job)
+    shutil.rmtree(folder / job.out, ignore_errors=True)
     about: dict[str, Any] = {
         "inputs": inputs,
         "started": _now(),
         "host": platform.node(),
         "study_pid": os.getpid(),
         "threads": study.threads,
-        "versions": versions(),
+        "versions": versions(*LIBRARIES),
     }
     write_record(folder, job, {**about, "status": "running"})
     began = time.monotonic()
@@ -226,19 +216,17 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     about |= {"exit_code": code, "seconds": seconds, "peak_memory_gib": peak / 2**30}
     about["cpu_seconds"] = usage.ru_utime + usage.ru_stime
-    if study.stop.is_set() and code:
-        write_record(folder, job, {**about, "status": "interrupted"})
-        return Outcome(job, "interrupted", seconds=seconds)
     reason = _failure(folder, job, code)
-    if reason:
-        write_record(folder, job, {**about, "status": "failed", "reason": reason})
-        return Outcome(job, "failed", reason, seconds)
-    write_record(folder, job, {**about, "status": "done"})
-    return Outcome(job, "done", seconds=seconds)
+    outcome = Outcome(job, "failed" if reason else "done", reason, seconds)
+    if study.stop.is_set() and code:
+        outcome = Outcome(job, "interrupted", seconds=seconds)
+    ended = {"status": outcome.status} | ({"reason": outcome.reason} if outcome.reason else {})
+    write_record(folder, job, {**about, **ended})
+    return outcome
 
 
 def _watch(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, resource.struct_rusage]:
-    """Exit code of a process and what it used; it is told to end once ``stop`` is set."""
+    """Exit code and resource use of a process; SIGTERM once ``stop`` is set, SIGKILL after PATIENCE."""
     told, limit = False, 0.0
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -265,9 +253,9 @@ def _failure(folder: Path, job: Job, code: int) -> str:
     if code == 0 and not absent:
         return ""
     if code == 0:
-        return f"ended well, but did not write {absent[0]}"
+        return f"exit code 0, but it did not write {absent[0]}"
     lines = (folder / job.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = lines[-1] if lines else "it said nothing"
+    said = lines[-1] if lines else "no output"
     return f"signal {-code}: {said}" if code < 0 else said
 
 
@@ -276,23 +264,3 @@ def _line(outcome: Outcome, done: int, total: int) -> str:
     what = "kept" if outcome.kept else outcome.status
     seconds = "" if outcome.seconds is None else f" in {outcome.seconds:.0f} s"
     return f"[{done}/{total}] {outcome.job.name}: {what}{seconds}" + (f": {outcome.reason}" if outcome.reason else "")
-
-
-@contextmanager
-def _until_signalled(stop: threading.Event) -> Iterator[list[str]]:
-    """Set ``stop`` on Ctrl-C and SIGTERM while the block runs; the list then has the name of the signal."""
-    received: list[str] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(signal.Signals(number).name)
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

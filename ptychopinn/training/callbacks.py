@@ -1,13 +1,10 @@
-"""What watches a training: the clock, the history, and signals that ask it to stop."""
+"""Callbacks of a training: time budget, history, stop requests and teacher."""
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
@@ -17,6 +14,7 @@ from torch import Tensor
 from ptychopinn.config import ExecutionConfig
 from ptychopinn.errors import RunFailedError
 from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.signals import StopRequest
 from ptychopinn.text import Report
 from ptychopinn.training.datamodule import ScanDataModule
 
@@ -25,13 +23,11 @@ CHECKPOINTS = "checkpoints"
 LAST = Path(CHECKPOINTS) / "last.ckpt"
 
 TABLE = "metrics.csv"
-"""History of a run: a row per epoch, written whole every time, so that a resumed run goes on in it."""
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""History of a run: a row per epoch, written as a whole every time, so that a resumed run continues it."""
 
 
 class Clock:
-    """Fraction of a training that is over: by steps or by seconds, whichever is further.
+    """Progress of a training: the fraction of its steps or of its seconds, whichever is larger.
 
     Args:
         max_seconds: wall-clock budget, or None.
@@ -47,12 +43,12 @@ class Clock:
         """Seconds of training, those before a resume included."""
         return time.monotonic() - self.start
 
-    def go_on_from(self, seconds: float) -> None:
+    def continue_from(self, seconds: float) -> None:
         """Count ``seconds`` that an earlier process spent."""
         self.start -= seconds
 
     def tick(self, seconds: float) -> None:
-        """Set the time that decides everything until the next tick: the same in all processes of a training."""
+        """Set the time that counts until the next tick, the same in all processes of a training."""
         self.now = seconds
 
     def is_over(self) -> bool:
@@ -68,16 +64,16 @@ class Clock:
 
 
 class Watch(Callback):
-    """Stops at the time budget or at a signal, keeps the history, and refuses to go on with NaN.
+    """Stops at the time budget, at a signal or at NaN, and keeps the history.
 
     Its state travels with the checkpoints, so a resumed training continues history and clock.
 
     Args:
         clock: of this training.
         report: receives a line per epoch.
-        data: what it trains on; learns where to go on.
+        data: what it trains on; a checkpoint sets where it continues.
         folder: of the run, for ``metrics.csv`` and the checkpoint that a signal asks for; None to write neither.
-        settings: which of them are wanted.
+        settings: whether to write these.
     """
 
     def __init__(
@@ -86,32 +82,26 @@ class Watch(Callback):
         self.clock, self.report, self.data = clock, report, data
         self.table = folder / TABLE if folder is not None and settings.logger == "csv" else None
         self.checkpoint = folder / LAST if folder is not None and settings.enable_checkpointing else None
-        self.goes_on_at = (0, 0)
+        self.resume_at = (0, 0)
         self.history: list[dict[str, float]] = []
-        self.signal: str | None = None
+        self.stop = StopRequest(signal.SIGINT, take=False)
+        """Ends the training after a step; a second Ctrl-C interrupts it at once."""
         self.asked_to_stop: str | None = None
         self.cut_short = False
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
-        if _in_main_thread():
-            for number in STOPPING:
-                signal.signal(number, self._ask_to_stop)
+        self.stop.take()
         self._tick(trainer)
-
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """End after this step; a second Ctrl-C interrupts at once."""
-        self.signal = signal.Signals(number).name
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop between two steps, never inside one; the first process decides for all."""
         self._tick(trainer)
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if self.asked_to_stop and not trainer.is_last_batch and batches % trainer.accumulate_grad_batches == 0:
-            # Out of the epoch at once: what Lightning does at its end would take it for finished.
+            # Leave the epoch at once: Lightning would take it for finished at its end.
             if self.checkpoint is not None:
-                self.goes_on_at = trainer.current_epoch, batches
+                self.resume_at = trainer.current_epoch, batches
                 trainer.save_checkpoint(self.checkpoint)
             raise self.stopped(trainer)
         if self.clock.is_over() or (self.asked_to_stop and trainer.is_last_batch):
@@ -119,19 +109,19 @@ class Watch(Callback):
             self.cut_short = not (trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs)
 
     def stopped(self, trainer: lightning.Trainer) -> RunFailedError:
-        """The error that a signal ends in."""
+        """The error that ends a training after a signal."""
         step = f"training: stopped by {self.asked_to_stop} after step {trainer.global_step}"
         way = "nothing was saved" if self.checkpoint is None else "go on with the same command and --resume"
         return RunFailedError(f"{step}; {way}.")
 
     def _tick(self, trainer: lightning.Trainer) -> None:
-        # A signal that comes while the processes talk counts in the next round: two names, so that it is not lost.
-        now = self.clock.seconds(), self.signal
+        # A signal that comes during the broadcast counts in the next tick: it has a name of its own and is not lost.
+        now = self.clock.seconds(), self.stop.name
         seconds, self.asked_to_stop = now if trainer.world_size == 1 else trainer.strategy.broadcast(now)
         self.clock.tick(seconds)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Note and report the epoch."""
+        """Record and report the epoch."""
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch + 1, "seconds": round(self.clock.seconds(), 1), **row}
         if not all(math.isfinite(value) for value in row.values()):
@@ -145,25 +135,25 @@ class Watch(Callback):
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Say when the time budget came before the last epoch."""
+        """Report a time budget that ended the training early."""
         if self.clock.is_over() and self.cut_short:
             epochs = f"epoch {self.history[-1]['epoch']:.0f} of {trainer.max_epochs}"
             self.report(f"Ended early, in {epochs}, after {self.clock.max_seconds:g} s (--max-seconds).")
 
     def state_dict(self) -> dict[str, Any]:
-        """History, seconds spent, and where in an epoch to go on."""
-        return {"history": list(self.history), "seconds": self.clock.seconds(), "goes_on_at": list(self.goes_on_at)}
+        """History, seconds spent, and where in an epoch to continue."""
+        return {"history": list(self.history), "seconds": self.clock.seconds(), "goes_on_at": list(self.resume_at)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue them."""
+        """Restore them."""
         self.history = list(state_dict["history"])
-        self.clock.go_on_from(float(state_dict["seconds"]))
+        self.clock.continue_from(float(state_dict["seconds"]))
         epoch, batches = state_dict["goes_on_at"]
-        self.data.goes_on_at = epoch, batches
+        self.data.resume_at = epoch, batches
 
 
 class Teacher(Callback):
-    """Gives the data their target; of several processes one makes it.
+    """Sets the target of the data; of several processes, one makes it.
 
     Args:
         make: returns (H, W) complex, or None for no target.
@@ -178,22 +168,3 @@ class Teacher(Callback):
         if stage == "fit":
             target = self.make() if trainer.is_global_zero else None
             self.data.target = target if trainer.world_size == 1 else trainer.strategy.broadcast(target)
-
-
-@contextmanager
-def signals_restored() -> Iterator[None]:
-    """Give signals back the handlers they had before the block."""
-    if not _in_main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _in_main_thread() -> bool:
-    """Only there may Python handle signals."""
-    return threading.current_thread() is threading.main_thread()

@@ -1,8 +1,6 @@
 """Batches for training and validation: which groups, in which order, for which process."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import lightning
 import numpy as np
@@ -11,11 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ptychopinn.config import Settings
 from ptychopinn.model.batches import Batch, GroupDataset
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import form_groups, reach
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import random_object
-from ptychopinn.training.dataset import Grouping, MixedDataset, SyntheticDataset, frames_held_out, synthetic_groups
+from ptychopinn.training.dataset import MixedDataset, SyntheticDataset, frames_held_out, synthetic_groups
+
+LOADER_SETTINGS: Final = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")
 
 SYNTHETIC_OBJECTS = 32
 SYNTHETIC_MARGIN = 128
@@ -23,40 +25,35 @@ SYNTHETIC_MARGIN = 128
 
 
 class ScanDataModule(lightning.LightningDataModule):
-    """Training batches, drawn anew every epoch, and a fixed validation set around frames never trained on.
+    """Training batches, drawn again every epoch, and a fixed validation set around frames held out.
 
     Several processes share every batch: each takes its part of the same groups in the same order.
 
     Args:
         scan: the measurement.
-        grouping: how to draw groups.
-        batch_size: groups per batch, all processes together.
-        val_fraction: share of the groups whose seeds are kept for validation.
-        target: (H, W) complex object on the scan's canvas for the patch error, or None.
-        synthetic_fraction: share of synthetic groups in training.
-        loader: further arguments of ``DataLoader``: workers, pinned memory.
+        settings: complete; see :class:`ptychopinn.training.plan.TrainingPlan`.
+
+    Attributes:
+        held_out: (n,) bool, the frames around which the validation groups lie.
+        target: (H, W) complex object on the scan's canvas for the patch error, or None; set before the first batch.
+        resume_at: epoch that a resumed training continues, and its batches that are done.
     """
 
-    def __init__(
-        self,
-        scan: Scan,
-        grouping: Grouping,
-        batch_size: int,
-        val_fraction: float,
-        target: Tensor | None,
-        synthetic_fraction: float,
-        loader: Mapping[str, Any] = MappingProxyType({"num_workers": 0}),
-    ) -> None:
+    def __init__(self, scan: Scan, settings: Settings) -> None:
         super().__init__()
-        self.scan, self.grouping, self.batch_size = scan, grouping, batch_size
-        self.loader = dict(loader)
-        self.target, self.synthetic_fraction = target, synthetic_fraction
-        rng = np.random.default_rng(grouping.seed)
+        data, training = settings.data, settings.training
+        assert data.neighbor_count is not None
+        self.scan, self.seed, self.batch_size = scan, training.seed, training.batch_size
+        self.gridsize, self.neighbor_count = settings.model.gridsize, data.neighbor_count
+        self.n_groups, self.sequential = data.n_groups, data.sequential_sampling
+        self.synthetic_fraction = training.synthetic_fraction or 0.0
+        self.loader = {name: getattr(settings.execution, name) for name in LOADER_SETTINGS}
+        self.target: Tensor | None = None
+        self.resume_at = (0, 0)
+        rng = np.random.default_rng(self.seed)
         self.held_out = np.zeros(len(scan), dtype=bool)
-        self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), val_fraction)]] = True
-        self.objects = self._objects(rng) if synthetic_fraction > 0 else None
-        self.goes_on_at = (0, 0)
-        """Epoch that was begun before, and its batches that are over."""
+        self.held_out[rng.permutation(len(scan))[: frames_held_out(len(scan), training.val_fraction)]] = True
+        self.objects = self._objects(rng) if self.synthetic_fraction > 0 else None
 
     @property
     def validates(self) -> bool:
@@ -70,47 +67,44 @@ class ScanDataModule(lightning.LightningDataModule):
         synthetic = None
         if self.objects is not None:
             wanted = np.resize(groups, (synthetic_groups(len(groups), self.synthetic_fraction), groups.shape[1]))
-            synthetic = SyntheticDataset(self.scan, wanted, self.objects, self.grouping.seed * 10_007 + epoch)
+            synthetic = SyntheticDataset(self.scan, wanted, self.objects, self.seed * 10_007 + epoch)
         dataset = MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
-        generator = torch.Generator().manual_seed(self.grouping.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         order = torch.randperm(len(dataset), generator=generator).tolist()
-        # Processes of a training step together: a few groups are used twice rather than by one process only.
-        over = self.goes_on_at[1] if epoch == self.goes_on_at[0] else 0
+        # All processes need equally many groups: a few groups are used twice.
+        over = self.resume_at[1] if epoch == self.resume_at[0] else 0
         return self._loader(dataset, order + order[: -len(order) % self._share()[1]], over)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[None]:
         """Measured groups around held-out seeds; none when the scan is too small to hold frames out."""
         if not self.validates:
             return []
-        gridsize, neighbor_count, _, seed, _ = self.grouping
         seeds = np.flatnonzero(self.held_out)
-        groups = form_groups(self.scan.positions, gridsize, neighbor_count, None, seed, seeds)
+        groups = form_groups(self.scan.positions, self.gridsize, self.neighbor_count, None, self.seed, seeds)
         dataset = GroupDataset(self.scan, groups, self.target)
         return self._loader(dataset, list(range(len(dataset))))
 
     def _share(self) -> tuple[int, int]:
-        """Number of this process among those that train together, and how many they are."""
+        """Rank of this process, and the number of processes that train together."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(self, dataset: Dataset[Batch], order: list[int], over: int = 0) -> DataLoader[Batch]:
-        """Batches of a data set in an order, those that are over last; of each batch, the part of this process."""
+        """This process's share of each batch; the ``over`` batches done before a resume go last."""
         rank, world = self._share()
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        batches = [order[part] for part in chunks(len(order), self.batch_size)]
         mine = [part for part in (batch[rank::world] for batch in batches) if part] or [order[:1]]
-        # Lightning takes from the start only as many as are left of the epoch.
+        # Lightning takes only as many from the start as remain of the epoch.
         return DataLoader(dataset, batch_sampler=mine[over:] + mine[:over], collate_fn=_as_it_is, **self.loader)
 
     def _train_groups(self, epoch: int) -> NDArray[np.int64]:
         """Groups among the frames that are not held out, as indices of the whole scan."""
         index = np.flatnonzero(~self.held_out)
-        gridsize, neighbor_count, n_groups, seed, sequential = self.grouping
-        if gridsize == 1 and n_groups is not None and n_groups <= len(self.scan):
+        n_groups, positions = self.n_groups, self.scan.positions[index]
+        if self.gridsize == 1 and n_groups is not None and n_groups <= len(self.scan):
             n_groups = min(n_groups, len(index))
-        neighbor_count = min(neighbor_count, len(index) - 1)
-        draw = seed * 1009 + epoch
-        return index[
-            form_groups(self.scan.positions[index], gridsize, neighbor_count, n_groups, draw, sequential=sequential)
-        ]
+        neighbor_count = min(self.neighbor_count, len(index) - 1)
+        draw = self.seed * 1009 + epoch
+        return index[form_groups(positions, self.gridsize, neighbor_count, n_groups, draw, sequential=self.sequential)]
 
     def _objects(self, rng: np.random.Generator) -> Tensor:
         span = reach(self.scan.positions, self._train_groups(0))

@@ -1,7 +1,5 @@
 """Training groups: synthetic objects under the probe of a scan, mixed with measured groups."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +8,6 @@ from torch.utils.data import Dataset
 
 from ptychopinn.model.batches import Batch, GroupDataset, centred
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.grouping import reach
 from ptychopinn.scan.scan import Scan
@@ -18,7 +15,7 @@ from ptychopinn.scan.scan import Scan
 FEWEST_TO_VALIDATE = 20
 
 FAINTEST = 0.01
-"""Synthetic frames are as bright as the scan down to this fraction of it, so that the network knows noise."""
+"""Smallest dose of synthetic frames, as a fraction of that of the scan: the network must learn noise, too."""
 
 
 class SyntheticDataset(Dataset[Batch]):
@@ -50,7 +47,7 @@ class SyntheticDataset(Dataset[Batch]):
         # Counts of a weaker beam, scaled back: the noise of a lower dose at the brightness of the scan.
         dose = FAINTEST ** drawn[:, 3, None, None, None]
         rates = dose * diffract(self.probe, targets)
-        counts = torch.stack([draw_counts(*pair) for pair in zip(rates, generators, strict=True)]) / dose
+        counts = torch.stack([torch.poisson(*pair) for pair in zip(rates, generators, strict=True)]) / dose
         if self.mask is not None:
             counts = counts * self.mask
         return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach)
@@ -84,21 +81,11 @@ class MixedDataset(Dataset[Batch]):
         return Batch(counts, offsets, targets, has_target, self.reach)
 
 
-class Grouping(NamedTuple):
-    """How groups are drawn; see :func:`ptychopinn.scan.grouping.form_groups`."""
-
-    gridsize: int
-    neighbor_count: int
-    n_groups: int | None
-    seed: int
-    sequential: bool = False
-
-
 def frames_held_out(frames: int, val_fraction: float) -> int:
-    """How many frames of a scan are kept for validation; none of fewer than 20."""
+    """Number of frames kept for validation; none of a scan of fewer than 20."""
     return round(val_fraction * frames) if frames >= FEWEST_TO_VALIDATE else 0
 
 
 def synthetic_groups(measured: int, fraction: float) -> int:
-    """How many synthetic groups make ``fraction`` of an epoch with so many measured ones."""
+    """Number of synthetic groups that are ``fraction`` of an epoch with ``measured`` measured ones."""
     return max(1, round(fraction / (1 - fraction) * measured)) if fraction > 0 else 0

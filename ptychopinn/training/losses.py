@@ -1,4 +1,4 @@
-"""Errors of patches and images that training minimises besides the likelihood."""
+"""Errors of patches and images that training minimises in addition to the likelihood."""
 
 import torch
 from torch import Tensor
@@ -28,8 +28,8 @@ def amplitude_mae(predicted: Tensor, measured: Tensor, mask: Tensor | None = Non
 def patch_error(patches: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """Weighted squared error between groups of patches after each group's best global phase.
 
-    ``min over phi of sum w |p - exp(i phi) t|^2 / sum w``, for each group. No frame knows the global
-    phase of its group, so no error may ask for it.
+    ``min over phi of sum w |p - exp(i phi) t|^2 / sum w``, for each group. The counts do not
+    determine the global phase of a group.
 
     Args:
         patches: (B, C, N, N) complex.
@@ -47,7 +47,7 @@ def complex_mae(patches: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean absolute error between groups of patches after each group's best global phase.
 
     ``sum w |p - exp(i phi) t| / sum w`` for each group, with the phase of :func:`patch_error`, but less
-    swayed by a few pixels that are far off.
+    sensitive to outliers.
 
     Args:
         patches: (B, C, N, N) complex.
@@ -55,7 +55,7 @@ def complex_mae(patches: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
         weight: (N, N) real, >= 0: the probe intensity.
 
     Returns:
-        (B,) errors; a phase that is 0.3 rad off, now up and now down, gives about 0.3.
+        (B,) errors; phase errors of 0.3 rad of either sign give about 0.3.
     """
     error = (patches - _best_phase(patches, targets, weight) * targets).abs() * weight
     return error.sum(dim=(1, 2, 3)) / (weight.sum() * patches.shape[1])

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ptychopinn.config import Settings
 from ptychopinn.model.batches import Batch
-from ptychopinn.model.model import Illumination, PtychoModel, TrainedProbe
+from ptychopinn.model.model import PtychoModel, TrainedProbe
 from ptychopinn.physics import likelihood
 from ptychopinn.physics.probe import circular_mask, probe_intensity
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.training import losses
 from ptychopinn.training.callbacks import Clock
 from ptychopinn.training.datamodule import ScanDataModule
@@ -34,34 +35,36 @@ class TrainingModule(lightning.LightningModule):
 
     Args:
         model: to train.
-        light: the experiment; moves with the module.
+        illumination: of the scan; moves with the module.
         settings: training and execution settings.
-        clock: how much of the training is over.
-        data: what it trains on; decides the units of the losses.
+        clock: progress of the training.
+        data: what it trains on; sets the units of the losses.
     """
 
     def __init__(
-        self, model: PtychoModel, light: Illumination, settings: Settings, clock: Clock, data: ScanDataModule
+        self, model: PtychoModel, illumination: Illumination, settings: Settings, clock: Clock, data: ScanDataModule
     ) -> None:
         super().__init__()
         self.model, self.clock = model, clock
-        self.experiment = light
-        self.probe = TrainedProbe(light.probe, _mask(settings, light)) if settings.model.probe_trainable else None
+        self.measured = illumination
+        self.probe = (
+            TrainedProbe(illumination.probe, _mask(settings, illumination)) if settings.model.probe_trainable else None
+        )
         self.config, self.execution = settings.training, settings.execution
         self.monitor = monitored(settings, data.validates)
         # Constants of the scan, not of the batch: the mean over parts of a batch is the mean over the batch.
-        mask = light.good_pixels
-        self.mean_count = data.scan.photons / (light.probe.shape[-1] ** 2 if mask is None else int(mask.sum()))
+        mask = illumination.good_pixels
+        self.mean_count = data.scan.photons / (illumination.probe.shape[-1] ** 2 if mask is None else int(mask.sum()))
         self.known_share = _known_share(settings)
 
     @property
-    def light(self) -> Illumination:
-        """The experiment, with the probe as it is now."""
-        return self.experiment if self.probe is None else self.experiment._replace(probe=self.probe())
+    def illumination(self) -> Illumination:
+        """Of the scan, with the probe as it is now."""
+        return self.measured if self.probe is None else self.measured._replace(probe=self.probe())
 
     def on_fit_start(self) -> None:
-        """Bring the experiment to the device of the model."""
-        self.experiment = self.experiment.to(self.device)
+        """Bring the illumination to the device of the model."""
+        self.measured = self.measured.to(self.device)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """What Lightning calls for every batch, on a CPU too."""
@@ -103,11 +106,11 @@ class TrainingModule(lightning.LightningModule):
 
     def _loss(self, batch: Batch, stage: str) -> Tensor:
         counts, offsets, _, _, reach = batch
-        light = self.light
-        estimates = self.model(counts, offsets, light, reach)
-        parts = self._patch_parts(batch, estimates, light)
+        illumination = self.illumination
+        estimates = self.model(counts, offsets, illumination, reach)
+        parts = self._patch_parts(batch, estimates, illumination)
         if self.config.nll_weight or self.config.mae_weight:
-            parts |= self._count_parts(counts, self.model.predict_counts(estimates[-1], offsets, light, reach))
+            parts |= self._count_parts(counts, self.model.predict_counts(estimates[-1], offsets, illumination, reach))
         weights = {
             "nll": self.config.nll_weight,
             "mae": self.config.mae_weight,
@@ -123,20 +126,20 @@ class TrainingModule(lightning.LightningModule):
         return loss
 
     def _count_parts(self, counts: Tensor, rate: Tensor) -> dict[str, Tensor]:
-        """Errors of the predicted counts, made free of the dose by the mean count of the scan.
+        """Errors of the predicted counts, divided by the mean count so that they do not depend on the dose.
 
         Half the deviance is the negative log-likelihood above that of a perfect prediction; per photon it has the
         size of a squared relative error.
         """
-        mask, mean = self.experiment.good_pixels, self.mean_count
+        mask, mean = self.measured.good_pixels, self.mean_count
         parts = {"nll": 0.5 * losses.mean_over(likelihood.poisson_deviance(rate, counts), mask) / mean}
         if self.config.mae_weight:
             parts["mae"] = losses.amplitude_mae(rate, counts, mask) / math.sqrt(mean)
         return parts
 
-    def _patch_parts(self, batch: Batch, estimates: list[Tensor], light: Illumination) -> dict[str, Tensor]:
-        """Errors of the patches where their targets are known, every stage counted."""
-        weight = probe_intensity(light.probe)
+    def _patch_parts(self, batch: Batch, estimates: list[Tensor], illumination: Illumination) -> dict[str, Tensor]:
+        """Errors of the patches of all stages, where their targets are known."""
+        weight = probe_intensity(illumination.probe)
         known = self.known_share * len(batch.counts)
         shares = [EARLY_STAGE_WEIGHT] * (len(estimates) - 1) + [1.0]
         errors = {"patch_error": losses.patch_error}
@@ -152,7 +155,7 @@ class TrainingModule(lightning.LightningModule):
             for name, error in errors.items()
         }
         if self.config.tv_weight:
-            parts["tv"] = losses.total_variation(estimates[-1]).mean() / light.support**2
+            parts["tv"] = losses.total_variation(estimates[-1]).mean() / illumination.support**2
         return parts
 
 
@@ -164,9 +167,9 @@ def _known_share(settings: Settings) -> float:
     return training.synthetic_fraction or 1.0
 
 
-def _mask(settings: Settings, light: Illumination) -> Tensor | None:
-    """Where a trained probe may have light."""
+def _mask(settings: Settings, illumination: Illumination) -> Tensor | None:
+    """Weight (N, N) that confines a trained probe; None where it may spread."""
     if not settings.data.probe_mask:
         return None
-    size, diameter = light.probe.shape[-1], settings.data.probe_mask_diameter
+    size, diameter = illumination.probe.shape[-1], settings.data.probe_mask_diameter
     return circular_mask(size, None if diameter is None else diameter / 2, softness=1.0)

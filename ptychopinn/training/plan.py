@@ -1,8 +1,8 @@
-"""What a training will do, and what must hold before it starts, so that a wrong call costs and leaves nothing."""
+"""The plan of a training: complete settings, and checks that refuse a wrong call before anything is written."""
 
 import math
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +10,7 @@ import torch
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.execution import device_of
-from ptychopinn.scan.arrays import NO_LIGHT
-from ptychopinn.scan.checks import check_canvas, check_moves
+from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.dataset import frames_held_out, synthetic_groups
@@ -26,16 +25,28 @@ USUAL_TEACHER_EPOCHS = 20
 USUAL_SYNTHETIC_FRACTION = 0.5
 
 FEWEST_FRAMES = 4
-"""Of a scan to train on: patches must overlap."""
+"""Smallest scan to train on: patches must overlap."""
 
 SMALLEST_FRAME = 8
-"""Pixels along the edge of a frame to train on."""
+"""Smallest frame to train on, pixels along its edge."""
+
+
+class TrainingPlan(NamedTuple):
+    """A training that was checked.
+
+    Attributes:
+        settings: complete.
+        derived: by name, the values among them that come from the data.
+    """
+
+    settings: Settings
+    derived: dict[str, Any]
 
 
 def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
-    """Values, by name, of the settings that were left to the data."""
+    """Values, by name, of the settings that the data decide."""
     training, data, model = settings.training, settings.data, settings.model
-    # Teacher and synthetic objects take the probe for true; supervised training needs neither.
+    # Teacher and synthetic objects assume a right probe; supervised training needs neither.
     trusts = model.model_type == "pinn" and not model.probe_trainable
     values: dict[str, Any] = {}
     if data.neighbor_count is None:
@@ -47,7 +58,7 @@ def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
     if data.n_groups is None:
         values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
     if training.nepochs is None:
-        batches = math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size)
+        batches = max(1, math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size))
         values["nepochs"] = math.ceil(USUAL_STEPS / batches)
     return values
 
@@ -61,7 +72,7 @@ def groups_per_epoch(settings: Settings) -> int:
 
 
 def remarks(settings: Settings, validates: bool) -> list[str]:
-    """What completed settings ask for and do not get: a line each."""
+    """One line per setting that is ignored or replaced."""
     lines, wanted, size = [], settings.execution.monitor, settings.training.batch_size
     if (used := monitored(settings, validates)) != wanted:
         lines.append(f"monitor: nothing is validated, so {used} stands in for {wanted}.")
@@ -74,8 +85,8 @@ def remarks(settings: Settings, validates: bool) -> list[str]:
     return lines
 
 
-def check_training(scan: Scan, settings: Settings) -> None:
-    """Refuse a training that the scan or the machine does not allow.
+def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
+    """Complete the settings of a training; refuse one that the scan or the machine does not allow.
 
     Args:
         scan: to train on.
@@ -90,17 +101,26 @@ def check_training(scan: Scan, settings: Settings) -> None:
         raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
     if scan.N < SMALLEST_FRAME:
         raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
-    if not scan.photons > 0:
-        raise PtychoError(NO_LIGHT)
-    check_moves(scan)
+    check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    check_canvas(scan)
-    _check_groups(scan, settings)
+    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
+    found = derived(scan, settings)
+    neighbor_count = data.neighbor_count or found["neighbor_count"]
+    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    check_reach(scan.positions, groups, scan.N)
+    fewest = max(gridsize**2, FEWEST_FRAMES)
+    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if left < fewest:
+        raise PtychoError(
+            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
+            f"at least {fewest} are needed."
+        )
+    return TrainingPlan(settings.changed(**found), found)
 
 
 def _check_truth(scan: Scan) -> None:
-    """Refuse a truth that is not there, or not everywhere where the probe lights it; a pixel at its rim is rounding."""
+    """Refuse a missing truth, or one that the probe lights beyond its edge; one pixel at the rim is rounding."""
     if scan.object is None:
         raise PtychoError("model_type: supervised needs true patches, but the scan has no objectGuess; use pinn.")
     half, edges = scan.support / 2, np.array(scan.object.shape)
@@ -114,23 +134,8 @@ def _check_truth(scan: Scan) -> None:
         )
 
 
-def _check_groups(scan: Scan, settings: Settings) -> None:
-    """Groups must exist in the whole scan, and frames must be left when validation has taken its share."""
-    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
-    neighbor_count = data.neighbor_count or usual_neighbor_count(scan.positions, gridsize, scan.probe_diameter)
-    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
-    check_reach(scan.positions, groups, scan.N)
-    fewest = max(gridsize**2, FEWEST_FRAMES)
-    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
-    if left < fewest:
-        raise PtychoError(
-            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
-            f"at least {fewest} are needed."
-        )
-
-
 def check_execution(settings: Settings) -> None:
-    """Refuse what this machine, or the execution settings among themselves, do not allow.
+    """Refuse execution settings that contradict each other or that this machine does not support.
 
     Raises:
         PtychoError: naming the setting.
@@ -159,10 +164,10 @@ def check_execution(settings: Settings) -> None:
 
 
 def monitored(settings: Settings, validates: bool) -> str:
-    """The value that decides which weights are best: that of the training stands in where nothing is validated.
+    """Name of the value that decides which weights are best; without validation, that of the training.
 
     Raises:
-        PtychoError: when its weight is zero, so that nobody computes it.
+        PtychoError: when its weight is zero, so that it is not computed.
     """
     monitor, weights = settings.execution.monitor, settings.training
     if monitor == "val_nll" and not (weights.nll_weight or weights.mae_weight):

@@ -1,4 +1,4 @@
-"""Training: ``train`` and what it derives from the data."""
+"""Training of a network on a scan."""
 
 import pickle
 import time
@@ -15,15 +15,16 @@ from ptychopinn.engines import refinement
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import compile_networks, device_of
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.features import input_scale
+from ptychopinn.model.model import PtychoModel
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
-from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch, signals_restored
+from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
 from ptychopinn.training.datamodule import ScanDataModule
-from ptychopinn.training.dataset import Grouping
 from ptychopinn.training.module import TrainingModule
-from ptychopinn.training.plan import check_training, derived, remarks
-from ptychopinn.training.trainer import build_trainer, loader_options, quiet_lightning
+from ptychopinn.training.plan import TrainingPlan, check_training, remarks
+from ptychopinn.training.trainer import build_trainer, quiet_lightning
 
 
 def train(
@@ -33,6 +34,7 @@ def train(
     report: Report = lambda line: None,
     progress_bar: bool = False,
     resume: bool = False,
+    plan: TrainingPlan | None = None,
 ) -> Run:
     """Train a network on a scan.
 
@@ -43,32 +45,30 @@ def train(
 
     Args:
         scan: to train on.
-        settings: all settings; see :mod:`ptychopinn.config`. What is None there comes from
-            :func:`ptychopinn.training.plan.derived`.
+        settings: all settings; see :mod:`ptychopinn.config`.
         folder: where checkpoints and logs go; nothing is written when None.
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
-        resume: go on from the last checkpoint in ``folder``, if there is one.
+        resume: continue from the last checkpoint in ``folder``, if there is one.
+        plan: of this scan and these settings, where the caller has checked them already.
 
     Returns:
-        The trained run: model, experiment, settings and history.
+        The trained run: model, illumination, settings and history.
 
     Raises:
         PtychoError: when the settings ask for what the scan or the machine does not have.
         RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
     """
-    check_training(scan, settings)
+    full = (plan or check_training(scan, settings)).settings
     lightning.seed_everything(settings.training.seed, verbose=False)
-    full = settings.changed(**derived(scan, settings))
     clock = Clock(settings.training.max_seconds)
-    light = Illumination.of(scan)
-    data = _data(scan, full)
+    data = ScanDataModule(scan, full)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(_model(full), light, full, clock, data)
-    with quiet_lightning(), signals_restored():
+    module = TrainingModule(_model(full, scan), Illumination.of(scan), full, clock, data)
+    with quiet_lightning(), watch.stop:
         callbacks = [watch, Teacher(_target(scan, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
@@ -82,34 +82,18 @@ def train(
             reason = error.strerror or error
             raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
         _keep_the_better(trainer, module, data, watch)
-    light = module.cpu().light.to("cpu")  # no part of the module's state, so it does not move along
-    trained = light._replace(probe=light.probe.detach())
+    illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
+    trained = illumination._replace(probe=illumination.probe.detach())
     held_out = scan.numbers[data.held_out]
     return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
 
 
-def _model(settings: Settings) -> PtychoModel:
+def _model(settings: Settings, scan: Scan) -> PtychoModel:
     """The network to train."""
-    model = PtychoModel(settings.model)
+    model = PtychoModel(settings.model, input_scale(scan))
     if settings.execution.compile_network:
         compile_networks(model, device_of(settings))
     return model
-
-
-def _data(scan: Scan, settings: Settings) -> ScanDataModule:
-    """Batches of a scan; their target comes later."""
-    training, data = settings.training, settings.data
-    assert data.neighbor_count is not None
-    assert training.synthetic_fraction is not None
-    return ScanDataModule(
-        scan,
-        Grouping(settings.model.gridsize, data.neighbor_count, data.n_groups, training.seed, data.sequential_sampling),
-        training.batch_size,
-        training.val_fraction,
-        None,
-        training.synthetic_fraction,
-        loader_options(settings.execution),
-    )
 
 
 def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tensor | None]:
@@ -137,10 +121,10 @@ def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tens
 
 
 def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
-    """The checkpoint to go on from, if there is one.
+    """The checkpoint to continue from, if there is one.
 
     Raises:
-        PtychoError: when it cannot be read, or when more epochs are over than are asked for.
+        PtychoError: when it cannot be read, or holds more epochs than asked for.
     """
     path = None if folder is None else folder / LAST
     if path is None or not path.is_file():
@@ -159,9 +143,9 @@ def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
 
 
 def _keep_the_better(trainer: lightning.Trainer, module: TrainingModule, data: ScanDataModule, watch: Watch) -> None:
-    """Go back to the weights of the best epoch when the last ones are worse.
+    """Restore the weights of the best epoch when the last ones are worse.
 
-    The last weights are measured anew: a time budget may have ended in the middle of an epoch.
+    The last weights are validated again: a time budget may have ended in the middle of an epoch.
     """
     checkpoint = trainer.checkpoint_callback
     if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.best_model_score is None:

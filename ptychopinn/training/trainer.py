@@ -65,17 +65,11 @@ def build_trainer(
     )
 
 
-def loader_options(execution: ExecutionConfig) -> dict[str, Any]:
-    """Execution settings of a ``DataLoader``."""
-    names = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")
-    return {name: getattr(execution, name) for name in names}
-
-
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's own announcements off the user's terminal; errors still come through.
 
-    Torch's choice of algorithms, which ``deterministic`` changes for the whole process, is put back too.
+    Torch's choice of algorithms, which ``deterministic`` changes for the whole process, is restored, too.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "mlflow", "alembic")]
     levels, deterministic = [logger.level for logger in loggers], torch.are_deterministic_algorithms_enabled()
@@ -92,10 +86,10 @@ def quiet_lightning() -> Iterator[None]:
 
 
 class _WholeFiles(TorchCheckpointIO):
-    """Checkpoints that appear under their name whole; Lightning's own may be seen half copied."""
+    """Writes checkpoints atomically; those of Lightning can be seen half copied."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # In memory first: a write that fails inside torch.save is no OSError.
+        # In memory first: torch.save does not raise an OSError when it cannot write.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         with writing(Path(path)) as temporary:
@@ -103,7 +97,7 @@ class _WholeFiles(TorchCheckpointIO):
 
 
 def _checkpoints(folder: Path, execution: ExecutionConfig, monitor: str) -> list[Callback]:
-    """The best weights, and every epoch the last ones: Lightning's ``save_last`` skips epochs that are no better."""
+    """Keep the best weights, and the last ones of every epoch; ``save_last`` would skip epochs without improvement."""
     best = ModelCheckpoint(
         folder / CHECKPOINTS,
         filename="best" if execution.save_top_k == 1 else "epoch{epoch:04d}",

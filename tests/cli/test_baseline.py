@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.refusing import Words, assert_refused, call, scan_arrays, write_scan
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 def bright(path: Path, **changes: Any) -> None:
     """A scan that a few epochs can read: positions further apart than those of the small one."""

@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "export", "config", "demo")
+SMALL = ("--n-filters-scale", 0.25, "--stages", 1)
 ONE_SCREEN = 50
 """Lines of a terminal 100 columns wide."""
 
@@ -34,7 +37,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     steps = (
         ("simulate", "star.npz", "--N", 32, "--object-size", 96, "--probe-radius", 7, "--nphotons", "1e5"),
-        ("train", "star.npz", "--out", "run", "--nepochs", 2, "--teacher-epochs", 5),
+        ("train", "star.npz", "--out", "run", "--nepochs", 2, "--teacher-epochs", 5, *SMALL),
         ("infer", "run", "star.npz", "--out", "image"),
     )
     for step in steps:
@@ -220,7 +223,7 @@ def test_the_longer_examples_run(command: str, workplace: Path, tmp_path: Path) 
 
 def test_any_setting_can_be_given_by_set(workplace: Path) -> None:
     flags = ("--nepochs", 1, "--teacher-epochs", 0, "--set", "scheduler=constant", "--set", "gradient-clip-val=null")
-    done = call("train", "star.npz", "--out", "assigned", *flags, cwd=workplace)
+    done = call("train", "star.npz", "--out", "assigned", *flags, *SMALL, cwd=workplace)
     assert done.exit_code == 0, done.stderr
     record = json.loads((workplace / "assigned/provenance.json").read_text())
     assert (record["settings"]["scheduler"], record["settings"]["gradient_clip_val"]) == ("constant", None)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.refusing import call
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 FLAGS = "--nepochs 2 --stages 1 --n-filters-scale 0.25 --teacher-epochs 4 --accelerator cpu"
 
 

@@ -12,6 +12,8 @@ from ptychopinn.api import read_scan
 from ptychopinn.files.output_folder import file_hash
 from tests.cli.refusing import COUNT, SIZE, Words, assert_refused, call, scan_arrays, write_scan
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 MAP = {
     "frames": {"dataset": "data/frames", "order": "xyn", "zero_frequency": "corner"},
     "positions": {"x": "motor/x", "y": "motor/y", "unit": "um", "sign": {"x": -1}},
@@ -179,7 +181,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], Words]] = {
     "short frames": (
         "scan.h5",
         changed("scan.h5", lambda f: replaced(f, "raw_data/patterns", np.ones((4, 16, 16)))),
-        ("raw_data/indexes: shape (9,)", "4 frames"),
+        ("raw_data: indexes: shape (9,)", "4 frames"),
     ),
     "no energy": (
         "scan.h5",

@@ -9,7 +9,8 @@ import tifffile
 
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.reading import read
-from ptychopinn.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import Words, assert_refused, call
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, tiny_scan: Scan) -> Path:
 
 @pytest.fixture
 def image(folder: Path) -> Reconstruction:
-    return load_reconstruction(folder / "image")
+    return read_reconstruction(folder / "image")
 
 
 def converted(folder: Path, command: str) -> str:
@@ -109,7 +110,7 @@ def test_cxi_with_the_frames_of_the_scan(folder: Path, tiny_scan: Scan) -> None:
     converted(folder, f"image all.cxi --frames scan.npz --pixel-size {PIXEL}")
     record = read(folder / "all.cxi")
     np.testing.assert_array_equal(record.counts, tiny_scan.counts)
-    assert record.object.shape == load_reconstruction(folder / "image").object.shape
+    assert record.object.shape == read_reconstruction(folder / "image").object.shape
 
 
 @pytest.mark.parametrize(("brightest", "dtype"), [(300, np.int32), (2**31 - 1, np.int32), (2**31, np.int64)])

@@ -18,11 +18,13 @@ from ptychopinn.evaluation.metrics import score
 from ptychopinn.files import geometry, reading, record
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.bundle import Run, save_run
-from ptychopinn.reconstruction import load_reconstruction
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import assert_one_line, assert_refused, call, write_scan
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 WRITER = """
 import sys, time
@@ -82,7 +84,7 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
     (tmp_path / "run/provenance.json").write_text("{}")
     # Frames from the right to the left: the corner of the scan moves as it grows.
     scan = tiny_scan.subset(np.arange(64).reshape(8, 8).T[::-1].ravel())
-    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Completion(dummy=True))
+    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Geometry(dummy=True))
     registry.write(tmp_path / "whole.cxi", "cxi", record)
     return tmp_path
 
@@ -106,7 +108,7 @@ def test_a_growing_scan_becomes_the_image_of_the_whole(beamline, tiny_scan, tiny
     assert done.stdout.count(" frames: image/live.png") >= 2
     assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN
     assert json.loads((beamline / "image/provenance.json").read_text())["frames"] == 64
-    found, expected = load_reconstruction(beamline / "image"), infer(tiny_run, tiny_scan)
+    found, expected = read_reconstruction(beamline / "image"), infer(tiny_run, tiny_scan)
     # The file puts its first frame elsewhere, by a part of a pixel: positions agree up to one common move.
     order = np.arange(64).reshape(8, 8).T[::-1].ravel()
     moved = found.positions - tiny_scan.positions[order]
@@ -151,7 +153,7 @@ def test_the_image_of_the_frames_before_a_bad_one_is_written(beamline, dataset, 
     assert any(line.startswith("waiting: ") and words[0] in line for line in done.stdout.splitlines())
     assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN
     provenance = json.loads((beamline / "image/provenance.json").read_text())
-    found = load_reconstruction(beamline / "image")
+    found = read_reconstruction(beamline / "image")
     assert provenance["frames"] == len(found.positions) == row
     assert np.isfinite(found.object).all()
     assert found.deviance == provenance["deviance_per_pixel"]
@@ -175,7 +177,7 @@ def test_the_image_does_not_need_the_file_any_more(beamline, frames):
     assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN - {"patterns.png"}
     provenance = json.loads((beamline / "image/provenance.json").read_text(), parse_constant=pytest.fail)
     assert (provenance["frames"], provenance["sha256"], provenance["deviance_per_pixel"]) == (frames, None, None)
-    assert len(load_reconstruction(beamline / "image").positions) == frames
+    assert len(read_reconstruction(beamline / "image").positions) == frames
 
 
 @pytest.mark.slow
@@ -225,7 +227,7 @@ def test_only_what_can_grow_is_followed(beamline):
         ".": ("ptychopinn: .: is a folder; the HDF5 file to which the detector appends is needed",),
         "whole.cxi --probe scan.h5.gone": ("scan.h5.gone",),
         "whole.cxi --map notes.txt": ("notes.txt: is not JSON",),
-        "whole.cxi --n-subsample 9": ("--n-subsample needs a scan that is complete",),
+        "whole.cxi --n-subsample 9": ("--n-subsample needs a complete scan",),
         "whole.cxi --refine": ("--refine needs the whole scan",),
     }
     for given, words in cases.items():
@@ -235,7 +237,7 @@ def test_only_what_can_grow_is_followed(beamline):
 
 def product(folder: Path) -> record.Record:
     record = reading.read(folder / "whole.cxi")
-    return registry.prepared(record, "ptychodus-product", geometry.Completion(dummy=True), with_frames=False)
+    return registry.prepared(record, "ptychodus-product", geometry.Geometry(dummy=True), with_frames=False)
 
 
 def test_a_detector_that_does_not_run_is_no_scan(beamline):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from ptychopinn.files.formats.npz import record_of, write_npz, write_record
+from ptychopinn.files.formats.npz import record_of, write_npz
+from ptychopinn.files.formats.npz import write as write_record
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import call
 from tests.files.results.writers import WRITERS

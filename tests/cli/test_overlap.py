@@ -1,7 +1,6 @@
 """``ptychopinn overlap`` as a user calls it, on small scans and on the real ones."""
 
 import json
-import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,11 @@ from ptychopinn.api import read_scan, simulate
 from ptychopinn.figures import panels
 from ptychopinn.files.formats.npz import write_npz
 from tests.cli.refusing import COUNT, SIZE, Words, assert_one_line, assert_refused, call, write_scan
+from tests.helpers import DATA
 from tests.journeys.test_fuzz import scan_files
 
-DATA = Path(os.environ.get("PTYCHOPINN_DATA", Path(__file__).parents[3] / "shared" / "data"))
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 METRICS = ("metric_1_group", "metric_2_image", "metric_3_group_to_group")
 BUNDLE = ["metrics_bundle.json", "provenance.json"]
 

@@ -8,11 +8,12 @@ import pytest
 
 from ptychopinn.api import read_scan
 from ptychopinn.config import Settings
-from ptychopinn.files.formats.npz import record_of, write_record
+from ptychopinn.files.formats.npz import record_of
+from ptychopinn.files.formats.npz import write as write_record
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.model.bundle import Run, save_run
-from ptychopinn.model.model import Illumination
-from ptychopinn.reconstruction import load_reconstruction
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import assert_refused, call
 
@@ -36,7 +37,7 @@ def test_the_image_is_the_same_and_a_line_says_so(folder: Path, tiny_scan: Scan)
         done = call(folder, f"infer run {source} --accelerator cpu --out {name}")
         assert done.exit_code == 0, done.output
         assert (LINE in done.output) == (name == "bare")
-    bare, whole = load_reconstruction(folder / "bare"), load_reconstruction(folder / "whole")
+    bare, whole = read_reconstruction(folder / "bare"), read_reconstruction(folder / "whole")
     np.testing.assert_array_equal(bare.object, whole.object)
     scan = read_scan(folder / "bare/reconstruction.h5", frames=str(folder / "bare.npz"))
     np.testing.assert_array_equal(scan.probe, tiny_scan.probe)

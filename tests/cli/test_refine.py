@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ptychopinn.files.output_folder import holding
-from ptychopinn.reconstruction import load_reconstruction
+from ptychopinn.files.reconstruction import read_reconstruction
 from tests.cli.refusing import Words, assert_refused, call, contents, scan_arrays, write_scan
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 @pytest.fixture
@@ -49,13 +51,13 @@ def test_it_goes_on_from_a_file_and_stops_in_time(scan: Path) -> None:
     done = call(scan, "refine star.npz --init first --out second --max-seconds 0.001 --set error_draws=0")
     assert done.exit_code == 0, done.output
     assert ": the time is over" in done.stdout
-    second = load_reconstruction(scan / "second")
+    second = read_reconstruction(scan / "second")
     assert second.phase_std is None
     assert json.loads((scan / "second/provenance.json").read_text())["init"] == "first"
     done = call(scan, "refine star.npz --init second --out third --epochs 10 --refine-probe --subpixel bilinear")
     assert done.exit_code == 0, done.output
     assert "power of the probe modes: 100.0%" in done.stdout
-    third = load_reconstruction(scan / "third")
+    third = read_reconstruction(scan / "third")
     assert third.subpixel == "bilinear"
     assert third.probe is not None
 
@@ -76,7 +78,7 @@ def test_a_fit_that_misses_the_counts_says_so(scan: Path) -> None:
 def test_every_command_is_the_same_engine(scan: Path) -> None:
     assert call(scan, "refine star.npz --out one --epochs 9 --quiet").exit_code == 0
     assert call(scan, "baseline star.npz --engine native --out two --epochs 9 --quiet").exit_code == 0
-    one, two = load_reconstruction(scan / "one"), load_reconstruction(scan / "two")
+    one, two = read_reconstruction(scan / "one"), read_reconstruction(scan / "two")
     assert np.array_equal(one.object, two.object)
     assert np.array_equal(one.phase_std, two.phase_std, equal_nan=True)
 
@@ -91,7 +93,7 @@ def test_a_network_is_refined_at_once_or_later(scan: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "network: deviance per pixel" in done.stdout
     assert call(scan, "refine star.npz --init plain --epochs 12 --out later").exit_code == 0
-    plain, at_once, later = (load_reconstruction(scan / name) for name in ("plain", "at_once", "later"))
+    plain, at_once, later = (read_reconstruction(scan / name) for name in ("plain", "at_once", "later"))
     np.testing.assert_allclose(at_once.object, later.object, atol=1e-4)
     assert at_once.deviance < 0.7 * plain.deviance
     # The network's own bars are the spread of overlapping patches.
@@ -164,7 +166,7 @@ def test_quiet_keeps_the_warnings(scan: Path) -> None:
 
 def test_the_files_say_what_noise_alone_would_leave(scan: Path) -> None:
     done = call(scan, "refine star.npz --out out --epochs 60 --subpixel bilinear")
-    found = load_reconstruction(scan / "out")
+    found = read_reconstruction(scan / "out")
     assert 0.3 < found.expected_deviance < 0.8
     assert found.deviance == pytest.approx(found.expected_deviance, rel=0.2)
     assert f"deviance per pixel {found.deviance:.3g} (noise alone {found.expected_deviance:.3g})" in done.stdout

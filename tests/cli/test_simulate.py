@@ -66,7 +66,7 @@ def test_two_files_are_replaced_only_when_asked(tmp_path: Path) -> None:
     assert len(read_scan(tmp_path / "small_test.npz")) > 0
     (tmp_path / "small_train.npz").unlink()
     (tmp_path / "small_train.npz").mkdir()
-    assert_refused(tmp_path, f"{command} --overwrite", ("small_train.npz: exists already",))
+    assert_refused(tmp_path, f"{command} --overwrite", ("small_train.npz: is a folder",))
 
 
 REFUSED: dict[str, tuple[str, Words]] = {

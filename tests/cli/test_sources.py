@@ -10,7 +10,7 @@ from ptychopinn.api import read_scan
 from ptychopinn.commands.starting import start_of
 from ptychopinn.config import DataConfig
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.reconstruction import load_reconstruction
+from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import Words, assert_refused, call
 from tests.files.results.writers import WRITERS
@@ -62,7 +62,7 @@ def test_refine_from_another_programs_probe_and_image(folder: Path, tiny_scan: S
     for name, flags in {"vacuum": "", "image": "--probe cdtools.h5 --init cdtools.h5"}.items():
         done = call(folder, f"refine scan.npz {flags} --epochs 1 --error-draws 0 --out {name}")
         assert done.exit_code == 0, done.output
-        found = load_reconstruction(folder / name).window(tiny_scan.object.shape)
+        found = read_reconstruction(folder / name).window(tiny_scan.object.shape)
         turned = found[inside] / tiny_scan.object[inside]
         error[name] = np.abs(np.angle(turned / turned.mean())).mean()
     assert error["image"] < 0.05
@@ -87,8 +87,8 @@ def test_a_reconstruction_gives_probe_positions_and_image(folder: Path, tiny_sca
 def test_the_probe_of_the_scan_is_not_taken_for_a_fit(folder: Path) -> None:
     assert call(folder, "refine scan.npz --epochs 1 --error-draws 0 --out kept").exit_code == 0
     assert call(folder, "refine scan.npz --epochs 1 --error-draws 0 --refine-probe --out fitted").exit_code == 0
-    assert load_reconstruction(folder / "kept").probe is None
-    assert load_reconstruction(folder / "fitted").probe is not None
+    assert read_reconstruction(folder / "kept").probe is None
+    assert read_reconstruction(folder / "fitted").probe is not None
 
 
 REFUSED: dict[str, tuple[str, Words]] = {

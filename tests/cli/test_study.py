@@ -94,7 +94,7 @@ def test_a_folder_keeps_its_design_until_told_otherwise(tmp_path):
     before = contents(tmp_path)
     done = call(tmp_path, "study run --out study --dry-run --set doses=[1e3]")
     assert_one_line(done)
-    assert "was begun with object_size 480, now 768" in done.stderr
+    assert "has object_size 480, now 768" in done.stderr
     assert "--update" in done.stderr
     assert contents(tmp_path) == before
     done = call(tmp_path, "study run --out study --dry-run")

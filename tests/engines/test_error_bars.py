@@ -12,8 +12,7 @@ from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.projections import Estimate
 from ptychopinn.engines.refinement import refine
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import look
-from ptychopinn.physics.noise import draw_counts
+from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.reconstruction import Reconstruction
@@ -118,13 +117,13 @@ def test_nominal_intervals_hold_the_truth(nphotons):
     truth = Estimate.of(scan, image=torch.from_numpy(scan.on_canvas(image, outside=1)))
     light = Linearised(scan, truth, "fourier").light.numpy()
     lit = ndimage.binary_erosion(light > 0.3 * light.max(), iterations=2)
-    views = look(truth.probe, truth.positions, "fourier")
+    views = probe_views(truth.probe, truth.positions, "fourier")
     rate = diffract(views.probes, extract_patches(truth.image, views.places, scan.N))
     wide = special.ndtri(0.95)
     inside = {"amplitude": 0.0, "phase": 0.0}
     true = truth.image.numpy()
     for draw in range(50):
-        counts = draw_counts(rate, torch.Generator().manual_seed(draw)).numpy()
+        counts = torch.poisson(rate, torch.Generator().manual_seed(draw)).numpy()
         drawn = replace(scan, counts=counts)
         found = refine(drawn, epochs=200).estimate
         bars = error_bars(drawn, found, "fourier", seed=draw)

@@ -1,4 +1,4 @@
-"""Positions: small moves are found by least squares, far ones by looking around."""
+"""Position correction: least squares finds small updates, a search finds far ones."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.engines.positions import FAR, LONGEST_MOVE, REACH, moves, search
-from ptychopinn.physics.exit_waves import look, waves_of_object
+from ptychopinn.engines.positions import FAR, LARGEST_UPDATE, REACH, position_updates, search
+from ptychopinn.physics.exit_waves import object_to_waves, probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import simulate
@@ -26,27 +26,27 @@ def test_a_small_move_is_found_from_the_waves(tiny_scan, tiny_truth, subpixel):
     places = (tiny_scan.canvas_positions[:20].floor() + 0.3).double()
     true = torch.rand(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.4 - 0.2
     # What a frame sees from elsewhere, up to the phase ramp of the patch that no count knows.
-    views = look(probe, places, "fourier")
-    there = look(probe, places + true, "fourier")
-    change = waves_of_object(there, tiny_truth) - waves_of_object(views, tiny_truth)
-    here = look(probe, places, subpixel)
-    found = moves(here, extract_patches(tiny_truth, here.places, 32), change)
+    views = probe_views(probe, places, "fourier")
+    there = probe_views(probe, places + true, "fourier")
+    change = object_to_waves(there, tiny_truth) - object_to_waves(views, tiny_truth)
+    here = probe_views(probe, places, subpixel)
+    found = position_updates(here, extract_patches(tiny_truth, here.places, 32), change)
     assert (found.shape, found.dtype) == ((20, 2), torch.float64)
     assert float((found - true).abs().mean()) < 0.25 * float(true.abs().mean())
 
 
 def test_a_move_is_never_long(tiny_scan, tiny_truth):
-    views = look(torch.from_numpy(tiny_scan.probe), tiny_scan.canvas_positions[:8], "fourier")
+    views = probe_views(torch.from_numpy(tiny_scan.probe), tiny_scan.canvas_positions[:8], "fourier")
     patches = extract_patches(tiny_truth, views.places, 32)
     change = 1e3 * torch.randn(8, 1, 32, 32, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    assert float(moves(views, patches, change).abs().max()) == LONGEST_MOVE
+    assert float(position_updates(views, patches, change).abs().max()) == LARGEST_UPDATE
 
 
 def test_frames_in_the_dark_stay(tiny_scan, tiny_truth):
-    views = look(torch.from_numpy(tiny_scan.probe), tiny_scan.canvas_positions[:4], "fourier")
+    views = probe_views(torch.from_numpy(tiny_scan.probe), tiny_scan.canvas_positions[:4], "fourier")
     dark = torch.zeros(4, 32, 32, dtype=torch.complex64)
     change = torch.ones(4, 1, 32, 32, dtype=torch.complex64)
-    assert not moves(views, dark, change).any()
+    assert not position_updates(views, dark, change).any()
 
 
 @MODELS

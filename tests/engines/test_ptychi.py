@@ -220,7 +220,8 @@ def test_nan_is_explained(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
         with torch.no_grad():
             task.object.set_data(task.object.data.detach() * np.nan)
 
-    monkeypatch.setattr("ptychi.api.task.PtychographyTask.run", spoiled)
+    with ptychi._undisturbed():
+        monkeypatch.setattr(ptychi._library().Task, "run", spoiled)
     monkeypatch.setattr("ptychopinn.engines.ptychi._last_loss", lambda task: 1.0)
     line = replace(scan, positions=scan.positions * [1e-3, 1] + [30, 0])
     for wrong, words in (
@@ -238,7 +239,8 @@ def test_an_engine_that_stops_is_one_sentence(scan: Scan, monkeypatch: pytest.Mo
     def stop(*_: Any) -> None:
         raise RuntimeError("linalg.solve: the matrix\nis singular")
 
-    monkeypatch.setattr("ptychi.api.task.PtychographyTask.run", stop)
+    with ptychi._undisturbed():
+        monkeypatch.setattr(ptychi._library().Task, "run", stop)
     with pytest.raises(RunFailedError, match="lsqml: pty-chi stopped in epoch 1: linalg.solve: the matrix is singular"):
         run(scan)
 

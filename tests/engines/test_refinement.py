@@ -12,7 +12,7 @@ from ptychopinn.engines.refinement import Refined, holds_out, reconstruct, refin
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.scan.coverage import crowding
+from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
 
@@ -56,12 +56,6 @@ def test_the_same_seed_repeats_and_another_one_does_not(tiny_scan):
     first = reconstruct(tiny_scan, epochs=2, seed=3)
     assert torch.equal(reconstruct(tiny_scan, epochs=2, seed=3), first)
     assert not torch.equal(reconstruct(tiny_scan, epochs=2, seed=4), first)
-
-
-def test_every_epoch_is_told(tiny_scan):
-    told: list[int] = []
-    reconstruct(tiny_scan, epochs=3, on_epoch=told.append)
-    assert told == [1, 2, 3]
 
 
 def test_no_epochs_return_a_copy_of_the_start(tiny_scan, tiny_truth):
@@ -234,11 +228,11 @@ def test_one_frame_and_no_photons_end_without_harm(tiny_scan):
         assert refine(scan, epochs=20).estimate.image.isfinite().all()
 
 
-def test_crowding_counts_the_frames_that_share_a_pixel(tiny_scan):
+def test_mean_overlap_counts_the_frames_that_share_a_pixel(tiny_scan):
     probe = torch.from_numpy(tiny_scan.probe)
-    assert crowding(tiny_scan.subset(slice(0, 1)), probe) == pytest.approx(1, rel=0.1)
+    assert mean_overlap(tiny_scan.subset(slice(0, 1)), probe) == pytest.approx(1, rel=0.1)
     # A disc of radius 7 px every 6 px: pi 49 / 36 frames per pixel, a little more in the middle.
-    assert crowding(tiny_scan, probe) == pytest.approx(np.pi * 49 / 36, rel=0.25)
+    assert mean_overlap(tiny_scan, probe) == pytest.approx(np.pi * 49 / 36, rel=0.25)
 
 
 @pytest.mark.cuda

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.evaluation.registration import Aligned, align, fit_plane, largest_box, remove, remove_plane
+from ptychopinn.evaluation.registration import Aligned, align, largest_box, remove
 
 SHAPES = [(96, 96), (97, 110), (80, 121)]
 SHIFTS = [(0.0, 0.0), (0.37, -0.62), (-3.25, 5.5), (7.0, -4.0)]
@@ -225,19 +225,6 @@ def test_an_aligned_image_of_nothing_removed():
     found = remove(image, everywhere((20, 20)))
     assert isinstance(found, Aligned)
     assert np.array_equal(found.image, image)
-
-
-@pytest.mark.parametrize("shape", [(12, 17), (17, 12)])
-def test_planes(shape):
-    rows, columns = np.indices(shape)
-    plane = 0.3 * rows - 0.2 * columns + 1.5
-    assert fit_plane(plane) == (pytest.approx((0.3, -0.2)), pytest.approx(1.5))
-    np.testing.assert_allclose(remove_plane(plane), 0, atol=1e-12)
-    spoilt, good = plane.copy(), np.ones(shape, dtype=bool)
-    spoilt[3, 4], good[3, 4] = np.nan, False
-    np.testing.assert_allclose(remove_plane(spoilt, good)[good], 0, atol=1e-12)
-    with pytest.raises(PtychoError, match="2 pixels; at least 3"):
-        fit_plane(plane, (rows == 0) & (columns < 2))
 
 
 def test_the_largest_box_by_trying_all_of_them():

@@ -5,14 +5,14 @@ import pytest
 from matplotlib.collections import EllipseCollection, PathCollection
 from matplotlib.image import imread
 
-from ptychopinn.figures.overlap import _view_figure, draw_view
+from ptychopinn.figures.overlap import draw_view, view_figure
 
 POSITIONS = np.random.default_rng(2).uniform([0, 50], [90, 110], (30, 2))
 
 
 @pytest.mark.parametrize("kept", [np.array([3, 7, 21]), np.arange(30)])
 def test_the_view_lies_over_all_positions(kept):
-    axes = _view_figure(POSITIONS, kept, 12.0, 8.0).axes[0]
+    axes = view_figure(POSITIONS, kept, 12.0, 8.0).axes[0]
     (discs,) = [each for each in axes.collections if isinstance(each, EllipseCollection)]
     np.testing.assert_allclose(discs.get_offsets(), POSITIONS[kept, ::-1])
     assert set(discs.get_widths()) == set(discs.get_heights()) == {12.0}

@@ -1,4 +1,4 @@
-"""Stacks of frames that stay in their file."""
+"""Stacks of frames that stay in their file, and links to other files."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.files import hdf5
+from ptychopinn.errors import PtychoError
+from ptychopinn.files import hdf5, reading
 
 
 @pytest.mark.parametrize(("frames", "cache"), [(1, hdf5.CACHE), (40, 2 * 40 * 256 * 256 * 4)])
@@ -36,3 +37,10 @@ def test_no_handle_of_a_growing_file_stays_open(tmp_path: Path) -> None:
             assert stack.shape[0] == stop
             assert stack.read(np.arange(0, stop, 3))[:, 0, 0].tolist() == list(range(0, stop, 3))
             assert stack._open is None
+
+
+def test_a_link_into_a_missing_file_is_named(tmp_path):
+    with h5py.File(tmp_path / "dp.h5", "w") as file:
+        file["dp"] = h5py.ExternalLink("gone.h5", "/entry/data")
+    with pytest.raises(PtychoError, match=r"dp.h5: dp: not there \(it points to gone.h5, which is not there\)"):
+        reading.read(tmp_path / "dp.h5")

@@ -1,11 +1,11 @@
-"""Writers of the layouts of other programs, by their rules."""
+"""Writers of the layouts of other programs, by their rules, and what must be read of them."""
 
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ptychopinn.files.record import HC_EV_M
+from ptychopinn.files.values import HC_EV_M
 from ptychopinn.scan.scan import Scan
 
 ENERGY_KEV, DISTANCE_M, PITCH_M = 8.0, 2.0, 75e-6
@@ -61,3 +61,15 @@ def write_counts(path: Path, scan: Scan, pixel: float) -> None:
 
 
 WRITERS = {"scan.ptyd": write_ptyd, "training.h5": write_training, "para.h5": write_para, "nsls2.h5": write_counts}
+
+
+def corner_first(frames: np.ndarray) -> np.ndarray:
+    return np.fft.ifftshift(frames, axes=(1, 2))
+
+
+def assert_same(found: Scan, scan: Scan) -> None:
+    """The same frames at the same places, but for where the image begins; the same probe."""
+    np.testing.assert_array_equal(found.counts, scan.counts)
+    moved, known = (each.positions - each.positions[0] for each in (found, scan))
+    np.testing.assert_allclose(moved, known, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found.probe, scan.probe)

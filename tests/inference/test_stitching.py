@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ptychopinn.inference import stitching
-from ptychopinn.inference.stitching import Stitcher, joined, stitch
+from ptychopinn.inference.stitching import Stitcher, joined
 from ptychopinn.physics.probe import curved_disc, probe_intensity
 from ptychopinn.physics.reassembly import reassemble
-from tests.helpers import random_positions, random_tensor
+from tests.helpers import random_positions, random_tensor, stitch
 
 SIZE = 12
 SHAPE = (40, 46)

@@ -10,7 +10,7 @@ from ptychopinn.api import infer, load_run, read_scan
 from ptychopinn.files import reading
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of, write_npz
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 PIXEL = 2.5e-8
-GIVEN = Completion(pixel_size=PIXEL, energy_eV=8333.0, distance_m=0.8)
+GIVEN = Geometry(pixel_size=PIXEL, energy_eV=8333.0, distance_m=0.8)
 OPTIONS = {"nepochs": 2, "n_filters_scale": 0.25, "stages": 1, "teacher_epochs": 1, "accelerator": "cpu"}
 
 

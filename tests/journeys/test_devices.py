@@ -9,18 +9,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ptychopinn.config import ModelConfig
 from ptychopinn.inference import stitching
 from ptychopinn.inference.stitching import Stitcher, joined
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.exit_waves import (
-    light_of_views,
-    look,
-    object_of_waves,
-    probe_of_waves,
-    waves_of_object,
-    waves_of_probe,
-    waves_per_pixel,
+    illumination_map,
+    object_to_waves,
+    position_gradients,
+    probe_to_waves,
+    probe_views,
+    waves_to_object,
+    waves_to_probe,
 )
-from ptychopinn.physics.likelihood import poisson_nll
 from ptychopinn.physics.patches import Canvas, extract_patches, place_patches
+from ptychopinn.scan.illumination import Illumination
+from tests.helpers import poisson_nll
 
 SIZE = 32
 GPU = torch.device("cuda:0")
@@ -59,12 +60,12 @@ def test_a_canvas(pretended):
 
 @pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
 def test_views(subpixel, pretended):
-    views = look(on_gpu(2, SIZE, SIZE), on_gpu(5, 2, dtype=torch.float64), subpixel)
+    views = probe_views(on_gpu(2, SIZE, SIZE), on_gpu(5, 2, dtype=torch.float64), subpixel)
     image, probe = on_gpu(60, 50), on_gpu(2, SIZE, SIZE)
-    waves, patches = waves_of_object(views, image), extract_patches(image, views.places, SIZE)
-    found = [waves, object_of_waves(views, waves, (60, 50)), light_of_views(views, (60, 50))]
-    found += [waves_of_probe(views, patches, probe), probe_of_waves(views, patches, waves)]
-    found += [waves_per_pixel(views, patches)]
+    waves, patches = object_to_waves(views, image), extract_patches(image, views.places, SIZE)
+    found = [waves, waves_to_object(views, waves, (60, 50)), illumination_map(views, (60, 50))]
+    found += [probe_to_waves(views, patches, probe), waves_to_probe(views, patches, waves)]
+    found += [position_gradients(views, patches)]
     assert {values.device for values in (*found, views.probes, views.places)} == {GPU}
 
 
@@ -77,7 +78,7 @@ def model(request) -> PtychoModel:
 def test_a_prediction_and_its_loss(model, pretended):
     gridsize = model.config.gridsize
     weights = {name: on_gpu(*weight.shape, dtype=weight.dtype) for name, weight in model.named_parameters()}
-    light = Illumination(on_gpu(2, SIZE, SIZE), on_gpu(SIZE, SIZE, dtype=torch.bool), 20, 1.0)
+    light = Illumination(on_gpu(2, SIZE, SIZE), on_gpu(SIZE, SIZE, dtype=torch.bool), 20)
     counts = on_gpu(3, gridsize**2, SIZE, SIZE, dtype=torch.float32)
     offsets = on_gpu(3, gridsize**2, 2, dtype=torch.float32)
     patches = torch.func.functional_call(model, weights, (counts, offsets, light, 3))[-1]

@@ -21,8 +21,9 @@ from torch import nn
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.model.bundle import BUNDLE, MANIFEST, SCHEMA, Run, load_run, save_run
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.probe import curved_disc
+from ptychopinn.scan.illumination import Illumination
 
 NETWORK, WHOLE = "diffraction_to_obj.safetensors", "autoencoder.safetensors"
 Members = dict[str, bytes]
@@ -33,12 +34,12 @@ def make_run(features: str = "realspace", masked: bool = True) -> Run:
     torch.manual_seed(0)
     values = {"features": features, "gridsize": 2, "n_filters_scale": 0.1, "stages": 1, "depth": 1, "nphotons": 3.5}
     chosen = Settings.of(values)
-    model = PtychoModel(chosen.model)
+    model = PtychoModel(chosen.model, 0.012345678912345)
     for network in model.networks:
         nn.init.normal_(network.leave.weight)
     mask = torch.rand(32, 32) > 0.1 if masked else None
     history = ({"epoch": 1, "train_loss": 0.25}, {"epoch": 2, "train_loss": 1 / 3})
-    light = Illumination(1e3 * curved_disc(32, 7.0, 2.5), mask, 20, 0.012345678912345)
+    light = Illumination(1e3 * curved_disc(32, 7.0, 2.5), mask, 20)
     return Run(model.eval(), light, chosen, history, {"scan": "a.npz", "sha256": "0" * 64})
 
 
@@ -46,11 +47,12 @@ def assert_same(found: Run, expected: Run) -> None:
     assert found.settings == expected.settings
     assert found.history == expected.history
     assert found.provenance == expected.provenance
-    assert found.light[2:] == expected.light[2:]
-    assert torch.equal(found.light.probe, expected.light.probe)
-    assert (found.light.good_pixels is None) == (expected.light.good_pixels is None)
-    if expected.light.good_pixels is not None:
-        assert torch.equal(found.light.good_pixels, expected.light.good_pixels)
+    assert found.illumination.support == expected.illumination.support
+    assert found.model.input_scale == expected.model.input_scale
+    assert torch.equal(found.illumination.probe, expected.illumination.probe)
+    assert (found.illumination.good_pixels is None) == (expected.illumination.good_pixels is None)
+    if expected.illumination.good_pixels is not None:
+        assert torch.equal(found.illumination.good_pixels, expected.illumination.good_pixels)
     state = found.model.state_dict()
     assert state.keys() == expected.model.state_dict().keys()
     assert all(torch.equal(value, state[name]) for name, value in expected.model.state_dict().items())
@@ -109,11 +111,11 @@ def test_a_round_trip_predicts_the_same(tmp_path, features, masked):
     generator = torch.Generator().manual_seed(0)
     counts = torch.poisson(torch.full((2, 4, 32, 32), 9.0), generator)
     offsets = torch.randn(2, 4, 2, generator=generator).clamp(-2, 2)
-    expected = run.model(counts, offsets, run.light, 2)[-1]
+    expected = run.model(counts, offsets, run.illumination, 2)[-1]
     for where in (tmp_path, path, str(path)):
         found = load_run(where)
         assert_same(found, run)
-        assert torch.equal(found.model(counts, offsets, found.light, 2)[-1], expected)
+        assert torch.equal(found.model(counts, offsets, found.illumination, 2)[-1], expected)
 
 
 def test_both_models_are_inside_beside_one_manifest(folder, run):
@@ -372,7 +374,7 @@ def test_a_flip_of_any_bit_of_the_directory_is_refused_or_changes_nothing(folder
 def test_a_bundle_is_replaced_whole_or_not_at_all(tmp_path, run, monkeypatch):
     save_run(tmp_path, run)
     before = (tmp_path / BUNDLE).read_bytes()
-    unwritable = Run(run.model, run.light, run.settings, (), {"no JSON": object()})
+    unwritable = Run(run.model, run.illumination, run.settings, (), {"no JSON": object()})
     with pytest.raises(TypeError):
         save_run(tmp_path, unwritable)
 
@@ -385,6 +387,6 @@ def test_a_bundle_is_replaced_whole_or_not_at_all(tmp_path, run, monkeypatch):
             save_run(tmp_path, run)
     assert [path.name for path in tmp_path.iterdir()] == [BUNDLE]
     assert (tmp_path / BUNDLE).read_bytes() == before
-    other = Run(run.model, run.light, run.settings, (), {"second": True})
+    other = Run(run.model, run.illumination, run.settings, (), {"second": True})
     save_run(tmp_path, other)
     assert_same(load_run(tmp_path), other)

@@ -10,7 +10,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.batches import Batch
 from ptychopinn.model.execution import algorithms, compile_networks, multiplies_bf16, ready, usual_batch_size
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
+from ptychopinn.scan.illumination import Illumination
 from tests.model.test_model import GRIDSIZES, REACH, light_of, measured, model_of, offsets_of
 
 FEATURES = pytest.mark.parametrize("features", ["realspace", "amplitude"])

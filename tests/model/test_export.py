@@ -14,9 +14,9 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.model.batches import groups_of
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.export import RealModel, export
-from ptychopinn.model.model import Illumination
 from ptychopinn.physics.probe import curved_disc, normalise_probe
 from ptychopinn.scan.grouping import reach
+from ptychopinn.scan.illumination import Illumination
 from tests.model.test_model import GRIDSIZES, REACH, light_of, measured, model_of, offsets_of
 
 FEATURES = pytest.mark.parametrize("features", ["realspace", "amplitude"])

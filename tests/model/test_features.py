@@ -7,20 +7,17 @@ import torch
 from torch import Tensor
 
 from ptychopinn.model.features import (
-    amplitude_scale,
     centre,
     corrections,
-    in_register,
     off_canvas,
     on_canvas,
     probe_share,
     recentred,
 )
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe
-from tests.helpers import random_tensor
+from tests.helpers import random_tensor, scale_of
 
 SIZE = 16
 SUPPORT = 12
@@ -42,12 +39,12 @@ def objects(frames: int = 3, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("photons", [1e-2, 1e3, 1e9])
 def test_scaled_amplitudes_have_the_power_of_a_quarter_of_the_pixels(size, photons):
     counts = photons * random_tensor(7, size, size, dtype=torch.float32).square()
-    scaled = amplitude_scale(counts) * counts.double().sqrt()
+    scaled = scale_of(counts) * counts.double().sqrt()
     assert float(scaled.square().sum(dim=(1, 2)).mean()) == pytest.approx((size / 2) ** 2, rel=1e-5)
 
 
 def test_a_dark_scan_has_a_finite_scale():
-    assert amplitude_scale(torch.zeros(3, 32, 32)) < float("inf")
+    assert scale_of(torch.zeros(3, 32, 32)) < float("inf")
 
 
 @pytest.mark.parametrize("modes", [1, 2])
@@ -77,7 +74,7 @@ def test_masked_pixels_have_no_influence(modes):
 @pytest.mark.parametrize("factor", [1e-2, 1e4])
 def test_corrections_and_shares_do_not_know_the_dose(factor):
     probe, estimate = light(), objects(seed=1)
-    counts = draw_counts(diffract(probe, objects()), torch.Generator().manual_seed(0))
+    counts = torch.poisson(diffract(probe, objects()), torch.Generator().manual_seed(0))
     expected = corrections(counts, probe, estimate, SUPPORT, None)
     found = corrections(factor**2 * counts, factor * probe, estimate, SUPPORT, None)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
@@ -109,22 +106,22 @@ def test_centre_keeps_the_middle_in_the_middle(full, size):
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-4, 4)])
-def test_in_register_is_a_shift(shift):
+def test_offsets_are_shifts(shift):
     images, canvas = random_tensor(2, 3, 6, 6), 20
-    positions = torch.full((2, 3, 2), canvas / 2)
-    rest = in_register(images, positions, canvas)
+    offsets = torch.zeros(2, 3, 2)
+    rest = on_canvas(images, offsets, canvas)
     assert torch.equal(rest[..., 7:13, 7:13], images)
     assert rest.count_nonzero() == images.numel()
-    moved = in_register(images, positions + torch.tensor(shift), canvas)
+    moved = on_canvas(images, offsets + torch.tensor(shift), canvas)
     assert torch.equal(moved, rest.roll(shift, dims=(-2, -1)))
 
 
 def test_every_frame_keeps_a_channel_of_its_own():
-    images, positions = random_tensor(2, 3, 6, 6), 8 + random_tensor(2, 3, 2, dtype=torch.float64)
-    found = in_register(images, positions, 16)
+    images, offsets = random_tensor(2, 3, 6, 6), random_tensor(2, 3, 2, dtype=torch.float64)
+    found = on_canvas(images, offsets, 16)
     changed = images.clone()
     changed[1, 2] += 1
-    different = (in_register(changed, positions, 16) != found).any(dim=(-2, -1))
+    different = (on_canvas(changed, offsets, 16) != found).any(dim=(-2, -1))
     assert different.tolist() == [[False] * 3, [False, False, True]]
 
 
@@ -133,7 +130,8 @@ def test_every_frame_keeps_a_channel_of_its_own():
 def test_a_canvas_is_centred_on_its_group(frames, size):
     images, offsets = random_tensor(2, frames, 10, 10), torch.zeros(2, frames, 2)
     found = on_canvas(images, offsets, size)
-    assert torch.equal(found, in_register(images, offsets + size // 2, size))
+    middle = torch.full((2, frames, 1, 2), float(size // 2))
+    assert torch.equal(found, place_patches(images[:, :, None], middle, (size, size)))
     expected = 1 + extract_patches(found[:, 0] - 1, offsets + size // 2, 16)
     torch.testing.assert_close(off_canvas(found[:, 0], offsets, 16), expected)
 

@@ -1,31 +1,35 @@
 """The model: vacuum at first, any even size, groups that do not see each other, counts of one common object."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ptychopinn.config import ModelConfig
 from ptychopinn.model.features import amplitude_scale
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics import likelihood
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
-from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.simulation import smooth_lines
 from ptychopinn.training import losses
-from tests.helpers import random_positions
+from tests.helpers import poisson_nll, random_positions
 
 FEATURES = pytest.mark.parametrize("features", ["realspace", "amplitude"])
 GRIDSIZES = pytest.mark.parametrize("gridsize", [1, 2, 3])
 REACH = 4
+SCALE = amplitude_scale(34, 1e6)
+"""For frames of 34 pixels and 1e6 photons."""
 
 
 def light_of(size: int, photons: float = 1e6) -> Illumination:
     """A disc probe on frames of ``size`` pixels."""
     probe = normalise_probe(curved_disc(size, 7.0, 2.5), photons)
-    return Illumination(probe, None, support=20, scale=size / 2 / photons**0.5)
+    return Illumination(probe, None, support=20)
 
 
 def offsets_of(groups: int, gridsize: int, seed: int = 0) -> Tensor:
@@ -45,7 +49,7 @@ def truth(offsets: Tensor, size: int) -> Tensor:
 def model_of(features: str, gridsize: int, touched: bool = True) -> PtychoModel:
     """A narrow model; with ``touched`` its last layers are no longer zero."""
     torch.manual_seed(0)
-    model = PtychoModel(ModelConfig(features=features, gridsize=gridsize, stages=2, n_filters_scale=0.25))
+    model = PtychoModel(ModelConfig(features=features, gridsize=gridsize, stages=2, n_filters_scale=0.25), SCALE)
     for name, parameter in model.named_parameters():
         if touched and ".leave." in name:
             nn.init.normal_(parameter, std=0.03)
@@ -54,7 +58,7 @@ def model_of(features: str, gridsize: int, touched: bool = True) -> PtychoModel:
 
 def measured(offsets: Tensor, light: Illumination) -> Tensor:
     rate = diffract(light.probe, truth(offsets, light.probe.shape[-1]))
-    return draw_counts(rate, torch.Generator().manual_seed(0))
+    return torch.poisson(rate, torch.Generator().manual_seed(0))
 
 
 @FEATURES
@@ -94,9 +98,10 @@ def test_groups_of_a_batch_do_not_see_each_other(features, gridsize):
 def test_the_answer_does_not_know_the_dose(features, factor):
     light, offsets = light_of(34), offsets_of(2, 2)
     counts, model = measured(offsets, light), model_of(features, 2)
-    scaled = light._replace(probe=factor**0.5 * light.probe, scale=factor**-0.5 * light.scale)
-    found = model(factor * counts, offsets, scaled, REACH)[-1]
-    torch.testing.assert_close(found, model(counts, offsets, light, REACH)[-1], rtol=0, atol=1e-3)
+    expected = model(counts, offsets, light, REACH)[-1]
+    model.input_scale = factor**-0.5 * SCALE
+    found = model(factor * counts, offsets, light._replace(probe=factor**0.5 * light.probe), REACH)[-1]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 def test_masked_pixels_do_not_reach_the_realspace_network():
@@ -147,7 +152,7 @@ def total_loss(model: PtychoModel, counts: Tensor, offsets: Tensor, light: Illum
     rate = model.predict_counts(stages[-1], offsets, light, REACH)
     weight, target = probe_intensity(light.probe), truth(offsets, counts.shape[-1])
     error = sum(losses.patch_error(patches, target, weight).sum() for patches in stages)
-    return error + likelihood.poisson_deviance(rate, counts).mean() + likelihood.poisson_nll(rate, counts).mean()
+    return error + likelihood.poisson_deviance(rate, counts).mean() + poisson_nll(rate, counts).mean()
 
 
 @FEATURES
@@ -180,14 +185,14 @@ def test_gradients_stay_finite(features, case):
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_an_illumination_says_what_the_scan_says(tiny_scan):
-    light = Illumination.of(tiny_scan)
-    assert torch.equal(light.probe, torch.from_numpy(tiny_scan.probe))
-    assert light.support == tiny_scan.support
-    assert light.good_pixels is None
-    assert light.scale == pytest.approx(amplitude_scale(tiny_scan.frames(slice(None))))
-    mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.2
-    masked = Scan(tiny_scan.counts, tiny_scan.positions, tiny_scan.probe, good_pixels=mask.numpy())
-    light = Illumination.of(masked).to("cpu")
-    assert torch.equal(light.good_pixels, mask)
-    assert light.scale == pytest.approx(amplitude_scale(tiny_scan.frames(slice(None)) * mask))
+def test_the_input_scale_is_that_of_the_good_pixels_and_belongs_to_amplitudes(tiny_scan):
+    mask = np.random.default_rng(0).random((32, 32)) > 0.2
+    masked = replace(tiny_scan, good_pixels=mask)
+    photons = float((tiny_scan.frames(slice(None)) * torch.from_numpy(mask)).sum(dim=(1, 2)).mean())
+    model = model_of("amplitude", 1)
+    scaled = model.scaled_to(masked)
+    assert scaled.input_scale == pytest.approx(amplitude_scale(32, photons))
+    assert model.input_scale == SCALE
+    assert all(a is b for a, b in zip(scaled.parameters(), model.parameters(), strict=True))
+    corrections = model_of("realspace", 1)
+    assert corrections.scaled_to(masked) is corrections

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ptychopinn.model.features import amplitude_scale
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import circular_mask
 from ptychopinn.physics.reassembly import central_mask, reassemble
+from tests.helpers import scale_of
 from tests.parity.oracle import assert_within, channels_first, oracle, yx
 
 TOLERANCE = 2e-6
@@ -51,14 +51,14 @@ def test_diffraction_of_a_padded_field():
 def test_input_scale_is_one_number_for_the_data_set(edge):
     data = oracle("photon_scaling")
     raw = data[f"raw{edge}"]
-    assert_within(raw * amplitude_scale(frames(raw)), data[f"normalized{edge}"], TOLERANCE)
+    assert_within(raw * scale_of(frames(raw)), data[f"normalized{edge}"], TOLERANCE)
 
 
 def test_photon_scale_from_the_input_scale():
     """Normalised inputs have a mean power of (N/2)^2, so ``sqrt(photons) / (N/2)`` takes them to photons."""
     data = oracle("photon_scaling")
     to_photons = data["nphotons"].sqrt() / 32
-    assert_within(to_photons * amplitude_scale(frames(data["padded_obj"])), data["scale_nphotons"], TOLERANCE)
+    assert_within(to_photons * scale_of(frames(data["padded_obj"])), data["scale_nphotons"], TOLERANCE)
 
 
 def test_photon_scale_in_closed_form():
@@ -69,17 +69,17 @@ def test_photon_scale_in_closed_form():
     ):
         counts = frames(scale * data["padded_obj"])
         assert float(counts.sum(dim=(-2, -1)).mean()) == pytest.approx(float(photons), rel=TOLERANCE)
-        assert 1 / amplitude_scale(counts) == pytest.approx(float(expected), rel=TOLERANCE)
+        assert 1 / scale_of(counts) == pytest.approx(float(expected), rel=TOLERANCE)
     for edge, expected in zip(data["N_values"].tolist(), data["intensity_scale_1e9"], strict=True):
         counts = torch.full((1, edge, edge), 1e9 / edge**2)
-        assert 1 / amplitude_scale(counts) == pytest.approx(float(expected), rel=TOLERANCE)
+        assert 1 / scale_of(counts) == pytest.approx(float(expected), rel=TOLERANCE)
 
 
 def test_simulated_amplitudes_and_their_scale():
     data = oracle("photon_scaling")
     patches = torch.polar(data["sim_Y_I"], data["sim_Y_phi"])
     counts = diffract(data["sim_probe"][None], patches)
-    scale = 1e5**0.5 / 32 * amplitude_scale(counts)
+    scale = 1e5**0.5 / 32 * scale_of(counts)
     assert scale == pytest.approx(float(data["sim_intensity_scale"]), rel=TOLERANCE)
     # What the simulator returns is the scaled, illuminated field divided by its scale again.
     assert_within(amplitude(scale * data["sim_probe"], patches) / scale, data["sim_X"], TOLERANCE)
@@ -105,7 +105,7 @@ class TestChain:
     def test_patches_that_fill_only_their_central_square(self, group):
         """The usual case; there the older sum over sum of masks is our reassembly with the mask as weight."""
         patches, placed, read, shape, probe, expected = group
-        image, coverage = reassemble(patches, placed, shape, central_mask(64))
+        image, coverage = reassemble(patches, placed, shape, central_mask(64, 32))
         # Undo the 0.001 that the older program adds to the sum of its masks.
         seen = extract_patches(image * coverage / (coverage + 0.001), read, 64)
         assert_within(amplitude(probe, seen), channels_first(expected["amp_central"]), CHAIN_TOLERANCE)
@@ -115,7 +115,7 @@ class TestChain:
         """Sums of whole patches over sums of masks: not a mean, so written out here."""
         patches, placed, read, shape, probe, expected = group
         total = place_patches(patches, placed, shape)
-        coverage = place_patches(central_mask(64).expand(patches.shape), placed, shape)
+        coverage = place_patches(central_mask(64, 32).expand(patches.shape), placed, shape)
         seen = extract_patches(total / (coverage + 0.001), read, 64)
         light = probe * circular_mask(64) if mask == "mask" else probe
         assert_within(amplitude(light, seen), channels_first(expected[f"amp_{mask}"]), CHAIN_TOLERANCE)

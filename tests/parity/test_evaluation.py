@@ -7,7 +7,6 @@ from scipy.ndimage import gaussian_filter
 
 from ptychopinn.evaluation.frc import Curve, crossing, frc
 from ptychopinn.evaluation.metrics import psnr, ssim
-from ptychopinn.evaluation.registration import remove_plane
 from tests.parity.oracle import assert_within, oracle
 
 TOLERANCE = 1e-5
@@ -28,10 +27,16 @@ def amplitudes() -> Pair:
     return image * (truth.mean() / image.mean()), truth
 
 
+def without_plane(phase: np.ndarray) -> np.ndarray:
+    rows, columns = np.indices(phase.shape)
+    basis = np.stack([rows, columns, np.ones(phase.shape)], axis=-1)
+    return phase - basis @ np.linalg.lstsq(basis.reshape(-1, 3), phase.ravel(), rcond=None)[0]
+
+
 def phases(removed: str) -> Pair:
     image, truth = (np.angle(part) for part in trimmed())
     if removed == "plane":
-        return remove_plane(image), remove_plane(truth)
+        return without_plane(image), without_plane(truth)
     return image - image.mean(), truth - truth.mean()
 
 
@@ -98,7 +103,7 @@ def test_ms_ssim(removed, sigma, name):
 def test_ring_correlation(removed):
     """The older curve is an absolute value, has no window, and goes on to the corners."""
     for pair, name in zip(pairs(removed), ("amp", "phase"), strict=True):
-        found = torch.from_numpy(abs(frc(*pair, window=None, rings="corners").correlation))
+        found = torch.from_numpy(abs(frc(*pair, window=False, corners=True).correlation))
         assert_within(found, oracle("evaluation")[f"{removed}_frc_{name}"].double(), CURVE_TOLERANCE)
 
 
@@ -106,11 +111,11 @@ def test_ring_correlation(removed):
 @pytest.mark.parametrize(("threshold", "name"), [(1 / 2, "frc50"), (1 / 7, "frc1over7")])
 def test_crossings(removed, threshold, name):
     """The older unit is the number of the ring."""
-    curves = [frc(*pair, window=None, rings="corners") for pair in pairs(removed)]
+    curves = [frc(*pair, window=False, corners=True) for pair in pairs(removed)]
     check([crossing(curve, threshold) * 128 for curve in curves], f"{removed}_{name}", CROSSING_TOLERANCE)
 
 
 def test_crossing_of_a_smoothed_curve():
-    curves = [frc(*pair, window=None, rings="corners") for pair in pairs("plane")]
+    curves = [frc(*pair, window=False, corners=True) for pair in pairs("plane")]
     smooth = [Curve(c.frequencies, gaussian_filter(abs(c.correlation), 2), c.counts, c.independent) for c in curves]
     check([crossing(curve) * 128 for curve in smooth], "plane_frcsigma2_frc50", CROSSING_TOLERANCE)

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from ptychopinn.model.batches import GroupDataset
-from ptychopinn.model.features import amplitude_scale
-from ptychopinn.physics.probe import default_probe
 from ptychopinn.scan.grouping import form_groups, nearest
 from ptychopinn.scan.scan import Scan
+from tests.helpers import default_probe, scale_of
 from tests.parity.oracle import assert_within, oracle, yx
 
 TAGS = pytest.mark.parametrize("tag", ["g1", "g2_K4", "g2_K7", "g2_seq_K4", "g2_all_K4", "g2_over_K7"])
@@ -83,4 +82,4 @@ def test_input_scale_of_a_batch(scan, tag):
     data = oracle("grouping")
     groups = data[f"{tag}_nn_indices"].long().numpy()
     batch = GroupDataset(scan, groups).__getitems__(list(range(len(groups))))
-    assert amplitude_scale(batch.counts.flatten(0, 1)) == pytest.approx(float(data[f"{tag}_X_scale"]), rel=2e-6)
+    assert scale_of(batch.counts.flatten(0, 1)) == pytest.approx(float(data[f"{tag}_X_scale"]), rel=2e-6)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ptychopinn.physics.probe import circular_mask, default_probe, normalise_probe, probe_power
+from ptychopinn.physics.probe import circular_mask, normalise_probe, probe_power
+from tests.helpers import default_probe
 from tests.parity.oracle import assert_within, oracle
 
 TOLERANCE = 2e-6

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ptychopinn.config import ModelConfig
 from ptychopinn.model.batches import centred
-from ptychopinn.model.features import in_register
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.patches import extract_patches, place_patches
-from ptychopinn.physics.probe import default_probe
 from ptychopinn.physics.reassembly import central_mask, reassemble
+from ptychopinn.scan.illumination import Illumination
+from tests.helpers import default_probe
 from tests.parity.oracle import assert_within, channels_first, deviation, oracle, yx
 
 TOLERANCE = 2e-5
@@ -64,7 +64,7 @@ def test_groups_on_canvases_of_their_own(name):
     data = oracle(name)
     patches, moves, places, shape = recorded_group(name)
     total = place_patches(patches, places, shape)
-    _, coverage = reassemble(patches, places, shape, central_mask(64))
+    _, coverage = reassemble(patches, places, shape, central_mask(64, 32))
     assert_within(total.real, data["object_sum"][..., 0], TOLERANCE)
     assert_within(coverage + 0.001, data["norm"][..., 0], TOLERANCE)
     image, expected, inside = total / (coverage + 0.001), data["object"][..., 0], data["norm"][..., 0] > 0.5
@@ -77,14 +77,14 @@ def test_groups_on_canvases_of_their_own(name):
 def test_frames_moved_into_register(name):
     """Each patch moved by minus its relative offset, which is to where it lies in the group."""
     patches, moves, _, _ = recorded_group(name)
-    found = in_register(patches[:1], 32 - moves[:1], 64)
+    found = place_patches(patches[:1, :, None], (32 - moves[:1])[:, :, None], (64, 64))
     assert_within(found, channels_first(oracle(name)["centered"]), TOLERANCE)
 
 
 @GROUPS
 def test_uncovered_pixels_are_zero_and_not_a_thousandfold(name):
     patches, _, places, shape = recorded_group(name)
-    image, coverage = reassemble(patches, places, shape, central_mask(64))
+    image, coverage = reassemble(patches, places, shape, central_mask(64, 32))
     uncovered = oracle(name)["norm"][..., 0] == 0.001
     assert torch.equal(coverage == 0, uncovered)
     assert not image[uncovered].any()
@@ -108,7 +108,7 @@ def test_a_batch_of_any_size_keeps_its_groups_apart():
     """The older program adds all groups into one image as soon as a batch holds 64 patches."""
     patches, moves, _, _ = recorded_group("reassembly_group_g2")
     offsets = centred(-moves.double())
-    light = Illumination(100 * default_probe(64), None, support=32, scale=1.0)
+    light = Illumination(100 * default_probe(64), None, support=32)
     model = PtychoModel(ModelConfig(gridsize=2, stages=1, n_filters_scale=0.25))
     few = model.predict_counts(patches, offsets, light, reach=7)
     many = model.predict_counts(patches.repeat(6, 1, 1, 1), offsets.repeat(6, 1, 1), light, reach=7)

@@ -1,18 +1,18 @@
-"""Views: exit waves linear in object and probe with exact adjoints, and probes that move without loss."""
+"""ProbeViews: exit waves linear in object and probe with exact adjoints, and probes that move without loss."""
 
 import pytest
 import torch
 
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import (
-    light_of_views,
-    look,
-    object_of_waves,
-    probe_of_waves,
+    illumination_map,
+    object_to_waves,
+    position_gradients,
+    probe_to_waves,
+    probe_views,
     shift_probe,
-    waves_of_object,
-    waves_of_probe,
-    waves_per_pixel,
+    waves_to_object,
+    waves_to_probe,
 )
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.patches import extract_patches
@@ -61,24 +61,24 @@ def test_a_shift_moves_a_smooth_probe_by_as_much(size):
 @MODELS
 def test_both_pairs_are_adjoint(size, modes, subpixel):
     probe, image = random_tensor(modes, size, size), random_tensor(*SHAPE, seed=1)
-    views = look(probe, random_positions(5, low=-3, high=24), subpixel)
+    views = probe_views(probe, random_positions(5, low=-3, high=24), subpixel)
     waves = random_tensor(5, modes, size, size, seed=2)
 
     def to_waves(x):
-        return waves_of_object(views, x)
+        return object_to_waves(views, x)
 
     def to_object(y):
-        return object_of_waves(views, y, SHAPE)
+        return waves_to_object(views, y, SHAPE)
 
     assert_adjoint(to_waves, to_object, image, waves)
     assert_gradient_is_adjoint(to_waves, to_object, image, waves)
     patches = extract_patches(image, views.places, size)
 
     def of_probe(x):
-        return waves_of_probe(views, patches, x)
+        return probe_to_waves(views, patches, x)
 
     def to_probe(y):
-        return probe_of_waves(views, patches, y)
+        return waves_to_probe(views, patches, y)
 
     assert_adjoint(of_probe, to_probe, probe, waves)
     assert_gradient_is_adjoint(of_probe, to_probe, probe, waves)
@@ -88,16 +88,16 @@ def test_both_pairs_are_adjoint(size, modes, subpixel):
 @MODELS
 def test_both_roads_to_the_exit_waves_meet(size, subpixel):
     probe, image = random_tensor(2, size, size), random_tensor(*SHAPE, seed=1)
-    views = look(probe, random_positions(5, low=4, high=16), subpixel)
+    views = probe_views(probe, random_positions(5, low=4, high=16), subpixel)
     patches = extract_patches(image, views.places, size)
-    torch.testing.assert_close(waves_of_probe(views, patches, probe), waves_of_object(views, image))
+    torch.testing.assert_close(probe_to_waves(views, patches, probe), object_to_waves(views, image))
 
 
 @SIZES
 def test_at_whole_pixels_both_models_are_one(size):
     probe, image = random_tensor(2, size, size), random_tensor(*SHAPE, seed=1)
     places = torch.tensor([[9.0, 10.0], [11.0, 13.0]], dtype=torch.float64)
-    bilinear, fourier = (waves_of_object(look(probe, places, model), image) for model in ("bilinear", "fourier"))
+    bilinear, fourier = (object_to_waves(probe_views(probe, places, model), image) for model in ("bilinear", "fourier"))
     torch.testing.assert_close(fourier, bilinear)
 
 
@@ -107,7 +107,7 @@ def test_both_models_agree_on_a_smooth_object(subpixel):
     image = torch.polar(1 - 0.2 * x * y, 0.5 * x + 0.3 * y**2)
     probe = 100 * curved_disc(24, 6.0, 1.0).to(torch.complex128)
     places = random_positions(3, low=20, high=28)
-    views, other = look(probe, places, subpixel), look(probe, places, "bilinear")
+    views, other = probe_views(probe, places, subpixel), probe_views(probe, places, "bilinear")
     rate = diffract(views.probes, extract_patches(image, views.places, 24))
     expected = diffract(other.probes, extract_patches(image, other.places, 24))
     assert float((rate - expected).abs().sum() / expected.sum()) < (0.02 if subpixel == "fourier" else 1e-12)
@@ -118,8 +118,8 @@ def test_both_models_agree_on_a_smooth_object(subpixel):
 @MODELS
 def test_all_light_lands_on_the_canvas(size, modes, subpixel):
     probe = random_tensor(modes, size, size)
-    views = look(probe, random_positions(5, low=6, high=14), subpixel)
-    light = light_of_views(views, SHAPE)
+    views = probe_views(probe, random_positions(5, low=6, high=14), subpixel)
+    light = illumination_map(views, SHAPE)
     assert (light.shape, light.dtype) == (SHAPE, torch.float64)
     torch.testing.assert_close(light.sum(), 5 * power(probe))
 
@@ -135,12 +135,12 @@ def test_the_slope_of_the_counts_is_that_of_a_small_step(size, modes):
     places = torch.tensor([[9.3, 10.6], [11.5, 13.45]], dtype=torch.float64)
 
     def rate(positions):
-        views = look(probe, positions, "fourier")
+        views = probe_views(probe, positions, "fourier")
         return diffract(views.probes, extract_patches(image, views.places, size))
 
-    views = look(probe, places, "fourier")
+    views = probe_views(probe, places, "fourier")
     patches = extract_patches(image, views.places, size)
-    slopes = waves_per_pixel(views, patches)
+    slopes = position_gradients(views, patches)
     assert slopes.shape == (2, 2, modes, size, size)
     field = to_detector(views.probes * patches.unsqueeze(1)).unsqueeze(1)
     predicted = 2 * (field.conj() * to_detector(slopes)).real.sum(dim=2)
@@ -155,8 +155,8 @@ def test_the_slope_of_the_counts_is_that_of_a_small_step(size, modes):
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 def test_dtypes_are_kept(size, subpixel, dtype):
     probe, image = random_tensor(2, size, size, dtype=dtype), random_tensor(*SHAPE, dtype=dtype)
-    views = look(probe, random_positions(3, low=4, high=16), subpixel)
-    waves = waves_of_object(views, image)
-    assert waves.dtype == object_of_waves(views, waves, SHAPE).dtype == dtype
+    views = probe_views(probe, random_positions(3, low=4, high=16), subpixel)
+    waves = object_to_waves(views, image)
+    assert waves.dtype == waves_to_object(views, waves, SHAPE).dtype == dtype
     patches = extract_patches(image, views.places, size)
-    assert probe_of_waves(views, patches, waves).dtype == waves_per_pixel(views, patches).dtype == dtype
+    assert waves_to_probe(views, patches, waves).dtype == position_gradients(views, patches).dtype == dtype

@@ -169,7 +169,7 @@ def test_gradcheck_of_one_canvas(size, dtype):
 @pytest.mark.parametrize("size", [7, 8])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_a_canvas_sums_weighted_patches_of_many_calls(monkeypatch, size, dtype):
-    monkeypatch.setattr(module, "TOGETHER", 20 * size**2)
+    monkeypatch.setattr(module, "CHUNK", 20 * size**2)
     count = 2 * 20 + 3
     patches, weight = random_tensor(count, size, size, dtype=dtype), random_tensor(size, size, dtype=torch.float64)
     positions = random_positions(count, low=-6, high=30)
@@ -183,7 +183,7 @@ def test_a_canvas_sums_weighted_patches_of_many_calls(monkeypatch, size, dtype):
 @pytest.mark.parametrize("size", [1, 7, 8])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_one_patch_expanded_is_placed_like_its_copies(monkeypatch, size, dtype):
-    monkeypatch.setattr(module, "TOGETHER", 20 * size**2)
+    monkeypatch.setattr(module, "CHUNK", 20 * size**2)
     patches = random_tensor(size, size, dtype=dtype).expand(2 * 20 + 1, -1, -1)
     positions = random_positions(len(patches), low=-6, high=30)
     expected = place_by_definition(patches, positions, SHAPE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist, pdist
 
-from ptychopinn.scan.grouping import draw_groups, form_groups
+from ptychopinn.scan.grouping import form_groups
 from ptychopinn.scan.overlap import (
     disc_overlap,
     group_overlap,
@@ -56,7 +56,7 @@ def test_overlap_of_discs_in_a_square_by_hand():
     side, diagonal = disc_overlap(np.array([SIDE, SIDE * 2**0.5]), 20.0)
     # Neighbours of each corner: two sides and the diagonal.
     expected = pytest.approx((2 * side + diagonal) / 3)
-    groups = draw_groups(SQUARE, 2, 3)
+    groups = form_groups(SQUARE, 2, 3, row_major=False)
     for found in (group_overlap(SQUARE, groups, 20.0), image_overlap(SQUARE, 20.0)):
         assert (found.mean, found.median, found.min, found.max) == (expected, expected, expected, expected)
         assert (found.places, found.neighbors) == (4, 3)
@@ -90,7 +90,7 @@ def test_coinciding_frames_count_once():
 @pytest.mark.parametrize("gridsize", [2, 3])
 def test_group_overlap_is_that_of_the_seed_with_the_groups_of_the_package(gridsize):
     positions, channels = scattered(), gridsize**2
-    drawn = draw_groups(positions, gridsize, 12, 150, seed=3)
+    drawn = form_groups(positions, gridsize, 12, 150, seed=3, row_major=False)
     trained = form_groups(positions, gridsize, 12, 150, seed=3)
     assert [sorted(group) for group in drawn] == [sorted(group) for group in trained]
     assert set(np.bincount(drawn[:, 0])) <= {2, 3}  # 150 seeds among 60 frames
@@ -107,7 +107,7 @@ def test_group_overlap_is_that_of_the_seed_with_the_groups_of_the_package(gridsi
 
 def test_group_to_group_overlap_by_brute_force():
     positions = scattered()
-    groups = draw_groups(positions, 2, 5, 200, seed=1)
+    groups = form_groups(positions, 2, 5, 200, seed=1, row_major=False)
     centres = np.array([positions[list(group)].mean(axis=0) for group in {frozenset(group) for group in groups}])
     assert len(centres) < 200
     apart = np.sort(cdist(centres, centres), axis=1)[:, 1:7]

@@ -1,38 +1,12 @@
 """The rows that `inspect` prints, against scans whose numbers are known."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.noise import draw_counts
-from ptychopinn.physics.patches import extract_patches, place_patches
-from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity
-from ptychopinn.scan.checks import doubts
-from ptychopinn.scan.coverage import coverage_map
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics, summarise
-from ptychopinn.text import readable, readable_length
-
-N, STEP = 32, 4.0
-
-
-@pytest.fixture(scope="module")
-def scan() -> Scan:
-    """A raster of 8 x 6 frames, 4 px apart, of a weak phase object; 10,000 photons, two modes 4 : 1."""
-    rows, cols = torch.meshgrid(torch.arange(8), torch.arange(6), indexing="ij")
-    positions = 20.0 + STEP * torch.stack([rows, cols], dim=-1).reshape(-1, 2).double()
-    disc = curved_disc(N, 6.0, 1.0, softness=0.3)
-    probe = normalise_probe(torch.cat([disc, 0.5 * disc.roll(2, -1)]), 1e4)
-    y, x = torch.meshgrid(torch.arange(70.0), torch.arange(62.0), indexing="ij")
-    image = torch.polar(torch.ones(70, 62), 0.3 * torch.sin(y / 5) * torch.cos(x / 4))
-    rate = diffract(probe, extract_patches(image, positions, N))
-    counts = draw_counts(rate, torch.Generator().manual_seed(1)).numpy().astype(np.uint16)
-    return Scan(counts, positions.numpy(), probe.numpy(), object=image.numpy())
 
 
 def rows_of(scan: Scan) -> dict[str, str]:
@@ -58,33 +32,6 @@ def test_rows_of_a_known_scan(scan: Scan) -> None:
     assert "note" not in rows
 
 
-def test_a_right_scan_raises_no_doubts(scan: Scan, tiny_scan: Scan) -> None:
-    for right in (scan, tiny_scan, scan.subset(slice(0, 4)), scan.crop(16), replace(scan, probe=1.5 * scan.probe)):
-        assert doubts(right) == []
-        assert "warning" not in rows_of(right)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            lambda scan: {"probe": scan.probe * np.float32(1000**-0.5)},
-            "about 1 is expected of a probe in sqrt(photons)",
-        ),
-        (lambda scan: {"probe": scan.probe * np.float32(N)}, "times the photons of a mean frame"),
-        (lambda scan: {"positions": scan.positions * 2e-8}, "all positions lie within 5.60e-7 px"),
-        (lambda scan: {"positions": scan.positions * 2e-2}, "are these metres or micrometres?"),
-        (lambda scan: {"counts": np.fft.fftshift(scan.counts, axes=(1, 2))}, "zero frequency belongs at [16, 16]"),
-    ],
-    ids=["weak probe", "probe of a bare transform", "metres", "micrometres", "shifted frames"],
-)
-def test_a_wrong_unit_or_order_is_doubted(scan: Scan, changes: Callable[[Scan], dict[str, Any]], words: str) -> None:
-    found = doubts(replace(scan, **changes(scan)))
-    assert len(found) == 1
-    assert words in found[0]
-    assert rows_of(replace(scan, **changes(scan)))["warning"] == found[0]
-
-
 def test_brightest_pixel_is_exact_and_names_its_frame(scan: Scan) -> None:
     where = int(scan.counts.max(axis=(1, 2)).argmax())
     assert rows_of(scan)["brightest pixel"] == f"{scan.counts.max()} photons, in frame {where}"
@@ -94,7 +41,7 @@ def test_overlap_follows_from_step_and_diameter(scan: Scan) -> None:
     rows = rows_of(scan)
     diameter = number(rows["probe diameter"])
     assert diameter == pytest.approx(scan.probe_diameter, rel=0.01)
-    assert number(rows["linear overlap"]) == pytest.approx(100 * (1 - STEP / scan.probe_diameter), abs=0.5)
+    assert number(rows["linear overlap"]) == pytest.approx(100 * (1 - 4.0 / scan.probe_diameter), abs=0.5)
     inside = np.hypot(*(scan.positions[:, None] - scan.positions[None]).transpose(2, 0, 1)) <= scan.probe_diameter / 2
     assert number(rows["frames per probe area"]) == pytest.approx(np.median(inside.sum(axis=1)), abs=0.5)
 
@@ -125,7 +72,7 @@ def test_pixel_size_gives_lengths_in_metres(scan: Scan) -> None:
 
 
 def test_bad_pixels_dark_frames_and_notes_are_told(scan: Scan) -> None:
-    good = np.ones((N, N), dtype=bool)
+    good = np.ones((scan.N, scan.N), dtype=bool)
     good[:2] = False
     counts = scan.counts.copy()
     counts[3:5] = 0
@@ -157,33 +104,3 @@ def test_statistics_do_not_depend_on_blocks(scan: Scan, monkeypatch: pytest.Monk
     np.testing.assert_allclose(found.mean, scan.counts.mean(axis=0))
     np.testing.assert_array_equal(found.totals, scan.counts.sum(axis=(1, 2), dtype=np.int64))
     assert scan.counts[found.brightest_frame].max() == found.brightest == scan.counts.max()
-
-
-def test_coverage_map_is_every_probe_in_its_place(scan: Scan) -> None:
-    moved = replace(scan, positions=scan.positions + np.random.default_rng(0).uniform(-9, 3, scan.positions.shape))
-    found = coverage_map(moved)
-    assert found is not None
-    light, top, left = found
-    intensity = probe_intensity(torch.from_numpy(scan.probe)).double().expand(len(scan), N, N)
-    places = torch.from_numpy(moved.positions - [top, left])
-    expected = place_patches(intensity, places, light.shape)
-    np.testing.assert_allclose(light, expected.numpy(), atol=1e-9 * float(expected.max()))
-    assert light.sum() == pytest.approx(len(scan) * 1e4, rel=1e-5)
-
-
-def test_coverage_map_of_positions_in_a_wrong_unit_is_not_drawn(scan: Scan) -> None:
-    assert coverage_map(replace(scan, positions=scan.positions * 1e6)) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (461212.9, "4.61e5"), (12.345, "12.3"), (9.996, "10.0"), (99999, "1.00e5"), (1000, "1000")]
-    + [(0.00123, "0.00123"), (0.000123, "1.23e-4"), (-45.67, "-45.7"), (1e-3, "0.00100"), (float("inf"), "inf")],
-)
-def test_readable(value: float, text: str) -> None:
-    assert readable(value) == text
-
-
-@pytest.mark.parametrize(("metres", "text"), [(5e-8, "50.0 nm"), (1e-6, "1.00 µm"), (3e-12, "3.00 pm"), (2, "2.00 m")])
-def test_readable_length(metres: float, text: str) -> None:
-    assert readable_length(metres) == text

@@ -33,7 +33,7 @@ def test_a_design_survives_json(preset, tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"doses": 5}, "doses: 5 given; a list is needed, such as [1000, 10000]"),
+        ({"doses": 5}, "doses: 5 given. An array is needed, such as [1000, 10000]"),
         ({"neighbor_count": 3}, "neighbor_count: 3 given; at least C = 4 is needed for gridsize 2"),
         ({"gridsizes": [1, 3]}, "at least C = 9"),
         ({"views": {"dense": 1.0}}, "dense: an overlap must be at least 0 and below 1"),
@@ -43,7 +43,7 @@ def test_a_design_survives_json(preset, tmp_path):
         ({"doses": [1e3, 0]}, "every dose must be positive"),
         ({"doses": [1e3, -1e4]}, "every dose must be positive"),
         ({"doses": []}, "doses"),
-        ({"doses": [1e3, 1000]}, "stand there once"),
+        ({"doses": [1e3, 1000]}, "give every dose once"),
         ({"doses": [float("nan")]}, "doses"),
         ({"gridsizes": [4]}, "gridsizes"),
         ({"N": 127}, "N: 127 given"),
@@ -51,12 +51,12 @@ def test_a_design_survives_json(preset, tmp_path):
         ({"neighbour_count": 7}, "Did you mean 'neighbor_count'?"),
         ({"train": {"nepoch": 3}}, "train: nepoch: not a setting. Did you mean 'nepochs'?"),
         ({"train": {"nepochs": 0}}, "train: nepochs: 0 given"),
-        ({"train": {"gridsize": 2}}, "train: gridsize: is decided by another field"),
-        ({"baseline": {"epochs": 2}}, "baseline: epochs: is decided by another field"),
+        ({"train": {"gridsize": 2}}, "train: gridsize: is set by another field"),
+        ({"baseline": {"epochs": 2}}, "baseline: epochs: is set by another field"),
         ({"train_of_view": {"thin": {}}}, "train_of_view: thin: not a view"),
         ({"train_of_view": {"dense": {"seed": 1}}}, "train_of_view.dense: seed"),
         ({"resources": {"cook": {}}}, "cook: not a stage"),
-        ({"resources": {"train": {"gpus": 1}}}, "resources: train: gpus"),
+        ({"resources": {"train": {"gpus": 1}}}, "resources.train.gpus"),
     ],
 )
 def test_what_cannot_be_is_named(values, words):
@@ -99,7 +99,7 @@ def test_assignments_reach_into_objects_and_leave_the_rest():
         ("[1]", "an object of fields of a study"),
         ("{", "is not JSON"),
         (None, "cannot be"),
-        ('{"N": 64, "N": 32}', "N: stands there twice"),
+        ('{"N": 64, "N": 32}', "N: given twice"),
     ],
 )
 def test_a_file_that_is_no_design(tmp_path, text, words):

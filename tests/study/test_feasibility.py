@@ -59,7 +59,7 @@ def test_a_small_object_makes_jobs_impossible_and_those_that_need_them():
     reasons = impossible_jobs(design, jobs, places)
     assert "groups" not in reasons
     assert "frames in the train part of view sparse" in reasons["train-1e3-sparse-gs2"]
-    assert "needs train-1e3-sparse-gs2, which cannot be" in reasons["compare-1e3-sparse-test"]
+    assert "needs train-1e3-sparse-gs2, which is impossible" in reasons["compare-1e3-sparse-test"]
     assert "train-1e3-dense-gs2" not in reasons
     assert "compare-1e3-dense-test" not in reasons
 

@@ -136,12 +136,12 @@ def test_filters(filters, counts):
 @pytest.mark.parametrize(
     ("filters", "words"),
     [
-        ({"doses": [2e3]}, "--dose 2000: not in the design; 1000, 10000, 100000 are."),
-        ({"views": ["thin"]}, "--view thin: not in the design; baseline, dense, sparse are."),
-        ({"splits": ["half"]}, "train, test are"),
-        ({"stages": ["cook"]}, "simulate, overlap, train, baseline, compare are"),
-        ({"gridsizes": [3]}, "1, 2 are"),
-        ({"stages": ["simulate"], "views": ["dense"]}, "no job has all of the asked properties"),
+        ({"doses": [2e3]}, "--dose 2000: not in the design; choose from 1000, 10000, 100000."),
+        ({"views": ["thin"]}, "--view thin: not in the design; choose from baseline, dense, sparse."),
+        ({"splits": ["half"]}, "choose from train, test."),
+        ({"stages": ["cook"]}, "choose from simulate, overlap, train, baseline, compare."),
+        ({"gridsizes": [3]}, "choose from 1, 2."),
+        ({"stages": ["simulate"], "views": ["dense"]}, "no job matches all filters"),
     ],
 )
 def test_filters_that_the_design_does_not_have(filters, words):

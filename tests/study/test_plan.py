@@ -44,7 +44,7 @@ def test_a_folder_keeps_its_design(tmp_path):
     assert known_design(folder, None) == design
     assert known_design(folder, design) == design
     other = StudyDesign.of({"N": 64, "doses": [5e2]})
-    with pytest.raises(PtychoError, match=r"begun with doses \[1000\.0, .*\], now \[500\.0\]; .*--update"):
+    with pytest.raises(PtychoError, match=r"has doses \[1000\.0, .*\], now \[500\.0\]; .*--update"):
         known_design(folder, other)
     begin(folder, known_design(folder, other, update=True))
     assert stored_design(folder) == other

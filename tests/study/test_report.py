@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from ptychopinn.files.output_folder import write_json, write_table
+from ptychopinn.files.output_folder import versions, write_json, write_table
 from ptychopinn.scan.simulation import siemens_star
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.jobs import Job, jobs_of
-from ptychopinn.study.records import input_hashes, versions, write_record
+from ptychopinn.study.records import LIBRARIES, input_hashes, write_record
 from ptychopinn.study.report import write_report
 from ptychopinn.study.results import Row, best_arms
 
@@ -63,7 +63,7 @@ def fill(folder: Path, job: Job) -> None:
         mask = np.zeros((64, 64), dtype=bool)
         mask[8:50, 4:60] = True
         np.savez(out / "reconstructions_aligned.npz", **images, mask=mask, origin=np.zeros(2))
-    about = {"seconds": 2.5, "cpu_seconds": 2.0, "peak_memory_gib": 0.5, "versions": versions()}
+    about = {"seconds": 2.5, "cpu_seconds": 2.0, "peak_memory_gib": 0.5, "versions": versions(*LIBRARIES)}
     write_record(folder, job, {"status": "done", "inputs": input_hashes(folder, job, {}), **about})
 
 

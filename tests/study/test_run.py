@@ -42,14 +42,14 @@ def test_a_job_leaves_a_record_of_all_that_decided_it(tmp_path):
     outcomes = run_jobs(tmp_path, [first, second])
     assert [each.status for each in outcomes] == ["done", "done"]
     record = read_record(tmp_path, second)
-    assert record["command"] == ["ptychopinn", "config", "validate", first.outputs[0]]
-    assert record["inputs"] == {first.outputs[0]: file_hash(tmp_path / first.outputs[0])}
-    assert record["status"] == "done"
-    assert record["exit_code"] == 0
-    assert record["seconds"] > 0
-    assert 0.005 < record["peak_memory_gib"] < 5
-    assert {"python", "ptychopinn", "torch", "numpy"} <= set(record["versions"])
-    assert (record["name"], record["view"], record["split"]) == ("second", "dense", "test")
+    assert record.command == ("ptychopinn", "config", "validate", first.outputs[0])
+    assert record.inputs == {first.outputs[0]: file_hash(tmp_path / first.outputs[0])}
+    assert record.status == "done"
+    assert record.exit_code == 0
+    assert record.seconds > 0
+    assert 0.005 < record.peak_memory_gib < 5
+    assert {"python", "ptychopinn", "torch", "numpy"} <= set(record.versions)
+    assert (record.name, record.view, record.split) == ("second", "dense", "test")
     assert "all valid" in (tmp_path / second.folder / "log.txt").read_text()
     assert states(tmp_path, first, second) == ["done", "done"]
 
@@ -89,7 +89,7 @@ def test_one_failure_stops_only_what_needs_it(tmp_path):
     assert outcomes[2].reason == "needs bad, which failed"
     assert outcomes[3].reason == "needs above, which was skipped"
     record = read_record(tmp_path, bad)
-    assert (record["status"], record["exit_code"]) == ("failed", 2)
+    assert (record.status, record.exit_code) == ("failed", 2)
     assert states(tmp_path, bad, good, above) == ["failed", "done", "to do"]
 
     manifest = write_manifest(tmp_path, outcomes)
@@ -207,10 +207,10 @@ def test_a_signal_ends_the_jobs_too(tmp_path, number):
     study.send_signal(number)
     _, err = study.communicate(timeout=60)
     assert study.returncode
-    assert f"ended by {signal.Signals(number).name}; the same command goes on" in err
+    assert f"ended by {signal.Signals(number).name}; run it again to continue" in err
     assert not is_alive(command)
     assert states(tmp_path, writes("big")) == ["changed"]
-    assert read_record(tmp_path, writes("big"))["status"] == "interrupted"
+    assert read_record(tmp_path, writes("big")).status == "interrupted"
 
 
 def test_a_job_that_another_study_works_on_is_refused(tmp_path):

@@ -10,7 +10,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,10 @@ from typer.testing import CliRunner
 
 from ptychopinn.cli.app import app
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.model.bundle import load_run
+from ptychopinn.model.bundle import Run, load_run
 
-FLAGS = (
-    "--nepochs",
-    "12",
-    "--n-filters-scale",
-    "0.25",
-    "--stages",
-    "1",
-    "--teacher-epochs",
-    "3",
-    "--val-fraction",
-    "0.1",
-)
+SMALL = ("--n-filters-scale", "0.25", "--stages", "1", "--teacher-epochs", "3", "--val-fraction", "0.1")
+FLAGS = ("--nepochs", "4", *SMALL)
 
 
 def command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -57,6 +49,12 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+def call(folder: Path, *arguments: str) -> Any:
+    """The same command in this process, where nothing needs to be killed."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(app, ["train", "scan.npz", "--out", "run", *arguments])
+
+
 @pytest.fixture
 def folder(tmp_path, tiny_scan) -> Path:
     write_npz(tmp_path / "scan.npz", tiny_scan)
@@ -64,32 +62,95 @@ def folder(tmp_path, tiny_scan) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, tiny_scan) -> dict[str, float]:
+def uninterrupted(tmp_path_factory, tiny_scan) -> Run:
     folder = tmp_path_factory.mktemp("whole")
     write_npz(folder / "scan.npz", tiny_scan)
-    code, _, err = finish(command(folder, "--out", "run", *FLAGS))
-    assert code == 0, err
-    return load_run(folder / "run").history[-1]
+    done = call(folder, *FLAGS)
+    assert done.exit_code == 0, done.stderr
+    return load_run(folder / "run")
 
 
-@pytest.mark.parametrize(("number", "devices"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterrupted, number, devices):
-    process = command(folder, "--out", "run", *FLAGS, "--set", f"devices={devices}")
-    wait_for(folder / "run/checkpoints/last.ckpt", process)
-    process.send_signal(number)
-    code, _, err = finish(process)
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory, tiny_scan) -> Path:
+    """A finished run of two epochs. Not to be changed."""
+    folder = tmp_path_factory.mktemp("two")
+    write_npz(folder / "scan.npz", tiny_scan)
+    assert call(folder, *SMALL, "--nepochs", "2").exit_code == 0
+    return folder
+
+
+@contextlib.contextmanager
+def sent_after(path: Path, number: signal.Signals) -> Iterator[None]:
+    """Send a signal to this process as soon as a file exists."""
+
+    def send() -> None:
+        while not path.exists() and not over.wait(0.005):
+            pass
+        if not over.is_set():
+            os.kill(os.getpid(), number)
+
+    over = threading.Event()
+    # A signal that nobody expects any more must not end the tests.
+    before = signal.signal(number, lambda *_: None)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
+        signal.signal(number, before)
+
+
+def assert_stopped(folder: Path, number: signal.Signals, code: int, err: str) -> None:
+    """One line names the signal and says how to go on; there is no bundle yet."""
     assert code == 1
     assert len(err.strip().splitlines()) == 1
-    assert signal.Signals(number).name in err
+    assert number.name in err
     assert "--resume" in err
     assert not (folder / "run/wts.h5.zip").exists()
-    code, _, err = finish(command(folder, "--out", "run", "--resume"))
-    assert code == 0, err
-    history = load_run(folder / "run").history
-    assert [row["epoch"] for row in history] == list(range(1, 13))
+
+
+def assert_goes_on(folder: Path, whole: Run) -> Run:
+    """The resumed run has every epoch once and ends as the run that was not interrupted."""
+    run = load_run(folder / "run")
+    assert [row["epoch"] for row in run.history] == list(range(1, 5))
     with (folder / "run/metrics.csv").open() as stream:
-        assert [float(row["epoch"]) for row in csv.DictReader(stream)] == [row["epoch"] for row in history]
-    assert history[-1]["val_loss"] == pytest.approx(uninterrupted["val_loss"], rel=1e-4)
+        assert [float(row["epoch"]) for row in csv.DictReader(stream)] == [row["epoch"] for row in run.history]
+    assert run.history[-1]["val_loss"] == pytest.approx(whole.history[-1]["val_loss"], rel=1e-4)
+    return run
+
+
+def weights_of(run: Run) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in run.model.parameters()])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterrupted, number):
+    with sent_after(folder / "run/checkpoints/last.ckpt", number):
+        done = call(folder, *FLAGS)
+    assert_stopped(folder, number, done.exit_code, done.stderr)
+    done = call(folder, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert_goes_on(folder, uninterrupted)
+
+
+def test_two_processes_stop_and_go_on_and_give_the_losses_of_one(folder, uninterrupted):
+    process = command(folder, "--out", "run", *FLAGS, "--set", "devices=2", "--set", "strategy=ddp")
+    wait_for(folder / "run/checkpoints/last.ckpt", process)
+    process.send_signal(signal.SIGTERM)
+    code, out, err = finish(process)
+    assert_stopped(folder, signal.SIGTERM, code, err)
+    begun = len(re.findall("^epoch ", out, re.MULTILINE))
+    code, _, err = finish(command(folder, "--out", "run", "--resume"))
+    assert (code, err) == (0, "")
+    run = assert_goes_on(folder, uninterrupted)
+    for alone, together in zip(uninterrupted.history, run.history, strict=True):
+        # Of the epoch that was stopped, the training loss is that of the batches after the stop.
+        of_training = () if alone["epoch"] == begun + 1 else ("train_loss", "train_nll")
+        for name in (*of_training, "val_loss", "val_patch_error"):
+            assert together[name] == pytest.approx(alone[name], rel=1e-5), name
+    assert torch.allclose(weights_of(uninterrupted), weights_of(run), rtol=0, atol=1e-5)
 
 
 def assert_whole(folder: Path) -> None:
@@ -112,7 +173,7 @@ def assert_whole(folder: Path) -> None:
 @pytest.mark.slow
 def test_five_kills_in_a_row(folder):
     moments = random.Random(1)
-    flags = [*FLAGS[2:], "--nepochs", "150"]
+    flags = [*SMALL, "--nepochs", "150"]
     arguments = ["--out", "run", *flags]
     for _ in range(5):
         process = command(folder, *arguments)
@@ -133,14 +194,8 @@ def test_five_kills_in_a_row(folder):
     assert history[-1]["val_loss"] == pytest.approx(load_run(folder / "run").history[-1]["val_loss"], rel=0.01)
 
 
-def call(folder: Path, *arguments: str) -> Any:
-    """The same command in this process, where nothing needs to be killed."""
-    with contextlib.chdir(folder):
-        return CliRunner().invoke(app, ["train", "scan.npz", "--out", "run", *arguments])
-
-
 def test_two_runs_cannot_share_a_folder(folder):
-    first = command(folder, "--out", "run", *FLAGS[2:], "--nepochs", "2000")
+    first = command(folder, "--out", "run", *SMALL, "--nepochs", "2000")
     wait_for(folder / "run/checkpoints/last.ckpt", first)
     for flags, words in ((("--resume",), "another process writes here"), ((), "is not empty")):
         done = call(folder, *flags)
@@ -152,7 +207,7 @@ def test_two_runs_cannot_share_a_folder(folder):
 
 
 def test_a_finished_run_is_not_trained_again_but_may_go_on(folder):
-    assert call(folder, *FLAGS[2:], "--nepochs", "2").exit_code == 0
+    assert call(folder, *SMALL, "--nepochs", "2").exit_code == 0
     run = load_run(folder / "run")
     done = call(folder, "--resume")
     assert done.exit_code == 0, done.stderr
@@ -176,15 +231,14 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on(folder):
         (("--overwrite",), "--resume: continues with the settings of the run"),
     ],
 )
-def test_what_decided_the_run_so_far_cannot_change(folder, flags, words):
-    assert call(folder, *FLAGS[2:], "--nepochs", "2").exit_code == 0
-    done = call(folder, "--resume", *flags)
+def test_what_decided_the_run_so_far_cannot_change(two_epochs, flags, words):
+    done = call(two_epochs, "--resume", *flags)
     assert done.exit_code == 2
     assert words in done.stderr
 
 
 def test_a_damaged_checkpoint_is_named(folder):
-    assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
+    assert call(folder, *SMALL, "--nepochs", "1").exit_code == 0
     last = folder / "run/checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     done = call(folder, "--resume", "--nepochs", "2")
@@ -197,7 +251,7 @@ def test_resume_needs_a_run_and_its_scan(folder, tiny_scan):
     assert done.exit_code == 2
     assert "--resume: run holds no run" in done.stderr
     assert not (folder / "run").exists()
-    assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
+    assert call(folder, *SMALL, "--nepochs", "1").exit_code == 0
     write_npz(folder / "scan.npz", tiny_scan.subset(slice(0, 50)))
     done = call(folder, "--resume")
     assert done.exit_code == 2
@@ -205,7 +259,7 @@ def test_resume_needs_a_run_and_its_scan(folder, tiny_scan):
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(folder):
-    assert call(folder, *FLAGS[2:], "--nepochs", "1").exit_code == 0
+    assert call(folder, *SMALL, "--nepochs", "1").exit_code == 0
     last = folder / "run/checkpoints/last.ckpt"
     before, bundle = last.read_bytes(), (folder / "run/wts.h5.zip").read_bytes()
     # A limit on the size of a file is to the writer what a full disk is: a write that fails half way.

@@ -159,7 +159,7 @@ def test_masked_pixels_do_not_train(tiny_scan):
     masked = replace(tiny_scan, good_pixels=good)
     found = fit(replace(masked, counts=spoilt))
     assert torch.equal(weights_of(found), weights_of(fit(masked)))
-    assert torch.equal(found.light.good_pixels, torch.from_numpy(good))
+    assert torch.equal(found.illumination.good_pixels, torch.from_numpy(good))
 
 
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG, logging.ERROR])

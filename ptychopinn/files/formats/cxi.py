@@ -6,6 +6,7 @@ axes are those of the standard's usual detector, rows along -y and columns along
 translation, as ptychodus takes it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats import cxi_corrections
-from ptychopinn.files.record import (
+from ptychopinn.files.geometry import in_pixels, without_placeholders
+from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
     Array,
-    Record,
     as_complex,
-    as_far_as_usable,
     as_good,
     as_modes,
     as_product,
-    object_pixel,
+    both,
 )
 
 ENTRY = "entry_1"
@@ -47,76 +48,46 @@ NUMBERS = ("probe_photon_count", "exposure_time_s", "mass_attenuation_m2_per_kg"
 USUAL_AXES = ((0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
 
 DISAGREE = 0.01
-"""Relative difference of energy and wavelength beyond which one of them is wrong."""
+"""Largest relative difference of energy and wavelength; beyond it one of them is wrong."""
 
 
-def read_cxi(
-    path: Path, pixel_m: float | None = None, in_memory: int = hdf5.IN_MEMORY, growing: bool = False
-) -> Record:
-    """Read frames, translations, mask and geometry, and probe, object and losses where they are.
-
-    Args:
-        path: CXI file.
-        pixel_m: edge of an object pixel, for a file without distance, energy or detector pixel.
-        in_memory: bytes up to which frames are read at once.
-        growing: whether frames and translations may differ in number.
+def read(file: h5py.File, how: Reading) -> Record:
+    """Frames, translations, mask and geometry; probe, object and losses where they exist.
 
     Raises:
-        PtychoError: naming the file and the dataset.
+        PtychoError: naming the dataset.
     """
-    with hdf5.opened(path) as file:
-        try:
-            return _record(file, pixel_m, in_memory, growing)
-        except PtychoError as error:
-            raise PtychoError(f"{path}: {error}") from None
-
-
-def _record(file: h5py.File, pixel_m: float | None, in_memory: int, growing: bool) -> Record:
     data = _first(file, f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
     frames = None if data is None else hdf5.stack(data)
-    detector_pixel, axes, notes = _axes(file)
-    energy, distance = _energy(file), _length(file, f"{DETECTOR}/distance")
+    detector_pixel, axes, note = _axes(file)
     probes, image = _images(file, frames)
     layers = _layers(image)
-    pixel = _object_pixel(file, frames, energy, distance, detector_pixel, pixel_m)
-    shape = None if layers is None else layers.shape[-2:]
-    positions, origin, refused = _positions(file, axes, pixel, frames, shape, growing)
-    extra = _extra(file)
-    if not growing and frames is not None and positions is not None and len(positions) != frames.shape[0]:
-        raise PtychoError(f"translation: {len(positions)} entries for {frames.shape[0]} frames; as many are needed.")
-    probe, more = _probe(probes)
-    made_up = _text(file, f"{OWN}/made_up_geometry") or ""
-    placeholders = [f"Placeholders, not measured: {made_up}."] if made_up else []
-    mask = file.get(f"{DETECTOR}/mask")
-    good = None if mask is None else _mask(hdf5.array(mask))
-    if frames is not None and (lit := cxi_corrections.sensitive(file, tuple(frames.shape[-2:]))) is not None:
-        good = lit if good is None else good & lit if good.shape == lit.shape else good
-        notes = (*notes, f"qe_mask: {int((~lit).sum())} pixels without sensitivity are bad.")
-    return Record(
+    probe, others = _probe(probes)
+    good, masked = _good_pixels(file, frames)
+    stacked = {"object_layers": layers} if layers is not None and layers.ndim == 3 and len(layers) > 1 else {}
+    record = Record(
         "cxi",
-        counts=None if frames is None else hdf5.frames_of(frames, in_memory),
-        positions=positions,
+        counts=None if frames is None else hdf5.frames_of(frames, how.in_memory),
         probe=probe,
         object=None if layers is None else as_product(layers),
         good_pixels=good,
-        pixel_m=pixel,
-        origin_m=origin,
-        energy_eV=None if "energy" in made_up else energy,
-        distance_m=None if "distance" in made_up else distance,
-        detector_pixel_m=None if made_up else detector_pixel,
-        made_up="pixel" in made_up,
-        metric=positions is not None and "pixel" not in made_up,
+        energy_eV=_energy(file),
+        distance_m=_length(file, f"{DETECTOR}/distance"),
+        detector_pixel_m=detector_pixel,
         near_field=_text(file, f"{OWN}/near_field"),
-        refused=refused,
-        extra=extra | more | ({"object_layers": layers} if layers is not None and _is_stack(layers) else {}),
-        notes=(*notes, *placeholders, *cxi_corrections.not_modelled(file)),
+        extra=_extra(file) | others | stacked,
+        notes=(note, *masked, *cxi_corrections.not_modelled(file)),
         absent={
             "counts": f"{ENTRY}/data_1/data: not there; frames are needed.",
-            "probe": "the file holds no probe; give one by --probe FILE.",
+            "probe": NO_PROBE,
             "positions": f"{TRANSLATIONS[0]}: not there; positions are needed.",
         },
         frames_key=f"{ENTRY}/data_1/data",
     )
+    stored = both(*(_length(file, f"{PTYCHODUS}/object_pixel_{edge}_m") for edge in ("height", "width")))
+    pixel = stored or record.far_field_pixel or both(how.pixel_size, how.pixel_size)
+    record = _with_positions(file, replace(record, pixel_m=pixel), axes, how.growing)
+    return without_placeholders(record, _text(file, f"{OWN}/made_up_geometry") or "")
 
 
 def _images(file: h5py.File, frames: hdf5.Stack | None) -> tuple[h5py.Dataset | None, h5py.Dataset | None]:
@@ -135,6 +106,19 @@ def _images(file: h5py.File, frames: hdf5.Stack | None) -> tuple[h5py.Dataset | 
     return _first(file, *PROBES), image
 
 
+def _good_pixels(file: h5py.File, frames: hdf5.Stack | None) -> tuple[NDArray[np.bool_] | None, list[str]]:
+    """Pixels that the mask allows and that have a sensitivity, and a line where some have none."""
+    mask, name = _first(file, f"{DETECTOR}/mask"), f"{DETECTOR}/mask"
+    good = None
+    if mask is not None:
+        good = as_good(cxi_corrections.without_signal_bit(np.squeeze(hdf5.array(mask))), name)
+    lit = None if frames is None else cxi_corrections.sensitive(file, tuple(frames.shape[-2:]))
+    if lit is None or (good is not None and good.shape != lit.shape):
+        return good, []
+    line = f"qe_mask: {int((~lit).sum())} pixels without sensitivity are bad."
+    return lit if good is None else good & lit, [line]
+
+
 def _layers(image: h5py.Dataset | None) -> NDArray[np.complexfloating[Any]] | None:
     """The object, (H, W) or (L, H, W), where there is one."""
     if image is None:
@@ -146,31 +130,30 @@ def _layers(image: h5py.Dataset | None) -> NDArray[np.complexfloating[Any]] | No
     return layers
 
 
-def _is_stack(layers: Array) -> bool:
-    return layers.ndim == 3 and len(layers) > 1
-
-
 def _first(file: h5py.File, *names: str) -> h5py.Dataset | None:
     return next((hdf5.find(file, name) for name in names if file.get(name) is not None), None)
 
 
 def _length(file: h5py.File, name: str) -> float | None:
-    return None if file.get(name) is None else hdf5.positive(hdf5.find(file, name), "m", "length")
+    found = _first(file, name)
+    return None if found is None else hdf5.positive(found, "m", "length")
+
+
+def _value(file: h5py.File, name: str) -> float | None:
+    found = _first(file, name)
+    return None if found is None else hdf5.number(found, name)
 
 
 def _text(file: h5py.File, name: str) -> str | None:
-    if file.get(name) is None:
-        return None
-    value = hdf5.find(file, name)[()]
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    found = _first(file, name)
+    return None if found is None else hdf5.text(found)
 
 
 def _energy(file: h5py.File) -> float | None:
     """Photon energy in electronvolts, from the energy (in J unless it says otherwise) or the wavelength."""
     wavelength = _length(file, f"{SOURCE}/wavelength")
-    energy = None
-    if file.get(f"{SOURCE}/energy") is not None:
-        energy = hdf5.positive(hdf5.find(file, f"{SOURCE}/energy"), "J", "energy")
+    found = _first(file, f"{SOURCE}/energy")
+    energy = None if found is None else hdf5.positive(found, "J", "energy")
     if energy is None or wavelength is None:
         return energy if wavelength is None else HC_EV_M / wavelength
     if abs(energy * wavelength / HC_EV_M - 1) > DISAGREE:
@@ -181,27 +164,21 @@ def _energy(file: h5py.File) -> float | None:
     return energy
 
 
-def _axes(file: h5py.File) -> tuple[tuple[float, float] | None, NDArray[np.float64], tuple[str, ...]]:
+def _axes(file: h5py.File) -> tuple[tuple[float, float] | None, NDArray[np.float64], str]:
     """Detector pixel (height, width), unit vectors (x, y, z) along rows and columns, and what was assumed."""
-    sizes = [_length(file, f"{DETECTOR}/{axis}_pixel_size") for axis in "yx"]
-    pixel = (sizes[0], sizes[1]) if sizes[0] is not None and sizes[1] is not None else None
-    vectors = file.get(f"{DETECTOR}/basis_vectors")
-    if vectors is None:
-        return (
-            pixel,
-            np.array(USUAL_AXES),
-            ("No basis_vectors: rows along -y, columns along -x; position = translation.",),
-        )
-    values = hdf5.reals(hdf5.find(file, f"{DETECTOR}/basis_vectors"))
+    name = f"{DETECTOR}/basis_vectors"
+    pixel = both(*(_length(file, f"{DETECTOR}/{axis}_pixel_size") for axis in "yx"))
+    if file.get(name) is None:
+        note = "No basis_vectors: rows along -y, columns along -x; position = translation."
+        return pixel, np.array(USUAL_AXES), note
+    values = hdf5.reals(hdf5.find(file, name))
     if values.shape != (3, 2) or not np.isfinite(values).all() or not (np.linalg.norm(values, axis=0) > 0).all():
-        raise PtychoError(
-            f"{DETECTOR}/basis_vectors: shape {values.shape}; two vectors (x, y, z) as columns are needed."
-        )
+        raise PtychoError(f"{name}: shape {values.shape}; two vectors (x, y, z) as columns are needed.")
     lengths = np.linalg.norm(values, axis=0)
     units = (values / lengths).T
     named = ", ".join(f"{name} along {_direction(axis)}" for name, axis in zip(("rows", "columns"), units, strict=True))
     note = f"basis_vectors: {named}; position = -translation along them."
-    return pixel or (float(lengths[0]), float(lengths[1])), units, (note,)
+    return pixel or (float(lengths[0]), float(lengths[1])), units, note
 
 
 def _direction(axis: NDArray[np.float64]) -> str:
@@ -209,42 +186,20 @@ def _direction(axis: NDArray[np.float64]) -> str:
     return ("-" if axis[largest] < 0 else "+") + "xyz"[largest]
 
 
-def _object_pixel(
-    file: h5py.File,
-    frames: hdf5.Stack | None,
-    energy: float | None,
-    distance: float | None,
-    detector_pixel: tuple[float, float] | None,
-    given: float | None,
-) -> tuple[float, float] | None:
-    stored = [_length(file, f"{group}/object_pixel_{edge}_m") for group in (PTYCHODUS,) for edge in ("height", "width")]
-    if stored[0] is not None and stored[1] is not None:
-        return stored[0], stored[1]
-    if energy is not None and distance is not None and detector_pixel is not None and frames is not None:
-        return object_pixel(energy, distance, detector_pixel, frames.shape)
-    return None if given is None else (given, given)
+def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], growing: bool) -> Record:
+    """A record with positions; of a growing scan those before the first unusable one.
 
-
-def _positions(
-    file: h5py.File,
-    axes: NDArray[np.float64],
-    pixel: tuple[float, float] | None,
-    frames: hdf5.Stack | None,
-    shape: tuple[int, ...] | None,
-    growing: bool,
-) -> tuple[NDArray[np.float64] | None, tuple[float, float] | None, PtychoError | None]:
-    """Positions (n, 2) in object pixels, metres of pixel coordinate 0, and why no more of a growing scan are usable.
-
-    An object in the file says where it lies; else the first patch touches the corner of the image.
+    The origin is that of the object in the file; without one the first patch touches the corner of the image.
     """
     found = _first(file, *TRANSLATIONS)
     if found is None:
-        return None, None, None
+        return record
     translation = hdf5.reals(found) * hdf5.unit_of(found, "m", "length")
     if translation.ndim != 2 or translation.shape[1] not in (2, 3) or not len(translation):
         raise PtychoError(f"{found.name}: shape {translation.shape}; one (x, y, z) per frame is needed.")
     if not growing and not np.isfinite(translation).all():
         raise PtychoError(f"{found.name}: holds NaN or infinity.")
+    pixel, shape = record.pixel_m, None if record.object is None else record.object.shape
     if pixel is None:
         raise PtychoError(
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
@@ -253,21 +208,14 @@ def _positions(
     places, refused = -translation @ axes[:, : translation.shape[1]].T, None
     if growing:
         places, refused = as_far_as_usable(places, pixel)
-    center = [_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"]
-    stored = [_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"]
-    if stored[0] is not None and stored[1] is not None:
-        origin = stored[0], stored[1]
-    elif center[0] is not None and center[1] is not None and shape is not None:
+    center = both(*(_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"))
+    origin = both(*(_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"))
+    if origin is None and center is not None and shape is not None:
         origin = center[0] - pixel[0] * shape[0] / 2, center[1] - pixel[1] * shape[1] / 2
-    else:
-        half = 0 if frames is None else frames.shape[-1] / 2
-        low = places.min(axis=0)
-        origin = float(low[0] - pixel[0] * half), float(low[1] - pixel[1] * half)
-    return (places - origin) / pixel, origin, refused
-
-
-def _value(file: h5py.File, name: str) -> float | None:
-    return None if file.get(name) is None else hdf5.number(hdf5.find(file, name), name)
+    record = replace(in_pixels(record, places, pixel, origin), metric=True, refused=refused)
+    if not growing and record.counts is not None and len(places) != len(record.counts):
+        raise PtychoError(f"translation: {len(places)} entries for {len(record.counts)} frames; as many are needed.")
+    return record
 
 
 def _probe(found: h5py.Dataset | None) -> tuple[Array | None, dict[str, Any]]:
@@ -280,36 +228,26 @@ def _probe(found: h5py.Dataset | None) -> tuple[Array | None, dict[str, Any]]:
     return as_modes(probes), {}
 
 
-def _mask(mask: Array) -> NDArray[np.bool_]:
-    mask = cxi_corrections.without_signal_bit(mask)
-    return as_good(mask[0] if mask.ndim == 3 and len(mask) == 1 else mask, f"{DETECTOR}/mask")
-
-
 def _extra(file: h5py.File) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
-    for name in KEPT:
-        if (item := file.get(f"{PTYCHODUS}/{name}")) is not None:
-            extra[name] = hdf5.array(item)
-    for name in NUMBERS:
-        if (value := _value(file, f"{PTYCHODUS}/{name}")) is not None:
-            extra[name] = value
-    if (item := file.get(f"{PTYCHODUS}/probe_position_indexes")) is not None:
-        extra["probe_position_indexes"] = hdf5.array(item)
+    items = {name: file.get(f"{PTYCHODUS}/{name}") for name in (*KEPT, "probe_position_indexes")}
+    extra: dict[str, Any] = {name: hdf5.array(item) for name, item in items.items() if item is not None}
+    values = {name: _value(file, f"{PTYCHODUS}/{name}") for name in NUMBERS}
+    extra |= {name: value for name, value in values.items() if value is not None}
     texts = {"name": f"{ENTRY}/title", "comments": f"{ENTRY}/experiment_description"}
     return extra | {key: text for key, name in texts.items() if (text := _text(file, name)) is not None}
 
 
-def write_cxi(path: Path, record: Record) -> None:
-    """Write all that is known, in the layout of CXI 1.6 with the extension of ptychodus, frame by frame.
+def write(path: Path, record: Record) -> None:
+    """Write a record in the layout of CXI 1.6 with the extension of ptychodus, frame by frame.
 
     Args:
         path: CXI file, written whole or not at all.
         record: with counts and positions, or with an object; pixel size, energy and distance.
     """
     if record.counts is None and record.object is None:
-        raise record.missing("counts", "a CXI file needs them, or an object; they are")
-    if record.counts is not None and record.positions is None:
-        raise record.missing("positions", "a CXI file needs them; they are")
+        record.check_parts("a CXI file needs them, or an object; they are", "counts")
+    if record.counts is not None:
+        record.check_parts("a CXI file needs them; they are", "positions")
     with writing(path) as temporary, h5py.File(temporary, "w") as file:
         file["cxi_version"], file["number_of_entries"] = 160, 1
         _write_detector(file, record)
@@ -342,10 +280,10 @@ def _put(file: h5py.File, name: str, value: Any, units: str) -> None:
 
 def _write_sample(file: h5py.File, record: Record) -> None:
     assert record.pixel_m is not None
-    shape = np.zeros(2) if record.object is None else np.array(record.object.shape)
-    origin = np.array(record.origin_m or -np.array(record.pixel_m) * shape / 2)
+    shape = (0, 0) if record.object is None else record.object.shape
+    known = record if record.positions is not None else replace(record, positions=np.empty((0, 2)))
+    places, origin = known.in_metres(shape)
     if record.positions is not None:
-        places = origin + np.array(record.pixel_m) * record.positions
         translation = np.stack([places[:, 1], places[:, 0], np.zeros(len(places))], axis=-1)
         _put(file, TRANSLATIONS[0], translation, "m")
         for name in (*TRANSLATIONS[1:], f"{DETECTOR}/geometry_1/translation"):
@@ -369,8 +307,7 @@ def _write_images(file: h5py.File, record: Record) -> None:
     size = np.array([record.pixel_m[1], record.pixel_m[0]])
     first, second = ("image_1", "image_2") if record.counts is not None else ("image_2", "image_1")
     if record.probe is not None:
-        modes = [record.probe[None]] + ([np.asarray(extra["opr_modes"])] if "opr_modes" in extra else [])
-        _write_image(file, first, np.concatenate(modes), "coherent:incoherent:y:x", size)
+        _write_image(file, first, record.all_modes(), "coherent:incoherent:y:x", size)
         file[f"{SOURCE}/illumination"] = h5py.SoftLink(f"/{ENTRY}/{first}/data")
     if record.object is not None and record.counts is None and "object_layers" not in extra:
         _write_image(file, second, record.object, "y:x", size)

@@ -8,26 +8,15 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.record import (
-    INTERPOLATION,
-    Array,
-    Record,
-    as_column,
-    as_complex,
-    as_good,
-    as_modes,
-    checked_pixel,
-    pixel_size,
-    scan_of,
-    start_of,
-)
+from ptychopinn.files.formats.npz_contract import NpzScan
+from ptychopinn.files.record import INTERPOLATION, Reading, Record, pixel_size, start_of
+from ptychopinn.files.values import Array, as_coordinates, as_modes, both
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
 from ptychopinn.scan.scan import Scan
 
@@ -42,74 +31,75 @@ KEPT_ARRAYS = (
     *("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m"),
     *("probe_photon_counts", "probe_position_indexes", "frame_numbers"),
 )
-"""Arrays of other formats that are kept as they are."""
+"""Arrays of other formats that are kept unchanged."""
 
 FRAMES_FIRST = "nyx"
-"""What our files say of their frames: as many frames as rows would leave it open."""
-
-MAX_NUMBER = 1e300
-
-METADATA = """a text such as {"measurement": "counts"} is needed, or no such key."""
-
-KNOWN = EXPORT_KEYS | {*FRAME_KEYS, *KEPT_ARRAYS, "Y", "_metadata"}
+"""Axes of the frames in our files; with as many frames as rows the shape alone is ambiguous."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, struct.error)
-"""What a damaged ZIP archive raises."""
+"""Exceptions of zipfile and numpy for a damaged archive."""
 
 
-def read_npz(
-    path: Path, measurement: str | None = None, nphotons: float | None = None, scan_index: int | None = None
-) -> Scan:
-    """Read a scan.
+def read(file: Mapping[str, Array], how: Reading) -> Record:
+    """Read an NPZ scan.
 
-    Integer frames are counts. Float frames are what ``measurement``, or else ``_metadata.measurement``, says;
-    with neither they are amplitudes (the square root of counts). ``nphotons`` rescales amplitudes, whose unit
-    is often unknown, to that many photons per frame.
-
-    Args:
-        path: NPZ file.
-        measurement: "counts" or "amplitude"; overrules the file for float frames.
-        nphotons: mean photons per frame of an amplitude file.
-        scan_index: which scan of a file that holds several, by its key ``scan_index``.
+    Integer frames are counts. Float frames are what ``_metadata.measurement`` says.
 
     Raises:
-        PtychoError: naming the file, the key, what it holds and what is needed.
+        PtychoError: naming the key, what it holds and what is needed.
     """
-    record = read_record(path)
-    try:
-        return scan_of(record, measurement, nphotons, scan_index)
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused later
+        found = NpzScan.model_validate(file)
+    about = found.metadata
+    notes: list[str] = []
+    positions, modes = None, found.probeGuess
+    if found.xcoords is not None and found.ycoords is not None:
+        positions = as_coordinates(found.ycoords, found.xcoords, "xcoords, ycoords")
+    key = next((key for key in FRAME_KEYS if key in file), "diffraction")
+    frames = getattr(found, key)
+    if frames is not None and about.order != FRAMES_FIRST:
+        frames, notes = _frames_first(frames, key, positions)
+    exported = file.keys() == EXPORT_KEYS
+    if positions is not None:
+        notes += _unused(file, found)
+        if exported:
+            positions = positions + 0.5
+            notes.append("Keys of a ptychodus export: positions moved by 1/2 px, its centre being (N - 1) / 2.")
+    return Record(
+        "npz",
+        counts=frames,
+        measurement="counts" if exported else about.measurement,
+        positions=positions,
+        probe=None if modes is None else as_modes(modes),
+        object=found.objectGuess,
+        good_pixels=found.bad_pixels,
+        scan_index=found.scan_index,
+        pixel_m=both(about.pixel_size_m, about.pixel_size_m),
+        origin_m=about.origin_m,
+        energy_eV=about.photon_energy_eV,
+        distance_m=about.detector_object_distance_m,
+        detector_pixel_m=about.detector_pixel_m,
+        near_field=about.near_field,
+        partial=False,
+        extra={name: file[name] for name in KEPT_ARRAYS if name in file} | _plain(about.extra),
+        notes=tuple(notes),
+        absent=_absent(file),
+        frames_key=key,
+    )
 
 
-def read_object_and_probe(path: Path) -> dict[str, NDArray[Any]]:
-    """Read what a simulation starts from: any of ``object``, ``probe``, ``positions`` that an NPZ file holds.
+def read_object_and_probe(path: Path) -> dict[str, Array]:
+    """Parts to start a simulation from: any of ``object``, ``probe``, ``positions`` in an NPZ file.
 
-    The frames, if there are any, are not looked at.
+    Frames are ignored.
     """
     arrays = load_arrays(path)
-    try:
-        return start_of(_record({key: value for key, value in arrays.items() if key not in FRAME_KEYS}))
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
-
-
-def read_record(path: Path) -> Record:
-    """Read all that an NPZ scan holds.
-
-    Raises:
-        PtychoError: naming the file, the key, what it holds and what is needed.
-    """
-    arrays = load_arrays(path)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return _record(arrays)
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+    with naming(path):
+        return start_of(read({key: value for key, value in arrays.items() if key not in FRAME_KEYS}, Reading()))
 
 
 def keys_of(path: Path) -> set[str]:
-    """Names of the arrays in an NPZ file, none of them read; empty where the file cannot be read."""
+    """Names of the arrays in an NPZ file; empty where it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
@@ -120,7 +110,7 @@ def keys_of(path: Path) -> set[str]:
 def write_npz(path: Path, scan: Scan) -> None:
     """Write a scan as counts; whole numbers are stored as integers, and the file says what it holds.
 
-    Of a part of a scan, ``frame_numbers`` says which frames of the whole one it has.
+    ``frame_numbers`` says which frames of a whole scan a part of it has.
     """
     write_npz_files({path: scan})
 
@@ -133,7 +123,7 @@ def write_npz_files(scans: Mapping[Path, Scan]) -> None:
 
 
 def record_of(scan: Scan) -> Record:
-    """What a scan has for a file."""
+    """The record of a scan, to write it."""
     extra: dict[str, Any] = {} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers}
     if scan.interpolation is not None:
         extra[INTERPOLATION] = scan.interpolation
@@ -149,8 +139,8 @@ def record_of(scan: Scan) -> Record:
     )
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Write what is known, frame by frame; float frames that are whole numbers are stored as integers."""
+def write(path: Path, record: Record) -> None:
+    """Write a record frame by frame; whole numbers are stored as integers."""
     with writing(path) as temporary:
         _write(temporary, record)
 
@@ -174,7 +164,7 @@ def _write(path: Path, record: Record) -> None:
 
 
 def _member(key: str) -> zipfile.ZipInfo:
-    """An entry of an archive without the time of day: equal content makes equal files."""
+    """An entry of an archive without a date: equal content makes equal files."""
     entry = zipfile.ZipInfo(f"{key}.npy")
     entry.compress_type = zipfile.ZIP_DEFLATED
     return entry
@@ -190,7 +180,7 @@ def _write_frames(archive: zipfile.ZipFile, counts: Counts) -> None:
 
 
 def _metadata_of(record: Record) -> dict[str, Any]:
-    """What ``_metadata`` says; placeholders are left out."""
+    """Content of ``_metadata``; placeholders are omitted."""
     counts = record.counts is not None and (record.measurement == "counts" or record.counts.dtype.kind in "ui")
     known: dict[str, Any] = {"measurement": "counts" if counts else record.measurement, "order": FRAMES_FIRST}
     if not record.made_up:
@@ -206,11 +196,12 @@ def _metadata_of(record: Record) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def load_arrays(path: Path) -> dict[str, Array]:
     """All arrays of an NPZ file; pickled objects are refused."""
     try:
-        with path.open("rb") as stream:
-            archive = _open(stream)
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of files of old Pythons
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
             with archive:
@@ -220,22 +211,14 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except IsADirectoryError:
         raise PtychoError(f"{path}: is a folder; an NPZ file is needed.") from None
     except UNREADABLE as error:
-        # numpy takes anything unknown for a pickle and offers to load it unsafely: not our advice.
+        # numpy takes an unknown file for a pickle and suggests to load it unsafely.
         reason = "it is no ZIP archive of arrays" if "pickle" in str(error) else _first_line(error)
         raise PtychoError(f"{path}: is no readable NPZ file ({reason}).") from None
 
 
-def _open(stream: IO[bytes]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's remarks on files of old Pythons
-        return np.load(stream, allow_pickle=False)
-
-
-def _load(archive: Any, key: str, path: Path) -> NDArray[Any]:
+def _load(archive: Any, key: str, path: Path) -> Array:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return np.asarray(archive[key])
+        return np.asarray(archive[key])
     except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
         reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
         raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None
@@ -249,118 +232,27 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _record(arrays: dict[str, Array]) -> Record:
-    positions, metadata = _positions(arrays), _metadata(arrays)
-    key = next((key for key in FRAME_KEYS if key in arrays), None)
-    told = metadata.get("order") == FRAMES_FIRST
-    frames, notes = (None, []) if key is None else _frames(arrays[key], key, None if told else positions)
-    if positions is not None:
-        notes += _left_out(arrays, positions)
-    exported = arrays.keys() == EXPORT_KEYS
-    if exported and positions is not None:
-        positions = positions + 0.5
-        notes.append("Keys of a ptychodus export: positions moved by 1/2 px, its centre being (N - 1) / 2.")
-    size = metadata.get("pixel_size_m")
-    pixel = None if size is None else checked_pixel("_metadata: pixel_size_m", size)
-    missing = (name for name in ("ycoords", "xcoords") if name not in arrays)
-    return Record(
-        "npz",
-        counts=frames,
-        measurement="counts" if exported else _measurement(metadata),
-        positions=positions,
-        probe=as_modes(as_complex(arrays["probeGuess"], "probeGuess")) if "probeGuess" in arrays else None,
-        object=as_complex(arrays["objectGuess"], "objectGuess") if "objectGuess" in arrays else None,
-        good_pixels=as_good(arrays["bad_pixels"]) if "bad_pixels" in arrays else None,
-        scan_index=arrays.get("scan_index"),
-        pixel_m=None if pixel is None else (pixel, pixel),
-        origin_m=_pair(metadata, "origin_m"),
-        energy_eV=_number(metadata, "photon_energy_eV"),
-        distance_m=_number(metadata, "detector_object_distance_m"),
-        detector_pixel_m=_pair(metadata, "detector_pixel_m"),
-        near_field=_text(metadata, "near_field"),
-        partial=False,
-        extra={name: arrays[name] for name in KEPT_ARRAYS if name in arrays} | _plain(metadata.get("extra")),
-        notes=tuple(notes),
-        absent={
-            "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(arrays)))}."
-            + (
-                " 'ptychopinn simulate OUT.npz --from FILE' makes frames."
-                if {"objectGuess", "probeGuess"} <= arrays.keys()
-                else ""
-            ),
-            "positions": f"{next(missing, 'xcoords')}: not there; positions in pixels are needed.",
-            "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
-        },
-        frames_key=key or "diffraction",
-    )
-
-
-def _metadata(arrays: dict[str, Array]) -> dict[str, Any]:
-    """The object that ``_metadata`` holds as JSON, empty where there is none.
-
-    Raises:
-        PtychoError: when it is something else: it decides whether frames are counts.
-    """
-    if "_metadata" not in arrays:
-        return {}
-    stored = arrays["_metadata"]
-    if stored.size != 1 or stored.dtype.kind not in "US":
-        raise PtychoError(f"_metadata: shape {stored.shape}, dtype {stored.dtype}; {METADATA}")
-    text = stored.item()
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise PtychoError(f"_metadata: {shortened(repr(text))} is no JSON object; {METADATA}")
-    return values
-
-
-def _measurement(metadata: Mapping[str, Any]) -> str | None:
-    told = metadata.get("measurement")
-    return None if told is None else str(told)
-
-
-def _number(metadata: Mapping[str, Any], key: str) -> float | None:
-    value = metadata.get(key)
-    return None if value is None else _real(value, key, value, "a number is")
-
-
-def _real(value: Any, key: str, given: Any, need: str) -> float:
-    """A number of the metadata that float can hold."""
-    if not isinstance(value, float | int) or isinstance(value, bool) or not abs(value) < MAX_NUMBER:
-        raise PtychoError(f"_metadata: {key} {shortened(repr(given))}; {need} needed.")
-    return float(value)
-
-
-def _pair(metadata: Mapping[str, Any], key: str) -> tuple[float, float] | None:
-    value = metadata.get(key)
-    if value is None:
-        return None
-    first, second = value if isinstance(value, list) and len(value) == 2 else (None, None)
-    return _real(first, key, value, "two numbers are"), _real(second, key, value, "two numbers are")
-
-
-def _text(metadata: Mapping[str, Any], key: str) -> str | None:
-    value = metadata.get(key)
-    if value is not None and not isinstance(value, str):
-        raise PtychoError(f"_metadata: {key} {shortened(repr(value))}; a text is needed.")
-    return value
+def _absent(file: Mapping[str, Array]) -> dict[str, str]:
+    """Sentences for the parts that the file lacks."""
+    makes = {"objectGuess", "probeGuess"} <= file.keys()
+    hint = " 'ptychopinn simulate OUT.npz --from FILE' makes frames." if makes else ""
+    missing = next((name for name in ("ycoords", "xcoords") if name not in file), "xcoords")
+    return {
+        "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(file)))}.{hint}",
+        "positions": f"{missing}: not there; positions in pixels are needed.",
+        "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
+    }
 
 
 def _plain(extra: Any) -> dict[str, Any]:
-    """What other formats know, as far as it is text and numbers."""
-    if not isinstance(extra, dict):
-        return {}
-    return {key: value for key, value in extra.items() if isinstance(value, str | float | int)}
+    """Texts and numbers of other formats."""
+    values = extra if isinstance(extra, Mapping) else {}
+    return {key: value for key, value in values.items() if isinstance(value, str | float | int)}
 
 
-def _frames(frames: Array, key: str, positions: NDArray[np.float64] | None) -> tuple[Array, list[str]]:
-    """Frames (n, N, N); a legacy stack (N, N, n) is told by the number of positions and transposed."""
-    shape = frames.shape
-    if frames.ndim != 3 or frames.dtype.kind not in "uif":
-        raise PtychoError(f"{key}: shape {shape}, dtype {frames.dtype}; real frames (n, N, N) are needed.")
-    count = None if positions is None else len(positions)
+def _frames_first(frames: Array, key: str, positions: Array | None) -> tuple[Array, list[str]]:
+    """Frames (n, N, N); a legacy stack (N, N, n), recognised by the number of positions, is transposed."""
+    shape, count = frames.shape, None if positions is None else len(positions)
     if shape[2] != count or shape[0] != shape[1]:
         return frames, []
     if shape[0] == count:
@@ -372,29 +264,18 @@ def _frames(frames: Array, key: str, positions: NDArray[np.float64] | None) -> t
     return np.ascontiguousarray(frames.transpose(2, 0, 1)), [legacy]
 
 
-def _left_out(arrays: dict[str, Array], positions: NDArray[np.float64]) -> list[str]:
-    """A line for every key of the contract that is there but not used."""
-    notes = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in arrays else []
-    if unknown := sorted(arrays.keys() - KNOWN):
+def _unused(file: Mapping[str, Array], found: NpzScan) -> list[str]:
+    """A note for every key of the file that is not used."""
+    notes = ["Y: true patches are not read; they are cut from objectGuess."] if "Y" in file else []
+    if unknown := sorted(file.keys() - {*FRAME_KEYS, *EXPORT_KEYS, *KEPT_ARRAYS, "Y", "_metadata"}):
         shown = ", ".join(key if key.isprintable() else ascii(key) for key in unknown)
         notes.append(f"Not read, of unknown meaning: {shortened(shown)}.")
-    for key, column in (("xcoords_start", positions[:, 1]), ("ycoords_start", positions[:, 0])):
-        if key not in arrays:
+    for key in ("xcoords", "ycoords"):
+        used, start = getattr(found, key), getattr(found, f"{key}_start")
+        if start is None:
             continue
-        start = arrays[key]
-        if start.shape != column.shape or start.dtype.kind not in "uif":
-            raise PtychoError(f"{key}: shape {start.shape}, dtype {start.dtype}; one number per frame is needed.")
-        if not np.allclose(start, column, rtol=0, atol=1e-6):
-            notes.append(f"{key}: differs from {key.removesuffix('_start')}, which is used.")
+        if start.shape != used.shape:
+            raise PtychoError(f"{key}_start: shape {start.shape}; one number per frame is needed.")
+        if not np.allclose(start, used, rtol=0, atol=1e-6):
+            notes.append(f"{key}_start: differs from {key}, which is used.")
     return notes
-
-
-def _positions(arrays: dict[str, Array]) -> NDArray[np.float64] | None:
-    if not {"xcoords", "ycoords"} <= arrays.keys():
-        return None
-    y, x = (as_column(arrays[key], key) for key in ("ycoords", "xcoords"))
-    if len(x) != len(y):
-        raise PtychoError(f"xcoords, ycoords: {len(x)} and {len(y)} entries; equal numbers are needed.")
-    if not len(x):
-        raise PtychoError("xcoords, ycoords: no entries; one number per frame is needed.")
-    return np.stack([y, x], axis=-1)

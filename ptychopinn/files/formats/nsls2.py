@@ -5,13 +5,13 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.geometry import metric
-from ptychopinn.files.hdf5 import scalar
-from ptychopinn.files.record import HC_EV_M, NO_PROBE, Record, object_pixel
+from ptychopinn.files.geometry import in_pixels
+from ptychopinn.files.record import NO_PROBE, Reading, Record
+from ptychopinn.files.values import HC_EV_M
 from ptychopinn.scan.frames import blocks, light_in_corners
 
 
-def read_nsls2(file: h5py.File, in_memory: int) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """``points`` (2, n) in um (x, y); lambda_nm, z_m, ccd_pixel_um; frames ``dp`` or ``diffamp``.
 
     ``dp`` are counts (n, y, x). ``diffamp`` are amplitudes as the program of the beamline HXN writes them: (n, x, y),
@@ -30,22 +30,16 @@ def read_nsls2(file: h5py.File, in_memory: int) -> Record:
     points = hdf5.array(hdf5.find(file, "points"))
     if points.ndim != 2 or points.shape[0] != 2 or points.dtype.kind not in "uif" or not points.shape[1]:
         raise PtychoError(f"points: shape {points.shape}; (2, n) with x and y in um is needed.")
-    names = ("lambda_nm", "z_m", "ccd_pixel_um")
-    wavelength, distance, pitch = (scalar(file, name) for name in names)
-    energy, pitch = HC_EV_M / (wavelength * 1e-9), pitch * 1e-6
-    return metric(
-        Record(
-            "nsls2",
-            counts=hdf5.frames_of(frames, in_memory),
-            measurement="counts" if key == "dp" else "amplitude",
-            energy_eV=energy,
-            distance_m=distance,
-            detector_pixel_m=(pitch, pitch),
-            notes=tuple(notes),
-            absent={"probe": NO_PROBE},
-            frames_key=key,
-        ),
-        points[[along_rows, 1 - along_rows]].T * 1e-6,
-        object_pixel(energy, distance, (pitch, pitch), frames.shape),
-        frames.shape[-1],
+    wavelength, distance, pitch = (hdf5.positive_number(file, name) for name in ("lambda_nm", "z_m", "ccd_pixel_um"))
+    record = Record(
+        "nsls2",
+        counts=hdf5.frames_of(frames, how.in_memory),
+        measurement="counts" if key == "dp" else "amplitude",
+        energy_eV=HC_EV_M / (wavelength * 1e-9),
+        distance_m=distance,
+        detector_pixel_m=(pitch * 1e-6, pitch * 1e-6),
+        notes=tuple(notes),
+        absent={"probe": NO_PROBE},
+        frames_key=key,
     )
+    return in_pixels(record, points[[along_rows, 1 - along_rows]].T * 1e-6)

@@ -13,10 +13,21 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.record import Array, Record, as_column, as_complex, as_good, as_modes, as_product, checked_pixel
+from ptychopinn.files.geometry import without_placeholders
+from ptychopinn.files.record import Reading, Record
+from ptychopinn.files.values import (
+    Array,
+    as_column,
+    as_complex,
+    as_coordinates,
+    as_good,
+    as_modes,
+    as_product,
+    checked_pixel,
+)
 from ptychopinn.scan.frames import Counts, select
 
 SCALARS: Final = {
@@ -27,7 +38,7 @@ SCALARS: Final = {
     "focus_object_distance_m": 0.0,
     "tilt_angle_deg": 0.0,
 }
-"""Numbers that are carried from file to file, and what ptychodus takes where they are missing."""
+"""Numbers that are kept from file to file, with the defaults of ptychodus."""
 
 OLDER: Final = {"photon_energy_eV": "probe_energy_eV", "mass_attenuation_m2_per_kg": "mass_attenuation_m2_kg"}
 """Names of attributes that changed, and what they were; both are written."""
@@ -36,67 +47,55 @@ LARGEST_ATTRIBUTE = 2**16
 """Bytes that an attribute may hold."""
 
 PIXELS_AGREE = 1e-3
-"""Relative difference of probe and object pixels that is no difference."""
+"""Largest relative difference of probe and object pixels that count as equal."""
+
+KEPT = ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights")
+"""Datasets that are kept from file to file."""
 
 RAW = "raw_data"
 
 
-def read_product(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
-    """Read a product, with frames where it has our group ``raw_data``.
-
-    Args:
-        path: HDF5 file.
-        in_memory: bytes up to which frames are read at once.
+def read_product(file: h5py.File, how: Reading) -> Record:
+    """A product, with frames where it has our group ``raw_data``.
 
     Raises:
-        PtychoError: naming the file, the dataset or attribute, and what is needed.
+        PtychoError: naming the dataset or attribute, and what is needed.
     """
-    with hdf5.opened(path) as file:
-        try:
-            return _product(file, in_memory)
-        except PtychoError as error:
-            raise PtychoError(f"{path}: {error}") from None
-
-
-def _product(file: h5py.File, in_memory: int) -> Record:
     image = hdf5.find(file, "object", "a product has one")
     layers, probes = as_complex(hdf5.array(image), "object"), _probes(file)
     layers = layers[None] if layers.ndim == 2 else layers
     if layers.ndim != 3 or not layers.size:
         raise PtychoError(f"object: shape {layers.shape}; (layers, H, W) is needed.")
-    pixel = _pixel(image)
+    pixel = _edges(image)
     center = _attribute(image, "center_y_m"), _attribute(image, "center_x_m")
     origin = center[0] - pixel[0] * layers.shape[1] / 2, center[1] - pixel[1] * layers.shape[2] / 2
-    places = _places(file)
-    positions = (places - origin) / pixel
-    counts, good, numbers = _raw(file, in_memory)
+    positions = (_places(file) - origin) / pixel
+    raw = _raw(file, how) or Record("ptychodus-frames")
+    extra, counts = _extra(file, layers, probes), raw.counts
     notes = _remarks(file, layers, probes, pixel)
-    extra = _extra(file, layers, probes)
-    if counts is not None and numbers is not None:
-        extra["probe_position_indexes"], positions, counts = _paired(extra, positions, counts, numbers)
-    made_up = str(file.attrs.get("made_up_geometry", ""))
-    return Record(
+    if counts is not None:
+        extra["probe_position_indexes"], positions, counts = _paired(extra, positions, counts, raw.extra["indexes"])
+    near = np.asarray(file.attrs.get("far_field")).tolist() in (False, [False])
+    record = Record(
         "ptychodus-product",
         counts=counts,
         positions=positions,
         probe=as_modes(probes[0]),
         object=as_product(layers),
-        good_pixels=good,
+        good_pixels=raw.good_pixels,
         pixel_m=pixel,
         origin_m=origin,
-        energy_eV=None if "energy" in made_up else _number(file, "photon_energy_eV"),
-        distance_m=None if "distance" in made_up else _number(file, "detector_object_distance_m"),
-        detector_pixel_m=None if made_up else _detector_pixel(file),
-        made_up="pixel" in made_up,
-        metric="pixel" not in made_up,
-        near_field="far_field is false"
-        if np.asarray(file.attrs.get("far_field")).tolist() in (False, [False])
-        else None,
+        energy_eV=_number(file, "photon_energy_eV"),
+        distance_m=_number(file, "detector_object_distance_m"),
+        detector_pixel_m=raw.detector_pixel_m,
+        metric=True,
+        near_field="far_field is false" if near else None,
         extra=extra,
-        notes=(*notes, *([f"Placeholders, not measured: {made_up}."] if made_up else [])),
+        notes=tuple(notes),
         absent={"counts": f"{RAW}/patterns: not there; the product holds no frames: give them by --frames FILE."},
         frames_key=f"{RAW}/patterns",
     )
+    return without_placeholders(record, str(file.attrs.get("made_up_geometry", "")))
 
 
 def _attribute(item: Any, name: str) -> float:
@@ -106,7 +105,7 @@ def _attribute(item: Any, name: str) -> float:
 
 
 def _number(file: h5py.File, name: str) -> float:
-    """A number of the file under its name of today or its older one."""
+    """A number of the file under its present or its older name."""
     older = OLDER.get(name, name)
     value = _attribute(file, older if name not in file.attrs and older in file.attrs else name)
     if value < 0:
@@ -114,10 +113,14 @@ def _number(file: h5py.File, name: str) -> float:
     return value
 
 
-def _pixel(item: h5py.Dataset) -> tuple[float, float]:
-    names = ("pixel_height_m", "pixel_width_m")
-    height, width = (checked_pixel(name, _attribute(item, name)) for name in names)
+def _edges(item: h5py.Dataset, of: str = "") -> tuple[float, float]:
+    """Height and width of a pixel, in metres, from the attributes of a dataset."""
+    height, width = (checked_pixel(name, _attribute(item, name)) for name in _edge_names(of))
     return height, width
+
+
+def _edge_names(of: str) -> tuple[str, str]:
+    return f"{of}pixel_height_m", f"{of}pixel_width_m"
 
 
 def _probes(file: h5py.File) -> NDArray[np.complexfloating[Any]]:
@@ -134,27 +137,28 @@ def _places(file: h5py.File) -> NDArray[np.float64]:
     found = [hdf5.find(file, name, "positions are needed") for name in names]
     columns = [as_column(hdf5.array(item), name) for item, name in zip(found, names, strict=True)]
     y, x = (column * hdf5.unit_of(item, "m", "length") for column, item in zip(columns, found, strict=True))
-    if len(y) != len(x):
-        raise PtychoError(f"probe_position_x_m, probe_position_y_m: {len(x)} and {len(y)} entries; as many are needed.")
+    places = as_coordinates(y, x, "probe_position_x_m, probe_position_y_m")
     index = hdf5.array(hdf5.find(file, "probe_position_indexes", "frame numbers are needed"))
     if index.shape != y.shape or index.dtype.kind not in "ui":
         raise PtychoError(
             f"probe_position_indexes: shape {index.shape}, dtype {index.dtype}; {len(y)} frame numbers are needed."
         )
-    return np.stack([y, x], axis=-1)
+    return places
 
 
-def _raw(file: h5py.File, in_memory: int) -> tuple[Counts | None, Array | None, Array | None]:
-    """Frames, good pixels and frame numbers of our group; None where there is none."""
+def _raw(file: h5py.File, how: Reading) -> Record | None:
+    """Frames, good pixels, frame numbers and detector pixel of our group; None where there is none."""
     if RAW not in file:
-        return None, None, None
-    frames = hdf5.stack(hdf5.find(file, f"{RAW}/patterns"))
-    numbers = hdf5.array(hdf5.find(file, f"{RAW}/indexes"))
-    if numbers.shape != frames.shape[:1]:
-        raise PtychoError(f"{RAW}/indexes: shape {numbers.shape}; one number for each of {frames.shape[0]} frames.")
-    bad = f"{RAW}/bad_pixels"
-    good = as_good(hdf5.array(file[bad]), bad) if bad in file else None
-    return hdf5.frames_of(frames, in_memory), good, numbers
+        return None
+    with naming(RAW):
+        if not isinstance(file[RAW], h5py.Group):
+            raise PtychoError("is a dataset; a group with patterns and indexes is needed.")
+        raw = read_frames(file[RAW], how)
+        assert raw.counts is not None
+        shape, count = np.shape(raw.extra.get("indexes", ())), raw.counts.shape[0]
+        if shape != (count,):
+            raise PtychoError(f"indexes: shape {shape}; one number for each of {count} frames is needed.")
+    return raw
 
 
 def _paired(
@@ -171,15 +175,6 @@ def _paired(
     return index[here[order]], positions[here[order]], select(counts, there[order])
 
 
-def _detector_pixel(file: h5py.File) -> tuple[float, float] | None:
-    item = file.get(f"{RAW}/patterns")
-    names = ("detector_pixel_height_m", "detector_pixel_width_m")
-    if item is None or not all(name in item.attrs for name in names):
-        return None
-    height, width = (checked_pixel(name, _attribute(item, name)) for name in names)
-    return height, width
-
-
 def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, float]) -> list[str]:
     notes = []
     if "photon_energy_eV" not in file.attrs:
@@ -189,8 +184,9 @@ def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, 
     if len(probes) > 1:
         notes.append(f"probe: the first of {len(probes)} coherent (OPR) modes is taken.")
     own = hdf5.find(file, "probe").attrs
-    names = ("pixel_height_m", "pixel_width_m")
-    sizes = [hdf5.number(own.get(name, edge), f"probe: {name}") for name, edge in zip(names, pixel, strict=True)]
+    sizes = [
+        hdf5.number(own.get(name, edge), f"probe: {name}") for name, edge in zip(_edge_names(""), pixel, strict=True)
+    ]
     if not np.allclose(sizes, pixel, PIXELS_AGREE):
         notes.append("probe: its pixels differ in size from those of the object; they are taken for the same.")
     if not np.isclose(*pixel, rtol=1e-6):
@@ -202,19 +198,14 @@ def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, 
 
 
 def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
-    """What we do not use but keep."""
+    """Values that are kept but not used."""
     extra: dict[str, Any] = {}
-    for name in ("name", "comments", "polarization"):
-        if name in file.attrs:
-            text = file.attrs[name]
-            extra[name] = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    extra |= {name: hdf5.text(file.attrs[name]) for name in ("name", "comments", "polarization") if name in file.attrs}
     extra |= {name: _number(file, name) for name in SCALARS if {name, OLDER.get(name)} & set(file.attrs)}
     index = np.asarray(file["probe_position_indexes"])
     if len(np.unique(index)) == len(index):
         extra["probe_position_indexes"] = index
-    for name in ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights"):
-        if name in file:
-            extra[name] = hdf5.array(hdf5.find(file, name))
+    extra |= {name: hdf5.array(hdf5.find(file, name)) for name in KEPT if name in file}
     if "opr_weights" not in extra and "opr_weights" in file["probe"].attrs:
         extra["opr_weights"] = np.asarray(file["probe"].attrs["opr_weights"])
     if "loss_values" in extra and "loss_epochs" not in extra:
@@ -228,18 +219,16 @@ def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
 
 
 def write_product(path: Path, record: Record) -> None:
-    """Write a product that ptychodus 1.7 and older ones read, and the frames into ``raw_data`` where there are any.
+    """Write a product for ptychodus 1.7 and older versions, with the frames in ``raw_data``.
 
     Args:
         path: HDF5 file, written whole or not at all.
         record: with positions, probe, object, pixel size, energy and distance; counts as counts.
 
     Raises:
-        PtychoError: when one of them is missing.
+        PtychoError: when positions, probe or object are missing.
     """
-    for part in ("positions", "probe", "object"):
-        if getattr(record, part) is None:
-            raise record.missing(part, "a ptychodus product needs one; it is")
+    record.check_parts("a ptychodus product needs one; it is", "positions", "probe", "object")
     with writing(path) as temporary, h5py.File(temporary, "w") as file:
         _write_attributes(file, record)
         _write_arrays(file, record)
@@ -272,17 +261,14 @@ def _write_arrays(file: h5py.File, record: Record) -> None:
     extra, pixel = record.extra, record.pixel_m
     layers = np.asarray(extra.get("object_layers", record.object[None]))
     shape = layers.shape[1:]
-    origin = record.origin_m or (-pixel[0] * shape[0] / 2, -pixel[1] * shape[1] / 2)
-    places = np.array(origin) + np.array(pixel) * record.positions
+    places, origin = record.in_metres(shape)
     file["probe_position_indexes"] = extra.get("probe_position_indexes", np.arange(len(places)))
     file["probe_position_x_m"], file["probe_position_y_m"] = places[:, 1], places[:, 0]
-    modes = [record.probe[None]] + [np.asarray(extra[name]) for name in ("opr_modes",) if name in extra]
-    file["probe"] = np.concatenate(modes)
+    file["probe"] = record.all_modes()
     file["object"] = layers
     file["object_layer_spacing_m"] = np.asarray(extra.get("object_layer_spacing_m", ()), dtype=np.float64)
-    for name in ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights"):
-        if name in extra:
-            file[name] = extra[name]
+    for name in (name for name in KEPT if name in extra):
+        file[name] = extra[name]
     if "opr_weights" in extra and np.asarray(extra["opr_weights"]).nbytes < LARGEST_ATTRIBUTE - 4096:
         file["probe"].attrs["opr_weights"] = extra["opr_weights"]
     for item in (file["probe"], file["object"]):
@@ -303,52 +289,36 @@ def _write_raw(file: h5py.File, record: Record) -> None:
         frames.attrs["detector_pixel_height_m"], frames.attrs["detector_pixel_width_m"] = record.detector_pixel_m
 
 
-def read_training(path: Path, in_memory: int = hdf5.IN_MEMORY) -> Record:
-    """Read a training export in HDF5; its positions are object pixels with the centre at (N - 1) / 2.
-
-    Args:
-        path: HDF5 file.
-        in_memory: bytes up to which frames are read at once.
-
-    Raises:
-        PtychoError: naming the file and the dataset.
-    """
-    with hdf5.opened(path) as file:
-        try:
-            names = ("probe_position_y_px", "probe_position_x_px")
-            y, x = (as_column(hdf5.array(hdf5.find(file, name)), name) for name in names)
-            if len(y) != len(x):
-                raise PtychoError(f"{names[1]}, {names[0]}: {len(x)} and {len(y)} entries; as many are needed.")
-            height, width = (
-                hdf5.positive(hdf5.find(file, f"object_pixel_{edge}_m"), "m", "length") for edge in ("height", "width")
-            )
-            frames = read_frames(file, in_memory)
-            return replace(
-                frames,
-                format="ptychodus-training",
-                positions=np.stack([y, x], axis=-1) + 0.5,
-                probe=as_modes(as_complex(hdf5.array(hdf5.find(file, "probe")), "probe")),
-                object=as_complex(hdf5.array(file["object"]), "object") if "object" in file else None,
-                pixel_m=(height, width),
-                energy_eV=hdf5.positive(hdf5.find(file, "photon_energy_eV"), "eV", "energy"),
-                distance_m=hdf5.positive(hdf5.find(file, "detector_object_distance_m"), "m", "length"),
-                partial=False,
-                notes=("Positions moved by 1/2 px: the centre of ptychodus is (N - 1) / 2.",),
-            )
-        except PtychoError as error:
-            raise PtychoError(f"{path}: {error}") from None
+def read_training(file: h5py.File, how: Reading) -> Record:
+    """A training export in HDF5; its positions are object pixels with the centre at (N - 1) / 2."""
+    names = ("probe_position_y_px", "probe_position_x_px")
+    y, x = (as_column(hdf5.array(hdf5.find(file, name)), name) for name in names)
+    height, width = (
+        hdf5.positive(hdf5.find(file, f"object_pixel_{edge}_m"), "m", "length") for edge in ("height", "width")
+    )
+    return replace(
+        read_frames(file, how),
+        format="ptychodus-training",
+        positions=as_coordinates(y, x, f"{names[1]}, {names[0]}") + 0.5,
+        probe=as_modes(as_complex(hdf5.array(hdf5.find(file, "probe")), "probe")),
+        object=as_complex(hdf5.array(file["object"]), "object") if "object" in file else None,
+        pixel_m=(height, width),
+        energy_eV=hdf5.positive(hdf5.find(file, "photon_energy_eV"), "eV", "energy"),
+        distance_m=hdf5.positive(hdf5.find(file, "detector_object_distance_m"), "m", "length"),
+        partial=False,
+        notes=("Positions moved by 1/2 px: the centre of ptychodus is (N - 1) / 2.",),
+    )
 
 
-def read_frames(file: h5py.File, in_memory: int = hdf5.IN_MEMORY) -> Record:
+def read_frames(file: h5py.Group, how: Reading) -> Record:
     """The assembled frames of ptychodus (``diffraction.h5``): patterns, numbers, bad pixels."""
     item = hdf5.find(file, "patterns", "frames are needed")
-    names = ("detector_pixel_height_m", "detector_pixel_width_m")
-    pixel = [checked_pixel(name, _attribute(item, name)) for name in names if name in item.attrs]
+    known = all(name in item.attrs for name in _edge_names("detector_"))
     return Record(
         "ptychodus-frames",
-        counts=hdf5.frames_of(hdf5.stack(item), in_memory),
-        good_pixels=as_good(hdf5.array(file["bad_pixels"])) if "bad_pixels" in file else None,
-        detector_pixel_m=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
-        extra={"indexes": hdf5.array(file["indexes"])} if "indexes" in file else {},
+        counts=hdf5.frames_of(hdf5.stack(item), how.in_memory),
+        good_pixels=as_good(hdf5.array(hdf5.find(file, "bad_pixels")), "bad_pixels") if "bad_pixels" in file else None,
+        detector_pixel_m=_edges(item, "detector_") if known else None,
+        extra={"indexes": hdf5.array(hdf5.find(file, "indexes"))} if "indexes" in file else {},
         frames_key="patterns",
     )

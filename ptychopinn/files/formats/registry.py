@@ -1,17 +1,15 @@
-"""The table of all formats: how each is recognised, read and written."""
+"""All formats: how each is recognised, read and written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import h5py
-
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats import cxi, fold_slice, npz, nsls2, ptychodus, ptypy, tike
-from ptychopinn.files.geometry import Completion, completed
-from ptychopinn.files.record import Record, counts_of
+from ptychopinn.files.geometry import Geometry, with_given
+from ptychopinn.files.record import Reading, Record, counts_of
 from ptychopinn.files.results import cdtools, own, phaser, ptyrad
 from ptychopinn.files.results import ptychodus as ptychodus_results
 from ptychopinn.files.results import ptypy as ptypy_results
@@ -19,178 +17,89 @@ from ptychopinn.files.results import ptypy as ptypy_results
 MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
-class Reading(NamedTuple):
-    """How a file is to be read.
+class Format(NamedTuple):
+    """A format: recognised by the names at the top of a file, read and written.
 
     Attributes:
-        format: name of a format; recognised when None.
-        map: JSON file that names the datasets of an HDF5 file.
-        frames: file with the frames, when they are in another one.
-        probe: file whose probe to take.
-        pixel_size: edge of an object pixel in metres, where the file does not say.
-        in_memory: bytes up to which frames are read at once.
-        growing: whether a detector still appends, so that frames and positions may differ in number.
+        name: for ``--format`` and ``--to``.
+        text: its name for people.
+        read: gets an open HDF5 file, or the arrays of an NPZ file.
+        all_of: names that are all there.
+        any_of: names of which at least one is there; a format without names takes any file.
+        write: None for a format that is only read.
+        kind: of the file, ``hdf5`` or ``npz``.
+        suffixes: of files that are written.
     """
-
-    format: str | None = None
-    map: Path | None = None
-    frames: Path | None = None
-    probe: Path | None = None
-    pixel_size: float | None = None
-    in_memory: int = hdf5.IN_MEMORY
-    growing: bool = False
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: how it is known by the names at the top of the file, read and written."""
 
     name: str
     text: str
-    kind: str
-    holds: Callable[[set[str]], bool]
-    read: Callable[[Path, Reading], Record]
+    read: Callable[[Any, Reading], Record]
+    all_of: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
     write: Callable[[Path, Record], None] | None = None
+    kind: str = "hdf5"
     suffixes: tuple[str, ...] = (".h5", ".hdf5")
 
+    def suits(self, found: set[str]) -> bool:
+        """Whether a file with these names has this format."""
+        return found.issuperset(self.all_of) and (not self.any_of or not found.isdisjoint(self.any_of))
 
-def _inside(read: Callable[[h5py.File, Reading], Record]) -> Callable[[Path, Reading], Record]:
-    """A reader of an open file, as one of a path whose complaints name the file."""
+    def open(self, path: Path, how: Reading) -> Record:
+        """Read a file.
 
-    def whole(path: Path, how: Reading) -> Record:
-        with hdf5.opened(path) as file:
-            try:
-                return read(file, how)
-            except PtychoError as error:
-                raise PtychoError(f"{path}: {error}") from None
+        Raises:
+            PtychoError: naming the file, what it holds and what is needed.
+        """
+        if self.kind == "hdf5":
+            with hdf5.opened(path) as file:
+                return self.read(file, how)
+        arrays = npz.load_arrays(path)
+        with naming(path):
+            return self.read(arrays, how)
 
-    return whole
 
+IMAGE = ("object", "origin", "coverage")
+
+METRES, PIXELS = (tuple(f"probe_position_{axis}_{unit}" for axis in "xy") for unit in ("m", "px"))
 
 FORMATS: Final = (
     Format(
-        "ptychodus-product",
-        "product of ptychodus",
-        "hdf5",
-        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
-        lambda path, how: ptychodus.read_product(path, how.in_memory),
-        ptychodus.write_product,
+        name="ptychodus-product",
+        text="product of ptychodus",
+        read=ptychodus.read_product,
+        all_of=("object", "probe"),
+        any_of=METRES,
+        write=ptychodus.write_product,
     ),
+    Format("ptychodus-training", "training export of ptychodus", ptychodus.read_training, ("patterns",), PIXELS),
+    Format("ptychodus-frames", "assembled frames of ptychodus", ptychodus.read_frames, ("patterns", "indexes")),
+    Format("cxi", "CXI", cxi.read, (), ("cxi_version", "entry_1"), cxi.write, suffixes=(".cxi", ".h5", ".hdf5")),
+    Format("ptyd", "PtyPy", ptypy.read, ("chunks", "meta")),
+    Format("nsls2", "NSLS-II", nsls2.read, ("points",), ("dp", "diffamp")),
+    Format("fold_slice", "positions of fold_slice", fold_slice.read_positions, ("ppX", "ppY")),
+    Format("dp", "frames of pty-chi or fold_slice", fold_slice.read_frames, ("dp",)),
+    Format("reconstruction", "reconstruction of ptychopinn", own.read, IMAGE),
+    Format("reconstruction-npz", "reconstruction of ptychopinn", own.read, IMAGE, kind="npz"),
+    Format("ptyr", "reconstruction of PtyPy", ptypy_results.read, ("header", "content")),
+    Format("cdtools", "result of cdtools", cdtools.read, ("obj_basis", "probe", "obj")),
+    Format("ptyrad", "model of PtyRAD", ptyrad.read, ("optimizable_tensors",)),
+    Format("phaser", "state of phaser", phaser.read, ("type", "version", "wavelength")),
     Format(
-        "ptychodus-training",
-        "training export of ptychodus",
-        "hdf5",
-        lambda names: "patterns" in names and bool(names & {"probe_position_x_px", "probe_position_y_px"}),
-        lambda path, how: ptychodus.read_training(path, how.in_memory),
+        name="ptychodus-product-npz",
+        text="product of ptychodus as NPZ",
+        read=ptychodus_results.read,
+        all_of=("object", "probe"),
+        any_of=METRES,
+        kind="npz",
     ),
-    Format(
-        "ptychodus-frames",
-        "assembled frames of ptychodus",
-        "hdf5",
-        lambda names: {"patterns", "indexes"} <= names,
-        _inside(lambda file, how: ptychodus.read_frames(file, how.in_memory)),
-    ),
-    Format(
-        "cxi",
-        "CXI",
-        "hdf5",
-        lambda names: "cxi_version" in names or "entry_1" in names,
-        lambda path, how: cxi.read_cxi(path, how.pixel_size, how.in_memory, how.growing),
-        cxi.write_cxi,
-        (".cxi", ".h5", ".hdf5"),
-    ),
-    Format(
-        "ptyd",
-        "PtyPy",
-        "hdf5",
-        lambda names: {"chunks", "meta"} <= names,
-        _inside(lambda file, how: ptypy.read_ptyd(file, how.in_memory)),
-    ),
-    Format(
-        "nsls2",
-        "NSLS-II",
-        "hdf5",
-        lambda names: "points" in names and bool(names & {"dp", "diffamp"}),
-        _inside(lambda file, how: nsls2.read_nsls2(file, how.in_memory)),
-    ),
-    Format(
-        "fold_slice",
-        "positions of fold_slice",
-        "hdf5",
-        lambda names: {"ppX", "ppY"} <= names,
-        _inside(lambda file, how: fold_slice.read_fold_slice(file, how.pixel_size)),
-    ),
-    Format(
-        "dp",
-        "frames of pty-chi or fold_slice",
-        "hdf5",
-        lambda names: "dp" in names,
-        _inside(lambda file, how: fold_slice.read_frames_only(file, how.in_memory)),
-    ),
-    Format(
-        "reconstruction",
-        "reconstruction of ptychopinn",
-        "hdf5",
-        lambda names: {"object", "origin", "coverage"} <= names,
-        lambda path, how: own.read_own(path),
-    ),
-    Format(
-        "reconstruction-npz",
-        "reconstruction of ptychopinn",
-        "npz",
-        lambda names: {"object", "origin", "coverage"} <= names,
-        lambda path, how: own.read_own(path),
-    ),
-    Format(
-        "ptyr",
-        "reconstruction of PtyPy",
-        "hdf5",
-        lambda names: {"header", "content"} <= names,
-        _inside(lambda file, how: ptypy_results.read_ptyr(file)),
-    ),
-    Format(
-        "cdtools",
-        "result of cdtools",
-        "hdf5",
-        lambda names: {"obj_basis", "probe", "obj"} <= names,
-        _inside(lambda file, how: cdtools.read_results(file)),
-    ),
-    Format(
-        "ptyrad",
-        "model of PtyRAD",
-        "hdf5",
-        lambda names: "optimizable_tensors" in names,
-        _inside(lambda file, how: ptyrad.read_model(file)),
-    ),
-    Format(
-        "phaser",
-        "state of phaser",
-        "hdf5",
-        lambda names: {"type", "version", "wavelength"} <= names,
-        _inside(lambda file, how: phaser.read_state(file)),
-    ),
-    Format(
-        "ptychodus-product-npz",
-        "product of ptychodus as NPZ",
-        "npz",
-        lambda names: {"object", "probe"} <= names and bool(names & {"probe_position_x_m", "probe_position_y_m"}),
-        lambda path, how: ptychodus_results.read_npz_product(path),
-    ),
-    Format("tike", "tike", "npz", lambda names: {"data", "scan"} <= names, lambda path, how: tike.read_tike(path)),
-    Format(
-        "npz",
-        "NPZ scan",
-        "npz",
-        lambda names: True,
-        lambda path, how: npz.read_record(path),
-        npz.write_record,
-        (".npz",),
-    ),
+    Format("tike", "tike", tike.read, ("data", "scan"), kind="npz"),
+    Format("npz", "NPZ scan", npz.read, write=npz.write, kind="npz", suffixes=(".npz",)),
 )
+"""In the order in which they are tried."""
 
 
 def names() -> list[str]:
-    """Of all formats."""
+    """Names of all formats."""
     return [format_.name for format_ in FORMATS]
 
 
@@ -220,9 +129,13 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
-    found = _top(path) if kind == "hdf5" else npz.keys_of(path)
+    if kind == "npz":
+        found = npz.keys_of(path)
+    else:
+        with hdf5.opened(path) as file:
+            found = set(file)
     for format_ in FORMATS:
-        if format_.kind == kind and format_.holds(found):
+        if format_.kind == kind and format_.suits(found):
             return format_
     with hdf5.opened(path) as file:
         shown = ", ".join(hdf5.contents(file)) or "no datasets"
@@ -233,7 +146,7 @@ def recognise(path: Path) -> Format:
 
 
 def _kind(path: Path) -> str:
-    """``hdf5`` or ``npz`` by the first bytes; by the name where they are neither: the reader says what is wrong."""
+    """``hdf5`` or ``npz`` by the first bytes, else by the file name; the reader then says what is wrong."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(MAGIC))
@@ -243,16 +156,11 @@ def _kind(path: Path) -> str:
     return "hdf5" if start == MAGIC or by_name else "npz"
 
 
-def _top(path: Path) -> set[str]:
-    with hdf5.opened(path) as file:
-        return set(file)
-
-
 def write(path: Path, to: str, record: Record) -> None:
     """Write a record, whole or not at all; see :func:`prepared`.
 
     Raises:
-        PtychoError: for a format that is not written, or a name that does not suit it.
+        PtychoError: for a format that is only read, or a file name with another ending.
     """
     check_target(path, to)(path, record)
 
@@ -261,7 +169,7 @@ def check_target(path: Path, to: str) -> Callable[[Path, Record], None]:
     """The writer of a format.
 
     Raises:
-        PtychoError: when it is not written, or the name does not suit it.
+        PtychoError: when it is only read, or the file name has another ending.
     """
     target = named(to, "--to")
     if target.write is None:
@@ -274,18 +182,18 @@ def check_target(path: Path, to: str) -> Callable[[Path, Record], None]:
 def prepared(
     record: Record,
     to: str,
-    given: Completion,
+    given: Geometry,
     measurement: str | None = None,
     nphotons: float | None = None,
     with_frames: bool = True,
 ) -> Record:
-    """A record as a format needs it: frames as counts, and for metric formats a pixel size, energy, distance, object.
+    """A record as a format needs it: frames as counts; metric formats also need pixel size, energy, distance, object.
 
     Raises:
         PtychoError: when the pixel size is not known.
     """
-    record = replace(record, counts=None) if not with_frames else record
+    record = record if with_frames else replace(record, counts=None)
     if record.counts is not None:
         counts, notes = counts_of(record, measurement, nphotons)
         record = replace(record, counts=counts, measurement="counts", notes=(*record.notes, *notes))
-    return completed(record, to, given)
+    return with_given(record, to, given)

@@ -1,40 +1,35 @@
 """NPZ files of tike. Read only."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.formats.npz import load_arrays
-from ptychopinn.files.record import NO_PROBE, Array, Record, as_complex, as_modes, pairs
+from ptychopinn.files.record import NO_PROBE, Reading, Record
+from ptychopinn.files.values import Array, as_complex, as_modes, as_pairs, check_frames
 
 
-def read_tike(path: Path) -> Record:
+def read(file: Mapping[str, Array], how: Reading) -> Record:
     """NPZ with ``data`` (n, N, N), zero frequency at [0, 0], and ``scan`` (n, 2), (row, col) of the patch corner.
 
     Older files have an axis of views, of length 1, before the others.
     """
-    arrays = load_arrays(path)
-    try:
-        missing = [name for name in ("data", "scan") if name not in arrays]
-        if missing:
-            raise PtychoError(f"{missing[0]}: not there; a file of tike has data and scan.")
-        data, scan = _one_view(arrays["data"], 3), _one_view(arrays["scan"], 2)
-        if data.ndim != 3 or data.dtype.kind not in "uif":
-            raise PtychoError(f"data: shape {data.shape}, dtype {data.dtype}; real frames (n, N, N) are needed.")
-        corners = pairs(scan, "scan")
-        return Record(
-            "tike",
-            counts=np.fft.fftshift(data, axes=(1, 2)),
-            positions=corners + np.array(data.shape[1:]) / 2,
-            probe=as_modes(as_complex(arrays["probe"], "probe")) if "probe" in arrays else None,
-            object=as_complex(_one_view(arrays["psi"], 2), "psi") if "psi" in arrays else None,
-            notes=("tike: zero frequency moved from [0, 0] to the middle; positions from patch corners to centres.",),
-            absent={"probe": NO_PROBE},
-            frames_key="data",
-        )
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+    missing = [name for name in ("data", "scan") if name not in file]
+    if missing:
+        raise PtychoError(f"{missing[0]}: not there; a file of tike has data and scan.")
+    data = _one_view(file["data"], 3)
+    check_frames(data, "data")
+    corners = as_pairs(_one_view(file["scan"], 2), "scan")
+    return Record(
+        "tike",
+        counts=np.fft.fftshift(data, axes=(1, 2)),
+        positions=corners + np.array(data.shape[1:]) / 2,
+        probe=as_modes(as_complex(file["probe"], "probe")) if "probe" in file else None,
+        object=as_complex(_one_view(file["psi"], 2), "psi") if "psi" in file else None,
+        notes=("tike: zero frequency moved from [0, 0] to the middle; positions from patch corners to centres.",),
+        absent={"probe": NO_PROBE},
+        frames_key="data",
+    )
 
 
 def _one_view(values: Array, axes: int) -> Array:

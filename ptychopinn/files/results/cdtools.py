@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.record import HC_EV_M, Record, as_complex
+from ptychopinn.files.record import Reading, Record
 from ptychopinn.files.results.parts import ABSENT, pair_of, stack_of
+from ptychopinn.files.values import HC_EV_M, as_complex
 
 STATE = "state_dict"
 
 
-def read_results(file: h5py.File) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """Read ``probe``, ``obj``, ``translations`` and the geometry.
 
     Raises:

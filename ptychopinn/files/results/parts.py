@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
-from ptychopinn.files.record import Array, as_complex
+from ptychopinn.files.values import Array, as_complex
 
 ANGSTROM = 1e-10
 """Metres."""

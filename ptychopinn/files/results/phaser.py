@@ -10,13 +10,14 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.record import Record, as_product
+from ptychopinn.files.record import Reading, Record
 from ptychopinn.files.results.parts import ABSENT, ANGSTROM, pair_of, pixel_of, stack_of, told, usable
+from ptychopinn.files.values import as_product
 
 KIND = "phaser_state"
 
 
-def read_state(file: h5py.File) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """Read ``object/{data, sampling, corner}``, ``probe/data`` and ``scan``; each may be missing.
 
     Raises:

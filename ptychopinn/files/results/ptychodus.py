@@ -3,34 +3,27 @@
 import io
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats import ptychodus
-from ptychopinn.files.formats.npz import load_arrays
-from ptychopinn.files.hdf5 import IN_MEMORY
-from ptychopinn.files.record import NO_FRAMES, Array, Record
+from ptychopinn.files.record import NO_FRAMES, Reading, Record
+from ptychopinn.files.values import Array
 
 PIXELS = ("pixel_height_m", "pixel_width_m")
 CENTER = ("center_y_m", "center_x_m")
 
 
-def read_npz_product(path: Path) -> Record:
+def read(arrays: Mapping[str, Array], how: Reading) -> Record:
     """Read a product, through the layout of its HDF5 sister.
 
     Raises:
-        PtychoError: naming the file and the array, and what is needed.
+        PtychoError: naming the array, and what is needed.
     """
-    arrays = load_arrays(path)
-    try:
-        with h5py.File(io.BytesIO(), "w") as file:
-            _lay_out(file, arrays)
-            record = ptychodus._product(file, IN_MEMORY)
-    except PtychoError as error:
-        raise PtychoError(f"{path}: {error}") from None
+    with h5py.File(io.BytesIO(), "w") as file:
+        _lay_out(file, arrays)
+        record = ptychodus.read_product(file, how)
     return replace(record, format="ptychodus-product-npz", absent={"counts": NO_FRAMES})
 
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.hdf5 import given
-from ptychopinn.files.record import HC_EV_M, Record, pairs
+from ptychopinn.files.record import Reading, Record
 from ptychopinn.files.results.parts import ABSENT, first_of, pair_of, pixel_of, stack_of, told
+from ptychopinn.files.values import HC_EV_M, as_pairs
 
 CONTENT = "content"
 
 
-def read_ptyr(file: h5py.File) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """Read ``content/{probe, obj, positions}`` and what ``content/pars`` says of the geometry.
 
     Raises:
@@ -53,17 +53,17 @@ def read_ptyr(file: h5py.File) -> Record:
 def _positions(
     file: h5py.File, name: str, origin: NDArray[np.float64], pixel: tuple[float, float]
 ) -> NDArray[np.float64] | None:
-    item = given(file, f"{CONTENT}/positions/{name}")
+    item = hdf5.optional(file, f"{CONTENT}/positions/{name}")
     if item is None:
         return None
-    return (pairs(hdf5.array(item), str(item.name)) - origin) / np.array(pixel)
+    return (as_pairs(hdf5.array(item), str(item.name)) - origin) / np.array(pixel)
 
 
 def _of_scan(file: h5py.File, name: str) -> float | None:
     """A positive number of the first scan whose parameters have it."""
     scans = file.get(f"{CONTENT}/pars/scans")
     for scan in sorted(scans) if isinstance(scans, h5py.Group) else ():
-        item = given(file, f"{scans.name}/{scan}/data/{name}")
+        item = hdf5.optional(file, f"{scans.name}/{scan}/data/{name}")
         if item is not None and item.dtype.kind in "uif" and item.size == 1 and (value := float(item[()])) > 0:
             return value
     return None
@@ -71,7 +71,7 @@ def _of_scan(file: h5py.File, name: str) -> float | None:
 
 def _energy(file: h5py.File, probes: h5py.Group) -> float | None:
     """Electronvolts; PtyPy has kiloelectronvolts."""
-    item = given(file, f"{probes.name}/_energy")
+    item = hdf5.optional(file, f"{probes.name}/_energy")
     if item is not None and item.dtype.kind in "uif" and item.size == 1 and (value := float(item[()])) > 0:
         return 1e3 * value
     known = _of_scan(file, "energy")
@@ -82,7 +82,7 @@ def _is_near(file: h5py.File) -> bool:
     scans = file.get(f"{CONTENT}/pars/scans")
     for scan in scans if isinstance(scans, h5py.Group) else ():
         for name in ("propagation", "data/propagation"):
-            item = given(file, f"{scans.name}/{scan}/{name}")
+            item = hdf5.optional(file, f"{scans.name}/{scan}/{name}")
             if item is not None and "near" in str(item[()]):
                 return True
     return False

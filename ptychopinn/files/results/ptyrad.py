@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.record import Record, as_product, pairs
+from ptychopinn.files.record import Reading, Record
 from ptychopinn.files.results.parts import ABSENT, ANGSTROM, pixel_of, stack_of, told
+from ptychopinn.files.values import as_pairs, as_product
 
 FOUND, MODEL = "optimizable_tensors", "model_attributes"
 ORIENTATION = ("params/init_params/meas_flipT", "params/exp_params/meas_flipT")
 
 
-def read_model(file: h5py.File) -> Record:
+def read(file: h5py.File, how: Reading) -> Record:
     """Read probe, amplitude and phase of the object, and where its patches lie.
 
     Raises:
@@ -33,7 +34,7 @@ def read_model(file: h5py.File) -> Record:
     if f"{MODEL}/crop_pos" in file:
         if probe is None:
             raise PtychoError(f"{FOUND}/probe: not there; its size tells where the patches lie.")
-        corners = pairs(hdf5.array(hdf5.find(file, f"{MODEL}/crop_pos")), f"{MODEL}/crop_pos")
+        corners = as_pairs(hdf5.array(hdf5.find(file, f"{MODEL}/crop_pos")), f"{MODEL}/crop_pos")
         positions = corners + _shifts(file, len(corners)) + np.array(probe.shape[-2:]) / 2
     pixel = pixel_of(hdf5.find(file, f"{MODEL}/dx"), ANGSTROM) if f"{MODEL}/dx" in file else None
     return Record(
@@ -63,7 +64,7 @@ def _shifts(file: h5py.File, count: int) -> NDArray[np.float64]:
     name = f"{FOUND}/probe_pos_shifts"
     if name not in file:
         return np.zeros((count, 2))
-    shifts = pairs(hdf5.array(hdf5.find(file, name)), name)
+    shifts = as_pairs(hdf5.array(hdf5.find(file, name)), name)
     if len(shifts) != count:
         raise PtychoError(f"{name}: {len(shifts)} entries for {count} of crop_pos; as many are needed.")
     return shifts

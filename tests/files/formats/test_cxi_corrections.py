@@ -9,7 +9,7 @@ import pytest
 from ptychopinn.errors import WARNING
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.reading import read
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import call
@@ -20,7 +20,7 @@ DETECTOR = "entry_1/instrument_1/detector_1"
 @pytest.fixture
 def path(tmp_path: Path, tiny_scan: Scan) -> Path:
     path = tmp_path / "scan.cxi"
-    registry.write(path, "cxi", registry.prepared(record_of(tiny_scan), "cxi", Completion(dummy=True)))
+    registry.write(path, "cxi", registry.prepared(record_of(tiny_scan), "cxi", Geometry(dummy=True)))
     return path
 
 
@@ -38,7 +38,7 @@ def flat() -> np.ndarray:
     ("name", "values", "words"),
     [
         (f"{DETECTOR}/data_dark", np.full((5, 32, 32), 2.5), "data_dark: 2.5 counts per pixel"),
-        (f"{DETECTOR}/qe_mask", flat(), "qe_mask: the sensitivity of the pixels differs by 5"),
+        (f"{DETECTOR}/qe_mask", flat(), "qe_mask: the sensitivity of the pixels differs by 4.9 %"),
         ("entry_1/data_1/intensities", np.linspace(1, 2, 64), "intensities: the beam differs by 20 %"),
     ],
 )

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.formats.npz import read_npz, read_object_and_probe, write_npz, write_npz_files
+from ptychopinn.files.formats.npz import read_object_and_probe, write_npz, write_npz_files
 from ptychopinn.scan.scan import Scan
+from tests.helpers import read_npz
 
 COUNT, SIZE = 6, 16
 
@@ -95,9 +96,8 @@ def test_nphotons_gives_amplitudes_their_scale(tmp_path, nphotons):
 
 
 def test_whole_numbers_are_no_amplitudes(tmp_path):
-    path = save(tmp_path)
     with pytest.raises(PtychoError) as error:
-        read_npz(path, "amplitude")
+        read_npz(path := save(tmp_path), "amplitude")
     expected = f"{path}: diffraction: dtype uint16 means counts, but --measurement amplitude was given."
     assert str(error.value) == expected
 
@@ -331,7 +331,7 @@ def damaged(kind: str, folder: Path) -> Path:
     ("kind", "word"),
     [
         ("missing", "no such file"),
-        ("folder", "is a folder; an NPZ file is needed"),
+        ("folder", "is a folder; a scan file is needed"),
         ("empty", "no readable NPZ file"),
         ("text", "no readable NPZ file"),
         ("cut short", "no readable NPZ file"),

@@ -1,6 +1,5 @@
 """Every format: recognised, read, and there and back with nothing lost."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +12,15 @@ from hypothesis import strategies as st
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import reading
 from ptychopinn.files.formats import registry
-from ptychopinn.files.formats.registry import Reading
-from ptychopinn.files.geometry import Completion
-from ptychopinn.files.record import Record, scan_of
+from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.record import Reading, Record, scan_of
 from ptychopinn.scan.frames import Frames
+from tests.helpers import DATA, RUN1084
 
-DATA = Path(os.environ.get("PTYCHOPINN_DATA", "")) / "formats"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="PTYCHOPINN_DATA names no folder with formats/")
+FORMATS = DATA / "formats"
+needs_data = pytest.mark.skipif(not FORMATS.is_dir(), reason="PTYCHOPINN_DATA names no folder with formats/")
 
-GEOMETRY = Completion(pixel_size=2e-8, energy_eV=8e3, distance_m=0.75)
+GEOMETRY = Geometry(pixel_size=2e-8, energy_eV=8e3, distance_m=0.75)
 
 
 def example(seed: int = 0, size: int = 16, count: int = 12, shape: tuple[int, int] = (53, 60)) -> Record:
@@ -41,7 +40,7 @@ def example(seed: int = 0, size: int = 16, count: int = 12, shape: tuple[int, in
     )
 
 
-def there_and_back(record: Record, folder: Path, to: str, given: Completion = GEOMETRY) -> Record:
+def there_and_back(record: Record, folder: Path, to: str, given: Geometry = GEOMETRY) -> Record:
     """NPZ -> another format -> NPZ, by files."""
     first, middle, last = folder / "first.npz", folder / f"middle{'.cxi' if to == 'cxi' else '.h5'}", folder / "l.npz"
     registry.write(first, "npz", registry.prepared(record, "npz", given))
@@ -94,13 +93,13 @@ def test_what_other_formats_know_is_kept(tmp_path, to):
 @pytest.mark.parametrize("to", ["ptychodus-product", "cxi"])
 def test_placeholders_are_called_so_and_do_not_become_measurements(tmp_path, to):
     with pytest.raises(PtychoError, match="--pixel-size M, or --dummy-geometry"):
-        registry.prepared(example(), to, Completion())
-    record = registry.prepared(example(), to, Completion(dummy=True))
+        registry.prepared(example(), to, Geometry())
+    record = registry.prepared(example(), to, Geometry(dummy=True))
     assert record.extra["comments"] == "ptychopinn: placeholders, not measured: pixel, energy, distance."
-    again = there_and_back(example(), tmp_path, to, Completion(dummy=True))
+    again = there_and_back(example(), tmp_path, to, Geometry(dummy=True))
     assert (again.pixel_m, again.energy_eV, again.distance_m) == (None, None, None)
     np.testing.assert_allclose(again.positions, example().positions, rtol=0, atol=1e-9)
-    only_pixel = there_and_back(example(), tmp_path, to, Completion(pixel_size=3e-9))
+    only_pixel = there_and_back(example(), tmp_path, to, Geometry(pixel_size=3e-9))
     assert (only_pixel.pixel_m, only_pixel.energy_eV) == ((3e-9, 3e-9), None)
 
 
@@ -133,7 +132,7 @@ def test_large_stacks_stay_in_their_file(tmp_path, to):
     ],
 )
 def test_files_of_ptychodus(name, kind):
-    record = reading.read(DATA / name)
+    record = reading.read(FORMATS / name)
     assert record.format == kind
     # All four hold the same scan: row 0 of the object lies 100 pixels above its centre.
     y, x = np.linspace(60, 140, 10), np.linspace(85, 125, 10)
@@ -155,13 +154,13 @@ def test_files_of_ptychodus(name, kind):
 
 @needs_data
 def test_near_field_data_are_refused_by_name(tmp_path):
-    record = reading.read(DATA / "PETRAIII_P25_Near_Field_Ptycho.cxi")
+    record = reading.read(FORMATS / "PETRAIII_P25_Near_Field_Ptycho.cxi")
     assert record.counts.shape == (200, 100, 100)
     assert record.pixel_m == pytest.approx((1.9946e-8, 1.9946e-8), rel=1e-4)
     assert record.energy_eV == pytest.approx(12658, rel=1e-4)
     assert (~record.good_pixels).sum() == 5
     # The first sample translation, -53.4 um in x, is the largest but for 9.4 um.
-    with h5py.File(DATA / "PETRAIII_P25_Near_Field_Ptycho.cxi") as file:
+    with h5py.File(FORMATS / "PETRAIII_P25_Near_Field_Ptycho.cxi") as file:
         moved = file["entry_1/sample_1/geometry_1/translation"][()].astype(float)
     np.testing.assert_allclose(np.ptp(record.positions, axis=0) * 1.9946e-8, np.ptp(moved[:, 1::-1], axis=0), rtol=1e-4)
     assert (np.diff(record.positions[:, 1])[0] > 0) == (np.diff(moved[:, 0])[0] > 0)
@@ -171,8 +170,8 @@ def test_near_field_data_are_refused_by_name(tmp_path):
 
 @needs_data
 def test_reconstructed_object_probe_and_positions_come_back_with_identical_pixels(tmp_path):
-    record = reading.read(DATA.parent / "run1084_object_probe_scan.npz")
-    again = there_and_back(record, tmp_path, "ptychodus-product", Completion(pixel_size=1e-8))
+    record = reading.read(RUN1084)
+    again = there_and_back(record, tmp_path, "ptychodus-product", Geometry(pixel_size=1e-8))
     np.testing.assert_array_equal(again.object, record.object)
     np.testing.assert_array_equal(again.probe, record.probe)
     np.testing.assert_allclose(again.positions, record.positions, rtol=0, atol=1e-9)
@@ -181,6 +180,6 @@ def test_reconstructed_object_probe_and_positions_come_back_with_identical_pixel
 
 @needs_data
 def test_the_siemens_star_is_read_as_it_is():
-    scan = scan_of(reading.read(DATA.parent / "siemens_star.npz"))
+    scan = scan_of(reading.read(DATA / "siemens_star.npz"))
     assert (len(scan), scan.N, scan.counts.dtype, len(scan.probe)) == (516, 128, np.uint16, 2)
     assert scan.photons == pytest.approx(461212.9, rel=1e-6)

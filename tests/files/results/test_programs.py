@@ -15,10 +15,10 @@ import torch
 
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
-from ptychopinn.files.geometry import Completion
+from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.reading import read
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import look
+from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.scan import Scan
 
@@ -64,14 +64,14 @@ def test_its_result_reproduces_its_frames(python: Path, tmp_path: Path, program:
     run(python, program, tmp_path / "result.h5", tmp_path / "frames.npy", *more)
     record, theirs = read(tmp_path / "result.h5"), torch.from_numpy(np.load(tmp_path / "frames.npy"))
     assert record.format == program
-    views = look(torch.from_numpy(record.probe), torch.from_numpy(record.positions), "fourier")
+    views = probe_views(torch.from_numpy(record.probe), torch.from_numpy(record.positions), "fourier")
     patches = extract_patches(torch.from_numpy(record.object.astype(np.complex64)), views.places, theirs.shape[-1])
     assert float((diffract(views.probes, patches) - theirs).abs().sum() / theirs.sum()) < 1e-3
 
 
 def test_an_npz_product_says_the_same_as_the_hdf5_one(python: Path, tmp_path: Path, tiny_scan: Scan) -> None:
     record = registry.prepared(
-        record_of(tiny_scan), "ptychodus-product", Completion(2.5e-8, 8333.0, 0.8), None, None, False
+        record_of(tiny_scan), "ptychodus-product", Geometry(2.5e-8, 8333.0, 0.8), None, None, False
     )
     registry.write(tmp_path / "product.h5", "ptychodus-product", record)
     run(python, "ptychodus", tmp_path / "product.h5", tmp_path / "product.npz")

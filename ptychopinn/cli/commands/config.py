@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import common
+from ptychopinn.cli import options
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import write_json
 
-app = common.new_app()
+app = options.new_app()
 
 
 @app.callback(epilog="Example: ptychopinn config init settings.json")

@@ -1,0 +1,1 @@
+"""One file per command: its own arguments, one call, a line or a table."""

@@ -1,0 +1,28 @@
+"""``ptychopinn demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import options, screen
+from ptychopinn.commands.request import Request
+from ptychopinn.config import Settings
+
+app = options.new_app()
+
+
+@app.command(epilog="Example: ptychopinn demo --out demo")
+def demo(
+    out: Annotated[Path, options.out_option("folder for the results")] = Path("demo"),
+    max_seconds: Annotated[float, typer.Option(min=1, help="time for the training, s")] = 150.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=options.OVERWRITE)] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Simulate a Siemens star, train on it, reconstruct it and an unseen object, and score both."""
+    from ptychopinn.commands.demo import run_demo
+
+    with screen.reporting(quiet) as report:
+        settings = Settings.of({"max_seconds": max_seconds})
+        screen.show(run_demo(Request(settings, out=out, overwrite=overwrite, report=report)))
+    typer.echo(f"Pictures and scores: {out}")

@@ -1,0 +1,27 @@
+"""``ptychopinn simulate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptychopinn.cli import options
+from ptychopinn.commands.request import Request
+
+OUT = typer.Argument(help="NPZ file to write; must be new")
+SOURCE = "NPZ file whose objectGuess, probeGuess, xcoords, ycoords to use"
+SPLIT = "cut the scan in two along this axis: OUT_train.npz, OUT_test.npz"
+GAP = "px; between the positions of the two [default: lit width of the probe]"
+
+
+@options.command("simulate star.npz --nphotons 1e5", OUT, "replace an existing file", quiet=False)
+def simulate(
+    request: Request,
+    source: Annotated[Path | None, typer.Option("--from", help=SOURCE)] = None,
+    split: Annotated[str | None, typer.Option(metavar="y|x", help=SPLIT)] = None,
+    split_gap: Annotated[float | None, typer.Option(min=0, help=GAP)] = None,
+) -> None:
+    """Simulate a scan of an embedded object, or of any object, probe and positions."""
+    from ptychopinn.commands.simulate import simulate_files
+
+    simulate_files(request, source, split, split_gap)

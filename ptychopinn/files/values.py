@@ -1,0 +1,115 @@
+"""Values of a file, checked and converted: arrays, lengths, and the geometry of the far field.
+
+A value that cannot be used raises a PtychoError that names its key, what it holds and what is needed.
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import PtychoError, shortened
+
+Array = NDArray[Any]
+
+Value = TypeVar("Value")
+
+SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
+"""Bounds of an object pixel, metres."""
+
+HC_EV_M = 1.239841984332e-06
+"""Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
+
+JOULE_PER_EV = 1.602176634e-19
+
+
+def checked_pixel(name: str, value: Any) -> float:
+    """A positive length below a metre."""
+    known = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+    if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
+        raise PtychoError(f"{name} {shortened(repr(value))}; a positive number of metres, below 1, is needed.")
+    return float(value)
+
+
+def object_pixel(
+    energy_eV: float,
+    distance_m: float,
+    detector_pixel_m: tuple[float, float],
+    shape: tuple[int, ...],
+) -> tuple[float, float]:
+    """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
+    reach = HC_EV_M / energy_eV * distance_m
+    return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
+
+
+def both(first: Value | None, second: Value | None) -> tuple[Value, Value] | None:
+    """Two values; None unless both are there."""
+    return None if first is None or second is None else (first, second)
+
+
+def check_frames(value: Any, key: str) -> None:
+    """Refuse an array or an HDF5 dataset that is no stack of real frames (n, H, W)."""
+    if value.ndim != 3 or value.dtype.kind not in "uif":
+        raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; real frames (n, N, N) are needed.")
+
+
+def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
+    """Complex numbers in the precision of the file."""
+    if value.dtype.kind not in "cfui":
+        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
+    if value.dtype.kind == "c":
+        return value
+    return value.astype(np.complex128 if value.dtype.itemsize > 4 else np.complex64)
+
+
+def as_modes(probe: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
+    """A probe of any usual shape, ``(N, N)``, ``(m, N, N)``, ``(N, N, 1)`` or with leading ones, as (m, N, N)."""
+    while probe.ndim > 3 and probe.shape[0] == 1:
+        probe = probe[0]
+    if probe.ndim == 2:
+        return probe[None]
+    if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
+        return np.ascontiguousarray(probe[None, ..., 0])
+    return probe
+
+
+def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
+    """An object (H, W), or the product of its layers (L, H, W)."""
+    if layers.ndim == 2:
+        return layers
+    with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses values that are not finite
+        return layers[0] if len(layers) == 1 else np.prod(layers, axis=0)
+
+
+def as_column(value: Array, key: str) -> NDArray[np.float64]:
+    """One number per frame."""
+    if value.ndim != 1 or value.dtype.kind not in "uif":
+        raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; one number per frame is needed.")
+    return value.astype(np.float64)
+
+
+def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -> NDArray[np.float64]:
+    """Positions (n, 2), (y, x), from two columns.
+
+    Raises:
+        PtychoError: for columns of different lengths, naming them by ``names``, or empty ones.
+    """
+    if len(x) != len(y):
+        raise PtychoError(f"{names}: {len(x)} and {len(y)} entries; equal numbers are needed.")
+    if not len(x):
+        raise PtychoError(f"{names}: no entries; one number per frame is needed.")
+    return np.stack([y, x], axis=-1)
+
+
+def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
+    """Two real numbers per frame, (n, 2)."""
+    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
+        raise PtychoError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
+    return values.astype(np.float64)
+
+
+def as_good(value: Array, key: str) -> NDArray[np.bool_]:
+    """Good pixels from a mask that is nonzero where the detector is bad."""
+    if value.dtype.kind not in "bui":
+        raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
+    return value == 0
