@@ -55,7 +55,20 @@ class DataConfig(Section):
     frames: str | None = Field(None, description="file with the frames, where the scan file has none")
     probe: str | None = Field(None, description="file to take the probe from")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
+    voltage: float | None = Field(None, ge=1, le=3000, description="accelerating voltage of an electron scan, kV")
+    scan_step: str | None = Field(None, description="step of a 4D-STEM raster, such as '0.4 nm' or '4 px'")
+    scan_shape: str | None = Field(None, description="rows x columns of a 4D-STEM raster, where no file says")
+    scan_rotation: float | None = Field(None, ge=-360, le=360, description="of a 4D-STEM raster, degrees from x to y")
+    q_pixel: str | None = Field(None, description="detector pixel in 4D-STEM, such as '0.5 mrad' or '0.02 A^-1'")
+    semiangle: float | None = Field(None, gt=0, lt=500, description="of the aperture that makes the probe, mrad")
+    defocus: str | None = Field(None, description="of that probe, such as '15 nm'")
     every: int = Field(1, ge=1, description="keep every k-th frame")
+    mask: str | None = Field(
+        None, description="auto (broken pixels too), none, inverted, or FILE; None: of the file, and markers"
+    )
+    drop_frames: str | None = Field(
+        None, description="auto (odd ones), none, or FILE of frame numbers; None: saturated ones only"
+    )
     drop_dark: bool = Field(False, description="omit frames without a photon; reads all frames once more")
     measurement: Literal["counts", "amplitude"] | None = Field(
         None, description="what float frames hold; None: as the file says"
@@ -70,6 +83,12 @@ class DataConfig(Section):
     neighbor_count: int | None = Field(
         None, ge=1, description="neighbours a group may choose from; None: a quarter probe"
     )
+
+    @field_validator("scan_step", "scan_shape", "q_pixel", "defocus", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        """A bare number, whose missing unit is said where it is read."""
+        return str(value) if type(value) in (int, float) else value
 
 
 class TrainingConfig(Section):

@@ -26,6 +26,11 @@ def _of(*sections: type[Section]) -> frozenset[str]:
 READING: Final = _of(DataConfig) - {"n_groups", "neighbor_count"}
 """How a scan file is read."""
 
+MICROSCOPE: Final = frozenset(
+    ("voltage", "scan_step", "scan_shape", "scan_rotation", "q_pixel", "semiangle", "defocus")
+)
+"""What a user says of a scan in an electron microscope."""
+
 FOLLOWING: Final = frozenset(("follow_timeout", "follow_interval", "follow_frames"))
 
 NATIVE: Final = _of(RefinementConfig) | {"epochs", "refine_probe", "refine_positions", "seed"}
@@ -47,13 +52,16 @@ USED: Final = {
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
     "inspect": READING,
-    "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons")),
+    "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask"))
+    | MICROSCOPE,
     "subset": READING,
     "export": READING,
 }
 """Settings that each command uses; ``--set`` takes all of them."""
 
-_SCAN: Final = "crop every n_subsample scan_index map frames probe flip_x flip_y swap_xy measurement nphotons"
+_SCAN: Final = (
+    "crop every n_subsample scan_index map frames probe flip_x flip_y swap_xy measurement nphotons mask drop_frames"
+)
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
 
 FLAGS: Final = {
@@ -66,13 +74,13 @@ FLAGS: Final = {
     "refine": f"{_FIT} refine_seconds tolerance error_draws {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
-    "n_groups crop every scan_index flip_x flip_y swap_xy measurement nphotons seed",
-    "compare": "middle_trim crop every n_subsample subsample_seed scan_index measurement nphotons "
+    "n_groups crop every scan_index flip_x flip_y swap_xy measurement nphotons mask drop_frames seed",
+    "compare": "middle_trim crop every n_subsample subsample_seed scan_index measurement nphotons mask drop_frames "
     "inference_batch_size accelerator",
     "inspect": f"{_SCAN} format pixel_size",
-    "convert": "pixel_size format map frames probe measurement nphotons",
-    "subset": "scan_index format map frames probe pixel_size crop measurement nphotons",
-    "export": "crop scan_index map frames probe measurement nphotons",
+    "convert": "pixel_size format map frames probe measurement nphotons mask",
+    "subset": "scan_index format map frames probe pixel_size crop measurement nphotons mask drop_frames",
+    "export": "crop scan_index map frames probe measurement nphotons mask drop_frames",
 }
 """Settings of each command that have a flag, in the order of its help."""
 

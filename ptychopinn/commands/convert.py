@@ -10,6 +10,7 @@ import numpy as np
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import tiff
+from ptychopinn.files.detector import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.geometry import Geometry
 from ptychopinn.files.output_folder import check_new
@@ -67,6 +68,9 @@ def convert_file(
             f"{source}: scan_index: frames of several scans, which {name} cannot hold; take one by subset."
         )
     with naming(source):
+        if with_frames and name != "tiff":
+            found = examined(record, data, once=True, drop=False)
+            record = replace(found.record, notes=(*found.record.notes, *found.notes))
         record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames and name != "tiff")
         if name == "tiff" and (record.pixel_m is None or record.made_up):
             record = replace(record, notes=(*record.notes, NO_PIXEL))

@@ -11,6 +11,7 @@ from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
+from ptychopinn.files.detector import FirstMask
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
 from ptychopinn.files.reading import check_growing, open_growing
 from ptychopinn.inference import following, processes
@@ -56,10 +57,10 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
-    patience = chosen.follow_timeout
+    patience, mask = chosen.follow_timeout, FirstMask(report)
     spare = run.illumination.probe.numpy()
     scans = following.growing(
-        lambda: open_growing(source, settings.data, spare), patience, chosen.follow_frames, report, ending
+        lambda: open_growing(source, settings.data, mask, spare), patience, chosen.follow_frames, report, ending
     )
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):

@@ -8,6 +8,7 @@ import numpy as np
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import WARNING, PtychoError, naming
 from ptychopinn.figures.scan import draw_parts, draw_scan
+from ptychopinn.files.detector import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.reading import open_record, scan_in
 from ptychopinn.files.record import Record, counts_of, start_of
@@ -52,6 +53,7 @@ def _marked(rows: list[Row]) -> list[Row]:
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:
     """Check the parts that are there; returns the function that draws them."""
     with naming(path):
+        record = examined(record, data, once=True, drop=False).record
         parts = start_of(record)
         frames = None
         if record.counts is not None and len(record.counts):
@@ -73,8 +75,12 @@ def record_rows(record: Record) -> list[Row]:
     rows = [("format", f"{kind} ({record.format})"), ("holds", ", ".join(parts) or "nothing")]
     if record.made_up:
         return [*rows, ("geometry", "placeholders")]
-    if record.energy_eV:
-        rows.append(("photon energy", f"{readable(record.energy_eV / 1e3, 4)} keV"))
+    if record.wavelength_m and record.energy_eV:
+        electron, thousands = record.particle == "electron", readable(record.energy_eV / 1e3, 4)
+        rows.append(
+            ("electrons", f"{thousands.removesuffix('.0')} kV") if electron else ("photon energy", f"{thousands} keV")
+        )
+        rows += [("wavelength", f"{readable(record.wavelength_m / 1e-12, 5)} pm")] if electron else []
     if record.distance_m:
         rows.append(("distance", readable_length(record.distance_m)))
     if record.detector_pixel_m is not None:

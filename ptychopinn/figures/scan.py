@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptychopinn.figures import panels
+from ptychopinn.figures.detector import draw_totals, mark_pixels
 from ptychopinn.figures.panels import Complex, Real
 from ptychopinn.figures.patterns import counts_norm, photons_panel
 from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
@@ -22,23 +23,25 @@ MAX_CANVAS = 50_000_000
 
 
 def scan_figure(scan: Scan) -> Figure:
-    """What a scan holds: mean and typical pattern, positions on coverage, photons per frame, probe modes."""
+    """What a scan holds: mean and typical pattern, positions on coverage, photons of the frames, probe modes."""
     statistics = frame_statistics(scan)
     modes = min(len(scan.probe), MAX_MODES)
     heights = (4.2, 4.2 if modes < 3 else 3.3)
-    figure = panels.new_figure(18, sum(heights), images_only=False)
+    figure = panels.new_figure(22, sum(heights), images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
-    mean, typical, places, histogram = above.subplots(1, 4)
+    mean, typical, places, histogram, frames = above.subplots(1, 5)
     photons_panel(mean, statistics.mean, counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
     mean.set_title(f"Mean of {len(scan)} frames")
+    mark_pixels(mean, scan)
     chosen = int(np.argsort(statistics.totals, kind="stable")[len(scan) // 2])
     frame = scan.frames(slice(chosen, chosen + 1))[0].numpy()
     photons_panel(typical, frame, counts_norm(frame.max(), 0.5), scan.good_pixels)
-    typical.set_title(f"Frame {chosen}: {readable(statistics.totals[chosen])} photons")
+    typical.set_title(f"Frame {scan.numbers[chosen]}: {readable(statistics.totals[chosen])} photons")
     _draw_positions(places, scan)
     histogram.hist(statistics.totals, bins=min(50, max(5, len(scan) // 8)), color="0.35")
     histogram.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
     histogram.set(xlabel="photons per frame", ylabel="frames", title="Photons per frame", box_aspect=1)
+    draw_totals(frames, scan, statistics.totals)
     cells = below.subplots(1, max(4, 2 * modes))
     for unused in cells[2 * modes :]:
         unused.remove()

@@ -70,7 +70,11 @@ def _with_geometry(record: Record, given: Geometry) -> Record:
     energy, distance = energy or DUMMY_ENERGY_EV, distance or DUMMY_DISTANCE_M
     frames = record.counts if record.probe is None else record.probe
     # The relation of object and detector pixels is symmetric.
-    detector = record.detector_pixel_m if frames is None else object_pixel(energy, distance, pixel, frames.shape)
+    detector = (
+        record.detector_pixel_m
+        if frames is None
+        else (object_pixel(energy, distance, pixel, frames.shape, record.particle))
+    )
     extra = dict(record.extra)
     if made:
         extra = _with_comment(extra, f"placeholders, not measured: {made}.") | {"made_up_geometry": made}

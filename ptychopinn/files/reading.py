@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError, naming
-from ptychopinn.files import hdf5
+from ptychopinn.files import frames_files, hdf5
+from ptychopinn.files.detector import Examined, FirstMask, examined
+from ptychopinn.files.electrons import as_electrons, as_read, check_used, with_lens_probe
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry import with_pixel
+from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
@@ -42,7 +45,7 @@ def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | N
     """
     how = _how(data)
     record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
-    return scan_in(path, *_lit(path, record, data, spare))
+    return scan_in(path, *_lit(path, record, data, spare), once)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
@@ -60,6 +63,8 @@ def check_growing(path: Path, data: DataConfig) -> None:
     for name, flag in flags.items():
         if getattr(data, name) not in (None, False):
             raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
+    if data.drop_frames == "auto":
+        raise PtychoError("--follow: --drop-frames auto needs a complete scan; omit it.")
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
     if not path.is_file():
@@ -73,8 +78,16 @@ def check_growing(path: Path, data: DataConfig) -> None:
         _probe_of(how.probe)
 
 
-def open_growing(path: Path, data: DataConfig, spare: Spare | None = None) -> tuple[Scan, PtychoError | None]:
+def open_growing(
+    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
+) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
+
+    Args:
+        path: file.
+        data: settings.
+        mask: that of the first frames, which stays.
+        spare: see :func:`open_scan`.
 
     Returns:
         The frames that have a usable position by now, and the error of the next one; None when there is none.
@@ -85,7 +98,9 @@ def open_growing(path: Path, data: DataConfig, spare: Spare | None = None) -> tu
     """
     record = read(path, _how(data)._replace(in_memory=0, growing=True))
     record, data = _lit(path, record, data, spare)
-    scan, refused = scan_in(path, record, data), record.refused
+    with naming(path):
+        found = (FirstMask() if mask is None else mask).applied(record, data)
+    scan, refused = _scan_in(path, found, data), record.refused
     count, wide = leading_on_canvas(scan)
     refused = wide or refused
     return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
@@ -93,7 +108,8 @@ def open_growing(path: Path, data: DataConfig, spare: Spare | None = None) -> tu
 
 def _how(data: DataConfig) -> Reading:
     layout, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
-    return Reading(data.format, layout, frames, probe, data.pixel_size)
+    microscope = Microscope(**{name: getattr(data, name) for name in Microscope._fields})
+    return Reading(data.format, layout, frames, probe, data.pixel_size, microscope=microscope)
 
 
 def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
@@ -117,10 +133,18 @@ def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> t
     return record, data.model_copy(update={"probe_mask": False})
 
 
-def scan_in(path: Path, record: Record, data: DataConfig) -> Scan:
+def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
-        scan = scan_of(record, data.measurement, data.nphotons, data.scan_index)
+        return _scan_in(path, examined(record, data, once), data)
+
+
+def _scan_in(path: Path, found: Examined, data: DataConfig) -> Scan:
+    """The scan of a record whose detector was looked at."""
+    with naming(path):
+        scan = scan_of(found.record, data.measurement, data.nphotons, data.scan_index)
+    numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
+    scan = replace(scan, health=found.health, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
@@ -161,8 +185,13 @@ def read(path: Path, how: Reading | None = None) -> Record:
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
-        record = _with_frames(record, read(how.frames, Reading(in_memory=how.in_memory)), path, how.frames)
-    record = replace(with_pixel(record, how.pixel_size), near_field=near_field(record))
+        other = frames_files.read(how.frames, how.in_memory) or read(how.frames, Reading(in_memory=how.in_memory))
+        record = _with_frames(record, other, path, how.frames)
+    with naming(path):
+        check_used(record, how.microscope)
+        record = with_pixel(as_electrons(as_read(record), how.microscope), how.pixel_size)
+        record = with_lens_probe(record, how.microscope)
+    record = replace(record, near_field=near_field(record))
     if how.probe is not None:
         probe, notes = _probe_of(how.probe)
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))

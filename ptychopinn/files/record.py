@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.files.microscope import Microscope
 from ptychopinn.files.values import Array, object_pixel
+from ptychopinn.physics.wavelength import Particle, wavelength
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
 from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
 from ptychopinn.scan.scan import Scan
@@ -37,6 +39,7 @@ class Reading(NamedTuple):
         pixel_size: edge of an object pixel in metres, where the file does not say.
         in_memory: bytes up to which frames are read at once.
         growing: whether a detector still appends, so that frames and positions may differ in number.
+        microscope: settings of an electron microscope.
     """
 
     format: str | None = None
@@ -46,6 +49,11 @@ class Reading(NamedTuple):
     pixel_size: float | None = None
     in_memory: int = IN_MEMORY
     growing: bool = False
+    microscope: Microscope = Microscope()
+
+
+ELECTRON_ENERGY = "electron_energy_eV"
+"""Key in ``extra``, and in files whose programs know photons only: kinetic energy of the electrons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +71,8 @@ class Record:
         scan_index: (n,) which scan a frame belongs to.
         pixel_m: height and width of an object pixel.
         origin_m: metres (y, x) of object pixel coordinate 0, in the frame of the file.
-        energy_eV: of the photons.
+        energy_eV: of the photons, or kinetic energy of the electrons.
+        particle: which of them.
         distance_m: from the object to the detector.
         detector_pixel_m: height and width.
         made_up: whether the pixel size is a placeholder.
@@ -88,6 +97,7 @@ class Record:
     pixel_m: tuple[float, float] | None = None
     origin_m: tuple[float, float] | None = None
     energy_eV: float | None = None  # noqa: N815 - eV is the unit
+    particle: Particle = "photon"
     distance_m: float | None = None
     detector_pixel_m: tuple[float, float] | None = None
     made_up: bool = False
@@ -120,7 +130,12 @@ class Record:
         """Object pixel that energy, distance, detector pixel and frames give; None where one of them is unknown."""
         if self.energy_eV is None or self.distance_m is None or self.detector_pixel_m is None or self.counts is None:
             return None
-        return object_pixel(self.energy_eV, self.distance_m, self.detector_pixel_m, self.counts.shape)
+        return object_pixel(self.energy_eV, self.distance_m, self.detector_pixel_m, self.counts.shape, self.particle)
+
+    @property
+    def wavelength_m(self) -> float | None:
+        """Wavelength of the photons or electrons; None where their energy is not known."""
+        return None if not self.energy_eV else wavelength(self.energy_eV, self.particle)
 
     def in_metres(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions (n, 2) and the origin (y, x) in metres; without one the middle of ``shape`` is 0."""

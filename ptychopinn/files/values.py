@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.physics.wavelength import HC_EV_M as HC_EV_M
+from ptychopinn.physics.wavelength import Particle, wavelength
 
 Array = NDArray[Any]
 
@@ -16,9 +18,6 @@ Value = TypeVar("Value")
 
 SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
 """Bounds of an object pixel, metres."""
-
-HC_EV_M = 1.239841984332e-06
-"""Photon energy times wavelength, eV m (CODATA 2018, exact to the digits given)."""
 
 JOULE_PER_EV = 1.602176634e-19
 
@@ -36,9 +35,10 @@ def object_pixel(
     distance_m: float,
     detector_pixel_m: tuple[float, float],
     shape: tuple[int, ...],
+    particle: Particle = "photon",
 ) -> tuple[float, float]:
     """Height and width of an object pixel in the far field, ``wavelength * distance / (N * detector pixel)``."""
-    reach = HC_EV_M / energy_eV * distance_m
+    reach = wavelength(energy_eV, particle) * distance_m
     return reach / (shape[-2] * detector_pixel_m[0]), reach / (shape[-1] * detector_pixel_m[1])
 
 
@@ -109,7 +109,8 @@ def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
 
 
 def as_good(value: Array, key: str) -> NDArray[np.bool_]:
-    """Good pixels from a mask that is nonzero where the detector is bad."""
-    if value.dtype.kind not in "bui":
+    """Good pixels from a mask that is nonzero where the detector is bad; floats are a mask where all are 0 or 1."""
+    whole = value.dtype.kind == "f" and bool(np.isin(value, (0, 1)).all())
+    if value.dtype.kind not in "bui" and not whole:
         raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
-    return value == 0
+    return np.asarray(value == 0)

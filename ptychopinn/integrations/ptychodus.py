@@ -46,6 +46,9 @@ GOAL: Final = 100
 FOLDER = "ptychopinn"
 """Folder of a training inside the output folder."""
 
+STANDARD: Final = ("product.h5", "diffraction.h5", "fluorescence.h5")
+"""Of the folder that ``ptychodus --batch train`` hands over: positions and probe, frames, and what is not used."""
+
 TRAINING_FILES = ("train_data.npz", "train_data.h5", "*.npz", "*.h5", "*.hdf5", "*.cxi")
 
 
@@ -74,11 +77,16 @@ def scan_from(parameters: Any) -> Scan:
         pixel_size_m=float(pixel) if np.isclose(pixel, geometry.pixel_height_m, rtol=1e-6) else None,
         frame_numbers=np.asarray(places.get_indexes(), dtype=np.int64),
     )
-    power = float((np.abs(probe).astype(np.float64) ** 2).sum())
+    return _in_photons(scan)
+
+
+def _in_photons(scan: Scan) -> Scan:
+    """A scan whose probe has the power of a mean frame, where it is far from it."""
+    power = float((np.abs(scan.probe).astype(np.float64) ** 2).sum())
     if not scan.photons or 1 / LIKELY_FACTOR < power / scan.photons < LIKELY_FACTOR:
         return scan
     logger.info("Probe of %.3g photons scaled to the %.3g of a frame.", power, scan.photons)
-    return replace(scan, probe=(probe * np.sqrt(scan.photons / power)).astype(np.complex64))
+    return replace(scan, probe=(scan.probe * np.sqrt(scan.photons / power)).astype(np.complex64))
 
 
 def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
@@ -132,10 +140,10 @@ def _put_output(queue: Any, product: Any, progress: int) -> None:
 
 def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     """Child process: train on an exported file; losses and progress after every epoch, then where the model is."""
-    source = training_file(Path(payload["input_path"]))
+    source, frames = training_source(Path(payload["input_path"]))
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
-    scan = open_scan(source, settings.data)
+    scan = _in_photons(open_scan(source, settings.data.model_copy(update={"frames": frames} if frames else {})))
     plan = check_training(scan, settings)
 
     def report(line: str) -> None:
@@ -144,7 +152,8 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
             _put_losses(queue, folder / "metrics.csv", plan.settings.training.nepochs)
 
     with filling(folder, "train", overwrite=True):
-        fill_run(scan, plan, Request(settings, out=folder, report=report), {"scan": str(source)})
+        used = {"scan": str(source)} | ({"frames": frames} if frames else {})
+        fill_run(scan, plan, Request(settings, out=folder, report=report), used)
     _put_losses(queue, folder / "metrics.csv", None)
     queue.put(("model_saved", str(folder / "wts.h5.zip")))
 
@@ -164,6 +173,20 @@ def _put_losses(queue: Any, table: Path, epochs: int | None) -> None:
     queue.put(("train_output", pickle.dumps(TrainOutput(*curves, progress=progress))))
 
 
+def training_source(path: Path) -> tuple[Path, str | None]:
+    """The file to train on, and the one with its frames where they lie in another.
+
+    An export (``train_data.npz``) goes before the product and the frames of ptychodus's standard folder.
+
+    Raises:
+        PtychoError: see :func:`training_file`.
+    """
+    product, frames = path / STANDARD[0], path / STANDARD[1]
+    if not path.is_dir() or not product.is_file() or any((path / name).is_file() for name in TRAINING_FILES[:2]):
+        return training_file(path), None
+    return product, str(frames) if frames.is_file() else None
+
+
 def training_file(path: Path) -> Path:
     """The file to train on: itself, or the one in a folder.
 
@@ -173,7 +196,7 @@ def training_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     for pattern in TRAINING_FILES:
-        found = sorted(path.glob(pattern))
+        found = sorted(file for file in path.glob(pattern) if file.name not in STANDARD)
         if len(found) > 1:
             raise PtychoError(f"{path}: holds {len(found)} files {pattern}; name one train_data{found[0].suffix}.")
         if found:

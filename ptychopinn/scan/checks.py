@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
 from ptychopinn.scan.frames import chunks, light_in_corners
@@ -85,13 +86,22 @@ def _at_one_position(scan: Scan) -> str:
     return f"all {len(scan)} frames lie at one position, y {y:.1f}, x {x:.1f} (did the motors move?)"
 
 
+def _power_seen(scan: Scan) -> float:
+    """Photons of the probe that good pixels see; a mask or a beam stop takes the others away from the frames, too."""
+    probe = torch.from_numpy(scan.probe)
+    if scan.good_pixels is None:
+        return float(probe_power(probe).double().sum())
+    pattern = diffract(probe, torch.ones(scan.N, scan.N, dtype=probe.dtype)).double()
+    return float(pattern[torch.from_numpy(scan.good_pixels)].sum())
+
+
 def doubts(scan: Scan) -> list[str]:
     """One line for each unit or order of a valid scan that looks wrong."""
     shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
     mean = scan.frames(shown).double().mean(dim=0).numpy()
-    power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
+    power, photons = _power_seen(scan), float(mean.sum())
     extent = float(np.ptp(scan.positions, axis=0).max())
-    found = []
+    found = [] if scan.health is None else list(scan.health.doubts)
     places = _places(scan)
     if 1 == places < len(scan):
         found.append(f"{_at_one_position(scan)}; an image needs overlapping frames at several positions.")

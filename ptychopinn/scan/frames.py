@@ -12,6 +12,8 @@ from ptychopinn.errors import PtychoError
 MAX_COUNTS = 1e15
 """Largest count of a pixel: no detector reaches it, markers of bad pixels exceed it."""
 
+MARK_THEM = "mark pixels that hold no counts in bad_pixels, or leave them out by --mask auto"
+
 BLOCK_BYTES = 2**26
 """Memory, as float32, of the frames that a pass over a scan reads together."""
 
@@ -77,6 +79,11 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def stored(self, index: Index) -> NDArray[np.generic]:
+        """Some frames as the file holds them, neither masked nor checked."""
+        numbers, back = np.unique(self.rows[index], return_inverse=True)
+        return self.source.read(numbers)[back, self.keep[0], self.keep[1]]
 
     def __getitem__(self, index: Index) -> NDArray[np.generic]:
         numbers, back = np.unique(self.rows[index], return_inverse=True)
@@ -169,16 +176,15 @@ def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None
     if not block.size:
         return
     if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
-        raise PtychoError(f"diffraction: NaN or infinity in frame {_first(~finite, numbers)}.")
+        raise PtychoError(f"diffraction: NaN or infinity in frame {_first(~finite, numbers)}; {MARK_THEM}.")
     if (lowest := block.min()) < 0:
         raise PtychoError(
-            f"diffraction: negative counts ({lowest}) in frame {_first(block == lowest, numbers)}; "
-            "mark pixels that hold no counts in bad_pixels."
+            f"diffraction: negative counts ({lowest}) in frame {_first(block == lowest, numbers)}; {MARK_THEM}."
         )
     if (highest := block.max()) > MAX_COUNTS:
         raise PtychoError(
             f"diffraction: {float(highest):.3g} counts in a pixel of frame {_first(block == highest, numbers)}; "
-            f"at most {MAX_COUNTS:g} are read; mark pixels that hold no counts in bad_pixels."
+            f"at most {MAX_COUNTS:g} are read; {MARK_THEM}."
         )
 
 
@@ -194,6 +200,5 @@ def check_amplitudes(block: NDArray[np.generic], numbers: NDArray[np.int64], key
     """
     if block.size and (lowest := block.min()) < 0:
         raise PtychoError(
-            f"{key}: negative amplitudes ({lowest}) in frame {_first(block == lowest, numbers)}; "
-            "mark such pixels in bad_pixels."
+            f"{key}: negative amplitudes ({lowest}) in frame {_first(block == lowest, numbers)}; {MARK_THEM}."
         )

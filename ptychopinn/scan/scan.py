@@ -14,6 +14,7 @@ from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
 from ptychopinn.scan.canvas import bounds, reframe
+from ptychopinn.scan.detector.health import Health
 from ptychopinn.scan.frames import Counts, Index, blocks, select, window
 
 
@@ -32,6 +33,7 @@ class Scan:
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
+        health: what is wrong with the detector, where that was looked for.
     """
 
     counts: Counts
@@ -43,6 +45,7 @@ class Scan:
     notes: tuple[str, ...] = field(default=())
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
+    health: Health | None = None
 
     def __post_init__(self) -> None:
         """Check every contract that the rest of the package relies on."""

@@ -41,7 +41,7 @@ def frame_statistics(scan: Scan) -> FrameStatistics:
         total += frames.sum(dim=0).numpy()
         totals[rows] = frames.sum(dim=(1, 2)).numpy()
         peaks[rows] = frames.amax(dim=(1, 2)).numpy()
-    return FrameStatistics(total / len(scan), totals, float(peaks.max()), int(peaks.argmax()))
+    return FrameStatistics(total / len(scan), totals, float(peaks.max()), int(scan.numbers[peaks.argmax()]))
 
 
 def summarise(scan: Scan) -> list[Row]:
@@ -50,6 +50,7 @@ def summarise(scan: Scan) -> list[Row]:
     warnings = (*dark_frames(scan.numbers[statistics.totals == 0], len(scan)), *doubts(scan))
     return [
         *_frame_rows(scan, statistics),
+        *([] if scan.health is None else [("detector", scan.health.summary)]),
         *_probe_rows(scan, float(statistics.totals.mean())),
         *_position_rows(scan),
         ("object", _object(scan)),

@@ -14,8 +14,9 @@ from tests.figures.drawn import N, check_png, data, limits, panels
 
 def test_scan_figure_holds_all_panels(scan: Scan) -> None:
     shown = panels(scan_figure(scan))
-    mean, typical, places, histogram, *modes = shown
+    mean, typical, places, histogram, frames, *modes = shown
     assert mean == "Mean of 63 frames" and histogram == "Photons per frame" and places == "63 positions on coverage"
+    assert frames == "Photons of each frame"
     assert modes == ["Mode 1: 80.0 % of power", "Phase of mode 1", "Mode 2: 20.0 % of power", "Phase of mode 2"]
     np.testing.assert_allclose(data(shown[mean]), np.maximum(scan.counts.mean(axis=0), limits(shown[mean])[0]))
     assert isinstance(shown[mean].images[0].norm, LogNorm) and isinstance(shown[typical].images[0].norm, LogNorm)

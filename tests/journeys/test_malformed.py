@@ -41,9 +41,9 @@ SCANS: dict[str, tuple[dict[str, Any], Words]] = {
     "infinity": (with_entry("diffraction", np.inf), ("diffraction: NaN or infinity",)),
     "negative counts": (with_entry("diffraction", -3, np.int32), ("diffraction: negative counts (-3)",)),
     "negative amplitudes": (with_entry("diffraction", -3), ("diffraction: negative amplitudes", "bad_pixels")),
-    "marker of a dead pixel": (
-        with_entry("diffraction", 2**64 - 1, np.uint64),
-        ("diffraction: 1.84e+19 counts in a pixel", "bad_pixels"),
+    "counts beyond any detector": (
+        with_entry("diffraction", 2**63, np.uint64),
+        ("diffraction: 9.22e+18 counts in a pixel", "bad_pixels"),
     ),
     "frames that are not square": ({"diffraction": FRAMES[:, 1:]}, ("diffraction: shape (9, 15, 16)", "square")),
     "odd N": ({"diffraction": FRAMES[:, 1:, 1:]}, ("diffraction: shape (9, 15, 15)", "even N")),
@@ -79,7 +79,7 @@ SCANS: dict[str, tuple[dict[str, Any], Words]] = {
     "object of three axes": ({"objectGuess": np.ones((1, 40, 40))}, ("object: shape (1, 40, 40)", "(H, W)")),
     "object as text": ({"objectGuess": np.array("cell")}, ("objectGuess: dtype <U4", "complex numbers")),
     "mask of another shape": ({"bad_pixels": np.zeros((8, 8), bool)}, ("bad_pixels: shape (8, 8)", "(16, 16)")),
-    "mask of floats": ({"bad_pixels": np.zeros((16, 16))}, ("bad_pixels: dtype float64", "booleans")),
+    "mask of floats": ({"bad_pixels": np.full((16, 16), 0.5)}, ("bad_pixels: dtype float64", "booleans")),
     "unknown measurement": (
         {"diffraction": FLOATS, "_metadata": meta(measurement="volts")},
         ("_metadata: measurement 'volts'", "counts or amplitude"),

@@ -4,8 +4,9 @@ from benchmarks.memory_of_a_large_file import run, same_field
 from ptychopinn.config import Settings
 from ptychopinn.files.reading import READ_ONCE
 from ptychopinn.model.bundle import Run, save_run
-from ptychopinn.model.model import Illumination, PtychoModel
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.probe import curved_disc
+from ptychopinn.scan.illumination import Illumination
 
 FEW, MANY = 17_000, 34_000
 """More frames of 32 x 32 than are read at once or stitched in one part. The frames and patches of the difference are
@@ -20,8 +21,8 @@ def test_twice_the_frames_need_the_same_memory(tmp_path, monkeypatch):
         assert file.stat().st_size > READ_ONCE
     # What the network has learnt changes no memory.
     chosen = Settings.of({"n_filters_scale": 0.1, "stages": 1, "depth": 1})
-    light = Illumination(1e2 * curved_disc(32, 7.0, 2.5), None, 32, 0.01)
-    model = save_run(tmp_path / "run", Run(PtychoModel(chosen.model).eval(), light, chosen))
+    light = Illumination(1e2 * curved_disc(32, 7.0, 2.5), None, 32)
+    model = save_run(tmp_path / "run", Run(PtychoModel(chosen.model, 0.01).eval(), light, chosen))
     flags = ("--accelerator", "cpu")
     few, many = (run("infer", str(model), str(file), "--out", str(file.with_suffix("")), *flags) for file in files)
     print(f"\n{FEW} frames: {few}\n{MANY} frames: {many}")

@@ -14,6 +14,7 @@ from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.likelihood import poisson_deviance
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity, probe_power
+from ptychopinn.scan.frames import MARK_THEM
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import simulate
 
@@ -62,11 +63,11 @@ EACH = "one (y, x) for each of 12 frames is needed."
         ({"counts": np.ones((12, 15, 15))}, f"diffraction: shape (12, 15, 15); {FRAMES}"),
         ({"counts": np.ones((12, 0, 0))}, f"diffraction: shape (12, 0, 0); {FRAMES}"),
         ({"counts": np.ones((0, 16, 16))}, "diffraction: no frames; at least one is needed."),
-        ({"counts": spoiled("counts", (3, 4, 5), math.nan)}, "diffraction: NaN or infinity in frame 3."),
-        ({"counts": spoiled("counts", (3, 4, 5), math.inf)}, "diffraction: NaN or infinity in frame 3."),
+        ({"counts": spoiled("counts", (3, 4, 5), math.nan)}, f"diffraction: NaN or infinity in frame 3; {MARK_THEM}."),
+        ({"counts": spoiled("counts", (3, 4, 5), math.inf)}, f"diffraction: NaN or infinity in frame 3; {MARK_THEM}."),
         (
             {"counts": spoiled("counts", (3, 4, 5), -2)},
-            "diffraction: negative counts (-2.0) in frame 3; mark pixels that hold no counts in bad_pixels.",
+            f"diffraction: negative counts (-2.0) in frame 3; {MARK_THEM}.",
         ),
         ({"positions": np.ones((11, 2))}, f"positions: shape (11, 2); {EACH}"),
         ({"positions": np.ones((2, 12))}, f"positions: shape (2, 12); {EACH}"),

@@ -33,7 +33,7 @@ def convert(
 
     if not with_frames:
         why = "says how frames are read, and --no-frames writes none; give one of them"
-        applicable.refuse(request.written, ("frames", "measurement", "nphotons"), why)
+        applicable.refuse(request.written, ("frames", "measurement", "nphotons", "mask"), why)
     given = Geometry(request.settings.data.pixel_size, energy, distance, dummy_geometry)
     record = convert_file(source, to, request, given, with_frames)
     for note in record.notes:

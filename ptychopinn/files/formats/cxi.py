@@ -19,7 +19,7 @@ from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.geometry import in_pixels, without_placeholders
-from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, as_far_as_usable
 from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
@@ -44,7 +44,13 @@ OBJECT = f"{ENTRY}/image_2/data"
 PTYCHODUS = f"{ENTRY}/ptychodus"
 OWN = f"{ENTRY}/ptychopinn"
 KEPT = ("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m")
-NUMBERS = ("probe_photon_count", "exposure_time_s", "mass_attenuation_m2_per_kg", "tomography_angle_deg")
+NUMBERS = (
+    "probe_photon_count",
+    "exposure_time_s",
+    "mass_attenuation_m2_per_kg",
+    "tomography_angle_deg",
+    ELECTRON_ENERGY,
+)
 USUAL_AXES = ((0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
 
 DISAGREE = 0.01

@@ -1,5 +1,6 @@
 """Any HDF5 file, by a map that names its datasets."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
@@ -12,17 +13,30 @@ from pydantic import Field, model_validator
 from ptychopinn.config import Section
 from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import hdf5
+from ptychopinn.files.formats.raster_map import (
+    PER_LENGTH,
+    RasterMap,
+    beside,
+    cube,
+    energy_unit,
+    pixel_of_angle,
+)
 from ptychopinn.files.geometry import in_pixels
+from ptychopinn.files.microscope import LENGTHS, PIXELS
+from ptychopinn.files.raster import Cube
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
-from ptychopinn.files.values import HC_EV_M, as_complex, as_coordinates, as_good, as_modes, both
+from ptychopinn.files.values import as_complex, as_coordinates, as_good, as_modes, both
 from ptychopinn.json_reader import read_json, validated
+from ptychopinn.physics.wavelength import Particle, energy
 
 
 class FramesMap(Section):
     """Where the frames are."""
 
     dataset: str
-    order: Literal["nyx", "nxy", "yxn", "xyn"] = "nyx"
+    order: Literal["nyx", "nxy", "yxn", "xyn", "YXyx", "YXxy", "XYyx", "XYxy", "yxYX", "xyXY"] | None = Field(
+        None, description="n frame, or Y and X row and column of the scan; y and x row and column of a frame"
+    )
     zero_frequency: Literal["centre", "corner"] = "centre"
     measurement: Literal["counts", "amplitude"] | None = None
 
@@ -37,11 +51,13 @@ class PositionsMap(Section):
     order: Literal["nx", "xn"] = Field("nx", description="frames along the first axis, or along the second")
     unit: str = "px"
     sign: dict[Literal["x", "y"], Literal[1, -1]] = {}
+    raster: RasterMap | None = None
+    file: str | None = Field(None, description="HDF5 file beside the scan file, where they lie in another one")
 
     @model_validator(mode="after")
     def _are_somewhere(self) -> Self:
-        if self.dataset is None and (self.x is None or self.y is None):
-            raise ValueError("x and y, or dataset, are needed")
+        if self.raster is None and self.dataset is None and (self.x is None or self.y is None):
+            raise ValueError("x and y, dataset, or raster, are needed")
         return self
 
 
@@ -76,6 +92,8 @@ class FileMap(Section):
     bad_pixels: MaskMap | None = None
     energy: QuantityMap | None = None
     wavelength: QuantityMap | None = None
+    voltage: QuantityMap | None = None
+    particle: Particle | None = None
     distance: QuantityMap | None = None
     detector_pixel: QuantityMap | None = None
     pixel_size: QuantityMap | None = None
@@ -94,9 +112,10 @@ def read_map(path: Path) -> FileMap:
 def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
     """Any HDF5 file, by a map that names its datasets; see docs/formats.md."""
     frames = _frames(file, layout.frames)
-    energy, distance, pitch = (_quantity(file, layout, name) for name in ("energy", "distance", "detector_pixel"))
-    wavelength = None if energy is not None else _quantity(file, layout, "wavelength")
-    energy = energy if wavelength is None else HC_EV_M / wavelength
+    energy, particle = _energy(file, how, layout)
+    distance = _quantity(file, layout, "distance")
+    angular = layout.detector_pixel is not None and layout.detector_pixel.unit in PER_LENGTH
+    pitch = None if angular else _quantity(file, layout, "detector_pixel")
     mask, good = layout.bad_pixels, None
     if mask is not None:
         values = hdf5.array(hdf5.find(file, mask.dataset))
@@ -113,22 +132,53 @@ def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
         object=image,
         good_pixels=good,
         energy_eV=energy,
+        particle=particle,
         distance_m=distance,
         detector_pixel_m=both(pitch, pitch),
-        notes=(f"Read by a map: frames in the order {layout.frames.order}.",),
+        notes=(f"Read by a map: frames in the order {_order(file, layout.frames)}.",),
         absent={"probe": NO_PROBE},
         frames_key=layout.frames.dataset,
     )
-    pixel = _quantity(file, layout, "pixel_size") or how.pixel_size
-    if pixel is None and record.far_field_pixel is not None:
-        pixel = record.far_field_pixel[0]
-    return _with_positions(file, record, layout.positions, pixel, how.growing)
+    size = _quantity(file, layout, "pixel_size") or how.pixel_size
+    pixel = both(size, size) or record.far_field_pixel
+    if pixel is None and layout.detector_pixel is not None and angular:
+        value, unit = _value(file, layout.detector_pixel, "detector_pixel"), str(layout.detector_pixel.unit)
+        pixel = pixel_of_angle(record, hdf5.above_zero(value, "detector_pixel", "number"), unit)
+    rows = frames.full[:2] if isinstance(frames, Cube) else frames.shape[:1]
+    return _with_positions(file, record, layout.positions, rows, pixel, how.growing)
 
 
-def _frames(file: h5py.File, wanted: FramesMap) -> hdf5.Stack:
-    axes = wanted.order.index("n"), wanted.order.index("y"), wanted.order.index("x")
-    dataset = hdf5.find(file, wanted.dataset, "frames are needed")
-    return hdf5.stack(dataset, axes, wanted.zero_frequency == "corner")
+def _frames(file: h5py.File, wanted: FramesMap) -> hdf5.Stack | Cube:
+    dataset, order = hdf5.find(file, wanted.dataset, "frames are needed"), _order(file, wanted)
+    corner = wanted.zero_frequency == "corner"
+    if len(order) == 4:
+        return cube(dataset, order, corner)
+    return hdf5.stack(dataset, (order.index("n"), order.index("y"), order.index("x")), corner)
+
+
+def _order(file: h5py.File, wanted: FramesMap) -> str:
+    """Axes of the frames; when not given those of a stack, or of a raster of four axes."""
+    return wanted.order or ("YXyx" if hdf5.find(file, wanted.dataset, "frames are needed").ndim == 4 else "nyx")
+
+
+def _energy(file: h5py.File, how: Reading, layout: FileMap) -> tuple[float | None, Particle]:
+    """Energy in electronvolts and whose it is: a voltage, or an energy in kV, is that of electrons."""
+    electrons, volts = energy_unit(None if layout.energy is None else layout.energy.unit)
+    particle: Particle = layout.particle or ("electron" if electrons or layout.voltage is not None else "photon")
+    if layout.voltage is not None or (layout.energy is not None and volts is not None):
+        wanted = layout.voltage or layout.energy
+        assert wanted is not None
+        size = energy_unit(wanted.unit or "kV")[1]
+        if size is None or particle == "photon":
+            raise PtychoError(f"voltage: unit {wanted.unit!r}; kV or V, and no particle but electron, are needed.")
+        return hdf5.above_zero(_value(file, wanted, "voltage") * size, "voltage", "voltage"), particle
+    known = _quantity(file, layout, "energy")
+    length = None if known is not None else _quantity(file, layout, "wavelength")
+    if length is not None:
+        return energy(length, particle), particle
+    if known is None and how.microscope.energy_eV is not None:
+        return how.microscope.energy_eV, "electron"
+    return known, particle
 
 
 def _quantity(file: h5py.File, layout: FileMap, name: str) -> float | None:
@@ -137,27 +187,45 @@ def _quantity(file: h5py.File, layout: FileMap, name: str) -> float | None:
     if wanted is None:
         return None
     dimension, usual = ("energy", "eV") if name == "energy" else ("length", "m")
+    size = hdf5.unit(wanted.unit or usual, name, dimension)
+    return hdf5.above_zero(_value(file, wanted, name) * size, name, dimension)
+
+
+def _value(file: h5py.File, wanted: QuantityMap, name: str) -> float:
     value = wanted.value if wanted.dataset is None else np.squeeze(hdf5.array(hdf5.find(file, wanted.dataset)))
-    return hdf5.above_zero(hdf5.number(value, name) * hdf5.unit(wanted.unit or usual, name, dimension), name, dimension)
+    return hdf5.number(value, name)
 
 
 def _with_positions(
-    file: h5py.File, record: Record, wanted: PositionsMap, pixel: float | None, growing: bool
+    file: h5py.File,
+    record: Record,
+    wanted: PositionsMap,
+    rows: tuple[int, ...],
+    pixel: tuple[float, float] | None,
+    growing: bool,
 ) -> Record:
-    places = _places(file, wanted, growing)
-    length = hdf5.unit(wanted.unit, "positions", "length", "pixels")
-    in_px = hdf5.UNITS[wanted.unit.strip()][0] == "pixels"
+    assert record.counts is not None
+    if wanted.raster is not None:
+        places, in_px = wanted.raster.places(rows), wanted.raster.unit in PIXELS
+        length = 1.0 if in_px else LENGTHS[wanted.raster.unit]
+        if in_px:
+            places = places + np.array(record.counts.shape[-2:]) / 2
+    else:
+        with hdf5.opened(beside(file, wanted.file)) if wanted.file else nullcontext(file) as where:
+            places = _places(where, wanted, growing)
+        length = hdf5.unit(wanted.unit, "positions", "length", "pixels")
+        in_px = hdf5.UNITS[wanted.unit.strip()][0] == "pixels"
     if growing:
-        places, refused = as_far_as_usable(places, 1.0 if in_px else (pixel or 1.0) / length)
+        places, refused = as_far_as_usable(places, 1.0 if in_px else np.array(pixel or (1.0, 1.0)) / length)
         record = replace(record, refused=refused)
     if in_px:
-        return replace(record, positions=places, pixel_m=both(pixel, pixel))
+        return replace(record, positions=places, pixel_m=pixel)
     if pixel is None:
         raise PtychoError(
             "positions: in a length, so the size of an object pixel is needed: give pixel_size, or energy, distance "
             "and detector_pixel, in the map, or --set pixel_size=METRES."
         )
-    return in_pixels(record, places * length, (pixel, pixel))
+    return in_pixels(record, places * length, pixel)
 
 
 def _places(file: h5py.File, wanted: PositionsMap, growing: bool) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.geometry import without_placeholders
-from ptychopinn.files.record import Reading, Record
+from ptychopinn.files.record import ELECTRON_ENERGY, Reading, Record
 from ptychopinn.files.values import (
     Array,
     as_column,
@@ -201,7 +201,9 @@ def _extra(file: h5py.File, layers: Array, probes: Array) -> dict[str, Any]:
     """Values that are kept but not used."""
     extra: dict[str, Any] = {}
     extra |= {name: hdf5.text(file.attrs[name]) for name in ("name", "comments", "polarization") if name in file.attrs}
-    extra |= {name: _number(file, name) for name in SCALARS if {name, OLDER.get(name)} & set(file.attrs)}
+    extra |= {
+        name: _number(file, name) for name in (*SCALARS, ELECTRON_ENERGY) if {name, OLDER.get(name)} & set(file.attrs)
+    }
     index = np.asarray(file["probe_position_indexes"])
     if len(np.unique(index)) == len(index):
         extra["probe_position_indexes"] = index
@@ -247,6 +249,8 @@ def _write_attributes(file: h5py.File, record: Record) -> None:
         file.attrs[name] = value
         if name in OLDER:
             file.attrs[OLDER[name]] = value
+    if ELECTRON_ENERGY in extra:
+        file.attrs[ELECTRON_ENERGY] = extra[ELECTRON_ENERGY]
     if "polarization" in extra:
         file.attrs["polarization"] = str(extra["polarization"])
     if "made_up_geometry" in extra:

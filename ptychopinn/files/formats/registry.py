@@ -7,14 +7,28 @@ from typing import Any, Final, NamedTuple
 
 from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files import hdf5
-from ptychopinn.files.formats import cxi, fold_slice, npz, nsls2, ptychodus, ptypy, tike
+from ptychopinn.files.electrons import as_written
+from ptychopinn.files.formats import (
+    bare_arrays,
+    cxi,
+    fold_slice,
+    npz,
+    nsls2,
+    ptychodus,
+    ptychodus_npz,
+    ptypy,
+    ptyrad,
+    py4dstem,
+    quantem,
+    tike,
+)
 from ptychopinn.files.geometry import Geometry, with_given
 from ptychopinn.files.record import Reading, Record, counts_of
-from ptychopinn.files.results import cdtools, own, phaser, ptyrad
-from ptychopinn.files.results import ptychodus as ptychodus_results
+from ptychopinn.files.results import cdtools, own, phaser
 from ptychopinn.files.results import ptypy as ptypy_results
+from ptychopinn.files.results import ptyrad as ptyrad_results
 
-MAGIC, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+MAGIC, ZIP, NPY = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x93NUMPY"
 
 
 class Format(NamedTuple):
@@ -23,11 +37,11 @@ class Format(NamedTuple):
     Attributes:
         name: for ``--format`` and ``--to``.
         text: its name for people.
-        read: gets an open HDF5 file, or the arrays of an NPZ file.
+        read: gets an open HDF5 file, the arrays of an NPZ file, or the path of another one.
         all_of: names that are all there.
         any_of: names of which at least one is there; a format without names takes any file.
         write: None for a format that is only read.
-        kind: of the file, ``hdf5`` or ``npz``.
+        kind: of the file, ``hdf5``, ``npz`` or what :func:`_kind` says; ``emd`` is HDF5 with a DataCube.
         suffixes: of files that are written.
     """
 
@@ -50,12 +64,12 @@ class Format(NamedTuple):
         Raises:
             PtychoError: naming the file, what it holds and what is needed.
         """
-        if self.kind == "hdf5":
+        if self.kind in ("hdf5", "emd"):
             with hdf5.opened(path) as file:
                 return self.read(file, how)
-        arrays = npz.load_arrays(path)
+        content = npz.load_arrays(path) if self.kind == "npz" else path
         with naming(path):
-            return self.read(arrays, how)
+            return self.read(content, how)
 
 
 IMAGE = ("object", "origin", "coverage")
@@ -82,15 +96,18 @@ FORMATS: Final = (
     Format("reconstruction-npz", "reconstruction of ptychopinn", own.read, IMAGE, kind="npz"),
     Format("ptyr", "reconstruction of PtyPy", ptypy_results.read, ("header", "content")),
     Format("cdtools", "result of cdtools", cdtools.read, ("obj_basis", "probe", "obj")),
-    Format("ptyrad", "model of PtyRAD", ptyrad.read, ("optimizable_tensors",)),
+    Format("ptyrad-model", "model of PtyRAD", ptyrad_results.read, ("optimizable_tensors",)),
     Format("phaser", "state of phaser", phaser.read, ("type", "version", "wavelength")),
+    Format("ptyrad", "measurements of PtyRAD", ptyrad.read, ("meas",)),
+    Format("py4dstem", "DataCube of py4DSTEM", py4dstem.read, kind="emd"),
+    Format("quantem", "4D-STEM dataset of quantem", quantem.read, kind="zarr"),
+    Format("npy", "bare NumPy array", bare_arrays.read_npy, kind="npy"),
+    Format("empad", "raw frames of the EMPAD", bare_arrays.read_empad, kind="raw"),
     Format(
-        name="ptychodus-product-npz",
-        text="product of ptychodus as NPZ",
-        read=ptychodus_results.read,
-        all_of=("object", "probe"),
-        any_of=METRES,
-        kind="npz",
+        "ptychodus-npz", "product of ptychodus", ptychodus_npz.read_product, ("object", "probe"), METRES, kind="npz"
+    ),
+    Format(
+        "ptychodus-frames-npz", "frames of ptychodus", ptychodus_npz.read_frames, ("patterns", "indexes"), kind="npz"
     ),
     Format("tike", "tike", tike.read, ("data", "scan"), kind="npz"),
     Format("npz", "NPZ scan", npz.read, write=npz.write, kind="npz", suffixes=(".npz",)),
@@ -129,11 +146,10 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
-    if kind == "npz":
-        found = npz.keys_of(path)
-    else:
+    found: set[str] = npz.keys_of(path) if kind == "npz" else set()
+    if kind == "hdf5":
         with hdf5.opened(path) as file:
-            found = set(file)
+            found, kind = set(file), "emd" if py4dstem.is_py4dstem(file) else kind
     for format_ in FORMATS:
         if format_.kind == kind and format_.suits(found):
             return format_
@@ -146,14 +162,20 @@ def recognise(path: Path) -> Format:
 
 
 def _kind(path: Path) -> str:
-    """``hdf5`` or ``npz`` by the first bytes, else by the file name; the reader then says what is wrong."""
+    """The kind of a file by its first bytes, else by its name; the reader then says what is wrong."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(MAGIC))
     except OSError:
         return "npz"
     by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd", ".ptyr") and not start.startswith(ZIP)
-    return "hdf5" if start == MAGIC or by_name else "npz"
+    if start == MAGIC or by_name:
+        return "hdf5"
+    if start.startswith(NPY) and path.suffix != ".npz":
+        return "npy"
+    if start.startswith(ZIP) and quantem.is_quantem(path):
+        return "zarr"
+    return "raw" if path.suffix == ".raw" else "npz"
 
 
 def write(path: Path, to: str, record: Record) -> None:
@@ -196,4 +218,4 @@ def prepared(
     if record.counts is not None:
         counts, notes = counts_of(record, measurement, nphotons)
         record = replace(record, counts=counts, measurement="counts", notes=(*record.notes, *notes))
-    return with_given(record, to, given)
+    return as_written(with_given(record, to, given), to)

@@ -38,7 +38,7 @@ def read(file: h5py.File, how: Reading) -> Record:
         positions = corners + _shifts(file, len(corners)) + np.array(probe.shape[-2:]) / 2
     pixel = pixel_of(hdf5.find(file, f"{MODEL}/dx"), ANGSTROM) if f"{MODEL}/dx" in file else None
     return Record(
-        "ptyrad",
+        "ptyrad-model",
         positions=positions,
         probe=probe,
         object=image,

@@ -272,7 +272,7 @@ MALFORMED = {
     "NaN object": ({"objectGuess": np.full((60, 60), np.nan)}, ("object", "NaN or infinity")),
     "text object": ({"objectGuess": np.array("none")}, ("objectGuess", "<U4")),
     "mask of another size": ({"bad_pixels": np.zeros((8, 8), dtype=bool)}, ("bad_pixels", "(8, 8)", "(16, 16)")),
-    "mask of floats": ({"bad_pixels": np.zeros((16, 16))}, ("bad_pixels", "float64")),
+    "mask of floats": ({"bad_pixels": np.full((16, 16), 0.5)}, ("bad_pixels", "float64")),
     "strange measurement": (
         {"diffraction": floats(), "_metadata": meta(measurement="volts")},
         ("_metadata", "measurement", "volts", "counts or amplitude"),
