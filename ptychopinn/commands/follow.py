@@ -58,8 +58,9 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
 
     ending = following.Ending(report)
     patience, mask = chosen.follow_timeout, FirstMask(report)
+    spare = run.illumination.probe.numpy()
     scans = following.growing(
-        lambda: open_growing(source, settings.data, mask), patience, chosen.follow_frames, report, ending
+        lambda: open_growing(source, settings.data, mask, spare), patience, chosen.follow_frames, report, ending
     )
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):

@@ -58,7 +58,8 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
     run = bundle.load_run(run_path)
     request = request.over(reading_of(run))
     settings, report = request.settings, request.report
-    scan = open_scan(source, settings.data, once=not settings.inference.refine)
+    spare = run.illumination.probe.numpy()
+    scan = open_scan(source, settings.data, once=not settings.inference.refine, spare=spare)
     device = device_of(settings)
     report_scan(scan, report, passes=False)
     if run.settings.model.probe_trainable:
@@ -71,4 +72,4 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
         result = refine_scan(with_trained_probe(run, scan), settings, device, result, report)
-    return result, scan, request.given
+    return result, with_trained_probe(run, scan), request.given

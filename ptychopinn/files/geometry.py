@@ -43,7 +43,7 @@ def with_given(record: Record, to: str, given: Geometry) -> Record:
     energy, heard = _known("--energy", record.energy_eV, given.energy_eV, "eV")
     distance, more = _known("--distance", record.distance_m, given.distance_m, "m")
     record = replace(record, energy_eV=energy, distance_m=distance, notes=(*record.notes, *heard, *more))
-    return record if to == "npz" else _with_object(_with_geometry(record, given), to)
+    return record if to in ("npz", "tiff") else _with_object(_with_geometry(record, given), to)
 
 
 def _known(name: str, stored: Length | None, given: Length | None, unit: str) -> tuple[Length | None, list[str]]:

@@ -304,12 +304,29 @@ def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
     return above_zero(one_number(dataset) * unit_of(dataset, usual, dimension), name, dimension)
 
 
-def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
-    """Write frames block by block, one frame per chunk; whole numbers as integers."""
-    dataset = group.create_dataset(name, counts.shape, stored_dtype(counts), chunks=(1, *counts.shape[1:]), **OPTIONS)
+def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
+    """Write frames block by block, one frame per chunk; whole numbers as integers.
+
+    Args:
+        group: where.
+        name: of the dataset.
+        counts: (n, N, N).
+        signed: whether integers are to be signed, of 32 bits or, where the counts need it, of 64.
+    """
+    dtype = stored_dtype(counts)
+    if signed and dtype.kind == "u":
+        dtype = np.dtype(np.int32 if _largest(counts, dtype) <= np.iinfo(np.int32).max else np.int64)
+    dataset = group.create_dataset(name, counts.shape, dtype, chunks=(1, *counts.shape[1:]), **OPTIONS)
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
     return dataset
+
+
+def _largest(counts: Counts, dtype: np.dtype[Any]) -> int:
+    """The largest count, for which frames are read only where their type leaves it open."""
+    if dtype.itemsize < 4:
+        return int(np.iinfo(dtype).max)
+    return max((int(np.max(counts[block])) for block in blocks(counts.shape)), default=0)
 
 
 def optional(file: h5py.File, name: str) -> h5py.Dataset | None:

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import IncurableError, PtychoError, naming
 from ptychopinn.files import frames_files, hdf5
 from ptychopinn.files.conventions.cropping import as_square
 from ptychopinn.files.detector import Examined, FirstMask, examined
@@ -18,20 +20,33 @@ from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry import with_pixel
 from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
+from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
+from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import select
 from ptychopinn.scan.grouping import choose_frames
 from ptychopinn.scan.scan import Scan
 
+Spare = NDArray[np.complex64]
+
 READ_ONCE = 2**26
 """Bytes up to which HDF5 frames are read at once by a command that seldom needs them twice."""
 
 
-def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
-    """:func:`read_scan` with a settings object; ``once`` when frames are looked at once or twice only."""
+def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | None = None) -> Scan:
+    """:func:`read_scan` with a settings object.
+
+    Args:
+        path: scan file.
+        data: how to read it.
+        once: whether frames are looked at once or twice only.
+        spare: probe (m, N, N) for frames of N pixels, after any crop, where no file gives one.
+    """
     how = _how(data)
-    return scan_in(path, read(path, how._replace(in_memory=READ_ONCE) if once else how), data, once)
+    record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
+    return scan_in(path, *_lit(path, record, data, spare), once)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
@@ -64,13 +79,16 @@ def check_growing(path: Path, data: DataConfig) -> None:
         _probe_of(how.probe)
 
 
-def open_growing(path: Path, data: DataConfig, mask: FirstMask | None = None) -> tuple[Scan, PtychoError | None]:
+def open_growing(
+    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
+) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
 
     Args:
         path: file.
         data: settings.
         mask: that of the first frames, which stays.
+        spare: see :func:`open_scan`.
 
     Returns:
         The frames that have a usable position by now, and the error of the next one; None when there is none.
@@ -80,6 +98,7 @@ def open_growing(path: Path, data: DataConfig, mask: FirstMask | None = None) ->
         IncurableError: for an error that no further frame can cure.
     """
     record = read(path, _how(data)._replace(in_memory=0, growing=True))
+    record, data = _lit(path, record, data, spare)
     with naming(path):
         found = (FirstMask() if mask is None else mask).applied(record, data)
     scan, refused = _scan_in(path, found, data), record.refused
@@ -102,6 +121,27 @@ def files_of(data: DataConfig) -> list[Path]:
     given = [how.map, how.frames, how.probe, next((Path(text) for text in masks if Path(text).is_file()), None)]
     given += [None if data.drop_frames is None else Path(data.drop_frames)]
     return [path for path in given if path is not None and path.is_file()]
+
+
+def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
+    """A record without a probe with the spare one, and settings that leave that as it is.
+
+    Raises:
+        PtychoError: when it is of another size than the frames.
+    """
+    if spare is None or record.probe is not None or record.counts is None:
+        return record, data
+    size, edge = spare.shape[-1], record.counts.shape[-1]
+    if size != (data.crop or edge):
+        raise IncurableError(
+            f"{path}: holds no probe, and that of the run has {size} pixels for frames of {data.crop or edge}; give "
+            f"one by --probe FILE{f', or --crop {size}' if size < edge else ''}."
+        )
+    # As many frequencies as the frames have pixels: a crop of the detector then leaves the probe of the run.
+    whole = fourier_pad(torch.from_numpy(spare), edge).numpy() if size < edge else spare
+    note = f"{path.name} holds no probe: the one that the run was trained with is taken."
+    record = replace(record, probe=whole, notes=(*record.notes, note))
+    return record, data.model_copy(update={"probe_mask": False})
 
 
 def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
@@ -146,6 +186,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         PtychoError: naming the file, what it holds and what is needed.
     """
     how = how or Reading()
+    path = file_in(path) or path
     if how.map is None:
         record = _format(path, how).open(path, how)
     else:
@@ -163,7 +204,8 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = with_lens_probe(record, how.microscope)
     record = replace(record, near_field=near_field(record))
     if how.probe is not None:
-        record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
+        probe, notes = _probe_of(how.probe)
+        record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
     return record
 
 
@@ -171,11 +213,12 @@ def _format(path: Path, how: Reading) -> Format:
     return recognise(path) if how.format is None else named(how.format, "--format")
 
 
-def _probe_of(path: Path) -> NDArray[np.complex64]:
-    probe = read(path).probe
-    if probe is None:
+def _probe_of(path: Path) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
+    """The probe of a file, and what its reader says of it."""
+    record = read(path)
+    if record.probe is None:
         raise PtychoError(f"--probe {path}: holds no probe.")
-    return probe
+    return record.probe, [note for note in record.notes if note.startswith("probe: ")]
 
 
 def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Record:
@@ -185,12 +228,15 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
     if record.positions is None:
         raise PtychoError(f"{path}: holds no positions to go with the frames of {source}.")
     here, there = record.extra.get("probe_position_indexes"), other.extra.get("indexes")
+    if record.format in OWN:
+        here, there = numbers_of(record, other, f"--frames {source}")
     counts, positions, extra = other.counts, record.positions, dict(record.extra)
     if here is not None and there is not None:
         both, mine, theirs = np.intersect1d(here, there, return_indices=True)
         if not len(both):
             raise PtychoError(f"--frames {source}: none of its frame numbers has a position in {path}.")
-        counts, positions, extra["probe_position_indexes"] = select(counts, theirs), positions[mine], both
+        counts, positions = select(counts, theirs), positions[mine]
+        extra[FRAME_NUMBERS if record.format in OWN else "probe_position_indexes"] = both
     elif len(counts) != len(positions):
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
     if record.format == "fold_slice" and record.counts is None:
@@ -204,6 +250,10 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
         counts=counts,
         measurement=other.measurement,
         positions=positions,
+        probe=record.probe if record.probe is not None else other.probe,
+        pixel_m=record.pixel_m or other.pixel_m,
+        energy_eV=record.energy_eV or other.energy_eV,
+        distance_m=record.distance_m or other.distance_m,
         good_pixels=other.good_pixels if other.good_pixels is not None else record.good_pixels,
         detector_pixel_m=other.detector_pixel_m or record.detector_pixel_m,
         extra=extra,

@@ -243,7 +243,7 @@ def _absent(file: Mapping[str, Array]) -> dict[str, str]:
     return {
         "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(file)))}.{hint}",
         "positions": f"{missing}: not there; positions in pixels are needed.",
-        "probe": "probeGuess: not there; the illumination is needed.",
+        "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
     }
 
 
