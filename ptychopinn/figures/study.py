@@ -35,6 +35,8 @@ def curves_png(curves: Mapping[str, Curves], titles: Mapping[str, str], dpi: int
             _draw_lines(axes, of_views.get(view, {}))
             axes.set_title(view)
         row[0].set(ylabel=titles[metric])
+        if not any(points for of_arms in of_views.values() for points in of_arms.values()):
+            row[0].set(yticks=[])  # of the whole row
     for axes in grid[-1]:
         axes.set(xlabel="photons per frame")
     for axes in grid.flat:
