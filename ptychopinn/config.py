@@ -9,13 +9,16 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.json_reader import read_json
+
+ProbeScale = Literal["auto", "keep", "counts"] | Annotated[float, Field(gt=0)]
+"""How a probe gets its scale; a number multiplies its amplitude."""
 
 
 class Section(BaseModel):
@@ -55,6 +58,7 @@ class DataConfig(Section):
     map: str | None = Field(None, description="JSON file that names the datasets of an HDF5 file")
     frames: str | None = Field(None, description="file with the frames, where the scan file has none")
     probe: str | None = Field(None, description="file to take the probe from")
+    probe_scale: ProbeScale = Field("auto", description="scale of the probe or a factor")
     pixel_size: float | None = Field(None, gt=0, lt=1, description="edge of an object pixel, m, where no file says")
     voltage: float | None = Field(None, ge=1, le=3000, description="accelerating voltage of an electron scan, kV")
     scan_step: str | None = Field(None, description="step of a 4D-STEM raster, such as '0.4 nm' or '4 px'")
@@ -72,7 +76,7 @@ class DataConfig(Section):
     )
     drop_dark: bool = Field(False, description="omit frames without a photon; reads all frames once more")
     measurement: Literal["counts", "amplitude"] | None = Field(
-        None, description="what float frames hold; None: as the file says"
+        None, description="what floats hold; None: as the file says"
     )
     nphotons: float | None = Field(
         None, gt=0, description="photons per frame, of amplitudes without a scale or a simulation"
@@ -84,6 +88,17 @@ class DataConfig(Section):
     neighbor_count: int | None = Field(
         None, ge=1, description="neighbours a group may choose from; None: a quarter probe"
     )
+
+    @field_validator("probe_scale", mode="wrap")
+    @classmethod
+    def _scale(cls, value: object, checked: ValidatorFunctionWrapHandler) -> object:
+        """One message for both kinds of values; True is no number."""
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            return checked(value)
+        except ValueError:
+            raise PydanticCustomError("probe_scale", "auto, keep, counts or a positive number is needed") from None
 
     @field_validator("scan_step", "scan_shape", "q_pixel", "defocus", mode="before")
     @classmethod

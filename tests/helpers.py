@@ -33,8 +33,8 @@ Operator = Callable[[Tensor], Tensor]
 def read_npz(
     path: Path, measurement: str | None = None, nphotons: float | None = None, scan_index: int | None = None
 ) -> Scan:
-    """A scan as commands read it."""
-    told = {"measurement": measurement, "nphotons": nphotons, "scan_index": scan_index}
+    """A scan as commands read it, with the probe that the file holds."""
+    told = {"measurement": measurement, "nphotons": nphotons, "scan_index": scan_index, "probe_scale": "keep"}
     return open_scan(path, DataConfig.model_validate(told))
 
 

@@ -60,7 +60,8 @@ USED: Final = {
 """Settings that each command uses; ``--set`` takes all of them."""
 
 _SCAN: Final = (
-    "crop every n_subsample scan_index map frames probe flip_x flip_y swap_xy measurement nphotons mask drop_frames"
+    "crop every n_subsample scan_index map frames probe probe_scale flip_x flip_y swap_xy measurement nphotons mask "
+    "drop_frames"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
 _EXECUTION: Final = (
@@ -78,13 +79,13 @@ FLAGS: Final = {
     "refine": f"{_FIT} refine_seconds tolerance error_draws {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
-    "n_groups crop every scan_index flip_x flip_y swap_xy measurement nphotons mask drop_frames seed",
-    "compare": "middle_trim crop every n_subsample subsample_seed scan_index measurement nphotons mask drop_frames "
-    "inference_batch_size accelerator",
+    "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames seed",
+    "compare": "middle_trim crop every n_subsample subsample_seed scan_index probe_scale measurement nphotons mask "
+    "drop_frames inference_batch_size accelerator",
     "inspect": f"{_SCAN} format pixel_size",
     "convert": "pixel_size format map frames probe measurement nphotons mask",
-    "subset": "scan_index format map frames probe pixel_size crop measurement nphotons mask drop_frames",
-    "export": "crop scan_index map frames probe measurement nphotons mask drop_frames",
+    "subset": "scan_index format map frames probe probe_scale pixel_size crop measurement nphotons mask drop_frames",
+    "export": "crop scan_index map frames probe probe_scale measurement nphotons mask drop_frames",
 }
 """Settings of each command that have a flag, in the order of its help."""
 
@@ -100,7 +101,7 @@ SPELLINGS: Final = {
 """Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""
 
 MEANINGS: Final = {
-    "simulate nphotons": "photons per frame through vacuum [default: 1e6]",
+    "simulate nphotons": "mean photons per frame, before noise [default: 1e6]",
     "simulate seed": "seed of object, positions and noise [default: 0]",
     "refine seed": "seed of the order of the frames",
     "baseline seed": "seed of the order of the frames",

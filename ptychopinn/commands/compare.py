@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.commands.arms import REFINED, ArmFile
-from ptychopinn.commands.messages import deviance_record
+from ptychopinn.commands.messages import deviance_record, report_notes, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels
 from ptychopinn.config import Settings
@@ -112,7 +112,7 @@ def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str
         used = settings.flat() | {"refine": wanted.refine}
         record = {**_inputs(source, wanted, settings), "settings": used, "frames": frames}
         ready()
-        write_provenance(out, "compare", record)
+        write_provenance(out, "compare", record | ({} if scan is None else scan_record(scan)))
         _write(out, rows, result, wanted.save_npz)
         size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
         draw_comparison(out / "comparison.png", result, size)
@@ -146,6 +146,8 @@ def _compared(
     settings, report = request.over(_shared_reading(runs, request)).settings, request.report
     scan = None if source is None else open_scan(source, settings.data)
     _check_crop(settings, scan)
+    if scan is not None:
+        report_notes(scan, report)
     truth = _truth(wanted, scan)
     if truth is not None and wanted.truth is None:
         report(f"objectGuess of {source} is taken for the truth; --no-truth if it is an earlier reconstruction.")

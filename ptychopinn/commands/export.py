@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ptychopinn.commands.messages import report_notes
 from ptychopinn.commands.request import Request
 from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_scan
@@ -23,4 +24,6 @@ def export_file(run_path: Path, source: Path | None, request: Request) -> dict[s
     check_ending(request.out)
     run = bundle.load_run(run_path)
     scan = None if source is None else open_scan(source, request.over(reading_of(run)).settings.data)
+    if scan is not None:
+        report_notes(scan, request.report)
     return export(run, request.out, scan)

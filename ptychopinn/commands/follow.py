@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ptychopinn.commands.messages import deviance_record, report_result
+from ptychopinn.commands.messages import deviance_record, report_notes, report_result, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector import FirstMask
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
-from ptychopinn.files.reading import check_growing, files_of, open_growing
+from ptychopinn.files.reading import check_growing, files_of, growing_reader
 from ptychopinn.inference import following, processes
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import reading_of
@@ -45,35 +45,49 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     out, report = request.out, request.report
     check_folder(out, "infer", request.overwrite)
     run = bundle.load_run(run_path)
-    request = request.over(reading_of(run))
+    asked, request = request.settings.data, request.over(reading_of(run))
     settings = request.settings
     chosen, device = settings.inference, device_of(settings)
     if chosen.refine:
         raise PtychoError("--follow: --refine needs the whole scan; refine the result afterwards: ptychopinn refine.")
-    check_growing(source, settings.data)
+    check_growing(source, asked)
 
     def show(image: Tensor, coverage: Tensor, frames: int) -> None:
         draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
-    patience, mask = chosen.follow_timeout, FirstMask(report)
-    spare = run.illumination.probe.numpy()
-    scans = following.growing(
-        lambda: open_growing(source, settings.data, mask, spare), patience, chosen.follow_frames, report, ending
-    )
+    patience, spare = chosen.follow_timeout, run.illumination.probe.numpy()
+    read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
+    scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
         inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
+        inputs |= scan_record(scan)
         _save(out, result, scan, inputs, report)
     report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
         raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
     return result
+
+
+def _telling(read: following.Read, report: Report) -> following.Read:
+    """The same reader; the first scan it returns has its notes reported."""
+    told = False
+
+    def reading() -> tuple[Scan, PtychoError | None]:
+        nonlocal told
+        scan, refused = read()
+        if not told:
+            report_notes(scan, report)
+            told = True
+        return scan, refused
+
+    return reading
 
 
 def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.messages import deviance_in_words, deviance_record, report_result, report_scan
+from ptychopinn.commands.messages import deviance_in_words, deviance_record, report_result, report_scan, scan_record
 from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_reconstruction
@@ -43,6 +43,7 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
             "scan": str(source),
             "sha256": file_hash(source),
             "inputs_sha256": hashes(files),
+            **scan_record(scan),
         }
         ready()
         write_provenance(

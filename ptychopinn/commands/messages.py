@@ -1,5 +1,7 @@
 """Lines about a scan or an image, and the deviance that files record."""
 
+from typing import Any
+
 import numpy as np
 
 from ptychopinn.errors import WARNING
@@ -12,6 +14,17 @@ BAD_DEVIANCE = 5.0
 """Warn when deviance / expected deviance exceeds this."""
 
 
+def report_notes(scan: Scan, report: Report) -> None:
+    """Report what the reader of a scan assumed or changed."""
+    for note in scan.notes:
+        report(note)
+
+
+def scan_record(scan: Scan) -> dict[str, Any]:
+    """What the reader assumed or changed, by its names in ``provenance.json``."""
+    return {"notes": list(scan.notes), "probe_factor": scan.probe_factor}
+
+
 def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
     """Report what the reader of a scan assumed, and warn of what looks wrong in it.
 
@@ -20,8 +33,7 @@ def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
         report: receives the lines.
         passes: whether the work begins with a pass over all frames; then dark frames are counted here.
     """
-    for note in scan.notes:
-        report(note)
+    report_notes(scan, report)
     dark = dark_frames(scan.dark, len(scan)) if passes and scan.photons > 0 else []
     for doubt in (*dark, *doubts(scan)):
         report(f"{WARNING}{doubt}")

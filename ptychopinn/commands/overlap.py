@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ptychopinn.commands.messages import scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError, naming
@@ -107,6 +108,7 @@ def _split(source: Path, settings: Settings, report: Report) -> Split:
         "split": source.stem,
         "source": str(source),
         "sha256": file_hash(source),
+        **scan_record(scan),
         "parameters": _parameters(scan, settings, selection, diameter),
         "selection": {"n_read": len(scan), "n_subsampled": len(subsample), **selection.metadata()},
         "scan": _measured(scan, np.arange(len(scan)), settings, diameter),

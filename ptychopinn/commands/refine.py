@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ptychopinn.commands.messages import deviance_record, report_result, report_scan
+from ptychopinn.commands.messages import deviance_record, report_result, report_scan, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_reconstruction
 from ptychopinn.commands.starting import start_of
@@ -80,7 +80,7 @@ def baseline_folder(
         result = _fitted(scan, settings, start, report)
         used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
-        found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result)}
+        found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
         if result.probe is not None:
             power = probe_power(torch.from_numpy(result.probe)).double()
             shares = (power / power.sum()).tolist()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptychopinn.commands.messages import report_notes, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
@@ -34,6 +35,7 @@ def subset_file(source: Path, count: int, request: Request) -> Scan:
         if path.exists() and path.samefile(source):
             raise PtychoError(f"{path}: is the file to read; give another name.")
     scan = open_scan(source, request.settings.data)
+    report_notes(scan, request.report)
     whole = np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)
     part = scan.subset(spread_frames(scan.positions, count))
     part = replace(part, counts=part.counts[:].astype(canonical(part)))
@@ -48,6 +50,7 @@ def subset_file(source: Path, count: int, request: Request) -> Scan:
             "indices": part.numbers.tolist(),
             "extent": [float(share) for share in np.ptp(part.positions, axis=0) / whole],
             "sha256": file_hash(out),
+            **scan_record(scan),
         },
     )
     return part

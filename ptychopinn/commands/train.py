@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ptychopinn.commands.messages import report_scan
+from ptychopinn.commands.messages import report_scan, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import WARNING, PtychoError
@@ -144,6 +144,7 @@ def fill_run(
     folder, settings = request.out, request.settings
     sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
     values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | plan.derived}
+    values |= scan_record(scan)
     provenance = write_provenance(folder, "train", values)
     write_json(folder / "settings.json", settings.flat())
     run = train(scan, settings, folder, request.report, request.progress_bar, resume, plan)

@@ -1,5 +1,6 @@
 """A scan, or its parts, from a file of any format."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
 from ptychopinn.physics.fourier import fourier_pad
+from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.checks import leading_on_canvas
-from ptychopinn.scan.frames import select
+from ptychopinn.scan.frames import Frames, select
 from ptychopinn.scan.grouping import choose_frames
+from ptychopinn.scan.probe_scale import light_of, with_probe_scale
 from ptychopinn.scan.scan import Scan
 
 Spare = NDArray[np.complex64]
@@ -79,6 +82,29 @@ def check_growing(path: Path, data: DataConfig) -> None:
         _probe_of(how.probe)
 
 
+def growing_reader(
+    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
+) -> Callable[[], tuple[Scan, PtychoError | None]]:
+    """:func:`open_growing` to be called again and again; the first frames with light decide the scale of the probe."""
+    first: Scan | None = None
+    mask = FirstMask() if mask is None else mask
+
+    def read() -> tuple[Scan, PtychoError | None]:
+        nonlocal first
+        if first is not None:
+            known = data.model_copy(update={"probe_scale": first.probe_factor})
+            scan, refused = open_growing(path, known, mask, spare)
+            return replace(scan, notes=first.notes, brightest=first.brightest), refused
+        scan, refused = open_growing(path, data, mask, spare)
+        if data.probe_scale in ("auto", "counts") and light_of(scan) is None:
+            scan.frames(slice(0, 1))  # an unusable frame says itself what is wrong
+            raise PtychoError(NO_LIGHT)
+        first = scan.subset(slice(0, 1))
+        return scan, refused
+
+    return read
+
+
 def open_growing(
     path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
 ) -> tuple[Scan, PtychoError | None]:
@@ -95,13 +121,18 @@ def open_growing(
 
     Raises:
         PtychoError: naming what is missing yet, or the error of the first frame.
-        IncurableError: for an error that no further frame can cure.
+        IncurableError: for an error that no further frame can cure, and amplitudes to be scaled to a mean of all.
     """
     record = read(path, _how(data)._replace(in_memory=0, growing=True))
     record, data = _lit(path, record, data, spare)
     with naming(path):
         found = (FirstMask() if mask is None else mask).applied(record, data)
     scan, refused = _scan_in(path, found, data), record.refused
+    if data.nphotons is not None and isinstance(scan.counts, Frames) and scan.counts.scale is not None:
+        raise IncurableError(
+            f"{path}: holds amplitudes, and the run scales those to {data.nphotons:g} photons per frame (nphotons), "
+            "which needs a complete scan; infer it without --follow when it is over."
+        )
     count, wide = leading_on_canvas(scan)
     refused = wide or refused
     return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
@@ -154,6 +185,8 @@ def _scan_in(path: Path, found: Examined, data: DataConfig) -> Scan:
     """The scan of a record whose detector was looked at."""
     with naming(path):
         scan = scan_of(as_square(found.record, data.crop), data.measurement, data.nphotons, data.scan_index)
+        # Before frames are chosen: all parts of a scan get one scale.
+        scan = with_probe_scale(scan, data.probe_scale)
     numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
     scan = replace(scan, health=found.health, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
     if data.every > 1:

@@ -111,13 +111,16 @@ def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
 
 
 def as_modes(probe: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfloating[Any]]:
-    """A probe of any usual shape, ``(N, N)``, ``(m, N, N)``, ``(N, N, 1)`` or with leading ones, as (m, N, N)."""
+    """A probe of any usual shape, ``(N, N)``, ``(m, N, N)``, ``(N, N, m)`` or with leading ones, as (m, N, N).
+
+    Modes are the last axis where only the first two are equal, and they are fewer than pixels.
+    """
     while probe.ndim > 3 and probe.shape[0] == 1:
         probe = probe[0]
     if probe.ndim == 2:
         return probe[None]
-    if probe.ndim == 3 and probe.shape[-1] == 1 and probe.shape[0] == probe.shape[1]:
-        return np.ascontiguousarray(probe[None, ..., 0])
+    if probe.ndim == 3 and probe.shape[0] == probe.shape[1] > probe.shape[2]:
+        return np.ascontiguousarray(np.moveaxis(probe, -1, 0))
     return probe
 
 

@@ -266,7 +266,7 @@ def _image(growth: "_Growth", report: Report) -> Reconstruction:
     """Of all frames so far, with its deviance where these can still be read."""
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
-        # The probe of a growing scan may be scaled anew with every frame.
+        # The image was made with the probe of the first frames.
         scan = replace(growth.scan, probe=growth.predictor.illumination.probe.cpu().numpy())
         return result.with_deviance(scan, growth.predictor.device, sampled=growth.done > len(growth.patches))
     except PtychoError as error:

@@ -22,6 +22,7 @@ from ptychopinn.physics.reassembly import central_mask
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import halved
 from ptychopinn.scan.illumination import Illumination
+from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 
 
@@ -55,6 +56,8 @@ class Predictor:
         self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
         self.synchronise = chosen.synchronise
         self.illumination = Illumination.of(scan).to(device)
+        seen, self.amplitude = as_networks_see(scan)
+        self.seen = Illumination.of(seen).to(device)
         self.weight = probe_intensity(self.illumination.probe)
         self.stitch_weight = (
             self.weight if middle_trim is None else self.weight * central_mask(scan.N, middle_trim).to(device)
@@ -97,8 +100,8 @@ class Predictor:
             for some in chunks(len(rows), self.batch_size):
                 batch = dataset.__getitems__(rows[some].tolist())
                 counts, offsets = batch.inputs(self.device)
-                patches[some] = self.model(counts, offsets, self.illumination, batch.reach)[-1]
-        return patches
+                patches[some] = self.model(counts, offsets, self.seen, batch.reach)[-1]
+        return patches.mul_(self.amplitude)
 
     def placed(self, patches: Tensor, positions: NDArray[np.float64]) -> Stitcher:
         """Sums of patches (k, C, N, N) at positions (k, C, 2), after they agreed on their phases."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.train import fill_run, open_validation
-from ptychopinn.config import Settings
+from ptychopinn.config import ProbeScale, Settings
 from ptychopinn.engines import native
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
@@ -31,10 +31,10 @@ from ptychopinn.files.output_folder import filling
 from ptychopinn.files.reading import open_scan
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
-from ptychopinn.model.bundle import reading_of, with_trained_probe
+from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
 from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.checks import LIKELY_FACTOR
+from ptychopinn.scan.probe_scale import with_probe_scale
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.plan import check_training
 
@@ -52,10 +52,12 @@ STANDARD: Final = ("product.h5", "diffraction.h5", "fluorescence.h5")
 TRAINING_FILES = ("train_data.npz", "train_data.h5", "*.npz", "*.h5", "*.hdf5", "*.cxi")
 
 
-def scan_from(parameters: Any) -> Scan:
+def scan_from(parameters: Any, probe_scale: ProbeScale = "auto") -> Scan:
     """The scan in a ``ReconstructInput``, its half-pixel convention converted.
 
-    A probe whose power is far from the photons of the frames is scaled to them: some engines keep it in other units.
+    Args:
+        parameters: of ptychodus.
+        probe_scale: setting; some engines keep the probe in other units than sqrt(photons).
 
     Raises:
         PtychoError: when its parts do not form a scan.
@@ -77,32 +79,28 @@ def scan_from(parameters: Any) -> Scan:
         pixel_size_m=float(pixel) if np.isclose(pixel, geometry.pixel_height_m, rtol=1e-6) else None,
         frame_numbers=np.asarray(places.get_indexes(), dtype=np.int64),
     )
-    return _in_photons(scan)
-
-
-def _in_photons(scan: Scan) -> Scan:
-    """A scan whose probe has the power of a mean frame, where it is far from it."""
-    power = float((np.abs(scan.probe).astype(np.float64) ** 2).sum())
-    if not scan.photons or 1 / LIKELY_FACTOR < power / scan.photons < LIKELY_FACTOR:
-        return scan
-    logger.info("Probe of %.3g photons scaled to the %.3g of a frame.", power, scan.photons)
-    return replace(scan, probe=(scan.probe * np.sqrt(scan.photons / power)).astype(np.complex64))
+    scan = with_probe_scale(scan, probe_scale)
+    for note in scan.notes:
+        logger.info(note)
+    return scan
 
 
 def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
     """Child process: an image with a trained network, or without a model by the native iterative engine."""
-    parameters, settings = payload["input"], Settings.of(payload.get("options") or {}, "options")
-    scan = scan_from(parameters)
-    _put_output(queue, parameters.product, 1)
-    result = _image(scan, payload.get("model"), settings, dict(payload.get("options") or {}))
-    _put_output(queue, _product(parameters.product, result), GOAL)
-
-
-def _image(scan: Scan, model: Any, settings: Settings, given: dict[str, Any]) -> Reconstruction:
-    device, start = device_of(settings), None
+    parameters, given, model = payload["input"], dict(payload.get("options") or {}), payload.get("model")
+    settings, run = Settings.of(given, "options"), None
     if model is not None:
         run = bundle.load_run(Path(model))
         settings = Settings.of(reading_of(run) | given, "options")
+    scan = scan_from(parameters, settings.data.probe_scale)
+    _put_output(queue, parameters.product, 1)
+    result = _image(scan, run, settings)
+    _put_output(queue, _product(parameters.product, result), GOAL)
+
+
+def _image(scan: Scan, run: Run | None, settings: Settings) -> Reconstruction:
+    device, start = device_of(settings), None
+    if run is not None:
         start = infer(run, scan, settings.inference, device)
         if not settings.inference.refine:
             return start
@@ -143,9 +141,8 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     source, frames = training_source(Path(payload["input_path"]))
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
-    scan = _in_photons(open_scan(source, settings.data.model_copy(update={"frames": frames} if frames else {})))
-    validation = open_validation(settings)
-    plan = check_training(scan, settings, None if validation is None else _in_photons(validation))
+    scan = open_scan(source, settings.data.model_copy(update={"frames": frames} if frames else {}))
+    plan = check_training(scan, settings, open_validation(settings))
 
     def report(line: str) -> None:
         logger.info(line)

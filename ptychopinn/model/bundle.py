@@ -24,6 +24,7 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
 from ptychopinn.json_reader import parse_json, validated
 from ptychopinn.model.model import PtychoModel
+from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 
@@ -47,6 +48,7 @@ class Manifest(BaseModel):
     settings: dict[str, Any]
     input_scale: float = Field(gt=0, allow_inf_nan=False)
     support: int = Field(gt=0, description="pixels")
+    network_factor: float = Field(1.0, gt=0, allow_inf_nan=False)
     sha256: dict[str, str]
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
@@ -71,6 +73,7 @@ class Run:
         provenance: anything else worth keeping: source file, hash, where settings came from.
         frames: (n,) numbers of the frames of the file that were used.
         held_out: those of them kept for validation.
+        network_factor: amplitude of the probe that the network saw over that of ``illumination``.
     """
 
     model: PtychoModel
@@ -80,6 +83,7 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    network_factor: float = 1.0
 
 
 def save_run(folder: Path, run: Run) -> Path:
@@ -103,6 +107,7 @@ def save_run(folder: Path, run: Run) -> Path:
         "settings": run.settings.flat(),
         "input_scale": run.model.input_scale,
         "support": run.illumination.support,
+        "network_factor": run.network_factor,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
@@ -142,7 +147,8 @@ def load_run(path: Path | str) -> Run:
         reason = (str(error).splitlines() or ["?"])[0].rstrip(":")
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
     history, provenance = tuple(manifest.history), manifest.provenance
-    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out)
+    factor = manifest.network_factor
+    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out, factor)
 
 
 def bundle_file(path: Path) -> Path:
@@ -201,17 +207,20 @@ def _tensors(name: str, content: bytes, manifest: Manifest) -> dict[str, Tensor]
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
-    """The scan with the probe of the run where that trained one; as it is otherwise."""
+    """The scan with the probe of the run where that trained one, of the power of its own; as it is otherwise."""
     if not run.settings.model.probe_trainable:
         return scan
     probe = run.illumination.probe.numpy()
     if probe.shape[-1] != scan.N:
         raise PtychoError(f"scan: frames of {scan.N} pixels, but the run trained a probe of {probe.shape[-1]}; crop.")
-    return replace(scan, probe=probe)
+    # The flux of this scan may be another, and the training kept the power.
+    power = float(probe_power(torch.from_numpy(scan.probe)).double().sum())
+    return replace(scan, probe=normalise_probe(torch.from_numpy(probe), power).numpy())
 
 
 SHARED = (
-    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "probe_mask", "probe_mask_diameter"),
+    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "nphotons"),
+    *("probe_scale", "probe_mask", "probe_mask_diameter"),
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""

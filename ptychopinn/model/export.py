@@ -21,6 +21,7 @@ from ptychopinn.model.unet import to_amplitude_and_phase
 from ptychopinn.physics.diffraction import POWER_FLOOR
 from ptychopinn.scan.grouping import reach
 from ptychopinn.scan.illumination import Illumination
+from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 
 ENDINGS: Final = (".pt2", ".onnx")
@@ -43,10 +44,12 @@ class RealModel(nn.Module):
         model: trained.
         illumination: probe, good pixels and lit area.
         reach: as in :meth:`ptychopinn.model.model.PtychoModel.forward`.
+        factor: multiplies the patches, see :func:`ptychopinn.scan.probe_scale.as_networks_see`.
     """
 
-    def __init__(self, model: PtychoModel, illumination: Illumination, reach: int) -> None:
+    def __init__(self, model: PtychoModel, illumination: Illumination, reach: int, factor: float = 1.0) -> None:
         super().__init__()
+        self.factor = factor
         self.config = model.config
         # torch.export warns about weights in another order in memory.
         self.networks = copy.deepcopy(model.networks).to(memory_format=torch.contiguous_format)
@@ -78,7 +81,7 @@ class RealModel(nn.Module):
             N = counts.shape[-1]
             amplitudes = functional.pad(counts.sqrt() * self.scale, (0, self.edge - N, 0, self.edge - N))
             real, imag = self._transmission(self.networks[0](amplitudes))
-            return real[..., :N, :N], imag[..., :N, :N]
+            return self.factor * real[..., :N, :N], self.factor * imag[..., :N, :N]
         share = self.get_buffer("share").expand(*counts.shape[:2], -1, -1)
         shares = self._on_canvas(share, offsets)
         patches = torch.ones_like(counts), torch.zeros_like(counts)
@@ -91,7 +94,7 @@ class RealModel(nn.Module):
                 1 + self._off_canvas(real - 1, offsets, counts.shape[-1]),
                 self._off_canvas(imag, offsets, counts.shape[-1]),
             )
-        return patches
+        return self.factor * patches[0], self.factor * patches[1]
 
     def _keep(self, name: str, value: Tensor) -> None:
         """Hold a complex constant as two real ones."""
@@ -148,17 +151,20 @@ def export(run: Run, path: Path, scan: Scan | None = None) -> dict[str, Any]:
         PtychoError: for another ending, groups of several frames without a scan, or a missing library.
     """
     check_ending(path)
-    model, illumination, far = run.model, run.illumination, 0
+    model, illumination, far, factor = run.model, run.illumination, 0, run.network_factor
+    seen = illumination._replace(probe=illumination.probe * factor)
     if scan is not None:
         scan = with_trained_probe(run, scan)
         model, illumination = model.scaled_to(scan), Illumination.of(scan)
+        scan_seen, factor = as_networks_see(scan)
+        seen = Illumination.of(scan_seen)
         far = reach(scan.positions, groups_of(run, scan))
     elif model.config.gridsize > 1:
         raise PtychoError(
             f"--scan: groups of {model.config.gridsize**2} frames reach as far as their scan says; give a scan file."
         )
     frames, N = model.config.gridsize**2, illumination.probe.shape[-1]
-    program = RealModel(model, illumination, far).eval()
+    program = RealModel(model, seen, far, factor).eval()
     # Two groups: torch.export takes a size of one for a constant.
     inputs: tuple[Tensor, ...] = (torch.ones(2, frames, N, N),)
     if frames > 1 and model.config.features == "realspace":

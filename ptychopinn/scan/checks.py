@@ -4,15 +4,13 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.probe import probe_power
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
 from ptychopinn.scan.frames import chunks, light_in_corners
 from ptychopinn.scan.outliers import check_wild
+from ptychopinn.scan.probe_scale import LOWEST, light_of
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -20,7 +18,7 @@ CANVAS_BYTES = 50
 """Memory per pixel of the image while it is made: sums of the halves and of the whole, steps and pictures."""
 
 LIKELY_FACTOR = 4.0
-"""Largest usual ratio of the photons of a probe and of its mean frame, either way: few objects absorb more."""
+"""Largest usual ratio of the photons of a probe and of its brightest frames: few objects absorb more."""
 
 SAMPLE = 64
 """Frames, spread over the scan, that are enough to recognise a wrong scan."""
@@ -108,20 +106,10 @@ def _at_one_position(scan: Scan) -> str:
     return f"all {len(scan)} frames lie at one position, y {y:.1f}, x {x:.1f} (did the motors move?)"
 
 
-def _power_seen(scan: Scan) -> float:
-    """Photons of the probe that good pixels see; a mask or a beam stop takes the others away from the frames, too."""
-    probe = torch.from_numpy(scan.probe)
-    if scan.good_pixels is None:
-        return float(probe_power(probe).double().sum())
-    pattern = diffract(probe, torch.ones(scan.N, scan.N, dtype=probe.dtype)).double()
-    return float(pattern[torch.from_numpy(scan.good_pixels)].sum())
-
-
 def doubts(scan: Scan) -> list[str]:
     """One line for each unit or order of a valid scan that looks wrong."""
     shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
     mean = scan.frames(shown).double().mean(dim=0).numpy()
-    power, photons = _power_seen(scan), float(mean.sum())
     extent = float(np.ptp(scan.positions, axis=0).max())
     found = [] if scan.health is None else list(scan.health.doubts)
     places = _places(scan)
@@ -132,10 +120,17 @@ def doubts(scan: Scan) -> list[str]:
             f"the {len(scan)} frames lie at {places} different positions only; did a motor not move, or are several "
             "scans in one file?"
         )
-    if photons > 0 and not 1 / LIKELY_FACTOR < power / photons < LIKELY_FACTOR:
+    light = light_of(scan)
+    if light is not None and not LOWEST * light.seen**0.5 <= light.ratio <= LIKELY_FACTOR:
         found.append(
-            f"the probe holds {readable(power / photons)} times the photons of a mean frame; about 1 is expected of a "
-            "probe in sqrt(photons), and what is missing goes into the amplitude of the object."
+            f"the probe holds {readable(light.ratio)} times the photons of the brightest frames; about 1 is expected "
+            "of a probe in sqrt(photons), and what is missing goes into the amplitude of the object: --probe-scale "
+            "counts scales it to them."
+        )
+    if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
+        found.append(
+            f"the probe lies in the corners of its frame; its middle belongs at [{scan.N // 2}, {scan.N // 2}]: "
+            "numpy.fft.fftshift over its rows and columns brings it there."
         )
     if 0 < extent < scan.probe_diameter / 4:
         found.append(

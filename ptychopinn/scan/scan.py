@@ -35,6 +35,9 @@ class Scan:
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
         provenance: how a simulated scan or a view was made, by names of settings, where the file says so.
+        probe_factor: amplitude of the probe over that in its file (:mod:`ptychopinn.scan.probe_scale`).
+        brightest: photons of a probe without loss that makes the brightest frames, also of a part those of the whole
+            scan; None where that was not looked for.
         health: what is wrong with the detector, where that was looked for.
     """
 
@@ -48,6 +51,8 @@ class Scan:
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
     provenance: Mapping[str, Any] | None = None
+    probe_factor: float = 1.0
+    brightest: float | None = None
     health: Health | None = None
 
     def __post_init__(self) -> None:
@@ -230,6 +235,7 @@ class Scan:
             raise IncurableError(f"crop: {size} given; an even number from 8 to {full} is needed.")
         keep = slice(full // 2 - size // 2, full // 2 + size // 2)
         probe = fourier_crop(torch.from_numpy(self.probe), size).numpy()
+        kept = float((np.abs(probe) ** 2).sum() / (np.abs(self.probe) ** 2).sum())
         return replace(
             self,
             counts=window(self.counts, keep, keep),
@@ -238,6 +244,7 @@ class Scan:
             object=None if self.object is None else resample(self.object, size, full),
             good_pixels=None if self.good_pixels is None else self.good_pixels[keep, keep],
             pixel_size_m=None if self.pixel_size_m is None else self.pixel_size_m * full / size,
+            brightest=None if self.brightest is None else self.brightest * kept,
             notes=(*self.notes, f"Detector cropped from {full} to {size}: object pixels are {full / size:g}x larger."),
         )
 

@@ -14,7 +14,7 @@ from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe
 from ptychopinn.scan.arrays import check_memory
-from ptychopinn.scan.frames import MAX_COUNTS
+from ptychopinn.scan.frames import MAX_COUNTS, chunks
 from ptychopinn.scan.scan import Scan
 
 Complex = NDArray[np.complex64]
@@ -42,7 +42,7 @@ def simulate(
         image: (H, W) complex transmission, 1 in vacuum.
         probe: (m, N, N) complex; its shape matters, its power too unless ``nphotons`` is given.
         positions: (n, 2) pixels (y, x), every patch inside the object.
-        nphotons: power of the probe, that is photons per frame through vacuum.
+        nphotons: mean photons per frame, before noise; the probe gets the power that it takes.
         seed: of the photon noise.
         interpolation: how the object is read between pixels; with "fourier" the probe moves, not the object.
 
@@ -50,7 +50,7 @@ def simulate(
         A scan that carries ``image`` as its truth.
 
     Raises:
-        PtychoError: when a patch leaves the object.
+        PtychoError: when a patch leaves the object, or an opaque object is to give ``nphotons``.
     """
     size = probe.shape[-1]
     low, high = positions.min(axis=0) - size / 2, positions.max(axis=0) + size / 2
@@ -59,26 +59,39 @@ def simulate(
             f"object: {image.shape[0]} x {image.shape[1]} pixels, but the patches reach from "
             f"({low[0]:.1f}, {low[1]:.1f}) to ({high[0]:.1f}, {high[1]:.1f})."
         )
-    frames = f"simulation: {len(positions)} frames of {size} x {size} pixels; use a larger step or a smaller object"
-    check_memory(FRAME_BYTES * len(positions) * size**2, frames)
+    what = f"simulation: {len(positions)} frames of {size} x {size} pixels; use a larger step or a smaller object"
+    check_memory(FRAME_BYTES * len(positions) * size**2, what)
     light = torch.from_numpy(probe)
     if nphotons is not None:
         if nphotons > MAX_COUNTS:
             raise PtychoError(f"nphotons: {nphotons:g} given; at most {MAX_COUNTS:g} photons per frame are simulated.")
         light = normalise_probe(light, nphotons)
-    generator = torch.Generator().manual_seed(seed)
-    counts = []
-    for places in np.array_split(positions, math.ceil(len(positions) / CHUNK)):
-        views = probe_views(light, torch.from_numpy(places), "fourier" if interpolation == "fourier" else "bilinear")
+    frames = torch.empty(len(positions), size, size)
+    for part in chunks(len(positions), CHUNK):
+        places = torch.from_numpy(positions[part])
+        views = probe_views(light, places, "fourier" if interpolation == "fourier" else "bilinear")
         patches = _read(image, views.places.double().numpy(), size, interpolation)
-        counts.append(torch.poisson(diffract(views.probes, patches), generator))
+        frames[part] = diffract(views.probes, patches)
+    if nphotons is not None:
+        light, frames = _at_dose(light, frames, nphotons)
+    generator = torch.Generator().manual_seed(seed)
+    for part in chunks(len(positions), CHUNK):
+        frames[part] = torch.poisson(frames[part], generator)
     return Scan(
-        counts=torch.cat(counts).numpy(),
+        counts=frames.numpy(),
         positions=np.asarray(positions, dtype=np.float64),
         probe=light.numpy().astype(np.complex64),
         object=image,
         interpolation=interpolation,
     )
+
+
+def _at_dose(probe: torch.Tensor, rates: torch.Tensor, nphotons: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """A probe (m, N, N) and its rates (n, N, N), scaled in place to ``nphotons`` in the mean frame."""
+    mean = sum(float(rate.double().sum()) for rate in rates) / len(rates)
+    if not mean > 0:
+        raise PtychoError(f"object: lets no light through; {nphotons:g} photons per frame need some.")
+    return probe * math.sqrt(nphotons / mean), rates.mul_(nphotons / mean)
 
 
 def raster(shape: tuple[int, int], size: int, step: float, jitter: float = 0.2, seed: int = 0) -> NDArray[np.float64]:

@@ -32,8 +32,8 @@ def places_of(design: StudyDesign) -> Places:
     width = scan.probe_diameter
     if design.split_gap is not None and design.split_gap < width:
         raise PtychoError(
-            f"split_gap: {design.split_gap:g} px given; train and test must lie at least a probe width "
-            f"apart, {width:.1f} px."
+            f"split_gap: {design.split_gap:g} px given; train and test must lie at least a probe width apart, "
+            f"{width:.1f} px at 10 % of its peak."
         )
     gap = scan.clear_distance if design.split_gap is None else design.split_gap
     places: Places = {}

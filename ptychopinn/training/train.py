@@ -18,6 +18,7 @@ from ptychopinn.model.execution import compile_networks, device_of
 from ptychopinn.model.features import input_scale
 from ptychopinn.model.model import PtychoModel
 from ptychopinn.scan.illumination import Illumination
+from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
@@ -60,10 +61,11 @@ def train(
         RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
     """
     plan = plan or check_training(scan, settings)
-    full = plan.settings
+    full, validation = plan.settings, plan.validation and as_networks_see(plan.validation)[0]
+    scan, factor = as_networks_see(scan)
     lightning.seed_everything(settings.training.seed, verbose=False)
     clock = Clock(settings.training.max_seconds)
-    data = ScanDataModule(scan, full, plan.validation)
+    data = ScanDataModule(scan, full, validation)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
@@ -84,9 +86,9 @@ def train(
             raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
         _keep_the_better(trainer, module, data, watch)
     illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
-    trained = illumination._replace(probe=illumination.probe.detach())
-    held_out = scan.numbers[data.held_out]
-    return Run(module.model.eval(), trained, settings, tuple(watch.history), frames=scan.numbers, held_out=held_out)
+    trained = illumination._replace(probe=illumination.probe.detach() / factor)
+    held_out, history = scan.numbers[data.held_out], tuple(watch.history)
+    return Run(module.model.eval(), trained, settings, history, {}, scan.numbers, held_out, network_factor=factor)
 
 
 def _model(settings: Settings, scan: Scan) -> PtychoModel:

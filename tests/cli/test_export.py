@@ -21,7 +21,8 @@ def test_the_program_says_what_it_takes_and_gives(place: Path) -> None:
     line = "export run --scan scan.npz --out programs/net.pt2"
     done = call(place, line)
     assert (done.exit_code, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    note, *lines = done.stdout.splitlines()
+    assert note.startswith("Probe of ")
     assert [text.split()[:2] for text in lines[:-1]] == [
         ["input", "counts"],
         ["input", "offsets"],

@@ -17,6 +17,7 @@ from ptychopinn.model.export import RealModel, export
 from ptychopinn.physics.probe import curved_disc, normalise_probe
 from ptychopinn.scan.grouping import reach
 from ptychopinn.scan.illumination import Illumination
+from ptychopinn.scan.probe_scale import as_networks_see
 from tests.model.test_model import GRIDSIZES, REACH, light_of, measured, model_of, offsets_of
 
 FEATURES = pytest.mark.parametrize("features", ["realspace", "amplitude"])
@@ -27,7 +28,7 @@ def run_of(kind: tuple[str, int], scan) -> Run:
     """An untrained run whose network answers something, of the experiment of a scan."""
     model = model_of(*kind).eval()
     settings = Settings.of(model.config.model_dump())
-    return Run(model, Illumination.of(scan), settings)
+    return Run(model, Illumination.of(scan), settings, network_factor=as_networks_see(scan)[1])
 
 
 def expected_patches(run: Run, scan, groups: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,7 +38,8 @@ def expected_patches(run: Run, scan, groups: np.ndarray) -> tuple[Tensor, Tensor
     counts = scan.frames(groups.ravel()).reshape(*groups.shape, scan.N, scan.N)
     far = reach(scan.positions, groups_of(run, scan))
     with torch.inference_mode():
-        return counts, offsets, run.model(counts, offsets, Illumination.of(scan), far)[-1]
+        seen, factor = as_networks_see(scan)
+        return counts, offsets, factor * run.model(counts, offsets, Illumination.of(seen), far)[-1]
 
 
 @FEATURES

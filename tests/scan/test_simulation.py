@@ -20,15 +20,19 @@ def scattered(count: int, low: float, high: float) -> np.ndarray:
 
 @pytest.mark.parametrize("transmission", [1.0, 0.6 * np.exp(2j), 0.1])
 @pytest.mark.parametrize("nphotons", [50.0, 1e4, 1e7])
-def test_counts_are_photons_times_transmission(transmission, nphotons):
+def test_a_mean_frame_has_the_dose_and_the_probe_what_the_object_absorbs_too(transmission, nphotons):
     """Parseval: what reaches the sample and is not absorbed reaches the detector, on average."""
     scan = simulate((transmission * VACUUM).astype(np.complex64), PROBE, scattered(300, 10, 50), nphotons)
     totals = scan.counts.sum(axis=(1, 2), dtype=np.float64)
-    expected = nphotons * abs(transmission) ** 2
     # Frames are Poisson: their mean and their scatter are both known.
-    assert totals.mean() == pytest.approx(expected, abs=4 * math.sqrt(expected / 300) + 1e-6 * expected)
-    assert totals.var() / expected == pytest.approx(1, abs=4 * math.sqrt((2 + 1 / expected) / 299))
-    assert (np.abs(scan.probe) ** 2).sum() == pytest.approx(nphotons, rel=1e-5)
+    assert totals.mean() == pytest.approx(nphotons, abs=4 * math.sqrt(nphotons / 300) + 1e-6 * nphotons)
+    assert totals.var() / nphotons == pytest.approx(1, abs=4 * math.sqrt((2 + 1 / nphotons) / 299))
+    assert (np.abs(scan.probe) ** 2).sum() == pytest.approx(nphotons / abs(transmission) ** 2, rel=1e-5)
+
+
+def test_an_opaque_object_has_no_dose():
+    with pytest.raises(PtychoError, match=r"^object: lets no light through; 1000 photons per frame need some"):
+        simulate(0 * VACUUM, PROBE, scattered(3, 10, 50), 1e3)
 
 
 def test_every_frame_is_the_light_of_its_own_patch():
@@ -37,7 +41,8 @@ def test_every_frame_is_the_light_of_its_own_patch():
     step[:, 36:] = 0.2
     positions = scattered(700, 10, 54)
     scan = simulate(step, PROBE, positions, 1e6)
-    totals = scan.counts.sum(axis=(1, 2)) / 1e6
+    assert scan.photons == pytest.approx(1e6, rel=1e-3)
+    totals = scan.counts.sum(axis=(1, 2)) / (np.abs(scan.probe) ** 2).sum()
     dark, bright = positions[:, 1] > 46, positions[:, 1] < 26
     np.testing.assert_allclose(totals[dark], 0.04, rtol=0.05)
     np.testing.assert_allclose(totals[bright], 1.0, rtol=0.05)
