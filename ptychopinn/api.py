@@ -50,12 +50,13 @@ def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
     return make_scan(chosen, None if source is None else Path(source), {name: name for name in settings})
 
 
-def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
+def train(scan: Scan, out: Path | str | None = None, *, validate_on: Scan | None = None, **settings: Any) -> Run:
     """Train a network on a scan.
 
     Args:
         scan: from :func:`read_scan` or :func:`simulate`.
         out: new or empty folder for the bundle and checkpoints; nothing is written when None.
+        validate_on: second scan, not trained on; frames of the first are held out when None.
         **settings: of ``ModelConfig``, ``TrainingConfig`` and the grouping part of ``DataConfig``.
 
     Raises:
@@ -67,12 +68,16 @@ def train(scan: Scan, out: Path | str | None = None, **settings: Any) -> Run:
             raise PtychoError(f"settings: {name}: has no effect here; give it to read_scan.")
     _expect(scan, Scan, "scan", "read_scan or simulate")
     if chosen.execution.devices > 1:
-        raise PtychoError("devices: several train together from the command line: ptychopinn train --set devices=2.")
+        raise PtychoError("devices: several train together from the command line: ptychopinn train --devices 2.")
+    if validate_on is not None:
+        _expect(validate_on, Scan, "validate_on", "read_scan or simulate")
+        if "val_fraction" in settings:
+            raise PtychoError("val_fraction: has no effect with validate_on; give one of them.")
     from ptychopinn.training.train import train
 
+    plan = check_training(scan, chosen, validate_on)
     if out is None:
-        return train(scan, chosen)
-    plan = check_training(scan, chosen)
+        return train(scan, chosen, plan=plan)
     with filling(Path(out), "train"):
         return fill_run(scan, plan, Request(chosen, out=Path(out)))
 

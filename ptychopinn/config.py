@@ -113,6 +113,7 @@ class TrainingConfig(Section):
     nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 batches")
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
     batch_size: int = Field(16, ge=1, description="groups per batch, all devices together")
+    validate_on: str | None = Field(None, description="second scan, to validate on in place of frames held out")
     val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups kept for validation")
     nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson likelihood of the counts")
     mae_weight: float = Field(0.0, ge=0, description="weight of the mean absolute error of the amplitudes")
@@ -125,7 +126,7 @@ class TrainingConfig(Section):
     synthetic_fraction: float | None = Field(
         None, ge=0, lt=1, description="share of synthetic objects; None: 0.5, or 0"
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, groups, batches, synthetic objects")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, groups and synthetic objects")
 
 
 class ExecutionConfig(Section):
@@ -152,11 +153,21 @@ class ExecutionConfig(Section):
     enable_checkpointing: bool = Field(True, description="write checkpoints")
     save_top_k: int = Field(1, ge=-1, description="best checkpoints to keep; -1: all")
     monitor: Literal["val_loss", "train_loss", "val_nll", "val_patch_error"] = Field(
-        "val_loss", description="value whose best epoch is kept; that of the training where nothing is validated"
+        "val_loss", description="value whose best epoch is kept"
     )
     mode: Literal["min", "max"] = Field("min", description="whether small or large values of it are better")
     early_stop_patience: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field("csv", description="where the history is logged")
+
+    @field_validator("accelerator", mode="before")
+    @classmethod
+    def _device(cls, value: object) -> object:
+        """Lightning and the older program call a CUDA device a GPU."""
+        if isinstance(value, str) and value.partition(":")[0] in ("cuda", "gpu") and ":" in value:
+            raise PydanticCustomError(
+                "accelerator", "'auto', 'cpu', 'cuda' (or 'gpu') or 'mps' is needed; CUDA_VISIBLE_DEVICES picks one GPU"
+            )
+        return "cuda" if value == "gpu" else value
 
 
 class InferenceConfig(Section):

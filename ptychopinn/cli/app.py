@@ -18,6 +18,9 @@ COMMANDS = (
     *("inspect", "convert", "subset", "export", "config", "demo"),
 )
 
+ARGS = "ptychopinn.args"
+"""Where a call keeps its arguments, for what is said of a wrong one."""
+
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.
 WrongCall: Any = typer.BadParameter.__mro__[1]
 
@@ -39,8 +42,36 @@ def _check_empty(args: list[str]) -> None:
         raise PtychoError(f"{where}; a name or a value is needed (is a variable of the shell empty?).")
 
 
+def _wrong_call(error: Any, args: list[str]) -> str:
+    """What is wrong with a call, and what to type instead where a flag is not known."""
+    if getattr(error, "ctx", None) is None:
+        return str(error.format_message())
+    from ptychopinn.cli import unknown_flags
+
+    known = {
+        flag: not option.is_flag and not option.count
+        for option in error.ctx.command.get_params(error.ctx)
+        if option.param_type_name == "option"
+        for flag in (*option.opts, *option.secondary_opts)
+    }
+    if (flag := getattr(error, "option_name", None)) is not None and hasattr(error, "possibilities"):
+        path = " ".join(error.ctx.command_path.split()[1:])
+        return unknown_flags.in_place_of(error.ctx.info_name, path, known, args, flag)
+    return unknown_flags.switch_with_value(known, args) or str(error.format_message())
+
+
 class _Commands(TyperGroup):
     """Imports the module of a command on first use."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except WrongCall as error:
+            if (flag := getattr(error, "option_name", None)) is None:
+                raise
+            text = f"ptychopinn: {flag}: no flag here; flags stand after the command: ptychopinn COMMAND {flag}."
+            typer.echo(_one_line(text), err=True)
+            raise typer.Exit(error.exit_code) from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -51,6 +82,7 @@ class _Commands(TyperGroup):
             hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMANDS)}."
             raise PtychoError(f"{args[0]}: no such command. {hint}")
         _check_empty(args)
+        ctx.meta[ARGS] = list(args)
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -67,7 +99,7 @@ class _Commands(TyperGroup):
         except (PtychoError, WrongCall) as error:
             if ctx.params.get("debug"):
                 raise
-            text = str(error) if isinstance(error, PtychoError) else error.format_message()
+            text = str(error) if isinstance(error, PtychoError) else _wrong_call(error, ctx.meta.get(ARGS, []))
             if leads():
                 typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
             raise typer.Exit(error.exit_code) from None

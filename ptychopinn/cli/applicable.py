@@ -64,14 +64,18 @@ _SCAN: Final = (
     "drop_frames"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
+_EXECUTION: Final = (
+    "scheduler accumulate_grad_batches gradient_clip_val early_stop_patience monitor enable_checkpointing logger "
+    "precision deterministic num_workers devices"
+)
 
 FLAGS: Final = {
     "simulate": "nphotons object object_size N step jitter probe_radius probe_curvature interpolation seed",
     "train": f"{_SCAN} gridsize neighbor_count n_groups model_type features stages n_filters_scale nepochs max_seconds "
-    "batch_size val_fraction learning_rate nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
-    "accelerator",
+    "batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
+    f"learning_rate {_EXECUTION} accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
-    "follow_frames accelerator",
+    "follow_frames deterministic accelerator",
     "refine": f"{_FIT} refine_seconds tolerance error_draws {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
@@ -90,6 +94,7 @@ SPELLINGS: Final = {
     "refine_seconds": "--max-seconds",
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
+    "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",
     **{name: "--" + name.replace("_", "-") for name in ("refine", "refine_probe", "refine_positions")},
     "overlap n_subsample": "--s-img --n-subsample",
 }
@@ -117,6 +122,33 @@ NOT_NEEDED: Final = {
 }
 
 
+def spelling(command: str, name: str) -> list[str]:
+    """Flags of a setting in a command, a switch by what turns it on; none where only ``--set`` gives it."""
+    if name not in FLAGS.get(command, "").split():
+        return []
+    spelt = SPELLINGS.get(f"{command} {name}", SPELLINGS.get(name, "--" + name.replace("_", "-")))
+    return [flag.partition("/")[0] for flag in spelt.split()]
+
+
+def switched_off(command: str, name: str) -> str:
+    """How to turn a switch off in a command where it has a flag."""
+    spelt = SPELLINGS.get(f"{command} {name}", SPELLINGS.get(name))
+    if spelt is None:
+        return "--no-" + name.replace("_", "-")
+    return spelt.partition("/")[2] or f"--set {name}=false"
+
+
+def how_to_give(name: str) -> dict[str, str]:
+    """How each command that uses a setting takes it: its flag, or ``--set``."""
+    ways = {command: " or ".join(spelling(command, name)) for command, used in USED.items() if name in used}
+    return {command: way or f"--set {name}=VALUE" for command, way in ways.items()}
+
+
+def takers(name: str) -> str:
+    """The commands that use a setting, as a list to read."""
+    return ", ".join(f"'{command}'" for command, used in USED.items() if name in used)
+
+
 def check_assigned(command: str, names: Collection[str]) -> None:
     """Refuse ``--set`` of settings that a command does not use.
 
@@ -125,8 +157,7 @@ def check_assigned(command: str, names: Collection[str]) -> None:
     """
     for name in names:
         if name not in USED[command]:
-            takers = [f"'{other}'" for other, used in USED.items() if name in used]
-            raise PtychoError(f"--set {name}: has no effect in '{command}'; it is a setting of {', '.join(takers)}.")
+            raise PtychoError(f"--set {name}: has no effect in '{command}'; it is a setting of {takers(name)}.")
 
 
 def check_needs(command: str, settings: Settings, written: Mapping[str, str]) -> None:

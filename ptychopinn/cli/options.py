@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from ptychopinn.cli import applicable, screen
+from ptychopinn.cli import applicable, older_names, screen
+from ptychopinn.cli.help import GroupedCommand
 from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
@@ -77,7 +78,7 @@ def command(
         if quiet:
             shown.append(_parameter("quiet", Quiet, False))
         app = new_app()
-        app.command(epilog=f"Example: ptychopinn {example}")(presented(run, body, shown))
+        app.command(cls=GroupedCommand, epilog=f"Example: ptychopinn {example}")(presented(run, body, shown))
         return app
 
     return application
@@ -139,6 +140,9 @@ def _request(ctx: typer.Context, report: Report) -> Request:
     assigned = read_assignments(values["assigned"] or ())
     if both := sorted(flags.keys() & assigned):
         raise PtychoError(f"--set {both[0]}: given as a flag too.")
+    for key in assigned.keys() - fields().keys():
+        if meant := older_names.RENAMED.get(older_names.plain(key)):
+            raise PtychoError(f"--set {key}: not a setting. Did you mean '{meant}'?")
     Settings.of(assigned, "--set")
     applicable.check_assigned(name, assigned)
     renamed = {key: flag for key, flag in options.items() if flag.lstrip("-").replace("-", "_") != key}

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptychopinn.commands.arms import REFINED, ArmFile
 from ptychopinn.commands.messages import deviance_record, report_notes, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import check_pixels
@@ -30,14 +31,16 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    file_hash,
+    hashes,
     holding,
     read_provenance,
     write_json,
     write_provenance,
     write_table,
 )
-from ptychopinn.files.reading import open_scan
-from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.files.reading import files_of, open_scan
+from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
@@ -57,6 +60,8 @@ TABLE = (
     ("amplitude MAE", "amplitude_mae"),
     ("complex error", "complex_error"),
     ("phase MS-SSIM", "phase_ms_ssim"),
+    ("scales", "ms_ssim_k"),
+    ("phase SSIM, all covered", "covered_phase_ssim"),
     ("FRC50 (1/px)", "frc50"),
     ("efficiency", "efficiency"),
     ("deviance", "deviance_per_pixel"),
@@ -70,17 +75,17 @@ class Wanted:
     """What to compare and how.
 
     Attributes:
-        runs: trained networks by arm.
-        refine: add the image of the first network after refinement on the counts.
-        images: reconstruction files by arm.
+        runs: trained networks.
+        images: reconstruction files.
+        refine: add the image of every network that learned from counts after refinement on the counts.
         truth: file that holds the object, if the scan does not.
         trusts_object: take the scan's own object for the truth.
         alignment: further arguments of :func:`ptychopinn.evaluation.comparison.compare`.
         save_npz: write the images too.
     """
 
-    runs: Mapping[str, Path]
-    images: Mapping[str, Path]
+    runs: Sequence[ArmFile]
+    images: Sequence[ArmFile]
     refine: bool = False
     truth: Path | None = None
     trusts_object: bool = True
@@ -103,24 +108,40 @@ def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str
     with holding(out, "compare", request.overwrite) as ready:
         settings, scan, arms, result, bound = _compared(source, wanted, request)
         rows = [_row(arm, result, bound) for arm in arms]
-        inputs = {**wanted.runs, **wanted.images, "scan": source, "truth": wanted.truth}
-        ready()
-        given = {name: str(path) for name, path in inputs.items() if path is not None}
         frames = None if scan is None else scan.numbers.tolist()
         used = settings.flat() | {"refine": wanted.refine}
-        read = {} if scan is None else scan_record(scan)
-        write_provenance(out, "compare", {"inputs": given, "settings": used, "frames": frames, **read})
+        record = {**_inputs(source, wanted, settings), "settings": used, "frames": frames}
+        ready()
+        write_provenance(out, "compare", record | ({} if scan is None else scan_record(scan)))
         _write(out, rows, result, wanted.save_npz)
         size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
         draw_comparison(out / "comparison.png", result, size)
     return _table(rows, result)
 
 
+def _inputs(source: Path | None, wanted: Wanted, settings: Settings) -> dict[str, Any]:
+    """What was compared, for the provenance: path of every input by name, kind and file of every arm, SHA-256."""
+    given = {each.name: each.path for each in (*wanted.runs, *wanted.images)}
+    given |= {name: path for name, path in (("scan", source), ("truth", wanted.truth)) if path is not None}
+    files = {each.name: bundle.bundle_file(each.path) for each in wanted.runs}
+    files |= {each.name: reconstruction_file(each.path) for each in wanted.images}
+    arms = [
+        {"name": each.name, "kind": each.kind, "path": str(each.path), "sha256": file_hash(files[each.name])}
+        for each in (*wanted.runs, *wanted.images)
+    ]
+    others = [path for path in (source, wanted.truth) if path is not None and path.is_file()]
+    return {
+        "inputs": {name: str(path) for name, path in given.items()},
+        "arms": arms,
+        "inputs_sha256": hashes((*others, *files_of(settings.data))),
+    }
+
+
 def _compared(
     source: Path | None, wanted: Wanted, request: Request
 ) -> tuple[Settings, Scan | None, list[Arm], Comparison, float | None]:
     """Settings, scan, images, their comparison, and the noise bound."""
-    loaded = {name: _measured(partial(bundle.load_run, path)) for name, path in wanted.runs.items()}
+    loaded = {each.name: _measured(partial(_run_of, each)) for each in wanted.runs}
     runs = {name: run for name, (run, _, _) in loaded.items()}
     settings, report = request.over(_shared_reading(runs, request)).settings, request.report
     scan = None if source is None else open_scan(source, settings.data)
@@ -134,12 +155,21 @@ def _compared(
     if scan is not None:
         for name, (run, seconds, _) in loaded.items():
             arms.append(_predict(name, run, seconds, scan, settings, truth is None, report))
-        if wanted.refine and arms:
-            arms.insert(1, _refine(arms[0], runs[arms[0].name], scan, settings, report))
-    arms += [_load(name, path, scan, report) for name, path in wanted.images.items()]
+            if wanted.refine and run.settings.model.model_type == "pinn":
+                arms.append(_refine(arms[-1], run, scan, settings, report))
+    arms += [_load(each.name, each.path, scan, report) for each in wanted.images]
     _check_pixels(arms)
     result = compare(arms, truth, None if scan is None else scan.scan_box, **wanted.alignment)
     return settings, scan, arms, result, None if scan is None or truth is None else _bound(scan, truth, result)
+
+
+def _run_of(arm: ArmFile) -> Run:
+    """The run of an arm; refuses one that learned from something else than its flag says."""
+    run = bundle.load_run(arm.path)
+    kind = run.settings.model.model_type
+    if kind != arm.kind:
+        raise PtychoError(f"--{arm.kind} {arm.path}: was trained with model_type {kind}; give it by --{kind}.")
+    return run
 
 
 def _check_crop(settings: Settings, scan: Scan | None) -> None:
@@ -219,7 +249,7 @@ def _refine(arm: Arm, run: Run, scan: Scan, settings: Settings, report: Report) 
         even, odd = _halves(scan)
         halves = (image(even, arm.halves[0]), image(odd, arm.halves[1]))
     times = {**arm.seconds, "refine": seconds, "total": arm.seconds["total"] + seconds}
-    return Arm(f"{arm.name} refined", result, halves, times, peak)
+    return Arm(f"{arm.name}{REFINED}", result, halves, times, peak)
 
 
 def _halves(scan: Scan) -> tuple[Scan, Scan]:
@@ -284,9 +314,8 @@ def _row(arm: Arm, result: Comparison, bound: float | None) -> dict[str, Any]:
         row |= flat(result.scores[arm.name])
     if bound is not None:
         image, truth = (result.aligned[name][result.mask].astype(np.complex128) for name in (arm.name, "truth"))
-        squared, whole = (float(np.square(abs(values)).sum()) for values in (image - truth, truth))
-        row |= {"covered_error": math.sqrt(squared / whole) if whole else None, "squared_error": squared}
-        row |= {"noise_bound": bound, "efficiency": bound / squared if squared else None}
+        squared = float(np.square(abs(image - truth)).sum())
+        row |= {"squared_error": squared, "noise_bound": bound, "efficiency": bound / squared if squared else None}
     removed = result.removed.get(arm.name)
     if removed is not None:
         row |= {"removed_shift_y": removed.shift[0], "removed_shift_x": removed.shift[1]}

@@ -1,5 +1,6 @@
 """``convert``: a file in another format."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ import numpy as np
 
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError, naming
+from ptychopinn.files import tiff
 from ptychopinn.files.detector import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.geometry import Geometry
@@ -15,7 +17,18 @@ from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_record
 from ptychopinn.files.record import Record
 
-ENDINGS: Final = {".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hdf5": "ptychodus-product"}
+ENDINGS: Final = {
+    **{".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hdf5": "ptychodus-product"},
+    **{".tif": "tiff", ".tiff": "tiff"},
+}
+"""Format of a file by its name."""
+
+NO_PIXEL = "The size of a pixel is not known; the images have none: give it by --pixel-size M."
+
+
+def targets(out: Path, to: str | None) -> tuple[Path, ...]:
+    """The files that a conversion writes: one, or amplitude and phase as TIFF."""
+    return tiff.files_of(out) if (to or ENDINGS.get(out.suffix)) == "tiff" else (out,)
 
 
 def convert_file(
@@ -40,24 +53,48 @@ def convert_file(
     out, data = request.out, request.settings.data
     name = to or ENDINGS.get(out.suffix)
     if name is None:
-        raise PtychoError(f"{out}: give --to; one of {', '.join(registry.writable())} is needed.")
-    registry.check_target(out, name)
-    if given.dummy and name == "npz":
-        raise PtychoError("--dummy-geometry: has no effect, npz needs no geometry; omit it.")
-    check_new(out, request.overwrite)
-    if out.exists() and out.samefile(source):
-        raise PtychoError(f"{out}: is the file to convert; give another name.")
+        raise PtychoError(f"{out}: give --to; one of {', '.join((*registry.writable(), 'tiff'))} is needed.")
+    write = _writer(out, name)
+    _check_given(name, given)
+    for target in targets(out, to):
+        check_new(target, request.overwrite)
+        if target.exists() and target.samefile(source):
+            raise PtychoError(f"{target}: is the file to convert; give another name.")
     record = open_record(source, data)
     if record.is_empty:
         raise PtychoError(f"{source}: holds nothing to convert.")
-    if name != "npz" and record.scan_index is not None and len(np.unique(record.scan_index)) > 1:
+    if name not in ("npz", "tiff") and record.scan_index is not None and len(np.unique(record.scan_index)) > 1:
         raise PtychoError(
             f"{source}: scan_index: frames of several scans, which {name} cannot hold; take one by subset."
         )
     with naming(source):
-        if with_frames:
+        if with_frames and name != "tiff":
             found = examined(record, data, once=True, drop=False)
             record = replace(found.record, notes=(*found.record.notes, *found.notes))
-        record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames)
-        registry.write(out, name, record)
+        record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames and name != "tiff")
+        if name == "tiff" and (record.pixel_m is None or record.made_up):
+            record = replace(record, notes=(*record.notes, NO_PIXEL))
+        write(out, record)
     return record
+
+
+def _writer(out: Path, name: str) -> Callable[[Path, Record], None]:
+    """What writes a format.
+
+    Raises:
+        PtychoError: when it is not written, or the name of the file does not suit it.
+    """
+    if name != "tiff":
+        return registry.check_target(out, name)
+    if ENDINGS.get(out.suffix) != "tiff":
+        raise PtychoError(f"{out}: the name of a tiff file must end in .tif or .tiff.")
+    return tiff.write_tiff
+
+
+def _check_given(name: str, given: Geometry) -> None:
+    """Refuse a geometry that the format does not hold."""
+    if given.dummy and name in ("npz", "tiff"):
+        raise PtychoError(f"--dummy-geometry: has no effect, {name} needs no geometry; omit it.")
+    for flag, value in (("--energy", given.energy_eV), ("--distance", given.distance_m)):
+        if name == "tiff" and value is not None:
+            raise PtychoError(f"{flag}: has no effect, tiff holds the size of a pixel only; omit it.")

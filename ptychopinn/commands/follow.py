@@ -12,8 +12,8 @@ from ptychopinn.commands.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector import FirstMask
-from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, write_provenance
-from ptychopinn.files.reading import check_growing, growing_reader
+from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
+from ptychopinn.files.reading import check_growing, files_of, growing_reader
 from ptychopinn.inference import following, processes
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import reading_of
@@ -57,12 +57,13 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
-    patience = chosen.follow_timeout
-    read = _telling(growing_reader(source, settings.data, FirstMask(report)), report)
+    patience, spare = chosen.follow_timeout, run.illumination.probe.numpy()
+    read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, patience, report)
     with ending, filling(out, "infer", request.overwrite):
         inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
+        inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
         inputs |= scan_record(scan)

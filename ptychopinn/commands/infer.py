@@ -9,8 +9,8 @@ from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.request import Request
 from ptychopinn.commands.results import save_reconstruction
 from ptychopinn.errors import WARNING
-from ptychopinn.files.output_folder import check_folder, file_hash, holding, leads, write_provenance
-from ptychopinn.files.reading import open_scan
+from ptychopinn.files.output_folder import check_folder, file_hash, hashes, holding, leads, write_provenance
+from ptychopinn.files.reading import files_of, open_scan
 from ptychopinn.inference import processes
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
@@ -37,10 +37,18 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
         return _inferred(run_path, source, replace(request, report=lambda line: None))[0]
     with holding(out, "infer", request.overwrite) as ready:
         result, scan, given = _inferred(run_path, source, request)
-        inputs = {"run": str(run_path), "scan": str(source), "sha256": file_hash(source), "settings": given}
-        inputs |= scan_record(scan)
+        files = (bundle.bundle_file(run_path), source, *files_of(request.settings.data))
+        inputs = {
+            "run": str(run_path),
+            "scan": str(source),
+            "sha256": file_hash(source),
+            "inputs_sha256": hashes(files),
+            **scan_record(scan),
+        }
         ready()
-        write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **deviance_record(result)})
+        write_provenance(
+            out, "infer", {**inputs, "settings": given, "seconds": result.seconds, **deviance_record(result)}
+        )
         save_reconstruction(out, result, scan)
     report_result(result, scan, request.report)
     return result
@@ -51,7 +59,8 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
     run = bundle.load_run(run_path)
     request = request.over(reading_of(run))
     settings, report = request.settings, request.report
-    scan = open_scan(source, settings.data, once=not settings.inference.refine)
+    spare = run.illumination.probe.numpy()
+    scan = open_scan(source, settings.data, once=not settings.inference.refine, spare=spare)
     device = device_of(settings)
     report_scan(scan, report, passes=False)
     if run.settings.model.probe_trainable:
@@ -64,4 +73,4 @@ def _inferred(run_path: Path, source: Path, request: Request) -> tuple[Reconstru
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
         result = refine_scan(with_trained_probe(run, scan), settings, device, result, report)
-    return result, scan, request.given
+    return result, with_trained_probe(run, scan), request.given

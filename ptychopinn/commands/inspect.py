@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import WARNING, PtychoError, naming
 from ptychopinn.figures.scan import draw_parts, draw_scan
 from ptychopinn.files.detector import examined
 from ptychopinn.files.formats import registry
@@ -14,6 +14,7 @@ from ptychopinn.files.reading import open_record, scan_in
 from ptychopinn.files.record import Record, counts_of, start_of
 from ptychopinn.scan import summary
 from ptychopinn.scan.frames import blocks, check_counts
+from ptychopinn.scan.outliers import check_wild
 from ptychopinn.scan.summary import Row
 from ptychopinn.text import readable, readable_length
 
@@ -29,15 +30,27 @@ def inspect_file(path: Path, data: DataConfig) -> tuple[list[Row], Callable[[Pat
     if record.is_empty:
         raise PtychoError(f"{path}: {record.missing('counts', 'frames are')}")
     whole = record.counts is not None and record.positions is not None and record.probe is not None
-    if record.counts is not None and record.near_field is None and (whole or not record.partial):
+    # A file may be inspected before there is a probe; what else is missing is said as of a scan.
+    is_scan = whole or (not record.partial and record.probe is not None)
+    if record.counts is not None and record.near_field is None and is_scan:
         scan = scan_in(path, record, data)
-        return [*rows, *summary.summarise(scan)], lambda picture: draw_scan(picture, scan)
+        with naming(path):
+            check_wild(scan.positions, scan.N, scan.numbers)  # the picture would be as large as they are far
+        return _marked([*rows, *summary.summarise(scan)]), lambda picture: draw_scan(picture, scan)
     try:
         scan_in(path, record, data)
     except PtychoError as error:
         rows += [("note", note) for note in record.notes]
-        return [*rows, ("no scan", str(error).removeprefix(f"{path}: "))], _drawn(path, record, data)
+        return [*_marked(rows), ("no scan", str(error).removeprefix(f"{path}: "))], _drawn(path, record, data)
     raise AssertionError("a record without its parts made a scan")
+
+
+def _marked(rows: list[Row]) -> list[Row]:
+    """Notes that are warnings, as such."""
+    return [
+        ("warning", value.removeprefix(WARNING)) if label == "note" and value.startswith(WARNING) else (label, value)
+        for label, value in rows
+    ]
 
 
 def _drawn(path: Path, record: Record, data: DataConfig) -> Callable[[Path], None]:

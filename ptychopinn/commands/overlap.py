@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ptychopinn.figures.overlap import draw_view
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.record import PROVENANCE
 from ptychopinn.physics.probe import probe_width
 from ptychopinn.scan.grouping import check_neighbor_count, choose_frames, usual_neighbor_count
 from ptychopinn.scan.overlap import Selection, measure, select_spaced, spacing_of
@@ -68,7 +70,7 @@ def overlap_folder(sources: Sequence[Path], request: Request) -> None:
         write_provenance(out, "overlap", record)
         for split in splits:
             npz, numbers, picture = (out / name for name in split.files)
-            write_npz(npz, split.scan.subset(split.kept))
+            write_npz(npz, replace(split.scan.subset(split.kept), provenance=_provenance(split)))
             write_json(numbers, split.metrics)
             found = split.metrics["parameters"]
             draw_view(picture, split.scan.positions, split.kept, found["probe_diameter_px"], found["spacing_threshold"])
@@ -129,6 +131,17 @@ def _parameters(scan: Scan, settings: Settings, selection: Selection, diameter: 
         "probe_diameter_from": "FWHM of the probe" if flat["probe_diameter_px"] is None else "probe_diameter_px",
         **{name: flat[name] for name in given + frames},
     }
+
+
+def _provenance(split: Split) -> dict[str, Any]:
+    """How a view was made: the rule, what it kept, the file it was cut from and how that was made."""
+    given = split.metrics["parameters"]
+    view = {name: given[name] for name in ("overlap", "n_subsample", "subsample_seed", "sequential_sampling")}
+    source = {"file": split.source.name, "sha256": split.metrics["sha256"]}
+    if split.scan.provenance is not None:
+        source[PROVENANCE] = dict(split.scan.provenance)
+    about = {"command": "overlap", "ptychopinn": metadata.version("ptychopinn")}
+    return {**about, "view": view, "selection": split.metrics["selection"], "from": source}
 
 
 def _measured(scan: Scan, frames: np.ndarray[Any, np.dtype[np.int64]], settings: Settings, diameter: float) -> Any:

@@ -10,7 +10,8 @@ import torch
 
 from ptychopinn.commands.messages import deviance_record, report_result, report_scan, scan_record
 from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import check_pixels, save_reconstruction
+from ptychopinn.commands.results import save_reconstruction
+from ptychopinn.commands.starting import start_of
 from ptychopinn.config import Settings
 from ptychopinn.engines import error_bars, native, ptychi
 from ptychopinn.errors import PtychoError
@@ -23,7 +24,6 @@ from ptychopinn.files.output_folder import (
     write_table,
 )
 from ptychopinn.files.reading import open_scan
-from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.model.execution import device_of
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
@@ -74,11 +74,9 @@ def baseline_folder(
     """
     out, settings, report = request.out, request.settings, request.report
     with holding(out, command, request.overwrite) as ready:
-        start = None if init is None else read_reconstruction(init)
         scan = open_scan(source, settings.data)
         report_scan(scan, report)
-        if start is not None:
-            check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {init}", "the scan")
+        start = None if init is None else start_of(init, scan, settings.data, source, report)
         result = _fitted(scan, settings, start, report)
         used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}

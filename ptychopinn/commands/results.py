@@ -48,7 +48,7 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
 
 def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
     """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
-    write_reconstruction(out, result)
+    write_reconstruction(out, result, scan.probe)
     beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
     bars = None
     if result.amplitude_std is not None and result.phase_std is not None:

@@ -1,6 +1,8 @@
 """``simulate``: write a simulated scan, or one scan cut in two."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -11,7 +13,7 @@ from ptychopinn.commands.request import Request
 from ptychopinn.config import Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz, write_npz_files
-from ptychopinn.files.output_folder import check_new
+from ptychopinn.files.output_folder import check_new, file_hash
 from ptychopinn.files.reading import start_in
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import simulation
@@ -52,7 +54,10 @@ def simulate_files(
         write_npz(out, scan)
     else:
         gap = scan.clear_distance if gap is None else gap
-        parts = scan.split(split, gap=gap)
+        parts = tuple(
+            replace(part, provenance={**(scan.provenance or {}), "split": side, "split_axis": split, "split_gap": gap})
+            for side, part in zip(SIDES, scan.split(split, gap=gap), strict=True)
+        )
         write_npz_files(dict(zip(files, parts, strict=True)))
         left_out = len(scan) - sum(map(len, parts))
         report(f"{left_out} of {len(scan)} frames lie in a gap of {gap:g} px along {split} and are left out")
@@ -86,7 +91,18 @@ def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str
     if positions is None:
         positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed)
     nphotons = settings.data.nphotons or DEFAULT_PHOTONS
-    return simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation)
+    scan = simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation)
+    return replace(scan, provenance=_provenance(settings, nphotons, source, found))
+
+
+def _provenance(settings: Settings, nphotons: float, source: Path | None, found: Mapping[str, Any]) -> dict[str, Any]:
+    """How a scan was made: the settings that had an effect, and the file that gave the rest."""
+    used = {"nphotons": nphotons, "seed": settings.training.seed} | settings.simulation.model_dump(mode="json")
+    for part in found:
+        used = {name: value for name, value in used.items() if name not in FROM_FILE[part][1]}
+    version = metadata.version("ptychopinn")
+    origin = {} if source is None else {"from": {"file": source.name, "sha256": file_hash(source)}}
+    return {"command": "simulate", "ptychopinn": version, **used, **origin}
 
 
 def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.complex64]]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from ptychopinn.commands.messages import report_scan, scan_record
 from ptychopinn.commands.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
@@ -25,7 +25,14 @@ from ptychopinn.files.reading import open_scan
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
 from ptychopinn.scan.scan import Scan
+from ptychopinn.text import Report
 from ptychopinn.training.plan import TrainingPlan, check_training
+
+OF_ONE_SCAN: Final = {"n_subsample": None, "frames": None}
+"""Settings of reading that belong to the training scan alone, as they are for a second one."""
+
+ANY_SCAN: Final = (None, "auto", "none")
+"""Values of ``drop_frames`` that are no list of frames of one scan."""
 
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
 """Settings that may change when a training continues."""
@@ -40,25 +47,55 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
         resume: continue the run that the folder holds, from its last checkpoint.
     """
     out, settings = request.out, request.settings
-    scan = open_scan(source, settings.data)
+    scan, validation = open_scan(source, settings.data), open_validation(settings)
     if not leads():
         from ptychopinn.training.train import train
 
-        return train(scan, settings, out, resume=resume)
+        return train(scan, settings, out, resume=resume, plan=check_training(scan, settings, validation))
     report_scan(scan, request.report)
-    plan = check_training(scan, settings)
-    origin = {"scan": str(source), "sha256": file_hash(source)}
+    origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
+    if validation is not None:
+        origin["validation"] = _report_validation(validation, settings, request.report)
+    plan = check_training(scan, settings, validation)
     if resume and not settings.execution.enable_checkpointing:
         raise PtychoError(
             f"--resume: {out} was trained with enable_checkpointing false; there is nothing to continue from."
         )
     if resume and read_provenance(out).get("sha256") != origin["sha256"]:
         raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
+    if resume and read_provenance(out).get("validation", {}).get("sha256") != origin.get("validation", {}).get(
+        "sha256"
+    ):
+        other = settings.training.validate_on
+        raise PtychoError(f"{other}: is not the scan that {out} was validated on; --resume needs the same file.")
     with filling(out, "train", request.overwrite, keep=resume):
         run = fill_run(scan, plan, request, origin, resume)
         draw_probe(out / "probe.png", run.illumination.probe.numpy())
-        draw_history(out / "loss.png", _loss_columns(run))
+        name = settings.training.validate_on
+        draw_history(out / "loss.png", _loss_columns(run), "frames held out" if name is None else Path(name).name)
     return run
+
+
+def open_validation(settings: Settings) -> Scan | None:
+    """The scan of ``validate_on``, all its frames read as those of the training scan are; None where there is none."""
+    path = settings.training.validate_on
+    if path is None:
+        return None
+    dropped = settings.data.drop_frames
+    of_any = {"drop_frames": dropped if dropped in ANY_SCAN else None}
+    return open_scan(Path(path), settings.data.model_copy(update=OF_ONE_SCAN | of_any))
+
+
+def _report_validation(scan: Scan, settings: Settings, report: Report) -> dict[str, Any]:
+    """Report what was found in the second scan; its file, hash and frames for the provenance."""
+    path = Path(str(settings.training.validate_on))
+
+    def about(line: str) -> None:
+        warning = WARNING if line.startswith(WARNING) else ""
+        report(f"{warning}{path.name}: {line.removeprefix(WARNING)}")
+
+    report_scan(scan, about)
+    return {"scan": str(path), "sha256": file_hash(path), "frames": len(scan)}
 
 
 def resumed(request: Request) -> Request:

@@ -141,8 +141,10 @@ def flat(values: Evaluation) -> dict[str, float | str | None]:
     found: dict[str, float | str | None] = {}
     for kind in ("phase", "amplitude"):
         found |= {f"{kind}_{name}": value for name, value in asdict(getattr(values, kind)).items()}
-    names = ("complex_error", "frc50", "half_bit", "frc50_half_period_nm", "half_bit_half_period_nm")
-    return found | {name: getattr(values, name) for name in names} | {"notes": " ".join(values.notes)}
+    names = ("ms_ssim_k", "complex_error", "frc50", "half_bit", "frc50_half_period_nm", "half_bit_half_period_nm")
+    found |= {name: getattr(values, name) for name in names}
+    found |= {f"covered_{name}": value for name, value in asdict(values.covered).items()}
+    return found | {"notes": " ".join(values.notes)}
 
 
 def _common_frame(results: Mapping[str, Reconstruction], box: Box | None) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,15 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.evaluation.covered import SSIM_SIDE, Covered, phases_about, range_of, score_covered
 from ptychopinn.evaluation.frc import Curve, crossing, frc, half_bit, half_period_nm
 from ptychopinn.evaluation.registration import check_shapes, largest_box, phase_and_scale
 
-SSIM_SIDE = 11
-"""Smallest side of an image for SSIM, px: its Gaussian window, cut at 3.5 times 1.5 px."""
-MS_SSIM_SIDE = 176
-"""Smallest side of an image for MS-SSIM, px: that window after four halvings."""
+MS_SSIM_SIDES: Final = (11, 22, 44, 99, 176)
+"""Smallest side of an image for MS-SSIM on 1, 2 ... 5 scales, px: that window on the coarsest scale, and no less than
+torchmetrics takes, which asks for 99 px in place of 88."""
+MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of Wang et al. (2003), from the finest scale to the coarsest."""
 
 Real = NDArray[np.floating]
 Image = NDArray[np.complexfloating]
@@ -76,8 +78,7 @@ class Errors:
         mse: mean squared error, in its square.
         psnr: ``10 log10(data_range^2 / mse)``, dB; infinite without error, None where ``data_range`` is 0.
         ssim: structural similarity, 1 without error; None where ``data_range`` is 0.
-        ms_ssim: multi-scale structural similarity, from 0 to 1; None where the images are too small for it or
-            ``data_range`` is 0.
+        ms_ssim: multi-scale structural similarity, from 0 to 1; None where ``data_range`` is 0.
         data_range: what the three above take as the range of the images, in their unit.
         frc50: frequency at which the Fourier ring correlation falls below 0.5, cycles per pixel.
     """
@@ -99,7 +100,9 @@ class Evaluation:
         box: first row, first column, row and column after the last, of the pixels that were compared.
         amplitude: errors of ``abs(image)``.
         phase: errors of the phase, rad.
+        ms_ssim_k: scales of MS-SSIM that fit into the box.
         complex_error: ``norm(image - reference) / norm(reference)``.
+        covered: errors over every pixel of the mask, inside and outside the box.
         curve: Fourier ring correlation of the complex images.
         frc50: frequency at which it falls below 0.5, cycles per pixel.
         half_bit: frequency at which it falls below the half-bit threshold, cycles per pixel.
@@ -111,7 +114,9 @@ class Evaluation:
     box: tuple[int, int, int, int]
     amplitude: Errors
     phase: Errors
+    ms_ssim_k: int
     complex_error: float
+    covered: Covered
     curve: Curve
     frc50: float
     half_bit: float
@@ -152,10 +157,7 @@ def evaluate(
         raise PtychoError("evaluate: NaN or infinite pixels inside the mask; finite ones are needed.")
     if not truth.any():
         raise PtychoError("evaluate: the reference is zero everywhere inside the mask.")
-    phase = np.angle(truth * truth.sum().conj())
-    # As a difference of angles it is exactly 0 for equal pixels.
-    error = np.angle(found) - np.angle(truth)
-    error = error - 2 * np.pi * np.rint(error / (2 * np.pi))
+    phase, error = phases_about(found, truth, truth.sum())
     curve = frc(found, truth)
     half, bit = crossing(curve, 0.5), crossing(curve, half_bit(curve))
     amplitudes, amplitude_notes = _errors(abs(found), abs(truth), sigma, "amplitude")
@@ -164,7 +166,9 @@ def evaluate(
         box=(rows.start, columns.start, rows.stop, columns.stop),
         amplitude=amplitudes,
         phase=phases,
+        ms_ssim_k=scales_of(found.shape),
         complex_error=float(np.linalg.norm(found - truth) / np.linalg.norm(truth)),
+        covered=score_covered(image, reference, mask),
         curve=curve,
         frc50=half,
         half_bit=bit,
@@ -217,8 +221,16 @@ def ssim(
     return float(similarity)
 
 
+def scales_of(shape: tuple[int, ...]) -> int:
+    """Scales of MS-SSIM, at most five, that fit into an image: one from 11 px on, five from 176 px on."""
+    return sum(min(shape) >= side for side in MS_SSIM_SIDES)
+
+
 def ms_ssim(image: Real, reference: Real, data_range: float, *, sigma: float = 0.0) -> float:
-    """Multi-scale structural similarity of Wang et al. (2003), five scales, from 0 to 1.
+    """Multi-scale structural similarity of Wang et al. (2003), from 0 to 1, on the :func:`scales_of` the images.
+
+    With k of the five scales the exponents are the first k, divided by their sum; with one scale it is SSIM, and
+    no less than 0.
 
     Args:
         image: (H, W) real.
@@ -227,40 +239,43 @@ def ms_ssim(image: Real, reference: Real, data_range: float, *, sigma: float = 0
         sigma: Gaussian smoothing of both images before, px.
 
     Raises:
-        PtychoError: when ``data_range`` is not above 0, a side is shorter than 176 px, or ``sigma`` is below 0.
+        PtychoError: when ``data_range`` is not above 0, a side is shorter than 11 px, or ``sigma`` is below 0.
     """
     # Torch and torchmetrics take seconds to import.
     import torch
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     _positive("ms_ssim", data_range)
-    _large_enough("ms_ssim", image, MS_SSIM_SIDE)
+    _large_enough("ms_ssim", image, MS_SSIM_SIDES[0])
     if not (sigma >= 0 and math.isfinite(sigma)):
         raise PtychoError(f"ms_ssim: smoothing by {sigma} px; a finite number of at least 0 is needed.")
     pair = [gaussian_filter(np.asarray(part, np.float64), sigma) if sigma else part for part in (image, reference)]
     # Variances are small differences of squares: in single precision weak contrast on a bright image scores 0.
     first, second = (torch.from_numpy(np.array(part, np.float64))[None, None] for part in pair)
-    return float(multiscale_structural_similarity_index_measure(first, second, data_range=float(data_range)))
+    weights = MS_SSIM_WEIGHTS[: scales_of(np.shape(image))]
+    # The five of the paper add up to 1.0001 and stay as they are.
+    total = sum(weights) if len(weights) < len(MS_SSIM_WEIGHTS) else 1.0
+    betas = tuple(weight / total for weight in weights)
+    found = multiscale_structural_similarity_index_measure(first, second, data_range=float(data_range), betas=betas)
+    return float(found)
 
 
 def _errors(image: Real, reference: Real, sigma: float, name: str) -> tuple[Errors, list[str]]:
-    data_range = float(reference.max() - reference.min())
-    # A constant amplitude or phase varies by rounding only.
-    flat = data_range <= 1e-6 * max(1.0, float(abs(reference).max()))
-    small = min(image.shape) < MS_SSIM_SIDE
+    data_range, scales = range_of(reference), scales_of(image.shape)
+    flat = not data_range
     notes = []
     if flat:
         notes.append(f"The {name} of the reference is constant: no PSNR, SSIM and MS-SSIM.")
-    elif small:
-        notes.append(f"No MS-SSIM: it needs {MS_SSIM_SIDE} x {MS_SSIM_SIDE} px, the box has {_size(image)}.")
+    elif scales < len(MS_SSIM_SIDES):
+        notes.append(f"MS-SSIM on {scales} of {len(MS_SSIM_SIDES)} scales: the box has {_size(image)}.")
     difference = image - reference
     errors = Errors(
         mae=float(abs(difference).mean()),
         mse=float((difference**2).mean()),
         psnr=None if flat else psnr(image, reference, data_range),
         ssim=None if flat else ssim(image, reference, data_range),
-        ms_ssim=None if flat or small else ms_ssim(image, reference, data_range, sigma=sigma),
-        data_range=0.0 if flat else data_range,
+        ms_ssim=None if flat else ms_ssim(image, reference, data_range, sigma=sigma),
+        data_range=data_range,
         frc50=crossing(frc(image, reference)),
     )
     return errors, notes

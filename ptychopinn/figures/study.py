@@ -29,12 +29,14 @@ def curves_png(curves: Mapping[str, Curves], titles: Mapping[str, str], dpi: int
     """
     views = list(dict.fromkeys(view for of_views in curves.values() for view in of_views))
     figure = panels.new_figure(4.6 * max(len(views), 1) + 1, 2.7 * len(curves), images_only=False)
-    grid = figure.subplots(len(curves), max(len(views), 1), squeeze=False, sharex=True)
+    grid = figure.subplots(len(curves), max(len(views), 1), squeeze=False, sharex=True, sharey="row")
     for row, (metric, of_views) in zip(grid, curves.items(), strict=True):
         for axes, view in zip(row, views, strict=False):
             _draw_lines(axes, of_views.get(view, {}))
             axes.set_title(view)
         row[0].set(ylabel=titles[metric])
+        if not any(points for of_arms in of_views.values() for points in of_arms.values()):
+            row[0].set(yticks=[])  # of the whole row
     for axes in grid[-1]:
         axes.set(xlabel="photons per frame")
     for axes in grid.flat:
@@ -95,7 +97,6 @@ def _draw_lines(axes: Axes, of_arms: Mapping[str, Sequence[tuple[float, float]]]
     axes.grid(alpha=0.3)
     if not any(of_arms.values()):
         axes.text(0.5, 0.5, "not defined here", ha="center", va="center", transform=axes.transAxes, color="0.4")
-        axes.set(yticks=[])
 
 
 def _png(figure: Figure, dpi: int, **more: Any) -> bytes:

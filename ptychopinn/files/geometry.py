@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.record import Record
-from ptychopinn.files.values import object_pixel
+from ptychopinn.files.values import check_finite, object_pixel
 
 DUMMY_PIXEL_M, DUMMY_ENERGY_EV, DUMMY_DISTANCE_M = 1e-8, 1e4, 1.0
 """Placeholders for values that neither the file nor the user gives."""
@@ -43,7 +43,7 @@ def with_given(record: Record, to: str, given: Geometry) -> Record:
     energy, heard = _known("--energy", record.energy_eV, given.energy_eV, "eV")
     distance, more = _known("--distance", record.distance_m, given.distance_m, "m")
     record = replace(record, energy_eV=energy, distance_m=distance, notes=(*record.notes, *heard, *more))
-    return record if to == "npz" else _with_object(_with_geometry(record, given), to)
+    return record if to in ("npz", "tiff") else _with_object(_with_geometry(record, given), to)
 
 
 def _known(name: str, stored: Length | None, given: Length | None, unit: str) -> tuple[Length | None, list[str]]:
@@ -132,8 +132,7 @@ def in_pixels(
         pixel: of the object, metres; the one that the geometry of the record gives when None.
         origin: metres of pixel coordinate 0; when None the first patch touches the corner of the image.
     """
-    if not np.isfinite(places_m).all():
-        raise PtychoError("positions: hold NaN or infinity.")
+    check_finite(places_m, "positions")
     pixel = pixel or record.far_field_pixel
     assert pixel is not None
     size = 0 if record.counts is None else record.counts.shape[-1]

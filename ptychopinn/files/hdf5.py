@@ -5,7 +5,7 @@ What is missing, damaged or of another kind raises a PtychoError of one sentence
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +16,28 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, naming
-from ptychopinn.files.values import check_frames
+from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.files.conventions.links import DAMAGED, NOT_THERE, broken, check_sources, opened_file
+from ptychopinn.files.conventions.units import told_unit, unit
+from ptychopinn.files.values import Array, as_numbers, check_frames
+from ptychopinn.scan.dtypes import counts_dtype
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
 CACHE = 2**24
 """Least bytes of decompressed chunks that HDF5 caches; raised to hold two chunks."""
 
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""Exceptions of h5py for a damaged file."""
+NO_FILTER = "its compression filter is not installed"
 
-UNITS: Final[Mapping[str, tuple[str, float]]] = {
-    **{name: ("length", size) for name, size in (("m", 1.0), ("mm", 1e-3), ("um", 1e-6), ("nm", 1e-9), ("pm", 1e-12))},
-    **{name: ("length", size) for name, size in (("µm", 1e-6), ("μm", 1e-6), ("A", 1e-10), ("angstrom", 1e-10))},
-    **{name: ("length", size) for name, size in (("meter", 1.0), ("metre", 1.0), ("cm", 1e-2), ("micron", 1e-6))},
-    **{name: ("energy", size) for name, size in (("eV", 1.0), ("keV", 1e3), ("J", 1 / 1.602176634e-19))},
-    **{name: ("pixels", 1.0) for name in ("px", "pixel", "pixels")},
-}
-"""Unit -> dimension and size in metres, electronvolts or pixels."""
+REASONS: Final = (
+    ("file signature not found", "it has not the signature of HDF5"),
+    *((sign, NO_FILTER) for sign in ("required filter", "unable to open shared object", "can't open directory")),
+    ("unable to lock file", "another program writes it, and not in SWMR mode"),
+    ("external raw data file", "the file with its raw values, outside the HDF5 file, is not there"),
+)
+"""Words in an error of HDF5, and what they mean."""
+
+SAME = 1e-3
+"""Largest relative spread of a number that is stored once per frame and still is one number."""
 
 OPTIONS: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 """Compression of written frames, which every HDF5 library can read."""
@@ -48,7 +52,8 @@ class Stack:
         name: dataset in it.
         shape: (n, H, W) after ``order``.
         dtype: of the values.
-        order: for each of frame, row and column, the axis of the dataset.
+        order: for each of frame, row and column, the axis of the dataset, the axes of a scan counted as one.
+        grid: frames along each axis of the scan, the last one running fastest; (n,) in a plain stack.
         corner: whether the file stores the zero frequency at [0, 0].
         cache: bytes of decompressed chunks to keep.
     """
@@ -58,6 +63,7 @@ class Stack:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     order: tuple[int, int, int] = (0, 1, 2)
+    grid: tuple[int, ...] = ()
     corner: bool = False
     cache: int = CACHE
     _open: tuple[int, Any, Any] | None = None
@@ -65,25 +71,30 @@ class Stack:
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Frames by number, ascending without repeats: (k, H, W)."""
         try:
-            runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+            along = self.grid[-1] if self.grid else self.shape[0]
+            runs = np.split(rows, np.flatnonzero((np.diff(rows) > 1) | (rows[1:] % max(1, along) == 0)) + 1)
             with self._dataset() as dataset:
                 parts = [self._run(dataset, int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
-        except UNREADABLE as error:
+        except DAMAGED as error:
             raise PtychoError(f"{self.path}: {self.name}: cannot be read: {reason(error)}.") from None
         found = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
         return np.fft.fftshift(found, axes=(1, 2)) if self.corner else found
 
     def _run(self, dataset: Any, first: int, after: int) -> NDArray[Any]:
-        index = [slice(None)] * 3
-        index[self.order[0]] = slice(first, after)
-        return np.transpose(dataset[tuple(index)], self.order)
+        """Frames of one line of the scan, or of a plain stack."""
+        along = self.grid[-1] if self.grid else self.shape[0]
+        line, start = divmod(first, along)
+        lines = np.unravel_index(line, self.grid[:-1]) if len(self.grid) > 1 else ()
+        index: list[Any] = [slice(None)] * 2
+        index[self.order[0] : self.order[0]] = [*map(int, lines), slice(start, start + after - first)]
+        return np.transpose(dataset[tuple(index)], self.order).astype(self.dtype, copy=False)
 
     @contextmanager
     def _dataset(self) -> Iterator[Any]:
         """The open dataset; closed again in a growing file, where a refresh by another reader would invalidate it."""
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
-            file = _file(self.path, rdcc_nbytes=self.cache)
+            file = opened_file(self.path, rdcc_nbytes=self.cache)
             if file.swmr_mode:
                 with file:
                     yield file[self.name]
@@ -129,17 +140,6 @@ def frames_of(source: Source, in_memory: int) -> Counts:
     return source.read(np.arange(source.shape[0]))
 
 
-def _file(path: Path, **options: Any) -> h5py.File:
-    """Open a file to read, also one to which a detector appends in SWMR mode."""
-    try:
-        return h5py.File(path, "r", **options)
-    except OSError as error:
-        try:
-            return h5py.File(path, "r", swmr=True, **options)
-        except OSError:
-            raise error from None
-
-
 def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
     """Refresh a growing dataset, so that it shows what was appended since this process opened it."""
     if dataset.file.swmr_mode:
@@ -157,12 +157,26 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with naming(path), _file(path) as file:
+        with naming(path), opened_file(path) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
-    except UNREADABLE as error:
+    except DAMAGED as error:
         raise PtychoError(f"{path}: is no readable HDF5 file ({reason(error)}).") from None
+
+
+def has_signature(path: Path) -> bool:
+    """Whether a file is HDF5, also behind a block of the user, as MATLAB 7.3 writes."""
+    return bool(h5py.is_hdf5(path))
+
+
+def is_matlab(file: h5py.File) -> bool:
+    """Whether MATLAB wrote the file; it stores the axes of its arrays in reverse."""
+    if file.userblock_size:
+        with Path(file.filename).open("rb") as stream:
+            if stream.read(6) == b"MATLAB":
+                return True
+    return any("MATLAB_class" in item.attrs for item in file.values() if item is not None)
 
 
 def reason(error: Exception) -> str:
@@ -170,12 +184,9 @@ def reason(error: Exception) -> str:
     text = str(error)
     if cut := re.search(r"truncated file: eof = (\d+), .*stored_eof = (\d+)", text):
         return f"it is cut short: {cut[1]} of {cut[2]} bytes are there"
-    if "file signature not found" in text:
-        return "it has not the signature of HDF5"
-    if "required filter" in text or "unable to open shared object" in text or "can't open directory" in text:
-        return "its compression filter is not installed"
-    if "unable to lock file" in text:
-        return "another program writes it, and not in SWMR mode"
+    for sign, meaning in REASONS:
+        if sign in text:
+            return meaning
     if told := re.search(r"error message = '([^']+)'", text):
         return told[1].lower()
     inner = re.search(r"\((.*)\)", text)
@@ -185,43 +196,62 @@ def reason(error: Exception) -> str:
 
 def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Dataset:
     """A dataset."""
-    found = file.get(name)
+    try:
+        found = file.get(name)
+    except DAMAGED:
+        found = None
     if found is None:
-        link = file.get(name, getlink=True)
-        to = f" (it points to {link.filename}, which is not there)" if isinstance(link, h5py.ExternalLink) else ""
-        raise PtychoError(f"{name}: not there{to}; {need}.")
+        raise PtychoError(f"{name}: {broken(file, name)}; {need}.")
+    if isinstance(found, h5py.Group):
+        inside = ", ".join(list(found)[:6]) or "nothing"
+        raise PtychoError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
     if not isinstance(found, h5py.Dataset):
-        raise PtychoError(f"{name}: is a group; a dataset is needed.")
+        raise PtychoError(f"{name}: is a type; a dataset is needed.")
     return found
 
 
-def contents(file: h5py.File) -> list[str]:
-    """Name and shape of every dataset, largest first."""
-    found: list[tuple[int, str]] = []
+def first(file: h5py.Group, *names: str, need: str = "it is needed") -> h5py.Dataset | None:
+    """The first of several datasets that is there; None where there is none.
 
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found.append((-int(item.size or 0), f"/{name} {item.shape}"))
+    Raises:
+        PtychoError: for a group, or where only a link that leads nowhere is there.
+    """
+    for name in names:
+        if _leads_somewhere(file, name):
+            return find(file, name)
+    for name in names:
+        if broken(file, name) != NOT_THERE:
+            return find(file, name, need)
+    return None
 
-    file.visititems(note)
-    return [text for _, text in sorted(found)]
+
+def _leads_somewhere(file: h5py.Group, name: str) -> bool:
+    try:
+        return file.get(name) is not None
+    except DAMAGED:
+        return False
 
 
 def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner: bool = False) -> Stack:
     """The frames of a dataset, not read yet; an external link is followed."""
     name = str(_as_it_is_now(dataset).name)
     check_frames(dataset, name)
+    check_sources(dataset)
     # After an external link this is the file, and the name, that the link points to.
-    path, shape = Path(dataset.file.filename), tuple(dataset.shape[axis] for axis in order)
+    path, stored = Path(dataset.file.filename), dataset.shape
+    grid = stored[order[0] : order[0] + len(stored) - 2]
+    flat = (*stored[: order[0]], int(np.prod(grid)), *stored[order[0] + len(grid) :])
+    shape = tuple(int(flat[axis]) for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
-    return Stack(path, name, shape, dataset.dtype, order, corner, max(CACHE, 2 * chunk))
+    return Stack(path, name, shape, counts_dtype(dataset.dtype), order, grid, corner, max(CACHE, 2 * chunk))
 
 
-def array(dataset: h5py.Dataset) -> NDArray[Any]:
+def array(dataset: h5py.Dataset) -> Array:
     """All values of a dataset."""
+    check_sources(dataset)
     try:
-        return np.asarray(_as_it_is_now(dataset)[()])
-    except UNREADABLE as error:
+        return as_numbers(np.asarray(_as_it_is_now(dataset)[()]))
+    except DAMAGED as error:
         raise PtychoError(f"{dataset.name}: cannot be read: {reason(error)}.") from None
 
 
@@ -241,37 +271,67 @@ def number(value: Any, name: str) -> float:
     return float(values.reshape(()))
 
 
+def told_unit_of(dataset: h5py.Dataset) -> str | None:
+    """The unit that a dataset names in ``units`` or ``unit``; None where it names none."""
+    stored = dataset.attrs.get("units", dataset.attrs.get("unit"))
+    return told_unit(stored, str(dataset.name))
+
+
 def unit_of(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
     """Size of the unit of a dataset, from its attribute ``units`` or else ``usual``."""
-    return unit(text(dataset.attrs.get("units", usual)), str(dataset.name), dimension)
+    return unit(told_unit_of(dataset) or usual, str(dataset.name), dimension)
 
 
-def unit(told: str, name: str, *dimensions: str) -> float:
-    """Size of a unit in metres, electronvolts or pixels."""
-    dimension, size = UNITS.get(told.strip(), ("", 0.0))
-    if dimension not in dimensions:
-        fitting = ", ".join(known for known, (kind, _) in UNITS.items() if kind in dimensions and known.isascii())
-        raise PtychoError(f"{name}: unit {told!r}; a unit of {' or '.join(dimensions)} is needed: {fitting}.")
-    return size
+def one_number(dataset: h5py.Dataset) -> float:
+    """One finite number, stored once or, where it does not change, once per frame.
+
+    Raises:
+        PtychoError: for values that differ by more than ``SAME`` of their mean.
+    """
+    name, values = str(dataset.name), array(dataset)
+    if values.size < 2 or values.dtype.kind not in "uif" or not np.isfinite(values).all():
+        return number(values, name)
+    values = values.astype(np.float64)
+    low, mean, high = float(values.min()), float(values.mean()), float(values.max())
+    if high - low > SAME * abs(mean):
+        raise PtychoError(f"{name}: {values.size} values from {low:g} to {high:g}; one value for all frames is needed.")
+    return mean
 
 
 def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
     """A positive number with its unit, in metres or electronvolts."""
     name = str(dataset.name)
-    return above_zero(number(dataset, name) * unit_of(dataset, usual, dimension), name, dimension)
+    return above_zero(one_number(dataset) * unit_of(dataset, usual, dimension), name, dimension)
 
 
-def write_frames(group: h5py.Group, name: str, counts: Counts) -> h5py.Dataset:
-    """Write frames block by block, one frame per chunk; whole numbers as integers."""
-    dataset = group.create_dataset(name, counts.shape, stored_dtype(counts), chunks=(1, *counts.shape[1:]), **OPTIONS)
+def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
+    """Write frames block by block, one frame per chunk; whole numbers as integers.
+
+    Args:
+        group: where.
+        name: of the dataset.
+        counts: (n, N, N).
+        signed: whether integers are to be signed, of 32 bits or, where the counts need it, of 64.
+    """
+    dtype = stored_dtype(counts)
+    if signed and dtype.kind == "u":
+        dtype = np.dtype(np.int32 if _largest(counts, dtype) <= np.iinfo(np.int32).max else np.int64)
+    dataset = group.create_dataset(name, counts.shape, dtype, chunks=(1, *counts.shape[1:]), **OPTIONS)
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
     return dataset
 
 
+def _largest(counts: Counts, dtype: np.dtype[Any]) -> int:
+    """The largest count, for which frames are read only where their type leaves it open."""
+    if dtype.itemsize < 4:
+        return int(np.iinfo(dtype).max)
+    return max((int(np.max(counts[block])) for block in blocks(counts.shape)), default=0)
+
+
 def optional(file: h5py.File, name: str) -> h5py.Dataset | None:
     """A dataset; None where there is none, or where PtyPy marks one as None."""
-    item = file.get(name)
+    item = file.get(name) if _leads_somewhere(file, name) else first(file, name)
     return item if isinstance(item, h5py.Dataset) and str(item.attrs.get("type", "")) != "None" else None
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
+from ptychopinn.files.conventions import links
 from ptychopinn.files.formats.npz import load_arrays
 from ptychopinn.files.values import Array, as_good
 
@@ -98,7 +99,7 @@ def _hdf5(path: Path, dataset: str | None) -> Array:
         if len(found) != 1:
             raise PtychoError(
                 f"which dataset? --mask {path}:DATASET says it; the file holds "
-                f"{shortened(', '.join(hdf5.contents(file)), 200)}."
+                f"{shortened(', '.join(links.contents(file)), 200)}."
             )
         return hdf5.array(found[0])
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -249,7 +249,20 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table.writerows(rows)
 
 
+def file_in(path: Path) -> Path | None:
+    """The reconstruction in a folder, None where it holds none; any other path as it is."""
+    if not path.is_dir():
+        return path
+    found = (path / name for name in ("reconstruction.h5", "reconstruction.npz"))
+    return next((file for file in found if file.is_file()), None)
+
+
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file as hex digits."""
-    with path.open("rb") as stream:
+    """SHA-256 of a file, or of the reconstruction in a folder, as hex digits."""
+    with (file_in(path) or path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of files by their paths as they were given."""
+    return {str(path): file_hash(path) for path in paths}

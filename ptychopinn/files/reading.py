@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError, naming
 from ptychopinn.files import frames_files, hdf5
+from ptychopinn.files.conventions.cropping import as_square
 from ptychopinn.files.detector import Examined, FirstMask, examined
 from ptychopinn.files.electrons import as_electrons, as_read, check_used, with_lens_probe
 from ptychopinn.files.formats import hdf5_map
@@ -18,7 +21,10 @@ from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry import with_pixel
 from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
+from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
+from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import Frames, select
@@ -26,14 +32,24 @@ from ptychopinn.scan.grouping import choose_frames
 from ptychopinn.scan.probe_scale import light_of, with_probe_scale
 from ptychopinn.scan.scan import Scan
 
+Spare = NDArray[np.complex64]
+
 READ_ONCE = 2**26
 """Bytes up to which HDF5 frames are read at once by a command that seldom needs them twice."""
 
 
-def open_scan(path: Path, data: DataConfig, once: bool = False) -> Scan:
-    """:func:`read_scan` with a settings object; ``once`` when frames are looked at once or twice only."""
+def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | None = None) -> Scan:
+    """:func:`read_scan` with a settings object.
+
+    Args:
+        path: scan file.
+        data: how to read it.
+        once: whether frames are looked at once or twice only.
+        spare: probe (m, N, N) for frames of N pixels, after any crop, where no file gives one.
+    """
     how = _how(data)
-    return scan_in(path, read(path, how._replace(in_memory=READ_ONCE) if once else how), data, once)
+    record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
+    return scan_in(path, *_lit(path, record, data, spare), once)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
@@ -67,7 +83,7 @@ def check_growing(path: Path, data: DataConfig) -> None:
 
 
 def growing_reader(
-    path: Path, data: DataConfig, mask: FirstMask | None = None
+    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
 ) -> Callable[[], tuple[Scan, PtychoError | None]]:
     """:func:`open_growing` to be called again and again; the first frames with light decide the scale of the probe."""
     first: Scan | None = None
@@ -76,9 +92,10 @@ def growing_reader(
     def read() -> tuple[Scan, PtychoError | None]:
         nonlocal first
         if first is not None:
-            scan, refused = open_growing(path, data.model_copy(update={"probe_scale": first.probe_factor}), mask)
+            known = data.model_copy(update={"probe_scale": first.probe_factor})
+            scan, refused = open_growing(path, known, mask, spare)
             return replace(scan, notes=first.notes, brightest=first.brightest), refused
-        scan, refused = open_growing(path, data, mask)
+        scan, refused = open_growing(path, data, mask, spare)
         if data.probe_scale in ("auto", "counts") and light_of(scan) is None:
             scan.frames(slice(0, 1))  # an unusable frame says itself what is wrong
             raise PtychoError(NO_LIGHT)
@@ -88,13 +105,16 @@ def growing_reader(
     return read
 
 
-def open_growing(path: Path, data: DataConfig, mask: FirstMask | None = None) -> tuple[Scan, PtychoError | None]:
+def open_growing(
+    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
+) -> tuple[Scan, PtychoError | None]:
     """:func:`open_scan` for a file to which a detector still appends.
 
     Args:
         path: file.
         data: settings.
         mask: that of the first frames, which stays.
+        spare: see :func:`open_scan`.
 
     Returns:
         The frames that have a usable position by now, and the error of the next one; None when there is none.
@@ -104,6 +124,7 @@ def open_growing(path: Path, data: DataConfig, mask: FirstMask | None = None) ->
         IncurableError: for an error that no further frame can cure, and amplitudes to be scaled to a mean of all.
     """
     record = read(path, _how(data)._replace(in_memory=0, growing=True))
+    record, data = _lit(path, record, data, spare)
     with naming(path):
         found = (FirstMask() if mask is None else mask).applied(record, data)
     scan, refused = _scan_in(path, found, data), record.refused
@@ -123,6 +144,37 @@ def _how(data: DataConfig) -> Reading:
     return Reading(data.format, layout, frames, probe, data.pixel_size, microscope=microscope)
 
 
+def files_of(data: DataConfig) -> list[Path]:
+    """The files that a scan is read from besides its own: map, frames, probe, mask and list of frames."""
+    how, mask = _how(data), data.mask or ""
+    # A mask is [auto:|inverted:]FILE[:dataset].
+    masks = (mask, mask.partition(":")[2], mask.rpartition(":")[0], mask.partition(":")[2].rpartition(":")[0])
+    given = [how.map, how.frames, how.probe, next((Path(text) for text in masks if Path(text).is_file()), None)]
+    given += [None if data.drop_frames is None else Path(data.drop_frames)]
+    return [path for path in given if path is not None and path.is_file()]
+
+
+def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
+    """A record without a probe with the spare one, and settings that leave that as it is.
+
+    Raises:
+        PtychoError: when it is of another size than the frames.
+    """
+    if spare is None or record.probe is not None or record.counts is None:
+        return record, data
+    size, edge = spare.shape[-1], record.counts.shape[-1]
+    if size != (data.crop or edge):
+        raise IncurableError(
+            f"{path}: holds no probe, and that of the run has {size} pixels for frames of {data.crop or edge}; give "
+            f"one by --probe FILE{f', or --crop {size}' if size < edge else ''}."
+        )
+    # As many frequencies as the frames have pixels: a crop of the detector then leaves the probe of the run.
+    whole = fourier_pad(torch.from_numpy(spare), edge).numpy() if size < edge else spare
+    note = f"{path.name} holds no probe: the one that the run was trained with is taken."
+    record = replace(record, probe=whole, notes=(*record.notes, note))
+    return record, data.model_copy(update={"probe_mask": False})
+
+
 def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
@@ -132,7 +184,7 @@ def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) ->
 def _scan_in(path: Path, found: Examined, data: DataConfig) -> Scan:
     """The scan of a record whose detector was looked at."""
     with naming(path):
-        scan = scan_of(found.record, data.measurement, data.nphotons, data.scan_index)
+        scan = scan_of(as_square(found.record, data.crop), data.measurement, data.nphotons, data.scan_index)
         # Before frames are chosen: all parts of a scan get one scale.
         scan = with_probe_scale(scan, data.probe_scale)
     numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
@@ -167,6 +219,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         PtychoError: naming the file, what it holds and what is needed.
     """
     how = how or Reading()
+    path = file_in(path) or path
     if how.map is None:
         record = _format(path, how).open(path, how)
     else:
@@ -184,7 +237,8 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = with_lens_probe(record, how.microscope)
     record = replace(record, near_field=near_field(record))
     if how.probe is not None:
-        record = replace(record, probe=_probe_of(how.probe), notes=(*record.notes, f"Probe of {how.probe}."))
+        probe, notes = _probe_of(how.probe)
+        record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
     return record
 
 
@@ -192,11 +246,12 @@ def _format(path: Path, how: Reading) -> Format:
     return recognise(path) if how.format is None else named(how.format, "--format")
 
 
-def _probe_of(path: Path) -> NDArray[np.complex64]:
-    probe = read(path).probe
-    if probe is None:
+def _probe_of(path: Path) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
+    """The probe of a file, and what its reader says of it."""
+    record = read(path)
+    if record.probe is None:
         raise PtychoError(f"--probe {path}: holds no probe.")
-    return probe
+    return record.probe, [note for note in record.notes if note.startswith("probe: ")]
 
 
 def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Record:
@@ -206,15 +261,18 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
     if record.positions is None:
         raise PtychoError(f"{path}: holds no positions to go with the frames of {source}.")
     here, there = record.extra.get("probe_position_indexes"), other.extra.get("indexes")
+    if record.format in OWN:
+        here, there = numbers_of(record, other, f"--frames {source}")
     counts, positions, extra = other.counts, record.positions, dict(record.extra)
     if here is not None and there is not None:
         both, mine, theirs = np.intersect1d(here, there, return_indices=True)
         if not len(both):
             raise PtychoError(f"--frames {source}: none of its frame numbers has a position in {path}.")
-        counts, positions, extra["probe_position_indexes"] = select(counts, theirs), positions[mine], both
+        counts, positions = select(counts, theirs), positions[mine]
+        extra[FRAME_NUMBERS if record.format in OWN else "probe_position_indexes"] = both
     elif len(counts) != len(positions):
         raise PtychoError(f"--frames {source}: {len(counts)} frames for {len(positions)} positions of {path}.")
-    if record.format == "fold_slice":
+    if record.format == "fold_slice" and record.counts is None:
         # The file of positions does not know the frame size; half of it lies between corner and centre of a patch.
         half = counts.shape[-1] / 2
         positions = positions + half
@@ -225,6 +283,10 @@ def _with_frames(record: Record, other: Record, path: Path, source: Path) -> Rec
         counts=counts,
         measurement=other.measurement,
         positions=positions,
+        probe=record.probe if record.probe is not None else other.probe,
+        pixel_m=record.pixel_m or other.pixel_m,
+        energy_eV=record.energy_eV or other.energy_eV,
+        distance_m=record.distance_m or other.distance_m,
         good_pixels=other.good_pixels if other.good_pixels is not None else record.good_pixels,
         detector_pixel_m=other.detector_pixel_m or record.detector_pixel_m,
         extra=extra,

@@ -7,15 +7,19 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import load_arrays
+from ptychopinn.files.output_folder import file_in
 from ptychopinn.reconstruction import Reconstruction
 
 Arrays = dict[str, NDArray[Any]]
 
 NAMES = ("object", "origin", "coverage", "positions")
 """Arrays of every reconstruction file."""
+
+OF_SCAN, OF_FIT = "scan", "fit"
+"""What ``probe_of`` says of the probe: the fit kept that of the scan, or found it."""
 
 ARRAYS: Final = {
     "object": np.complex64,
@@ -29,7 +33,9 @@ ARRAYS: Final = {
 """Arrays of a reconstruction file besides ``origin``, and their dtypes."""
 
 
-def write_reconstruction(folder: Path, result: Reconstruction) -> tuple[Path, Path]:
+def write_reconstruction(
+    folder: Path, result: Reconstruction, probe: NDArray[np.complex64] | None = None
+) -> tuple[Path, Path]:
     """Write the same arrays and attributes as HDF5 and as NPZ, each whole or not at all.
 
     Scalars such as ``pixel_size_m`` and ``deviance_per_pixel`` are attributes in HDF5 and 0-d arrays in NPZ.
@@ -37,17 +43,22 @@ def write_reconstruction(folder: Path, result: Reconstruction) -> tuple[Path, Pa
     Args:
         folder: of ``reconstruction.h5`` and ``reconstruction.npz``.
         result: to write.
+        probe: of the scan, (m, N, N), for an image whose fit kept it; ``probe_of`` says which one the file has.
 
     Returns:
         Both paths.
     """
     arrays = {"origin": np.array(result.origin)}
     arrays |= {name: value for name in ARRAYS if (value := getattr(result, name)) is not None}
+    if result.probe is None and probe is not None:
+        arrays["probe"] = probe
     attributes: dict[str, float | str] = {
         "deviance_per_pixel": result.deviance,
         "expected_deviance_per_pixel": result.expected_deviance,
         "subpixel": result.subpixel,
     }
+    if "probe" in arrays:
+        attributes["probe_of"] = OF_SCAN if result.probe is None else OF_FIT
     if result.phase_std is not None:
         attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:
@@ -71,13 +82,12 @@ def read_reconstruction(path: Path) -> Reconstruction:
     Raises:
         PtychoError: naming the file, what it holds and what is needed.
     """
-    if path.is_dir():
-        found = [path / name for name in ("reconstruction.h5", "reconstruction.npz") if (path / name).is_file()]
-        if not found:
-            raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
-        path = found[0]
+    path = reconstruction_file(path)
     arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
-    _check(path, arrays)
+    with naming(path):
+        check_arrays(arrays)
+    if str(arrays.get("probe_of", "")) == OF_SCAN:
+        del arrays["probe"]
     row, col = arrays["origin"].tolist()
     size = arrays.get("pixel_size_m")
     known: dict[str, Any] = {name: arrays[name].astype(kind) for name, kind in ARRAYS.items() if name in arrays}
@@ -92,34 +102,45 @@ def read_reconstruction(path: Path) -> Reconstruction:
     )
 
 
-def _check(path: Path, arrays: Arrays) -> None:
+def reconstruction_file(path: Path) -> Path:
+    """The file itself, or in a folder the one that :func:`read_reconstruction` reads."""
+    inside = file_in(path)
+    if inside is None:
+        raise PtychoError(f"{path}: holds no reconstruction.h5 or .npz; 'infer' and 'baseline' write them.")
+    return inside
+
+
+def check_arrays(arrays: Arrays) -> None:
     """Refuse arrays that are no reconstruction."""
     if {"xcoords", "ycoords"} & arrays.keys():
-        raise PtychoError(
-            f"{path}: is a scan, no image; the folder or file that infer, baseline or refine wrote is needed."
-        )
+        raise PtychoError("is a scan, no image; the folder or file that infer, baseline or refine wrote is needed.")
     if missing := [name for name in NAMES if name not in arrays]:
-        raise PtychoError(f"{path}: holds no {missing[0]}; a reconstruction has {', '.join(NAMES)}.")
+        raise PtychoError(f"holds no {missing[0]}; a reconstruction has {', '.join(NAMES)}.")
     image, coverage = arrays["object"], arrays["coverage"]
     if image.ndim != 2 or image.dtype.kind != "c" or not np.isfinite(image).all() or not image.any():
-        raise PtychoError(f"{path}: object: shape {image.shape}, {image.dtype}; a finite complex (H, W) is needed.")
+        raise PtychoError(f"object: shape {image.shape}, {image.dtype}; a finite complex (H, W) is needed.")
     if coverage.shape != image.shape or coverage.dtype.kind not in "fui" or not (coverage >= 0).all():
-        raise PtychoError(f"{path}: coverage: shape {coverage.shape}; light >= 0 on {image.shape} pixels is needed.")
+        raise PtychoError(f"coverage: shape {coverage.shape}; light >= 0 on {image.shape} pixels is needed.")
     if arrays["origin"].shape != (2,) or arrays["origin"].dtype.kind not in "iu":
-        raise PtychoError(f"{path}: origin: {arrays['origin'].tolist()}; two whole numbers (y, x) are needed.")
+        raise PtychoError(f"origin: {arrays['origin'].tolist()}; two whole numbers (y, x) are needed.")
     positions = arrays["positions"]
     if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu":
-        raise PtychoError(f"{path}: positions: shape {positions.shape}, {positions.dtype}; (n, 2) numbers are needed.")
+        raise PtychoError(f"positions: shape {positions.shape}, {positions.dtype}; (n, 2) numbers are needed.")
     numbers = arrays.get("frame_numbers")
     if numbers is not None and (numbers.shape != positions.shape[:1] or numbers.dtype.kind not in "iu"):
-        raise PtychoError(f"{path}: frame_numbers: shape {numbers.shape}; one whole number per position is needed.")
+        raise PtychoError(f"frame_numbers: shape {numbers.shape}; one whole number per position is needed.")
+
+
+def arrays_of(file: h5py.File) -> Arrays:
+    """Datasets and attributes at the top of a file."""
+    arrays = {name: np.asarray(file[name]) for name in file if isinstance(file[name], h5py.Dataset)}
+    return arrays | {name: np.asarray(value) for name, value in file.attrs.items()}
 
 
 def _read_hdf5(path: Path) -> Arrays:
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: np.asarray(file[name]) for name in file if isinstance(file[name], h5py.Dataset)}
-            return arrays | {name: np.asarray(value) for name, value in file.attrs.items()}
+            return arrays_of(file)
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
     except (OSError, RuntimeError, KeyError, ValueError):

@@ -27,6 +27,9 @@ NO_PROBE = "the file holds no probe; give one by --probe FILE."
 INTERPOLATION = "interpolation"
 """Key in ``extra``: interpolation of the object of a simulated scan."""
 
+PROVENANCE = "provenance"
+"""Key in ``extra``: how a simulated scan or a view was made, an object."""
+
 
 class Reading(NamedTuple):
     """How to read a file.
@@ -186,6 +189,7 @@ def scan_of(
             pixel_size_m=None if record.made_up else pixel_size(record),
             notes=(*record.notes, *notes),
             interpolation=_interpolation(record),
+            provenance=record.extra.get(PROVENANCE),
         )
         return _one_scan(scan, record.scan_index, scan_index)
 
@@ -288,7 +292,7 @@ def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
     if good.shape != frames.shape[1:]:
         raise PtychoError(f"bad_pixels: shape {good.shape}; the frames are {frames.shape[1:]}.")
     if isinstance(frames, Frames):
-        return replace(frames, good_pixels=good)
+        return frames.masked(good)
     frames[:, ~good] = 0
     return frames
 
@@ -296,6 +300,8 @@ def _cleared(frames: Counts, good: NDArray[np.bool_] | None) -> Counts:
 def _counts(record: Record, measurement: str | None, nphotons: float | None) -> tuple[Counts, list[str]]:
     assert record.counts is not None
     frames, key = _cleared(record.counts, record.good_pixels), record.frames_key
+    if frames.dtype.kind == "b" and not isinstance(frames, Frames):
+        frames = frames.astype(np.uint8)  # one bit per pixel: hit or not
     told = measurement or record.measurement
     if told not in (None, "counts", "amplitude"):
         raise PtychoError(f"_metadata: measurement {shortened(repr(told))}; counts or amplitude is needed.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.physics.wavelength import HC_EV_M as HC_EV_M
 from ptychopinn.physics.wavelength import Particle, wavelength
+from ptychopinn.scan.dtypes import counts_dtype, plain
 
 Array = NDArray[Any]
 
@@ -18,6 +19,9 @@ Value = TypeVar("Value")
 
 SMALLEST_PIXEL, LARGEST_PIXEL = 1e-15, 1.0
 """Bounds of an object pixel, metres."""
+
+LARGEST_DETECTOR_PIXEL_M, LONGEST_DISTANCE_M = 0.01, 500.0
+"""Lengths in a file beyond which their unit is wrong: larger than any detector pixel, longer than any hall."""
 
 JOULE_PER_EV = 1.602176634e-19
 
@@ -28,6 +32,27 @@ def checked_pixel(name: str, value: Any) -> float:
     if not known or not SMALLEST_PIXEL < value < LARGEST_PIXEL:
         raise PtychoError(f"{name} {shortened(repr(value))}; a positive number of metres, below 1, is needed.")
     return float(value)
+
+
+def likely_length(value: float, name: str, longest: float) -> float:
+    """A length of an experiment, in metres.
+
+    Raises:
+        PtychoError: for one that is longer than any of its kind.
+    """
+    if value > longest:
+        raise PtychoError(f"{name}: {value:g} m given; at most {longest:g} m is possible; check its unit.")
+    return value
+
+
+def check_finite(values: Array, name: str) -> None:
+    """Refuse rows that hold NaN or infinity, naming the first."""
+    wrong = ~np.isfinite(values).all(axis=1)
+    if wrong.any():
+        raise PtychoError(
+            f"{name}: holds NaN or infinity, first in frame {int(wrong.argmax())}, in {int(wrong.sum())} of "
+            f"{len(values)}; --drop-frames FILE leaves frames out."
+        )
 
 
 def object_pixel(
@@ -49,8 +74,31 @@ def both(first: Value | None, second: Value | None) -> tuple[Value, Value] | Non
 
 def check_frames(value: Any, key: str) -> None:
     """Refuse an array or an HDF5 dataset that is no stack of real frames (n, H, W)."""
-    if value.ndim != 3 or value.dtype.kind not in "uif":
-        raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; real frames (n, N, N) are needed.")
+    shape = value.shape or ()  # an empty dataset has none
+    if len(shape) < 3 or value.dtype.kind not in "uifb":
+        needed = "real frames (n, N, N) or (rows, columns, N, N) are needed"
+        raise PtychoError(f"{key}: shape {shape}, dtype {value.dtype}; {needed}.")
+
+
+PARTS = (("real", "imag"), ("re", "im"), ("r", "i"))
+"""Names of the parts of complex numbers, in lower case, as MATLAB and others store them."""
+
+
+def as_numbers(value: Array) -> Array:
+    """Values in types that torch takes; pairs of real and imaginary part become complex numbers."""
+    names = value.dtype.names or ()
+    if tuple(name.lower() for name in names) in PARTS:
+        real, imaginary = (plain(value[name]) for name in names)
+        if real.dtype.kind == imaginary.dtype.kind == "f":
+            return real + real.dtype.type(1) * 1j * imaginary
+    return plain(value) if value.dtype.kind in "uifc" else value
+
+
+def as_stack(frames: Array, key: str) -> Array:
+    """Frames (n, H, W); the axes of a scan become one, the last of them running fastest."""
+    check_frames(frames, key)
+    frames = frames.astype(counts_dtype(frames.dtype), copy=False)
+    return frames.reshape(int(np.prod(frames.shape[:-2])), *frames.shape[-2:])
 
 
 def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
@@ -86,9 +134,9 @@ def as_product(layers: NDArray[np.complexfloating[Any]]) -> NDArray[np.complexfl
 
 def as_column(value: Array, key: str) -> NDArray[np.float64]:
     """One number per frame."""
-    if value.ndim != 1 or value.dtype.kind not in "uif":
+    if value.ndim < 1 or np.squeeze(value).ndim > 2 or value.dtype.kind not in "uif":
         raise PtychoError(f"{key}: shape {value.shape}, dtype {value.dtype}; one number per frame is needed.")
-    return value.astype(np.float64)
+    return np.ravel(value).astype(np.float64)
 
 
 def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -> NDArray[np.float64]:
@@ -106,9 +154,9 @@ def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -
 
 def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
     """Two real numbers per frame, (n, 2)."""
-    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "uif" or not len(values):
+    if values.ndim < 2 or values.shape[-1] != 2 or values.dtype.kind not in "uif" or not values.size:
         raise PtychoError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
-    return values.astype(np.float64)
+    return values.reshape(-1, 2).astype(np.float64)
 
 
 def as_good(value: Array, key: str) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from ptychopinn.commands.request import Request
-from ptychopinn.commands.train import fill_run
+from ptychopinn.commands.train import fill_run, open_validation
 from ptychopinn.config import ProbeScale, Settings
 from ptychopinn.engines import native
 from ptychopinn.errors import PtychoError
@@ -142,7 +142,7 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     settings = Settings.of(payload.get("options") or {}, "options")
     folder = Path(payload["output_path"]) / FOLDER
     scan = open_scan(source, settings.data.model_copy(update={"frames": frames} if frames else {}))
-    plan = check_training(scan, settings)
+    plan = check_training(scan, settings, open_validation(settings))
 
     def report(line: str) -> None:
         logger.info(line)
@@ -167,7 +167,8 @@ def _put_losses(queue: Any, table: Path, epochs: int | None) -> None:
         [LossValue(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
         for name in ("train_loss", "val_loss")
     ]
-    progress = GOAL if epochs is None else min(GOAL - 1, GOAL * len(rows) // epochs)
+    done = max(map(len, curves))
+    progress = GOAL if epochs is None else min(GOAL - 1, GOAL * done // epochs)
     queue.put(("train_output", pickle.dumps(TrainOutput(*curves, progress=progress))))
 
 

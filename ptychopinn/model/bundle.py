@@ -135,7 +135,7 @@ def load_run(path: Path | str) -> Run:
         raise PtychoError(
             f"{path}: its training has not ended; finish it first: ptychopinn train {scan} --out {path} --resume."
         )
-    path = path / BUNDLE if path.is_dir() else path
+    path = bundle_file(path)
     manifest, members = _read(path)
     try:
         settings = Settings.of(manifest.settings, f"{path}: settings")
@@ -149,6 +149,11 @@ def load_run(path: Path | str) -> Run:
     history, provenance = tuple(manifest.history), manifest.provenance
     factor = manifest.network_factor
     return Run(model.eval(), illumination, settings, history, provenance, frames, held_out, factor)
+
+
+def bundle_file(path: Path) -> Path:
+    """The bundle of a run folder, or the file itself."""
+    return path / BUNDLE if path.is_dir() else path
 
 
 def _illumination(support: int, physics: dict[str, Tensor]) -> Illumination:

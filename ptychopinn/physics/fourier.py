@@ -38,15 +38,33 @@ def fourier_crop(field: Tensor, size: int) -> Tensor:
     the cropped detector is lost.
 
     Args:
-        field: (..., N, N) complex real-space field.
-        size: pixels to keep, of the parity of N, at most N.
+        field: (..., N, N), or (..., H, W), complex real-space field.
+        size: pixels to keep, at most N.
 
     Returns:
         (..., size, size) complex real-space field, centred on ``[size // 2, size // 2]``.
     """
-    full = field.shape[-1]
-    start = full // 2 - size // 2
-    window = slice(start, start + size)
+    rows, columns = (slice(full // 2 - size // 2, full // 2 - size // 2 + size) for full in field.shape[-2:])
     # Centre on the origin first: cropping must keep the middle of the probe in the middle.
-    spectrum = to_detector(torch.fft.ifftshift(field, dim=(-2, -1)))[..., window, window]
+    spectrum = to_detector(torch.fft.ifftshift(field, dim=(-2, -1)))[..., rows, columns]
+    return torch.fft.fftshift(from_detector(spectrum), dim=(-2, -1))
+
+
+def fourier_pad(field: Tensor, size: int) -> Tensor:
+    """Put the frequencies of ``field`` into the middle of ``size`` x ``size`` ones, the others zero.
+
+    The adjoint of :func:`fourier_crop`, which takes it back: ``fourier_crop(fourier_pad(f, M), N) = f``.
+
+    Args:
+        field: (..., N, N) complex real-space field, centred on ``[N // 2, N // 2]``.
+        size: pixels, of the parity of N, at least N.
+
+    Returns:
+        (..., size, size) complex real-space field of the same power and finer pixels.
+    """
+    small = field.shape[-1]
+    before = size // 2 - small // 2
+    after = size - small - before
+    spectrum = to_detector(torch.fft.ifftshift(field, dim=(-2, -1)))
+    spectrum = torch.nn.functional.pad(spectrum, (before, after, before, after))
     return torch.fft.fftshift(from_detector(spectrum), dim=(-2, -1))

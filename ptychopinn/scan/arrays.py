@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.scan.frames import Counts, check_all
+from ptychopinn.scan.outliers import check_wild
 
 MAX_POSITION = 1e9
 """Largest position, pixels; positions in a wrong unit exceed it."""
@@ -17,14 +18,21 @@ MIN_PROBE, MAX_PROBE = 1e-20, 1e25
 
 def check_frames(counts: Counts, positions: NDArray[np.float64]) -> None:
     """Refuse frames that are not (n, N, N) counts with even N, and positions that are not one (y, x) for each."""
-    if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or counts.shape[1] % 2 or not counts.shape[1]:
-        raise IncurableError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed.")
+    if not even_square(counts.shape):
+        most = min(counts.shape[1:]) // 2 * 2 if counts.ndim == 3 else 0
+        way = f": --crop {most} keeps the middle {most} x {most} pixels" if most >= 8 else ""
+        raise IncurableError(f"diffraction: shape {counts.shape}; square frames (n, N, N) with even N are needed{way}.")
     if len(counts) == 0:
         raise PtychoError("diffraction: no frames; at least one is needed.")
     if positions.shape != (len(counts), 2):
         raise PtychoError(f"positions: shape {positions.shape}; one (y, x) for each of {len(counts)} frames is needed.")
     check_positions(positions)
     check_all(counts)
+
+
+def even_square(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is (n, N, N) with even N."""
+    return len(shape) == 3 and shape[1] == shape[2] and shape[1] % 2 == 0 and shape[1] > 0
 
 
 def check_mask(good: NDArray[np.bool_], shape: tuple[int, ...]) -> None:
@@ -39,10 +47,15 @@ def check_mask(good: NDArray[np.bool_], shape: tuple[int, ...]) -> None:
 
 
 def check_positions(positions: NDArray[np.float64]) -> None:
-    """Refuse positions that are not finite, or too large to be pixels."""
-    count, why = leading(positions)
-    if why is not None:
-        raise why
+    """Refuse positions that are no numbers, not finite, or too large to be pixels."""
+    if positions.dtype.kind not in "uif":
+        raise PtychoError(f"positions: dtype {positions.dtype}; numbers are needed.")
+    _, why = leading(positions)
+    if why is None:
+        return
+    if np.isfinite(positions).all():  # a few far away explain it better, and shift all others where pixels start at 0
+        check_wild(positions, 0, np.arange(len(positions)))
+    raise why
 
 
 def leading(positions: NDArray[np.float64]) -> tuple[int, PtychoError | None]:

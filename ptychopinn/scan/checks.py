@@ -1,11 +1,15 @@
 """Checks of a whole scan: what cannot be used is refused, what looks wrong gets a line."""
 
+import hashlib
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
 from ptychopinn.scan.frames import chunks, light_in_corners
+from ptychopinn.scan.outliers import check_wild
 from ptychopinn.scan.probe_scale import LOWEST, light_of
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
@@ -29,8 +33,10 @@ def check_scan(scan: Scan, single_pass: bool = False) -> None:
             the first photon.
 
     Raises:
-        PtychoError: when the image does not fit in memory, all frames lie at one position, or no frame has a photon.
+        PtychoError: when a few frames lie far from the others, the image does not fit in memory, all frames lie at one
+            position, or no frame has a photon.
     """
+    check_wild(scan.positions, scan.N, scan.numbers)
     _check_canvas(scan)
     if not single_pass and _places(scan) < 2:
         raise PtychoError(f"positions: {_at_one_position(scan)}; overlapping frames at several positions are needed.")
@@ -71,6 +77,22 @@ def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
         f"no photon in {len(numbers)} of {frames} frames ({first}), as with a closed shutter; they make holes in the "
         "image: --set drop_dark=true leaves them out."
     ]
+
+
+def common_frames(scan: Scan, other: Scan) -> list[tuple[int, int]]:
+    """Frames of one scan that are in another, count for count, as numbers of their files; dark ones aside."""
+    if scan.N != other.N:
+        return []
+    theirs = {digest: number for number, digest in _digests(other)}
+    return [(number, theirs[digest]) for number, digest in _digests(scan) if digest in theirs]
+
+
+def _digests(scan: Scan) -> Iterator[tuple[int, bytes]]:
+    """Number and hash of every frame that is not dark."""
+    for block in scan.blocks():
+        for number, frame in zip(scan.numbers[block], scan.frames(block).numpy(), strict=True):
+            if frame.any():
+                yield int(number), hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
 
 
 def _places(scan: Scan) -> int:

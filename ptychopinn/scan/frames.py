@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.scan.dtypes import counts_dtype
 
 MAX_COUNTS = 1e15
 """Largest count of a pixel: no detector reaches it, markers of bad pixels exceed it."""
@@ -75,7 +76,7 @@ class Frames:
     def dtype(self) -> np.dtype[np.generic]:
         """Type of the frames that indexing returns."""
         stored = self.source.dtype
-        return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else stored
+        return np.dtype(np.float32) if self.scale is not None or stored.kind == "f" else counts_dtype(stored)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,10 +106,17 @@ class Frames:
         """Some of the frames, not read."""
         return replace(self, rows=self.rows[index])
 
-    def window(self, keep: slice) -> Self:
+    def masked(self, good: NDArray[np.bool_]) -> Self:
+        """The same frames, 0 where ``good``, of their rows and columns, is False; not read."""
+        whole = np.ones(self.source.shape[1:], dtype=bool)
+        whole[self.keep] = good
+        return replace(self, good_pixels=whole)
+
+    def window(self, rows: slice, columns: slice) -> Self:
         """The same rows and columns of every frame, not read."""
-        rows, columns = (slice(part.start + keep.start, part.start + keep.stop) for part in self.keep)
-        return replace(self, keep=(rows, columns))
+        wanted = zip(self.keep, (rows, columns), strict=True)
+        keep = [slice(part.start + some.start, part.start + some.stop) for part, some in wanted]
+        return replace(self, keep=(keep[0], keep[1]))
 
 
 Counts = NDArray[np.generic] | Frames
@@ -120,9 +128,9 @@ def select(counts: Counts, index: Index) -> Counts:
     return counts.select(index) if isinstance(counts, Frames) else counts[index]
 
 
-def window(counts: Counts, keep: slice) -> Counts:
+def window(counts: Counts, rows: slice, columns: slice) -> Counts:
     """The same rows and columns of every frame, not read when they are in a file."""
-    return counts.window(keep) if isinstance(counts, Frames) else counts[:, keep, keep]
+    return counts.window(rows, columns) if isinstance(counts, Frames) else counts[:, rows, columns]
 
 
 def chunks(count: int, size: int) -> Iterator[slice]:

@@ -85,13 +85,14 @@ def brightest(totals: NDArray[np.float64]) -> float:
 def light_of(scan: Scan) -> Light | None:
     """Photons of probe and frames; None where no frame can be read or holds light on good pixels."""
     totals = _totals(scan)
+    photons = brightest(totals) if len(totals) else 0.0
     field = to_detector(torch.from_numpy(scan.probe).to(torch.complex128))
     spectrum = (field.real.square() + field.imag.square()).sum(dim=0).numpy()
     power = float(spectrum.sum())
     seen = 1.0 if scan.good_pixels is None else float(spectrum[scan.good_pixels].sum()) / power
-    if not len(totals) or not seen > 0 or not (frames := brightest(totals)) > 0:
+    if not (seen > 0 and photons > 0):
         return None
-    return Light(power, frames / seen, seen, len(totals))
+    return Light(power, photons / seen, seen, len(totals))
 
 
 def _totals(scan: Scan) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
 """A scan: counts, positions and probe, checked once when built."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
 from ptychopinn.scan.canvas import bounds, reframe
 from ptychopinn.scan.detector.health import Health
-from ptychopinn.scan.frames import Counts, Index, blocks, select, window
+from ptychopinn.scan.dtypes import counts_dtype, plain
+from ptychopinn.scan.frames import Counts, Frames, Index, blocks, select, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Scan:
         notes: what the reader assumed or changed, one sentence each.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
+        provenance: how a simulated scan or a view was made, by names of settings, where the file says so.
         probe_factor: amplitude of the probe over that in its file (:mod:`ptychopinn.scan.probe_scale`).
         brightest: photons of a probe without loss that makes the brightest frames, also of a part those of the whole
             scan; None where that was not looked for.
@@ -48,18 +50,31 @@ class Scan:
     notes: tuple[str, ...] = field(default=())
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
+    provenance: Mapping[str, Any] | None = None
     probe_factor: float = 1.0
     brightest: float | None = None
     health: Health | None = None
 
     def __post_init__(self) -> None:
-        """Check every contract that the rest of the package relies on."""
+        """Bring numbers into types that torch takes; check every contract that the rest of the package relies on."""
+        self._convert()
         check_frames(self.counts, self.positions)
         check_probe(self.probe, self.N)
         if self.object is not None:
             check_object(self.object)
         if self.good_pixels is not None:
             check_mask(self.good_pixels, self.counts.shape[1:])
+
+    def _convert(self) -> None:
+        """Byte order and precision of this machine; frames in a file are converted when they are read."""
+        parts = {name: getattr(self, name) for name in ("positions", "probe", "object")}
+        found = {name: np.asarray(plain(part), order="C") for name, part in parts.items() if part is not None}
+        if self.positions.dtype.kind in "uif":
+            found["positions"] = found["positions"].astype(np.float64, copy=False)
+        if not isinstance(self.counts, Frames):
+            found["counts"] = self.counts.astype(counts_dtype(self.counts.dtype), copy=False)
+        for name, part in found.items():
+            object.__setattr__(self, name, part)  # the class is frozen
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -149,6 +164,7 @@ class Scan:
         block = np.asarray(self.counts[index])
         if block.dtype.kind not in "iu" or block.dtype.itemsize > 2:
             block = block.astype(np.float32, copy=False)
+        block = np.ascontiguousarray(block)  # torch takes no negative strides
         return torch.from_numpy(block if self.good_pixels is None else np.where(self.good_pixels, block, 0))
 
     def subset(self, index: Index) -> Self:
@@ -222,10 +238,10 @@ class Scan:
         kept = float((np.abs(probe) ** 2).sum() / (np.abs(self.probe) ** 2).sum())
         return replace(
             self,
-            counts=window(self.counts, keep),
+            counts=window(self.counts, keep, keep),
             positions=self.positions * (size / full),
             probe=probe,
-            object=None if self.object is None else _resample(self.object, size, full),
+            object=None if self.object is None else resample(self.object, size, full),
             good_pixels=None if self.good_pixels is None else self.good_pixels[keep, keep],
             pixel_size_m=None if self.pixel_size_m is None else self.pixel_size_m * full / size,
             brightest=None if self.brightest is None else self.brightest * kept,
@@ -252,7 +268,7 @@ class Scan:
         return self.support + 1.0
 
 
-def _resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
+def resample(image: NDArray[np.complex64], size: int, full: int) -> NDArray[np.complex64]:
     """Sample ``image`` every full / size pixels, from [0, 0], without aliasing."""
     from scipy.signal import resample  # it takes a second to import
 

@@ -9,12 +9,14 @@ from typing import Any
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import filling
 from ptychopinn.study.design import StudyDesign
-from ptychopinn.study.feasibility import counts_line, impossible_jobs, places_of, still_impossible
+from ptychopinn.study.feasibility import Places, counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
-from ptychopinn.study.plan import begin, chosen_design, known_design, stored_design, table
+from ptychopinn.study.manifest import MANIFEST, skip_rows, write_manifest, write_skips
+from ptychopinn.study.plan import begin, chosen_design, known_design, plan_row, stored_design, table, write_plan
 from ptychopinn.study.records import RECORD, state_of
 from ptychopinn.study.report import write_report
-from ptychopinn.study.run import Outcome, run_jobs, run_one, write_manifest, write_skips
+from ptychopinn.study.results import progress_of
+from ptychopinn.study.run import run_jobs, run_one
 from ptychopinn.study.snakefile import write_snakefile
 
 
@@ -43,17 +45,42 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Work:
-    """A checked call: design, jobs asked for, these with the jobs they need, impossible ones, frames of the views."""
+    """A checked call.
+
+    Attributes:
+        design: of the study.
+        everything: all its jobs.
+        reasons: why jobs are impossible, of all.
+        asked: jobs asked for.
+        jobs: these and the jobs they need.
+        impossible: reasons of those among them.
+        places: positions of the frames of the views.
+    """
 
     design: StudyDesign
+    everything: tuple[Job, ...]
+    reasons: Mapping[str, str]
     asked: tuple[Job, ...]
     jobs: tuple[Job, ...]
     impossible: Mapping[str, str]
-    frames: str
+    places: Places
+
+    @property
+    def frames(self) -> str:
+        """Number of frames of every view."""
+        return counts_line(self.places)
+
+    @property
+    def skips(self) -> dict[Job, str]:
+        """Jobs that would be skipped because they are impossible, and why."""
+        return {job: self.impossible[job.name] for job in self.jobs if job.name in self.impossible}
 
 
 def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
-    """The table of the jobs with their states, and the number of frames; ``snakefile`` also writes a Snakefile.
+    """The table of the jobs with their states, and the number of frames; in a folder it writes them too.
+
+    ``plan.json`` has the jobs and the skips that a run would make. So has ``skip_summary.json`` in a folder where
+    nothing has run yet. ``snakefile`` also writes a Snakefile.
 
     Raises:
         PtychoError: for a wrong or impossible design.
@@ -66,9 +93,12 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
         with filling(folder, "study", keep=True):
             begin(folder, work.design)
             write_snakefile(folder, work.design, possible)
-            if asked.allow_missing:
-                reasons = ((job, work.impossible.get(job.name)) for job in work.jobs)
-                write_skips(folder, [Outcome(job, "skipped", reason) for job, reason in reasons if reason])
+    if folder is not None:
+        plan_of = {"design": work.design.model_dump(mode="json"), "summary": summary(work.jobs), "frames": work.frames}
+        rows = [plan_row(job, states[job.name]) for job in work.jobs]
+        write_plan(folder, {**plan_of, "jobs": rows, "skipped": skip_rows(work.skips)})
+        if not (folder / MANIFEST).is_file():
+            write_skips(folder, work.skips, dry_run=True)
     return "\n".join(lines + [f"{name}: {reason}" for name, reason in work.impossible.items()])
 
 
@@ -89,13 +119,18 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
         report(f"{summary(possible)}; {work.frames}")
         for job in work.asked if asked.redo else ():
             (folder / job.folder / RECORD).unlink(missing_ok=True)
-        outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
-        manifest = write_manifest(folder, outcomes)
-        if asked.allow_missing:
-            write_skips(folder, outcomes)
-        counts = f"{manifest['n_success']} done, {manifest['n_failed']} failed, {manifest['n_skipped']} skipped"
+        try:
+            outcomes = run_jobs(folder, work.jobs, parallel, work.impossible, report)
+        except RunFailedError:
+            write_manifest(folder, progress_of(folder, work.everything, work.reasons))
+            raise
+        progress = progress_of(folder, work.everything, work.reasons)
+        write_manifest(folder, progress, outcomes)
+        write_skips(folder, {each.job: each.reason for each in progress if each.state == "skipped"})
+        ended = Counter(each.status for each in outcomes)
+        counts = ", ".join(f"{ended[status]} {status}" for status in ("done", "failed", "skipped"))
         page = write_report(folder, work.design)
-    if manifest["n_failed"]:
+    if ended["failed"]:
         first = next(each for each in outcomes if each.status == "failed")
         raise RunFailedError(f"study: {counts}; first {first.job.name}: {first.reason.rstrip('.')}. Report: {page}")
     return f"{counts}. Report: {page}"
@@ -124,8 +159,11 @@ def status(folder: Path) -> str:
 
 
 def report(folder: Path) -> str:
-    """Write the report of the finished jobs; returns a line with its path."""
-    return f"Report: {write_report(folder, stored_design(folder))}"
+    """Write the report of the finished jobs and the manifest of all; returns a line with its path."""
+    design = stored_design(folder)
+    jobs = jobs_of(design)
+    write_manifest(folder, progress_of(folder, jobs, still_impossible(design, jobs)))
+    return f"Report: {write_report(folder, design)}"
 
 
 def _work(folder: Path | None, asked: Asked) -> _Work:
@@ -137,7 +175,7 @@ def _work(folder: Path | None, asked: Asked) -> _Work:
     places = places_of(design)
     reasons = impossible_jobs(design, everything, places)
     impossible = {job.name: reasons[job.name] for job in jobs if job.name in reasons}
-    return _Work(design, chosen, jobs, impossible, counts_line(places))
+    return _Work(design, everything, reasons, chosen, jobs, impossible, places)
 
 
 def _possible(work: _Work, allow_missing: bool) -> tuple[Job, ...]:

@@ -72,7 +72,7 @@ class StudyDesign(Section):
     )
     doses: tuple[float, ...] = Field((1e3, 1e4, 1e5), min_length=1, description="photons per frame")
     gridsizes: tuple[Literal[1, 2, 3], ...] = Field(
-        (1, 2), min_length=1, description="the smallest for the full view, the others for the spaced views"
+        (1, 2), min_length=1, description="group sizes; every view has a network of each"
     )
     neighbor_count: int = Field(7, ge=1, description="K nearest neighbours that a group chooses from")
     views: dict[str, float] = Field(
@@ -163,10 +163,6 @@ class StudyDesign(Section):
     def all_views(self) -> tuple[str, ...]:
         """The full view and the spaced ones."""
         return (FULL, *self.views)
-
-    def gridsizes_of(self, view: str) -> tuple[int, ...]:
-        """Group sizes that networks are trained with on a view."""
-        return self.gridsizes[:1] if view == FULL else self.gridsizes[1:] or self.gridsizes
 
     @classmethod
     def of(cls, values: Mapping[str, Any], origin: str = "design") -> Self:

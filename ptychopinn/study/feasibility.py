@@ -104,6 +104,8 @@ def _too_few(design: StudyDesign, job: Job, places: Places) -> str:
     found = places[job.view, job.split]
     count = f"{len(found)} frames in the {job.split} part of view {job.view}"
     size, neighbours = job.gridsize or 1, design.neighbor_count
+    if job.stage == "compare":
+        size = design.gridsizes[-1]
     fewest = max(FEWEST_FRAMES, neighbours + 1 if size > 1 else 0)
     if job.stage == "train" and len(found) < fewest:
         return f"{count}; a training with gridsize {size} and neighbor_count {neighbours} needs {fewest}"

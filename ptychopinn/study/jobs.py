@@ -71,14 +71,12 @@ def jobs_of(design: StudyDesign) -> tuple[Job, ...]:
     for dose in design.doses:
         jobs += [_overlap(design, dose, view) for view in design.views]
     for dose in design.doses:
-        jobs += [_train(design, dose, view, size) for view in design.all_views for size in design.gridsizes_of(view)]
+        jobs += [_train(design, dose, view, size) for view in design.all_views for size in design.gridsizes]
         jobs.append(_train(design, dose, FULL, design.gridsizes[0], "supervised"))
     for dose in design.doses:
         jobs += [_baseline(design, dose, view, split) for view in design.all_views for split in SPLITS]
     for dose in design.doses:
-        for view in design.views:
-            sizes = design.gridsizes_of(view)
-            jobs += [_compare(design, dose, view, split, size) for size in sizes for split in SPLITS]
+        jobs += [_compare(design, dose, view, split) for view in design.all_views for split in SPLITS]
     return tuple(jobs)
 
 
@@ -187,7 +185,7 @@ def _overlap(design: StudyDesign, dose: float, view: str) -> Job:
     name = job_name("overlap", dose, view)
     maker = job_name("simulate", dose)
     scans = tuple(_out(maker, f"scan_{split}.npz") for split in SPLITS)
-    settings: dict[str, Any] = {"overlap": design.views[view], "gridsize": design.gridsizes_of(view)[-1]}
+    settings: dict[str, Any] = {"overlap": design.views[view], "gridsize": design.gridsizes[-1]}
     settings |= {"neighbor_count": design.neighbor_count, "seed": design.grouping_seed}
     if design.n_subsample is not None:
         settings |= {"n_subsample": design.n_subsample, "subsample_seed": design.subsampling_seed}
@@ -218,22 +216,25 @@ def _baseline(design: StudyDesign, dose: float, view: str, split: str) -> Job:
     return Job(name, "baseline", dose, view, split, None, None, arguments, (scan,), outputs, (maker,))
 
 
-def _compare(design: StudyDesign, dose: float, view: str, split: str, gridsize: int) -> Job:
-    name = job_name("compare", dose, view, *([f"gs{gridsize}"] if len(design.gridsizes_of(view)) > 1 else []), split)
+def _compare(design: StudyDesign, dose: float, view: str, split: str) -> Job:
+    """All arms of a view: its networks on counts, these refined, the supervised network and the iterative image."""
+    name = job_name("compare", dose, view, split)
     scanner, scan = _scan(dose, view, split)
-    unsupervised, pinn = _network(dose, view, gridsize, "pinn")
+    networks = [(f"PINN gs{size}", *_network(dose, view, size, "pinn")) for size in design.gridsizes]
     teacher, supervised = _network(dose, FULL, design.gridsizes[0], "supervised")
     iterative = job_name("baseline", dose, view, split)
     settings = {"accelerator": design.accelerator} | design.compare
     arguments = (
-        *(scan, "--pinn", pinn, "--supervised", supervised, "--iterative", _out(iterative), "--refine"),
+        *(scan, *(part for arm, _, file in networks for part in ("--pinn", f"{arm}={file}"))),
+        *("--supervised", supervised, "--iterative", _out(iterative), "--refine"),
         # Positions of simulated frames are exact, and a poor image has no reliable registration.
         *("--skip-registration", "--sigma", f"{design.ms_ssim_sigma:g}", "--out", _out(name), *_assigned(settings)),
     )
-    inputs = (scan, pinn, supervised, _out(iterative, "reconstruction.h5"), _out(iterative, "provenance.json"))
+    pinns = tuple(file for _, _, file in networks)
+    inputs = (scan, *pinns, supervised, _out(iterative, "reconstruction.h5"), _out(iterative, "provenance.json"))
     outputs = (_out(name, "comparison_metrics.csv"), _out(name, "reconstructions_aligned.npz"))
-    needs = (scanner, unsupervised, teacher, iterative)
-    return Job(name, "compare", dose, view, split, gridsize, "pinn", arguments, inputs, outputs, needs)
+    needs = (scanner, *(maker for _, maker, _ in networks), teacher, iterative)
+    return Job(name, "compare", dose, view, split, None, None, arguments, inputs, outputs, needs)
 
 
 def _assigned(settings: Mapping[str, Any]) -> list[str]:

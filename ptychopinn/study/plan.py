@@ -2,15 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import check_folder, write_json, write_provenance
+from ptychopinn.json_reader import read_json
 from ptychopinn.study.design import EMBEDDED, PRESETS, StudyDesign, combined, read_design
 from ptychopinn.study.jobs import Job
 
 DESIGN = "design.json"
+
+PLAN = "plan.json"
+"""Jobs that a run would start and skip, as a dry run found them."""
+
+PLANNED = (PLAN, "skip_summary.json")
+"""Files of a dry run, after which a folder is still new."""
 
 
 def chosen_design(preset: str | None, path: Path | None, assigned: Mapping[str, Any]) -> StudyDesign | None:
@@ -58,6 +67,9 @@ def known_design(folder: Path | None, given: StudyDesign | None, update: bool = 
         PtychoError: when the folder belongs to another design, or to something else.
     """
     if folder is None or not (folder / DESIGN).is_file():
+        if folder is not None and _is_planned(folder):
+            planned = read_json(folder / PLAN, "a plan").get("design", {})
+            return given or StudyDesign.of(planned, str(folder / PLAN))
         if folder is not None:
             check_folder(folder, "study")
         return given or StudyDesign()
@@ -80,6 +92,21 @@ def begin(folder: Path, design: StudyDesign) -> None:
         # Written first: a folder with a design is a study, which a killed run can resume.
         write_json(folder / DESIGN, values)
         write_provenance(folder, "study", {"design": values})
+
+
+def write_plan(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write ``plan.json``; a folder that holds nothing else is still new, and its plan says for which design."""
+    write_json(folder / PLAN, {"timestamp": datetime.now(UTC).isoformat(timespec="seconds"), **values})
+
+
+def plan_row(job: Job, state: str) -> dict[str, Any]:
+    """A job in a plan: what it is, its state, what it reads and writes."""
+    return {**asdict(job), "state": state, "command": list(job.command)}
+
+
+def _is_planned(folder: Path) -> bool:
+    """Whether a folder holds the files of a dry run and nothing else."""
+    return (folder / PLAN).is_file() and all(entry.name in PLANNED for entry in folder.iterdir())
 
 
 def table(jobs: Sequence[Job], states: Mapping[str, str]) -> str:

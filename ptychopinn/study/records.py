@@ -41,6 +41,8 @@ class JobRecord(BaseModel):
     inputs: dict[str, str] = Field({}, description="SHA-256 by name")
     status: Literal["running", "done", "failed", "interrupted"] | None = None
     reason: str = Field("", description="why it failed")
+    exit_code: int | None = Field(None, description="of the command; negative: the signal that ended it")
+    outputs: dict[str, str] = Field({}, description="SHA-256 by name, of a finished job")
     host: str | None = Field(None, description="where it runs")
     study_pid: int | None = Field(None, description="process of the study")
     pid: int | None = Field(None, description="process of the command")

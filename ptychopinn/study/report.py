@@ -29,19 +29,33 @@ COARSEST: Final = 36
 MAIN: Final = {
     "phase_mae": "phase MAE (rad)",
     "phase_ms_ssim": "phase MS-SSIM",
+    "ms_ssim_k": "scales",
     "phase_ssim": "phase SSIM",
     "amplitude_mae": "amplitude MAE",
     "complex_error": "complex error",
+    "covered_phase_ssim": "phase SSIM, all covered",
     "covered_error": "complex error, all covered",
     "frc50": "FRC50 (1/px)",
     "efficiency": "efficiency",
     "deviance_per_pixel": "deviance",
     "seconds_total": "seconds",
 }
-"""Columns of the first tables, with their titles; columns without a value are omitted."""
+"""Columns of the tables of a view, with their titles; columns without a value are omitted."""
 
-CURVES: Final = ("phase_ms_ssim", "phase_mae", "frc50")
-"""Metrics that are drawn against dose."""
+SHARED: Final = {
+    "shared_phase_mae": "phase MAE (rad)",
+    "shared_phase_ssim": "phase SSIM",
+    "shared_error": "complex error",
+}
+"""Metrics of the tables that have all views side by side, on the same pixels, with their titles."""
+
+CURVES: Final = {
+    "shared_phase_ssim": "phase SSIM,\nsame pixels",
+    "shared_phase_mae": "phase MAE (rad),\nsame pixels",
+    "phase_ms_ssim": "phase MS-SSIM",
+    "frc50": "FRC50 (1/px)",
+}
+"""Metrics that are drawn against dose, with their titles."""
 
 
 def write_report(folder: Path, design: StudyDesign) -> Path:
@@ -55,6 +69,7 @@ def write_report(folder: Path, design: StudyDesign) -> Path:
         summary=summary(jobs),
         counts=Counter(each.state for each in results.jobs),
         pictures=_pictures(folder, results),
+        side_by_side=_side_by_side(results),
         tables=_tables(results, tuple(MAIN)),
         full_tables=_tables(results, _numbers(results.rows)),
         titles=MAIN,
@@ -67,10 +82,10 @@ def write_report(folder: Path, design: StudyDesign) -> Path:
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, str, dict[float, list[Row]]]]:
-    """Rows of every split and view (as a title), by dose."""
+    """Rows of every split and view, by dose."""
     found: dict[tuple[str, str], dict[float, list[Row]]] = {}
     for row in rows:
-        group = found.setdefault((row.job.split or "", f"{row.job.view}, gridsize {row.job.gridsize}"), {})
+        group = found.setdefault((row.job.split or "", row.job.view or ""), {})
         group.setdefault(row.job.dose, []).append(row)
     return [(split, view, of_doses) for (split, view), of_doses in found.items()]
 
@@ -93,8 +108,35 @@ def _tables(results: Results, metrics: Sequence[str]) -> list[dict[str, Any]]:
             for row in rows:
                 cells = [(_number(row.values.get(metric)), row.arm in best[metric]) for metric in shown]
                 lines.append({"dose": f"{dose:g}", "arm": row.arm, "cells": cells})
-        tables.append({"title": f"{view}: {split}", "metrics": shown, "lines": lines})
+        tables.append({"title": f"View {view}: {split}", "metrics": shown, "lines": lines})
     return tables
+
+
+def _side_by_side(results: Results) -> list[dict[str, Any]]:
+    """A table per split: a line per dose and arm, every metric of all views on the same pixels."""
+    tables = []
+    rows = [row for row in results.rows if any(row.values.get(metric) is not None for metric in SHARED)]
+    for split in dict.fromkeys(row.job.split for row in rows):
+        of_split = [row for row in rows if row.job.split == split]
+        views, arms = (
+            tuple(dict.fromkeys(names)) for names in zip(*((r.job.view, r.arm) for r in of_split), strict=True)
+        )
+        lines = []
+        for dose in dict.fromkeys(row.job.dose for row in of_split):
+            found = {view: [row for row in of_split if (row.job.dose, row.job.view) == (dose, view)] for view in views}
+            best = {(metric, view): best_arms(found[view], metric) for metric in SHARED for view in views}
+            for arm in arms:
+                own = {view: row for view in views for row in found[view] if row.arm == arm}
+                cells = [
+                    (_number(own[view].values.get(metric) if view in own else None), arm in best[metric, view])
+                    for metric in SHARED
+                    for view in views
+                ]
+                pixels = next((row.values.get("shared_pixels") for row in own.values()), None)
+                shown = f"{pixels:.0f}" if isinstance(pixels, float) else "–"
+                lines.append({"dose": f"{dose:g}", "arm": arm, "pixels": shown, "cells": cells})
+        tables.append({"title": f"Part {split}", "views": views, "metrics": list(SHARED.values()), "lines": lines})
+    return sorted(tables, key=lambda table: str(table["title"]))
 
 
 def _number(value: Any) -> str:
@@ -126,7 +168,7 @@ def _curves(results: Results, dpi: int) -> list[tuple[str, bytes]]:
         views = {view: of_doses for part, view, of_doses in _groups(results.rows) if part == split}
         if views:
             curves = {metric: {view: _lines(of_doses, metric) for view, of_doses in views.items()} for metric in CURVES}
-            pictures.append((f"Metrics against dose, {split}", curves_png(curves, MAIN, dpi)))
+            pictures.append((f"Metrics against dose, {split}", curves_png(curves, CURVES, dpi)))
     return pictures
 
 
@@ -150,7 +192,7 @@ def _images(folder: Path, results: Results, dpi: int) -> list[tuple[str, bytes]]
             data = images_png(
                 [images for images, _ in found], [mask for _, mask in found], titles, dpi, kind == "phase"
             )
-            pictures.append((f"{kind.capitalize()}, {view}: {split}", data))
+            pictures.append((f"{kind.capitalize()}, view {view}: {split}", data))
     return pictures
 
 

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from ptychopinn.json_reader import read_json
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.jobs import Job, unmet
 from ptychopinn.study.records import JobRecord, read_record, state_of
+from ptychopinn.study.views import compared_in, shared_scores
 
 Value = float | str | None
 
+METRICS: Final = "metrics_bundle.json"
+"""Overlap numbers of the views of a dose."""
+
 LOW: Final = (
-    *("mae", "mse", "complex_error", "covered_error", "squared_error"),
+    *("mae", "mse", "complex_error", "covered_error", "shared_error", "squared_error"),
     *("half_period_nm", "seconds_total", "peak_memory_gib"),
 )
 HIGH: Final = ("psnr", "ssim", "frc50", "half_bit", "efficiency")
@@ -80,6 +82,17 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
         jobs: all of them, each after those that it needs.
         impossible: reasons by name of jobs that are impossible.
     """
+    found = progress_of(folder, jobs, impossible)
+    done = [each.job for each in found if each.state == "done"]
+    compared = [job for job in done if job.stage == "compare"]
+    shared = shared_scores(folder, compared)
+    rows = [row for job in compared for row in _rows(folder, job, design, shared)]
+    overlaps = [row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)]
+    return Results(design, found, rows, overlaps)
+
+
+def progress_of(folder: Path, jobs: Sequence[Job], impossible: Mapping[str, str]) -> list[Progress]:
+    """State and record of every job; the arguments are those of :func:`gather`."""
     known: dict[str, str] = {}
     states: dict[str, str] = {}
     found: list[Progress] = []
@@ -91,10 +104,7 @@ def gather(folder: Path, design: StudyDesign, jobs: Sequence[Job], impossible: M
             state = "skipped"
         states[job.name] = state
         found.append(Progress(job, state, reason, record))
-    done = [job for job in jobs if states[job.name] == "done"]
-    rows = [row for job in done if job.stage == "compare" for row in _rows(folder, job, design)]
-    overlaps = [row for job in done if job.stage == "overlap" for row in _overlaps(folder, job)]
-    return Results(design, found, rows, overlaps)
+    return found
 
 
 def arm_name(arm: str, design: StudyDesign) -> str:
@@ -104,9 +114,8 @@ def arm_name(arm: str, design: StudyDesign) -> str:
 
 def images_of(folder: Path, job: Job, design: StudyDesign) -> tuple[dict[str, Any], Any]:
     """Aligned images of a comparison by name, the truth first, and the mask that all of them cover."""
-    with np.load(folder / job.out / "reconstructions_aligned.npz") as file:
-        names = [name for name in file.files if name not in ("mask", "origin")]
-        return {arm_name(name, design): file[name] for name in names}, file["mask"]
+    found = compared_in(folder, job)
+    return {arm_name(name, design): image for name, image in found.images.items()}, found.mask
 
 
 def best_arms(rows: Sequence[Row], metric: str) -> set[str]:
@@ -119,12 +128,21 @@ def best_arms(rows: Sequence[Row], metric: str) -> set[str]:
     return {arm for arm, value in values.items() if value == best}
 
 
-def _rows(folder: Path, job: Job, design: StudyDesign) -> list[Row]:
+def _rows(
+    folder: Path, job: Job, design: StudyDesign, shared: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[Row]:
+    """A row per arm of a comparison, its scores on the pixels that all views share behind those on its own."""
+    rows = []
     with (folder / job.out / "comparison_metrics.csv").open(newline="", encoding="utf-8") as stream:
-        return [
-            Row(job, arm_name(row.pop("arm"), design), {name: _value(text) for name, text in row.items()})
-            for row in csv.DictReader(stream)
-        ]
+        for row in csv.DictReader(stream):
+            arm = row.pop("arm")
+            common = {
+                name: float(value) if isinstance(value, int) else value
+                for name, value in shared.get((job.name, arm), {}).items()
+            }
+            values = {name: _value(text) for name, text in row.items()}
+            rows.append(Row(job, arm_name(arm, design), values | common))
+    return rows
 
 
 def _value(text: str) -> Value:
@@ -137,7 +155,7 @@ def _value(text: str) -> Value:
 
 def _overlaps(folder: Path, job: Job) -> list[dict[str, Any]]:
     """A row of overlap numbers per split of a view."""
-    bundle = read_json(folder / job.out / "metrics_bundle.json", "overlap numbers", finite=False)
+    bundle = read_json(folder / job.out / METRICS, "overlap numbers", finite=False)
     rows = []
     for name, found in bundle["splits"].items():
         chosen, view = found["selection"], found["view"]

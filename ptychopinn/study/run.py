@@ -19,14 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.output_folder import versions, write_json
+from ptychopinn.files.output_folder import file_hash, versions
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.study.jobs import Job, unmet
 from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, held, input_hashes, state_of, write_record
 from ptychopinn.text import Report
-
-MANIFEST = "manifest.json"
-SKIPPED = "skip_summary.json"
 
 THREADS = "OMP_NUM_THREADS"
 GLANCE = 0.1
@@ -133,32 +130,6 @@ def run_one(folder: Path, job: Job) -> Outcome:
     return outcome
 
 
-def write_manifest(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Write ``manifest.json``: how the jobs of a run ended; returns what was written."""
-    counts = {status: sum(each.status == status for each in outcomes) for status in ("done", "failed", "skipped")}
-    manifest = {
-        "timestamp": _now(),
-        "n_success": counts["done"],
-        "n_failed": counts["failed"],
-        "n_skipped": counts["skipped"],
-        "n_kept": sum(each.kept for each in outcomes),
-        "jobs": [
-            {"name": each.job.name, "stage": each.job.stage, "status": each.status, "reason": each.reason}
-            for each in outcomes
-        ],
-    }
-    write_json(folder / MANIFEST, manifest)
-    return manifest
-
-
-def write_skips(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write ``skip_summary.json``: the skipped jobs, and why."""
-    skipped: list[dict[str, Any]] = []
-    for job, reason in ((each.job, each.reason) for each in outcomes if each.status == "skipped"):
-        skipped.append({"job": job.name, "dose": job.dose, "view": job.view, "split": job.split, "reason": reason})
-    write_json(folder / SKIPPED, {"timestamp": _now(), "skipped": skipped, "count": len(skipped)})
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -220,6 +191,8 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
     outcome = Outcome(job, "failed" if reason else "done", reason, seconds)
     if study.stop.is_set() and code:
         outcome = Outcome(job, "interrupted", seconds=seconds)
+    if outcome.status == "done":
+        about["outputs"] = {name: file_hash(folder / name) for name in job.outputs}
     ended = {"status": outcome.status} | ({"reason": outcome.reason} if outcome.reason else {})
     write_record(folder, job, {**about, **ended})
     return outcome

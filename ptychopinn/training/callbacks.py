@@ -3,13 +3,14 @@
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ptychopinn.config import ExecutionConfig
 from ptychopinn.errors import RunFailedError
@@ -23,7 +24,10 @@ CHECKPOINTS = "checkpoints"
 LAST = Path(CHECKPOINTS) / "last.ckpt"
 
 TABLE = "metrics.csv"
-"""History of a run: a row per epoch, written as a whole every time, so that a resumed run continues it."""
+"""History of a run: rows of epochs and of steps, written as a whole every time, so that a resumed run continues it."""
+
+EVERY_STEPS = 10
+"""Optimiser steps between two rows of steps."""
 
 
 class Clock:
@@ -84,6 +88,9 @@ class Watch(Callback):
         self.checkpoint = folder / LAST if folder is not None and settings.enable_checkpointing else None
         self.resume_at = (0, 0)
         self.history: list[dict[str, float]] = []
+        self.steps: list[dict[str, float]] = []
+        """Every tenth optimiser step: its number, epoch, step size and loss."""
+        self.rate = 0.0
         self.stop = StopRequest(signal.SIGINT, take=False)
         """Ends the training after a step; a second Ctrl-C interrupts it at once."""
         self.asked_to_stop: str | None = None
@@ -94,9 +101,18 @@ class Watch(Callback):
         self.stop.take()
         self._tick(trainer)
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Keep the step size: at the end of a batch it is that of the next step."""
+        self.rate = float(optimizer.param_groups[0]["lr"])
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, *_: Any
+    ) -> None:
         """Stop between two steps, never inside one; the first process decides for all."""
         self._tick(trainer)
+        self._record_step(trainer, outputs)
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if self.asked_to_stop and not trainer.is_last_batch and batches % trainer.accumulate_grad_batches == 0:
             # Leave the epoch at once: Lightning would take it for finished at its end.
@@ -107,6 +123,13 @@ class Watch(Callback):
         if self.clock.is_over() or (self.asked_to_stop and trainer.is_last_batch):
             trainer.should_stop = True
             self.cut_short = not (trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs)
+
+    def _record_step(self, trainer: lightning.Trainer, outputs: Any) -> None:
+        step = trainer.global_step
+        if step % EVERY_STEPS == 0 and (not self.steps or step > self.steps[-1]["step"]):
+            # Lightning divides the loss of a batch by the number of batches per step.
+            loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+            self.steps.append({"epoch": trainer.current_epoch + 1, "step": step, "lr": self.rate, "step_loss": loss})
 
     def stopped(self, trainer: lightning.Trainer) -> RunFailedError:
         """The error that ends a training after a signal."""
@@ -123,14 +146,15 @@ class Watch(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Record and report the epoch."""
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": trainer.current_epoch + 1, "seconds": round(self.clock.seconds(), 1), **row}
+        done = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": self.rate}
+        row = {**done, "seconds": round(self.clock.seconds(), 1), **row}
         if not all(math.isfinite(value) for value in row.values()):
             raise RunFailedError(
                 f"training: the loss is not finite after epoch {row['epoch']}; try a smaller --learning-rate."
             )
         self.history.append(row)
         if self.table is not None and trainer.is_global_zero:
-            write_table(self.table, self.history)
+            write_table(self.table, sorted([*self.steps, *self.history], key=lambda row: row["step"]))
         shown = [f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_nll") if name in row]
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
 
@@ -142,29 +166,30 @@ class Watch(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """History, seconds spent, and where in an epoch to continue."""
-        return {"history": list(self.history), "seconds": self.clock.seconds(), "goes_on_at": list(self.resume_at)}
+        rows = {"history": list(self.history), "steps": list(self.steps)}
+        return {**rows, "seconds": self.clock.seconds(), "goes_on_at": list(self.resume_at)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
-        self.history = list(state_dict["history"])
+        self.history, self.steps = list(state_dict["history"]), list(state_dict["steps"])
         self.clock.continue_from(float(state_dict["seconds"]))
         epoch, batches = state_dict["goes_on_at"]
         self.data.resume_at = epoch, batches
 
 
 class Teacher(Callback):
-    """Sets the target of the data; of several processes, one makes it.
+    """Sets the targets of the data; of several processes, one makes them.
 
     Args:
-        make: returns (H, W) complex, or None for no target.
-        data: that need it.
+        makes: by attribute of the data, what returns (H, W) complex, or None for no target.
+        data: that need them.
     """
 
-    def __init__(self, make: Callable[[], Tensor | None], data: ScanDataModule) -> None:
-        self.make, self.data = make, data
+    def __init__(self, makes: Mapping[str, Callable[[], Tensor | None]], data: ScanDataModule) -> None:
+        self.makes, self.data = makes, data
 
     def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
         """Before the first batch."""
-        if stage == "fit":
-            target = self.make() if trainer.is_global_zero else None
-            self.data.target = target if trainer.world_size == 1 else trainer.strategy.broadcast(target)
+        for name, make in self.makes.items() if stage == "fit" else ():
+            target = make() if trainer.is_global_zero else None
+            setattr(self.data, name, target if trainer.world_size == 1 else trainer.strategy.broadcast(target))

@@ -15,7 +15,13 @@ from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import form_groups, reach
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import random_object
-from ptychopinn.training.dataset import MixedDataset, SyntheticDataset, frames_held_out, synthetic_groups
+from ptychopinn.training.dataset import (
+    MixedDataset,
+    SyntheticDataset,
+    frames_held_out,
+    synthetic_groups,
+    validation_groups,
+)
 
 LOADER_SETTINGS: Final = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor")
 
@@ -25,21 +31,23 @@ SYNTHETIC_MARGIN = 128
 
 
 class ScanDataModule(lightning.LightningDataModule):
-    """Training batches, drawn again every epoch, and a fixed validation set around frames held out.
+    """Training batches, drawn again every epoch, and a fixed validation set around frames held out or of another scan.
 
     Several processes share every batch: each takes its part of the same groups in the same order.
 
     Args:
         scan: the measurement.
         settings: complete; see :class:`ptychopinn.training.plan.TrainingPlan`.
+        validation: second scan to validate on, in place of frames held out.
 
     Attributes:
         held_out: (n,) bool, the frames around which the validation groups lie.
         target: (H, W) complex object on the scan's canvas for the patch error, or None; set before the first batch.
+        validation_target: the same of the second scan.
         resume_at: epoch that a resumed training continues, and its batches that are done.
     """
 
-    def __init__(self, scan: Scan, settings: Settings) -> None:
+    def __init__(self, scan: Scan, settings: Settings, validation: Scan | None = None) -> None:
         super().__init__()
         data, training = settings.data, settings.training
         assert data.neighbor_count is not None
@@ -49,6 +57,8 @@ class ScanDataModule(lightning.LightningDataModule):
         self.synthetic_fraction = training.synthetic_fraction or 0.0
         self.loader = {name: getattr(settings.execution, name) for name in LOADER_SETTINGS}
         self.target: Tensor | None = None
+        self.validation, self.validation_target = validation, self.target
+        self.validation_groups = None if validation is None else validation_groups(validation, settings)
         self.resume_at = (0, 0)
         rng = np.random.default_rng(self.seed)
         self.held_out = np.zeros(len(scan), dtype=bool)
@@ -57,8 +67,8 @@ class ScanDataModule(lightning.LightningDataModule):
 
     @property
     def validates(self) -> bool:
-        """Whether frames are held out."""
-        return bool(self.held_out.any())
+        """Whether frames are held out, or there is a second scan."""
+        return self.validation is not None or bool(self.held_out.any())
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of this epoch; groups, synthetic places and noise depend on seed and epoch only."""
@@ -76,9 +86,12 @@ class ScanDataModule(lightning.LightningDataModule):
         return self._loader(dataset, order + order[: -len(order) % self._share()[1]], over)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[None]:
-        """Measured groups around held-out seeds; none when the scan is too small to hold frames out."""
+        """Groups of the second scan, or around held-out seeds; none when the scan is too small to hold frames out."""
         if not self.validates:
             return []
+        if self.validation is not None and self.validation_groups is not None:
+            dataset = GroupDataset(self.validation, self.validation_groups, self.validation_target)
+            return self._loader(dataset, list(range(len(dataset))))
         seeds = np.flatnonzero(self.held_out)
         groups = form_groups(self.scan.positions, self.gridsize, self.neighbor_count, None, self.seed, seeds)
         dataset = GroupDataset(self.scan, groups, self.target)

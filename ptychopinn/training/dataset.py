@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ptychopinn.config import Settings
 from ptychopinn.model.batches import Batch, GroupDataset, centred
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.scan.grouping import reach
+from ptychopinn.scan.grouping import form_groups, reach
 from ptychopinn.scan.scan import Scan
 
 FEWEST_TO_VALIDATE = 20
@@ -84,6 +85,21 @@ class MixedDataset(Dataset[Batch]):
 def frames_held_out(frames: int, val_fraction: float) -> int:
     """Number of frames kept for validation; none of a scan of fewer than 20."""
     return round(val_fraction * frames) if frames >= FEWEST_TO_VALIDATE else 0
+
+
+def validation_groups(scan: Scan, settings: Settings) -> NDArray[np.int64]:
+    """Groups (n, C) of a second scan that are validated: around frames spread evenly, at most those of an epoch.
+
+    Args:
+        scan: to validate on.
+        settings: complete, of the training.
+    """
+    n_groups, neighbor_count = settings.data.n_groups, settings.data.neighbor_count
+    assert n_groups is not None
+    assert neighbor_count is not None
+    seeds = np.unique(np.linspace(0, len(scan) - 1, min(n_groups, len(scan))).round().astype(np.int64))
+    neighbor_count = min(neighbor_count, len(scan) - 1)
+    return form_groups(scan.positions, settings.model.gridsize, neighbor_count, None, settings.training.seed, seeds)
 
 
 def synthetic_groups(measured: int, fraction: float) -> int:

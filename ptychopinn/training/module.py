@@ -13,6 +13,7 @@ from ptychopinn.model.model import PtychoModel, TrainedProbe
 from ptychopinn.physics import likelihood
 from ptychopinn.physics.probe import circular_mask, probe_intensity
 from ptychopinn.scan.illumination import Illumination
+from ptychopinn.scan.scan import Scan
 from ptychopinn.training import losses
 from ptychopinn.training.callbacks import Clock
 from ptychopinn.training.datamodule import ScanDataModule
@@ -46,25 +47,31 @@ class TrainingModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.clock = model, clock
-        self.measured = illumination
+        other = None if data.validation is None else Illumination.of(data.validation)
+        self.measured = {"train": illumination, "val": other or illumination}
         self.probe = (
             TrainedProbe(illumination.probe, _mask(settings, illumination)) if settings.model.probe_trainable else None
         )
         self.config, self.execution = settings.training, settings.execution
         self.monitor = monitored(settings, data.validates)
         # Constants of the scan, not of the batch: the mean over parts of a batch is the mean over the batch.
-        mask = illumination.good_pixels
-        self.mean_count = data.scan.photons / (illumination.probe.shape[-1] ** 2 if mask is None else int(mask.sum()))
+        scans = {"train": data.scan, "val": data.validation or data.scan}
+        self.mean_count = {stage: _mean_count(scan) for stage, scan in scans.items()}
         self.known_share = _known_share(settings)
 
     @property
     def illumination(self) -> Illumination:
         """Of the scan, with the probe as it is now."""
-        return self.measured if self.probe is None else self.measured._replace(probe=self.probe())
+        return self._illumination("train")
+
+    def _illumination(self, stage: str) -> Illumination:
+        """Of the scan that is trained or validated on; a trained probe serves both."""
+        measured = self.measured[stage]
+        return measured if self.probe is None else measured._replace(probe=self.probe())
 
     def on_fit_start(self) -> None:
         """Bring the illumination to the device of the model."""
-        self.measured = self.measured.to(self.device)
+        self.measured = {stage: each.to(self.device) for stage, each in self.measured.items()}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """What Lightning calls for every batch, on a CPU too."""
@@ -106,11 +113,12 @@ class TrainingModule(lightning.LightningModule):
 
     def _loss(self, batch: Batch, stage: str) -> Tensor:
         counts, offsets, _, _, reach = batch
-        illumination = self.illumination
+        illumination = self._illumination(stage)
         estimates = self.model(counts, offsets, illumination, reach)
         parts = self._patch_parts(batch, estimates, illumination)
         if self.config.nll_weight or self.config.mae_weight:
-            parts |= self._count_parts(counts, self.model.predict_counts(estimates[-1], offsets, illumination, reach))
+            rate = self.model.predict_counts(estimates[-1], offsets, illumination, reach)
+            parts |= self._count_parts(counts, rate, illumination.good_pixels, self.mean_count[stage])
         weights = {
             "nll": self.config.nll_weight,
             "mae": self.config.mae_weight,
@@ -125,13 +133,12 @@ class TrainingModule(lightning.LightningModule):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=size, sync_dist=shared)
         return loss
 
-    def _count_parts(self, counts: Tensor, rate: Tensor) -> dict[str, Tensor]:
+    def _count_parts(self, counts: Tensor, rate: Tensor, mask: Tensor | None, mean: float) -> dict[str, Tensor]:
         """Errors of the predicted counts, divided by the mean count so that they do not depend on the dose.
 
         Half the deviance is the negative log-likelihood above that of a perfect prediction; per photon it has the
         size of a squared relative error.
         """
-        mask, mean = self.measured.good_pixels, self.mean_count
         parts = {"nll": 0.5 * losses.mean_over(likelihood.poisson_deviance(rate, counts), mask) / mean}
         if self.config.mae_weight:
             parts["mae"] = losses.amplitude_mae(rate, counts, mask) / math.sqrt(mean)
@@ -157,6 +164,11 @@ class TrainingModule(lightning.LightningModule):
         if self.config.tv_weight:
             parts["tv"] = losses.total_variation(estimates[-1]).mean() / illumination.support**2
         return parts
+
+
+def _mean_count(scan: Scan) -> float:
+    """Mean photons per good pixel."""
+    return scan.photons / (scan.N**2 if scan.good_pixels is None else int(scan.good_pixels.sum()))
 
 
 def _known_share(settings: Settings) -> float:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, naming
 from ptychopinn.model.execution import device_of
-from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.checks import check_scan, common_frames
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan.scan import Scan
-from ptychopinn.training.dataset import frames_held_out, synthetic_groups
+from ptychopinn.training.dataset import frames_held_out, synthetic_groups, validation_groups
 
 LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
@@ -37,14 +37,19 @@ class TrainingPlan(NamedTuple):
     Attributes:
         settings: complete.
         derived: by name, the values among them that come from the data.
+        validation: second scan to validate on; None where frames of the first are held out.
     """
 
     settings: Settings
     derived: dict[str, Any]
+    validation: Scan | None = None
 
 
-def derived(scan: Scan, settings: Settings) -> dict[str, Any]:
-    """Values, by name, of the settings that the data decide."""
+def derived(scan: Scan, settings: Settings, validation: Scan | None = None) -> dict[str, Any]:
+    """Values, by name, of the settings that the data decide; with a second scan no frames are held out."""
+    if validation is not None:
+        none_held_out = {"val_fraction": 0.0}
+        return none_held_out | derived(scan, settings.changed(**none_held_out))
     training, data, model = settings.training, settings.data, settings.model
     # Teacher and synthetic objects assume a right probe; supervised training needs neither.
     trusts = model.model_type == "pinn" and not model.probe_trainable
@@ -85,12 +90,13 @@ def remarks(settings: Settings, validates: bool) -> list[str]:
     return lines
 
 
-def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
-    """Complete the settings of a training; refuse one that the scan or the machine does not allow.
+def check_training(scan: Scan, settings: Settings, validation: Scan | None = None) -> TrainingPlan:
+    """Complete the settings of a training; refuse one that the scans or the machine do not allow.
 
     Args:
         scan: to train on.
         settings: all settings.
+        validation: second scan, to validate on.
 
     Raises:
         PtychoError: naming the setting or the part of the scan, what is there and what is needed.
@@ -104,19 +110,44 @@ def check_training(scan: Scan, settings: Settings) -> TrainingPlan:
     check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    data, training, gridsize = settings.data, settings.training, settings.model.gridsize
-    found = derived(scan, settings)
-    neighbor_count = data.neighbor_count or found["neighbor_count"]
-    groups = form_groups(scan.positions, gridsize, neighbor_count, data.n_groups, training.seed)
+    found = derived(scan, settings, validation)
+    full, gridsize = settings.changed(**found), settings.model.gridsize
+    neighbor_count, fraction = full.data.neighbor_count, full.training.val_fraction
+    assert neighbor_count is not None
+    groups = form_groups(scan.positions, gridsize, neighbor_count, settings.data.n_groups, settings.training.seed)
     check_reach(scan.positions, groups, scan.N)
     fewest = max(gridsize**2, FEWEST_FRAMES)
-    left = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    left = len(scan) - frames_held_out(len(scan), fraction)
     if left < fewest:
         raise PtychoError(
-            f"val_fraction: {training.val_fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
+            f"val_fraction: {fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
             f"at least {fewest} are needed."
         )
-    return TrainingPlan(settings.changed(**found), found)
+    if validation is not None:
+        with naming("validate_on"):
+            _check_validation(validation, scan, full)
+    return TrainingPlan(full, found, validation)
+
+
+def _check_validation(validation: Scan, scan: Scan, settings: Settings) -> None:
+    """Refuse a second scan that cannot be validated on, or that holds frames of the first."""
+    check_scan(validation)
+    gridsize, size = settings.model.gridsize, validation.N
+    if settings.model.probe_trainable and size != scan.N:
+        raise PtychoError(f"frames of {size} pixels, but the probe that is trained has {scan.N}; crop the larger ones.")
+    if size < SMALLEST_FRAME:
+        raise PtychoError(f"frames of {size} x {size} pixels; at least {SMALLEST_FRAME} are needed.")
+    if len(validation) < gridsize**2:
+        raise PtychoError(f"{len(validation)} frames, but groups of gridsize {gridsize} need {gridsize**2}.")
+    if settings.model.model_type == "supervised":
+        _check_truth(validation)
+    check_reach(validation.positions, validation_groups(validation, settings), size)
+    if common := common_frames(scan, validation):
+        mine, other = common[0]
+        raise PtychoError(
+            f"{len(common)} of its {len(validation)} frames are trained on (its frame {other} is frame {mine} of the "
+            "scan); a scan without frames in common is needed, such as a half that 'simulate --split' writes."
+        )
 
 
 def _check_truth(scan: Scan) -> None:

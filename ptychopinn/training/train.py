@@ -51,7 +51,7 @@ def train(
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
         resume: continue from the last checkpoint in ``folder``, if there is one.
-        plan: of this scan and these settings, where the caller has checked them already.
+        plan: of this scan and these settings, and a second scan to validate on; made here when None.
 
     Returns:
         The trained run: model, illumination, settings and history.
@@ -60,18 +60,19 @@ def train(
         PtychoError: when the settings ask for what the scan or the machine does not have.
         RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
     """
-    full = (plan or check_training(scan, settings)).settings
+    plan = plan or check_training(scan, settings)
+    full, validation = plan.settings, plan.validation and as_networks_see(plan.validation)[0]
     scan, factor = as_networks_see(scan)
     lightning.seed_everything(settings.training.seed, verbose=False)
     clock = Clock(settings.training.max_seconds)
-    data = ScanDataModule(scan, full)
+    data = ScanDataModule(scan, full, validation)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
     module = TrainingModule(_model(full, scan), Illumination.of(scan), full, clock, data)
     with quiet_lightning(), watch.stop:
-        callbacks = [watch, Teacher(_target(scan, full, report), data)]
+        callbacks = [watch, Teacher(_targets(data, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
         try:
@@ -96,6 +97,14 @@ def _model(settings: Settings, scan: Scan) -> PtychoModel:
     if settings.execution.compile_network:
         compile_networks(model, device_of(settings))
     return model
+
+
+def _targets(data: ScanDataModule, settings: Settings, report: Report) -> dict[str, Callable[[], Tensor | None]]:
+    """How to make the objects that patches are compared with, by attribute of the data."""
+    targets = {"target": _target(data.scan, settings, report)}
+    if data.validation is not None:
+        targets["validation_target"] = _target(data.validation, settings, lambda line: report(f"validate_on: {line}"))
+    return targets
 
 
 def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tensor | None]:

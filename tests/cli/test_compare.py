@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptychopinn.files.output_folder import file_hash
 from tests.cli.refusing import call
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -64,6 +65,38 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
     assert "| PINN |" in done.stdout
     assert "objectGuess of star.npz is taken for the truth" in done.stdout
     assert len(done.stdout.splitlines()) < 24
+
+
+def test_every_arm_of_a_kind_has_a_row_a_panel_and_its_hash(workplace: Path) -> None:
+    shutil.copytree(workplace / "run", workplace / "again", dirs_exist_ok=True)
+    arms = "--pinn gs1=run --pinn again --supervised taught --iterative image --iterative same=image"
+    done = call(workplace, f"compare star.npz {arms} --out many --accelerator cpu")
+    assert done.exit_code == 0, done.stderr
+    rows = rows_of(workplace / "many")
+    assert list(rows) == ["gs1", "again", "supervised", "image", "same"]
+    assert rows["gs1"]["complex_error"] == rows["again"]["complex_error"]
+    assert all(f"| {name} |" in done.stdout for name in rows)
+    with np.load(workplace / "many/reconstructions.npz") as file:
+        assert {"truth", *rows, "mask", "origin"} == set(file.files)
+    made = json.loads((workplace / "many/provenance.json").read_text())
+    files = {"gs1": "run/wts.h5.zip", "again": "again/wts.h5.zip", "supervised": "taught/wts.h5.zip"}
+    files |= dict.fromkeys(("image", "same"), "image/reconstruction.h5")
+    assert {arm["name"]: arm["sha256"] for arm in made["arms"]} == {
+        name: file_hash(workplace / path) for name, path in files.items()
+    }
+    assert made["inputs_sha256"] == {"star.npz": file_hash(workplace / "star.npz")}
+
+
+def test_every_pinn_arm_is_refined(workplace: Path) -> None:
+    flags = "--refine --every 2 --set epochs=3 --accelerator cpu --no-save-npz"
+    done = call(workplace, f"compare star.npz --pinn a=run --pinn b=run --supervised taught {flags} --out twice")
+    assert done.exit_code == 0, done.stderr
+    assert list(rows_of(workplace / "twice")) == ["a", "a refined", "b", "b refined", "supervised"]
+
+
+def test_infer_records_what_it_read(workplace: Path) -> None:
+    made = json.loads((workplace / "image/provenance.json").read_text())
+    assert made["inputs_sha256"] == {name: file_hash(workplace / name) for name in ("run/wts.h5.zip", "star.npz")}
 
 
 def test_the_same_frames_for_all(workplace: Path) -> None:
@@ -170,6 +203,10 @@ def test_stitching_only_the_middle_changes_the_image(workplace: Path) -> None:
         ("star.npz --pinn absent", "absent"),
         ("star.npz --pinn star.npz", "star.npz"),
         ("star.npz --iterative absent", "absent: no such file"),
+        ("star.npz --pinn a=run --pinn a=run", "--pinn a=run: another arm is named 'a'"),
+        ("star.npz --pinn run --pinn b=absent", "--pinn b=absent: neither this path nor absent exists"),
+        ("star.npz --pinn taught", "--pinn taught: was trained with model_type supervised; give it by --supervised."),
+        ("star.npz --supervised a=run", "--supervised run: was trained with model_type pinn; give it by --pinn."),
         ("star.npz --iterative star.npz", "star.npz: is a scan, no image; the folder or file that infer, baseline or"),
         ("star.npz --iterative run", "run: holds no reconstruction"),
         ("image image image", "3 files given"),

@@ -215,7 +215,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], Words]] = {
     "energy against wavelength": (
         "scan.cxi",
         changed("scan.cxi", units("entry_1/instrument_1/source_1/energy", "eV")),
-        ("energy", "wavelength", "do not belong together"),
+        ("energy", "no photon energy", "check its unit"),
     ),
     "no frames": ("scan.cxi", changed("scan.cxi", lambda f: f.pop(f"{DETECTOR}/data")), ("frames are needed",)),
     "few translations": (

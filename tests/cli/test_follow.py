@@ -97,7 +97,11 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
         ("stay", "--follow-timeout 3"),
     ],
 )
-def test_a_growing_scan_becomes_the_image_of_the_whole(beamline, tiny_scan, tiny_run, then, ends):
+@pytest.mark.parametrize("probe", ["its own", pytest.param("that of the run", marks=pytest.mark.slow)])
+def test_a_growing_scan_becomes_the_image_of_the_whole(beamline, tiny_scan, tiny_run, then, ends, probe):
+    if probe == "that of the run":
+        with h5py.File(beamline / "whole.cxi", "r+") as file:
+            del file["entry_1/image_1"], file["entry_1/instrument_1/source_1/illumination"]
     with writing(beamline, then):
         done = call(beamline, f"{FOLLOW} {ends}")
     assert (done.exit_code, done.stderr) == (0, ""), done.output

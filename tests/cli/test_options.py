@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from ptychopinn.cli import options
 from ptychopinn.cli.app import COMMANDS, _Commands, app
-from ptychopinn.cli.applicable import FLAGS, MEANINGS, NEEDS, NOT_NEEDED, SPELLINGS, USED
+from ptychopinn.cli.applicable import FLAGS, MEANINGS, NEEDS, NOT_NEEDED, SPELLINGS, USED, spelling
 from ptychopinn.config import Settings
 
 NAMES = set(Settings().flat())
@@ -37,8 +37,7 @@ def test_a_command_offers_the_flags_of_its_table(command: str) -> None:
     own = {"refine"} if command == "compare" else set()
     assert (NAMES & set(found)) - set(names) == own
     for name in names:
-        spelt = SPELLINGS.get(f"{command} {name}", SPELLINGS.get(name, "--" + name.replace("_", "-"))).split()
-        assert found[name].opts == spelt
+        assert found[name].opts == spelling(command, name)
         assert found[name].help == MEANINGS.get(f"{command} {name}", options.describe(name))
         assert found[name].default is None
 

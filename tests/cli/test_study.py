@@ -26,19 +26,42 @@ ONE = '--set doses=[1e5] --set views={"dense":0.7}'
 def test_plan_prints_the_jobs_and_the_frames(tmp_path):
     done = call(tmp_path, "study plan --preset quick")
     assert done.exit_code == 0, done.stderr
-    assert "51 jobs: 3 simulate, 6 overlap, 12 train, 18 baseline, 12 compare" in done.stdout
+    assert "66 jobs: 3 simulate, 6 overlap, 21 train, 18 baseline, 18 compare" in done.stdout
     assert "frames: baseline " in done.stdout
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("compare-1e4-sparse-test "))
-    assert line.split() == ["compare-1e4-sparse-test", "10000", "sparse", "test", "2", "to", "do"]
+    assert line.split() == ["compare-1e4-sparse-test", "10000", "sparse", "test", "-", "to", "do"]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dry_run_prints_what_the_filters_leave_and_writes_nothing(tmp_path):
-    filters = "--dose 1e3 --view dense --split test --stage compare --gridsize 2"
+def test_a_dry_run_prints_and_writes_what_the_filters_leave_and_the_folder_is_still_new(tmp_path):
+    filters = "--dose 1e3 --view dense --split test --stage compare"
     done = call(tmp_path, f"study run --preset quick --out study --dry-run {filters}")
     assert done.exit_code == 0, done.stderr
-    assert "6 jobs: 1 simulate, 1 overlap, 2 train, 1 baseline, 1 compare" in done.stdout
-    assert not list(tmp_path.iterdir())
+    assert "7 jobs: 1 simulate, 1 overlap, 3 train, 1 baseline, 1 compare" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Plan: study/plan.json"
+    assert {path.name for path in (tmp_path / "study").iterdir()} == {"plan.json", "skip_summary.json"}
+    plan = json.loads((tmp_path / "study/plan.json").read_text())
+    assert [job["stage"] for job in plan["jobs"]].count("train") == 3
+    assert {job["state"] for job in plan["jobs"]} == {"to do"}
+    assert plan["jobs"][-1]["command"][:2] == ["ptychopinn", "compare"]
+    assert plan["skipped"] == []
+    # The plan remembers its design until another one is given.
+    assert "66 jobs" in call(tmp_path, "study run --out study --dry-run").stdout
+    assert json.loads((tmp_path / "study/plan.json").read_text())["design"]["N"] == 64
+    assert call(tmp_path, "study plan --out study --preset reference").exit_code == 0
+    assert "66 jobs" in call(tmp_path, "study run --out study --dry-run").stdout
+    assert json.loads((tmp_path / "study/plan.json").read_text())["design"]["N"] == 128
+
+
+def test_a_dry_run_writes_the_skips_that_a_run_would_make(tmp_path):
+    done = call(tmp_path, "study run --out study --set object_size=420 --set doses=[1e3] --dry-run")
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads((tmp_path / "study/skip_summary.json").read_text())
+    assert summary["dry_run"]
+    assert summary["skipped"] == json.loads((tmp_path / "study/plan.json").read_text())["skipped"]
+    reasons = {each["job"]: each["reason"] for each in summary["skipped"]}
+    assert "needs 8" in reasons["train-1e3-sparse-gs2"]
+    assert "train-1e3-sparse-gs2, which is impossible" in reasons["compare-1e3-sparse-test"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +102,7 @@ def test_what_cannot_be_is_shown_and_left_out_when_asked(tmp_path):
     assert states["train-1e3-dense-gs2"] == "do"
     done = call(tmp_path, "study plan --set object_size=420 --out study --snakefile --allow-missing")
     assert done.exit_code == 0, done.stderr
-    assert "42 to do, 9 impossible" in call(tmp_path, "study status study").stdout
+    assert "57 to do, 9 impossible" in call(tmp_path, "study status study").stdout
     summary = json.loads((tmp_path / "study/skip_summary.json").read_text())
     assert summary["count"] == len(summary["skipped"]) == 9
     assert {each["view"] for each in summary["skipped"]} == {"sparse"}
@@ -97,11 +120,12 @@ def test_a_folder_keeps_its_design_until_told_otherwise(tmp_path):
     assert "has object_size 480, now 768" in done.stderr
     assert "--update" in done.stderr
     assert contents(tmp_path) == before
+    assert "dry_run" in json.loads((tmp_path / "study/skip_summary.json").read_text())
     done = call(tmp_path, "study run --out study --dry-run")
-    assert "51 jobs" in done.stdout
+    assert "66 jobs" in done.stdout
     done = call(tmp_path, "study run --out study --dry-run --update --preset quick --set doses=[1e3]")
-    assert "17 jobs" in done.stdout
-    assert "51 to do" in call(tmp_path, "study status study").stdout
+    assert "22 jobs" in done.stdout
+    assert "66 to do" in call(tmp_path, "study status study").stdout
 
 
 @pytest.mark.slow
@@ -111,7 +135,9 @@ def test_a_failed_job_does_not_stop_the_others_and_makes_the_exit_code_1(tmp_pat
     assert len(done.stderr.splitlines()) == 1
     assert "1 done, 1 failed, 0 skipped; first simulate-1e30: " in done.stderr
     manifest = json.loads((tmp_path / "study/manifest.json").read_text())
-    assert (manifest["n_success"], manifest["n_failed"], manifest["n_skipped"]) == (1, 1, 0)
+    assert [manifest["last_run"][f"n_{kind}"] for kind in ("success", "failed", "skipped")] == [1, 1, 0]
+    assert (manifest["n_success"], manifest["n_failed"], manifest["n_jobs"]) == (1, 1, len(manifest["jobs"]))
+    assert manifest["n_jobs"] == 44
     done = call(tmp_path, "study status study")
     assert "simulate-1e30" in done.stdout
     assert "1 done, 1 failed" in done.stdout.splitlines()[-1]
@@ -154,7 +180,7 @@ def uninterrupted(tmp_path_factory) -> Path:
     process = study(folder, *SMALL.split(), *ONE.split())
     output, _ = process.communicate(timeout=3600)
     assert process.returncode == 0, output
-    assert "11 done, 0 failed, 0 skipped" in output
+    assert "15 done, 0 failed, 0 skipped" in output
     return folder
 
 
@@ -162,12 +188,18 @@ def uninterrupted(tmp_path_factory) -> Path:
 def test_a_whole_study(uninterrupted):
     rows = scores(uninterrupted)
     assert {(row["view"], row["split"], row["arm"]) for row in rows} == {
-        ("dense", split, arm) for split in ("train", "test") for arm in ("PINN", "PINN refined", "supervised", "LSQML")
+        (view, split, arm)
+        for view in ("baseline", "dense")
+        for split in ("train", "test")
+        for arm in ("PINN gs1", "PINN gs1 refined", "PINN gs2", "PINN gs2 refined", "supervised", "LSQML")
     }
+    assert len({(row["split"], row["shared_pixels"]) for row in rows}) == 2
     for row in rows:
         assert 0 < float(row["phase_mae"]) < 1
+        assert 0 < float(row["shared_phase_mae"]) < 1
+        assert 0 <= float(row["phase_ms_ssim"]) < 1
         assert 0 < float(row["deviance_per_pixel"]) < 100
-    assert call(uninterrupted, "study status study").stdout.splitlines()[-1] == "11 done"
+    assert call(uninterrupted, "study status study").stdout.splitlines()[-1] == "15 done"
     bundle = json.loads((uninterrupted / "study/jobs/overlap-1e5-dense/out/metrics_bundle.json").read_text())
     frames = {name: found["selection"]["n_accepted"] for name, found in bundle["splits"].items()}
     line = f"dense {frames['scan_train']} train, {frames['scan_test']} test"
@@ -175,7 +207,7 @@ def test_a_whole_study(uninterrupted):
     process = study(uninterrupted)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0
-    assert output.count(": kept") == 11
+    assert output.count(": kept") == 15
 
 
 @pytest.mark.slow
@@ -192,7 +224,7 @@ def test_killed_twice_and_started_again_it_ends_the_same(uninterrupted, tmp_path
         process.send_signal(number)
         process.communicate(timeout=120)
         before = finished(tmp_path)
-        assert least <= before < 11
+        assert least <= before < 15
         first = []
     process = study(tmp_path)
     output, _ = process.communicate(timeout=3600)
@@ -228,7 +260,7 @@ def test_snakemake_runs_the_same_study(uninterrupted, tmp_path):
     snake("--unlock")
     output = snake()
     assert "rule simulate_1e5:" not in output
-    assert kept < 11
-    assert finished(tmp_path) == 11
+    assert kept < 15
+    assert finished(tmp_path) == 15
     assert scores(tmp_path) == scores(uninterrupted)
     assert "Nothing to be done" in snake()

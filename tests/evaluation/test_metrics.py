@@ -13,7 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.frc import crossing, frc, half_bit
-from ptychopinn.evaluation.metrics import Errors, Evaluation, evaluate, ms_ssim, psnr, score, ssim
+from ptychopinn.evaluation.metrics import Errors, Evaluation, evaluate, ms_ssim, psnr, scales_of, score, ssim
 from ptychopinn.evaluation.registration import align
 
 
@@ -115,7 +115,7 @@ def test_equal_images_are_perfect(shape):
     for part in (found.amplitude, found.phase):
         assert (part.mae, part.mse, part.psnr) == (0, 0, math.inf)
         assert part.ssim == pytest.approx(1)
-        assert part.ms_ssim == (pytest.approx(1) if min(shape) >= 176 else None)
+        assert part.ms_ssim == pytest.approx(1)
         assert part.frc50 == pytest.approx(0.5, abs=0.013)
     assert found.complex_error == 0
     assert found.frc50 == found.half_bit == found.curve.frequencies[-1]
@@ -161,19 +161,26 @@ def test_ssim_against_another_library(shape):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.5])
-@pytest.mark.parametrize("shape", [(176, 176), (185, 204)])
-def test_ms_ssim_by_hand(shape, sigma):
-    """Contrast and structure of five scales, luminance of the last one, each halved by means of 2 x 2 pixels."""
+@pytest.mark.parametrize(
+    ("shape", "scales"),
+    [((176, 176), 5), ((185, 204), 5), ((175, 300), 4), ((99, 99), 4), ((98, 120), 3), ((44, 71), 3), ((43, 43), 2)]
+    + [((22, 40), 2), ((21, 300), 1), ((11, 11), 1)],
+)
+def test_ms_ssim_by_hand(shape, scales, sigma):
+    """Contrast and structure of all scales, luminance of the last one, each halved by means of 2 x 2 pixels."""
+    assert scales_of(shape) == scales
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)[:scales]
+    whole = sum(weights) if scales < 5 else 1
     image, reference = abs(noisy(shape)), abs(smooth(shape))
     a, b = (gaussian_filter(part, sigma) if sigma else part for part in (image, reference))
     expected, data_range = 1.0, 0.8
-    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+    for scale, weight in enumerate(weight / whole for weight in weights):
         blur = partial(gaussian_filter, sigma=1.5, truncate=3.5, mode="mirror")
         means = blur(a), blur(b)
         variances = blur(a * a) + blur(b * b) - means[0] ** 2 - means[1] ** 2
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         term = (2 * (blur(a * b) - means[0] * means[1]) + c2) / (variances + c2)
-        if scale == 4:
+        if scale == scales - 1:
             term = term * (2 * means[0] * means[1] + c1) / (means[0] ** 2 + means[1] ** 2 + c1)
             expected *= term.mean() ** weight
         else:
@@ -325,10 +332,12 @@ def test_a_constant_reference_has_no_range(name):
     assert f"The {name} of the reference is constant: no PSNR, SSIM and MS-SSIM." in found.notes
 
 
-def test_a_small_box_has_no_ms_ssim_and_says_so():
-    found = evaluate(noisy((40, 300)), smooth((40, 300)), full((40, 300)))
-    assert found.amplitude.ms_ssim is None
-    assert found.notes == ("No MS-SSIM: it needs 176 x 176 px, the box has 40 x 300 px.",)
+def test_a_small_box_has_ms_ssim_on_fewer_scales_and_says_so():
+    found, better = (evaluate(noisy((40, 300), level), smooth((40, 300)), full((40, 300))) for level in (0.05, 0.01))
+    assert found.ms_ssim_k == 2
+    for name in ("amplitude", "phase"):
+        assert 0 < getattr(found, name).ms_ssim < getattr(better, name).ms_ssim < 1
+    assert found.notes[0] == "MS-SSIM on 2 of 5 scales: the box has 40 x 300 px."
 
 
 SQUARE = np.ones((20, 20))
@@ -344,7 +353,10 @@ SQUARE = np.ones((20, 20))
         (lambda: evaluate(SQUARE, 0 * SQUARE, full((20, 20))), "the reference is zero everywhere inside the mask"),
         (lambda: ssim(SQUARE[:10], SQUARE[:10], 1), "ssim: images of 10 x 20 px; at least 11 px on each side"),
         (lambda: ssim(SQUARE[:6], SQUARE[:6], 1, window="uniform"), "ssim: images of 6 x 20 px; at least 7 px"),
-        (lambda: ms_ssim(SQUARE, SQUARE, 1), "ms_ssim: images of 20 x 20 px; at least 176 px on each side are needed"),
+        (
+            lambda: ms_ssim(SQUARE[:10], SQUARE[:10], 1),
+            "ms_ssim: images of 10 x 20 px; at least 11 px on each side are needed",
+        ),
         (lambda: ms_ssim(np.ones((176, 176)), np.ones((176, 176)), 1, sigma=-1.0), "ms_ssim: smoothing by -1.0 px; a"),
         (lambda: psnr(SQUARE, SQUARE, 0), "psnr: a data range of 0; a finite one above 0 is needed"),
         (lambda: ssim(SQUARE, SQUARE, -1), "ssim: a data range of -1"),

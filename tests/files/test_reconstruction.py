@@ -59,18 +59,27 @@ def full() -> Reconstruction:
 
 def test_both_files_hold_what_was_given(tmp_path):
     hdf5, npz = write_reconstruction(tmp_path / "image", full())
-    given = arrays() | optional()
+    given, attributes = arrays() | optional(), ATTRIBUTES | {"probe_of": "fit"}
     with h5py.File(hdf5) as h5, np.load(npz, allow_pickle=False) as file:
         assert set(h5) == set(given)
-        assert set(h5.attrs) == set(ATTRIBUTES)
-        assert set(file.files) == {*given, *ATTRIBUTES}
+        assert set(h5.attrs) == set(attributes)
+        assert set(file.files) == {*given, *attributes}
         for name, value in given.items():
             for stored in (h5[name][()], file[name]):
                 assert stored.dtype == value.dtype
                 np.testing.assert_array_equal(stored, value)
-        for name, scalar in ATTRIBUTES.items():
+        for name, scalar in attributes.items():
             assert h5.attrs[name] == file[name].item() == scalar
     assert sorted(entry.name for entry in hdf5.parent.iterdir()) == ["reconstruction.h5", "reconstruction.npz"]
+
+
+def test_the_probe_of_the_scan_is_written_but_is_no_part_of_the_image(tmp_path):
+    probe = np.ones((2, 8, 8), np.complex64)
+    hdf5, npz = write_reconstruction(tmp_path, replace(full(), probe=None), probe)
+    with h5py.File(hdf5) as h5, np.load(npz) as file:
+        np.testing.assert_array_equal(h5["probe"][()], probe)
+        assert h5.attrs["probe_of"] == file["probe_of"].item() == "scan"
+    assert read_reconstruction(hdf5).probe is read_reconstruction(npz).probe is None
 
 
 def test_writing_again_replaces_both(tmp_path):

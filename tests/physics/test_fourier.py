@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.fourier import fourier_crop, from_detector, to_detector
+from ptychopinn.physics.fourier import fourier_crop, fourier_pad, from_detector, to_detector
 from tests.helpers import assert_adjoint, assert_gradient_is_adjoint, power, random_tensor
 
 EVEN_AND_ODD = pytest.mark.parametrize("size", [32, 33])
@@ -118,3 +118,11 @@ def test_crop_keeps_a_centred_spot_centred(full, size):
 def test_crop_keeps_batch_and_modes_apart():
     field = random_tensor(2, 3, 32, 32)
     torch.testing.assert_close(fourier_crop(field, 16)[1, 2], fourier_crop(field[1, 2], 16))
+
+
+@pytest.mark.parametrize(("small", "large"), [(16, 32), (12, 16), (32, 32), (15, 33)])
+def test_padding_is_the_adjoint_of_cropping_and_undone_by_it(small, large):
+    x, y = random_tensor(2, large, large, seed=1), random_tensor(2, small, small, seed=2)
+    assert_adjoint(lambda field: fourier_crop(field, small), lambda field: fourier_pad(field, large), x, y)
+    torch.testing.assert_close(fourier_crop(fourier_pad(y, large), small), y, rtol=0, atol=1e-13)
+    torch.testing.assert_close(power(fourier_pad(y, large)), power(y), rtol=1e-13, atol=0)

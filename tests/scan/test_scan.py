@@ -52,6 +52,7 @@ def everything(scan: Scan) -> Scan:
 
 
 FRAMES = "square frames (n, N, N) with even N are needed."
+CROP = "--crop 14 keeps the middle 14 x 14 pixels."
 EACH = "one (y, x) for each of 12 frames is needed."
 
 
@@ -59,8 +60,8 @@ EACH = "one (y, x) for each of 12 frames is needed."
     ("changes", "sentence"),
     [
         ({"counts": np.ones((12, 16))}, f"diffraction: shape (12, 16); {FRAMES}"),
-        ({"counts": np.ones((12, 16, 14))}, f"diffraction: shape (12, 16, 14); {FRAMES}"),
-        ({"counts": np.ones((12, 15, 15))}, f"diffraction: shape (12, 15, 15); {FRAMES}"),
+        ({"counts": np.ones((12, 16, 14))}, f"diffraction: shape (12, 16, 14); {FRAMES[:-1]}: {CROP}"),
+        ({"counts": np.ones((12, 15, 15))}, f"diffraction: shape (12, 15, 15); {FRAMES[:-1]}: {CROP}"),
         ({"counts": np.ones((12, 0, 0))}, f"diffraction: shape (12, 0, 0); {FRAMES}"),
         ({"counts": np.ones((0, 16, 16))}, "diffraction: no frames; at least one is needed."),
         ({"counts": spoiled("counts", (3, 4, 5), math.nan)}, f"diffraction: NaN or infinity in frame 3; {MARK_THEM}."),

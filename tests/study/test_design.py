@@ -67,14 +67,11 @@ def test_what_cannot_be_is_named(values, words):
 
 
 def test_one_neighbour_is_enough_without_groups():
-    assert StudyDesign.of({"gridsizes": [1], "neighbor_count": 1}).gridsizes_of("dense") == (1,)
+    assert StudyDesign.of({"gridsizes": [1], "neighbor_count": 1}).gridsizes == (1,)
 
 
-def test_the_smallest_groups_take_the_full_view_and_the_others_the_spaced_ones():
-    design = StudyDesign.of({"gridsizes": [3, 1, 2], "neighbor_count": 9})
-    assert design.gridsizes_of("baseline") == (1,)
-    assert design.gridsizes_of("sparse") == (2, 3)
-    assert StudyDesign.of({"gridsizes": [2]}).gridsizes_of("baseline") == (2,)
+def test_gridsizes_are_in_order():
+    assert StudyDesign.of({"gridsizes": [3, 1, 2, 1], "neighbor_count": 9}).gridsizes == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

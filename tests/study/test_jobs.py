@@ -29,8 +29,9 @@ def test_six_pairs_of_views():
     assert cells("overlap", "dose", "view") == {(dose, view) for dose in DOSES for view in ("dense", "sparse")}
 
 
-def test_nine_networks_on_counts_and_three_on_truth():
-    of_dose = {("baseline", 1, "pinn"), ("dense", 2, "pinn"), ("sparse", 2, "pinn"), ("baseline", 1, "supervised")}
+def test_networks_of_every_gridsize_on_the_counts_of_every_view_and_three_on_truth():
+    of_dose = {(view, size, "pinn") for view in ("baseline", "dense", "sparse") for size in (1, 2)}
+    of_dose.add(("baseline", 1, "supervised"))
     assert cells("train", "dose", "view", "gridsize", "model") == {(dose, *rest) for dose in DOSES for rest in of_dose}
 
 
@@ -39,14 +40,14 @@ def test_eighteen_iterative_reconstructions():
     assert cells("baseline", "dose", "view", "split") == {(d, v, s) for d in DOSES for v in views for s in splits}
 
 
-def test_twelve_comparisons():
-    views, splits = ("dense", "sparse"), ("train", "test")
+def test_eighteen_comparisons():
+    views, splits = ("baseline", "dense", "sparse"), ("train", "test")
     assert cells("compare", "dose", "view", "split") == {(d, v, s) for d in DOSES for v in views for s in splits}
 
 
 def test_there_is_nothing_else():
-    assert summary(JOBS) == "51 jobs: 3 simulate, 6 overlap, 12 train, 18 baseline, 12 compare"
-    assert len({job.name for job in JOBS}) == 51
+    assert summary(JOBS) == "66 jobs: 3 simulate, 6 overlap, 21 train, 18 baseline, 18 compare"
+    assert len({job.name for job in JOBS}) == 66
     assert set(Counter(job.stage for job in JOBS)) == set(STAGES)
 
 
@@ -70,7 +71,8 @@ def test_the_commands_know_the_options(stage: str):
 def test_a_comparison_has_all_arms_of_its_cell():
     job = find(JOBS, "compare-1e4-sparse-test")
     call = " ".join(job.command)
-    assert "overlap-1e4-sparse/out/scan_test.npz --pinn jobs/train-1e4-sparse-gs2/" in call
+    assert "overlap-1e4-sparse/out/scan_test.npz --pinn PINN gs1=jobs/train-1e4-sparse-gs1/" in call
+    assert "--pinn PINN gs2=jobs/train-1e4-sparse-gs2/" in call
     assert "--supervised jobs/train-1e4-baseline-gs1-supervised/" in call
     assert "--iterative jobs/baseline-1e4-sparse-test/out --refine --skip-registration --sigma 1 " in call
 
@@ -89,10 +91,18 @@ def test_settings_of_a_view_win_over_those_of_all():
             assert f"nepochs={2 if job.view == 'sparse' else 5}" in job.arguments
 
 
-def test_every_gridsize_above_the_smallest_has_networks_and_comparisons():
+def test_no_result_is_made_for_nothing():
+    used = {name for job in JOBS for name in job.inputs}
+    for job in JOBS:
+        if job.stage in ("train", "baseline"):
+            assert used.intersection(job.outputs), job.name
+
+
+def test_every_gridsize_has_networks_and_is_in_every_comparison():
     jobs = jobs_of(StudyDesign.of({"gridsizes": [1, 2, 3], "neighbor_count": 9}))
     counts = Counter((job.stage, job.gridsize) for job in jobs if job.gridsize)
-    assert counts == {("train", 1): 6, ("train", 2): 6, ("train", 3): 6, ("compare", 2): 12, ("compare", 3): 12}
+    assert counts == {("train", 1): 12, ("train", 2): 9, ("train", 3): 9}
+    assert all(job.arguments.count("--pinn") == 3 for job in jobs if job.stage == "compare")
     assert len({job.name for job in jobs}) == len(jobs)
 
 
@@ -101,17 +111,18 @@ def names(**filters) -> list[str]:
 
 
 def test_no_filter_is_everything():
-    assert len(names()) == 51
+    assert len(names()) == 66
 
 
 def test_only_what_is_asked_matches():
-    assert len(matching(JOBS, REFERENCE, stages=["compare"], doses=[1e3])) == 4
+    assert len(matching(JOBS, REFERENCE, stages=["compare"], doses=[1e3])) == 6
 
 
 def test_filters_bring_what_the_jobs_need():
     assert names(doses=[1e3], views=["dense"], splits=["test"], stages=["compare"]) == [
         "simulate-1e3",
         "overlap-1e3-dense",
+        "train-1e3-dense-gs1",
         "train-1e3-dense-gs2",
         "train-1e3-baseline-gs1-supervised",
         "baseline-1e3-dense-test",
@@ -124,8 +135,8 @@ def test_filters_bring_what_the_jobs_need():
     [
         ({"stages": ["simulate"]}, {"simulate": 3}),
         ({"stages": ["overlap"], "views": ["sparse"]}, {"simulate": 3, "overlap": 3}),
-        ({"gridsizes": [1]}, {"simulate": 3, "train": 6}),
-        ({"doses": [1e3, 1e5], "stages": ["train"]}, {"simulate": 2, "overlap": 4, "train": 8}),
+        ({"gridsizes": [1]}, {"simulate": 3, "overlap": 6, "train": 12}),
+        ({"doses": [1e3, 1e5], "stages": ["train"]}, {"simulate": 2, "overlap": 4, "train": 14}),
         ({"splits": ["test"], "stages": ["baseline"]}, {"simulate": 3, "overlap": 6, "baseline": 9}),
     ],
 )

@@ -77,6 +77,6 @@ def test_a_study_that_lost_its_design_is_refused(tmp_path):
 def test_the_table_has_a_line_per_job():
     jobs = jobs_of(StudyDesign())
     lines = table(jobs, {job.name: "done" for job in jobs}).splitlines()
-    assert len(lines) == 52
+    assert len(lines) == 67
     assert lines[0].split() == ["job", "dose", "view", "split", "gridsize", "state"]
     assert lines[1].split() == ["simulate-1e3", "1000", "-", "-", "-", "done"]

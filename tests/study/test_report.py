@@ -24,7 +24,7 @@ from ptychopinn.study.results import Row, best_arms
 
 DESIGN = StudyDesign.of({"doses": [1e3, 1e5]})
 JOBS = jobs_of(DESIGN)
-ARMS = ("PINN", "PINN refined", "supervised", "iterative")
+ARMS = ("PINN gs1", "PINN gs1 refined", "PINN gs2", "supervised", "iterative")
 
 
 def scores_of(job: Job) -> list[dict]:
@@ -33,7 +33,7 @@ def scores_of(job: Job) -> list[dict]:
     return [
         {
             "arm": arm,
-            "phase_mae": size * (2 - (arm == "PINN refined")) + 0.001 * number,
+            "phase_mae": size * (2 - (arm == "PINN gs1 refined")) + 0.001 * number,
             "phase_ms_ssim": None if job.view == "sparse" else 1 - size * (1 + number),
             "amplitude_mae": size,
             "frc50": 0.2 + 0.01 * number,
@@ -112,18 +112,21 @@ def page(study) -> Page:
 def test_the_table_has_a_row_per_arm_of_every_finished_comparison(study):
     with (study / "report.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 7 * 4
-    assert {row["arm"] for row in rows} == {"PINN", "PINN refined", "supervised", "LSQML"}
+    assert len(rows) == 11 * 5
+    assert {row["arm"] for row in rows} == {*ARMS[:4], "LSQML"}
     (row,) = (
         row
         for row in rows
         if (float(row["dose"]), row["view"], row["split"], row["arm"]) == (1e3, "dense", "test", "LSQML")
     )
     job = next(job for job in JOBS if job.name == "compare-1e3-dense-test")
-    expected = scores_of(job)[3]
+    expected = scores_of(job)[4]
     for name in ("phase_mae", "phase_ms_ssim", "frc50", "seconds_total"):
         assert float(row[name]) == expected[name]
-    assert row["gridsize"] == "2"
+    assert float(row["shared_phase_mae"]) > 0
+    assert row["shared_views"] == "baseline, dense, sparse"
+    (lost,) = {row["shared_views"] for row in rows if row["dose"] == "100000.0" and row["split"] == "test"}
+    assert lost == "baseline, dense"
     assert all(row["phase_ms_ssim"] == "" for row in rows if row["view"] == "sparse")
 
 
@@ -135,8 +138,8 @@ def test_the_page_is_self_contained(study, page):
 
 
 def test_every_picture_can_be_seen(page):
-    # Two splits of curves; phase and amplitude of two views and two splits.
-    assert len(page.images) == 2 + 2 * 4
+    # Two splits of curves; phase and amplitude of three views and two splits.
+    assert len(page.images) == 2 + 3 * 4
     for address in page.images:
         picture = imread(io.BytesIO(base64.b64decode(address.partition(",")[2])), format="png")
         assert min(picture.shape[:2]) > 100
@@ -145,7 +148,7 @@ def test_every_picture_can_be_seen(page):
 
 def test_the_page_says_what_is_not_finished_and_with_what_it_was_made(page):
     words = " ".join(page.words.split())
-    assert "33 done, 1 failed" in words
+    assert "43 done, 1 failed" in words
     assert "compare-1e5-sparse-test failed the <disk> is full" in words
     assert f"numpy {np.__version__}" in words
     assert json.dumps("simulation_seed") in words
@@ -156,9 +159,9 @@ def test_the_best_of_each_dose_is_marked(page):
     job = next(job for job in JOBS if job.name == "compare-1e3-dense-test")
     refined = scores_of(job)[1]["phase_mae"]
     assert f"{refined:.4g}" in page.best
-    assert "0.23" in page.best
+    assert "0.24" in page.best
     # Of a deviance smaller is not better, and a column without a choice has no best.
-    assert "4" not in page.best
+    assert "5" not in page.best
 
 
 def row(arm: str, **values) -> Row:
@@ -188,7 +191,7 @@ def test_a_study_without_any_result_has_a_report(tmp_path):
     write_report(tmp_path, DESIGN)
     words = Page(tmp_path / "report.html").words
     assert "No comparison is finished." in words
-    assert "34 to do" in words
+    assert "44 to do" in words
 
 
 def test_the_page_says_what_was_skipped_and_why(tmp_path):
@@ -232,5 +235,5 @@ def test_chromium_opens_the_page(study, tmp_path):
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None
     widths = [int(width) for width in re.findall(r"(\d+)w", title[1])]
-    assert len(widths) == 10
+    assert len(widths) == 14
     assert min(widths) > 100

@@ -26,7 +26,7 @@ def test_a_rule_for_every_job_and_one_for_the_report(tmp_path):
     path = write_snakefile(tmp_path, DESIGN, JOBS)
     found = rules(path.read_text())
     assert list(found)[0] == "report"
-    assert len(found) == 52
+    assert len(found) == 67
     for job in JOBS:
         rule = found[job.name.replace("-", "_")]
         assert files(rule, "input") == list(job.inputs)

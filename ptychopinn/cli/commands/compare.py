@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import applicable, options, screen
+from ptychopinn.commands.arms import ArmFile, named_arms
 from ptychopinn.commands.request import Request
 from ptychopinn.errors import PtychoError
 
 INPUTS = "a scan file (NPZ), or two reconstructions"
+ARM = "[NAME=]PATH"
+PINN = "run trained on the counts; all three may be repeated"
 ITERATIVE = "image of the same scan by 'baseline' or 'refine': its folder or file"
 TRUTH = "file that holds the true object, if the scan does not"
 
@@ -18,10 +21,10 @@ TRUTH = "file that holds the true object, if the scan does not"
 def compare(
     inputs: Annotated[list[Path], typer.Argument(help=INPUTS)],
     request: Request,
-    pinn: Annotated[Path | None, typer.Option(help="run trained on the counts")] = None,
-    supervised: Annotated[Path | None, typer.Option(help="run trained on true patches")] = None,
-    iterative: Annotated[Path | None, typer.Option(help=ITERATIVE)] = None,
-    refine: Annotated[bool, typer.Option("--refine", help="also the PINN image refined on the counts")] = False,
+    pinn: Annotated[list[str] | None, typer.Option(metavar=ARM, help=PINN)] = None,
+    supervised: Annotated[list[str] | None, typer.Option(metavar=ARM, help="run trained on true patches")] = None,
+    iterative: Annotated[list[str] | None, typer.Option(metavar=ARM, help=ITERATIVE)] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="also every PINN image refined on the counts")] = False,
     truth: Annotated[Path | None, typer.Option(help=TRUTH)] = None,
     no_truth: Annotated[bool, typer.Option("--no-truth", help="the scan's objectGuess is no truth")] = False,
     skip_registration: Annotated[bool, typer.Option("--skip-registration", help="remove no shift")] = False,
@@ -31,20 +34,21 @@ def compare(
     save_npz: Annotated[bool, typer.Option(help="write the images")] = True,
 ) -> str:
     """Compare reconstructions of one scan: on the same frames, aligned, with the same metrics."""
-    runs = {name: path for name, path in (("PINN", pinn), ("supervised", supervised)) if path is not None}
-    images = {} if iterative is None else {"iterative": iterative}
+    arms = named_arms({"pinn": pinn or [], "supervised": supervised or [], "iterative": iterative or []}, refine)
+    images = [arm for arm in arms if arm.kind == "iterative"]
+    runs = [arm for arm in arms if arm.kind != "iterative"]
     if len(inputs) > 2 or (len(inputs) == 2 and (runs or images)):
         raise PtychoError(
             f"compare: {len(inputs)} files given; one scan with --pinn, --supervised or --iterative is needed, or two "
             "reconstructions without them."
         )
-    if refine and pinn is None:
+    if refine and not pinn:
         raise PtychoError("--refine: given without --pinn; give the network whose image is to be refined.")
     if no_truth and len(inputs) == 2:
         raise PtychoError("--no-truth: two images are given without a scan, which could bring one; omit it.")
     _check_effects(request, len(inputs) == 2, bool(runs), refine)
     if len(inputs) == 2:
-        images = {_name(path, number): path for number, path in enumerate(inputs)}
+        images = [ArmFile(_name(path, number), "iterative", path) for number, path in enumerate(inputs)]
     elif truth is not None and no_truth:
         raise PtychoError("--no-truth: given together with --truth; give one of them.")
     elif not runs and not images:

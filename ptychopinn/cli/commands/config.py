@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import options
+from ptychopinn.cli import applicable, options
 from ptychopinn.config import Settings, read_settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import write_json
@@ -36,5 +36,8 @@ def validate(file: Annotated[Path, typer.Argument(help="JSON file of settings")]
 
 @app.command(epilog="Example: ptychopinn config schema")
 def schema() -> None:
-    """Print the JSON schema: names, types, limits, descriptions."""
-    typer.echo(json.dumps(Settings.schema_of_all(), indent=1))
+    """Print the JSON schema: names, types, limits, descriptions, and the flag of each command that sets it."""
+    described = Settings.schema_of_all()
+    for name, about in described["properties"].items():
+        about["flags"] = applicable.how_to_give(name)
+    typer.echo(json.dumps(described, indent=1))

@@ -20,10 +20,11 @@ app = options.new_app()
 Folder = Annotated[Path, typer.Argument(help="folder of a study")]
 Snakefile = Annotated[bool, typer.Option("--snakefile", help="write OUT/Snakefile: a rule per job")]
 Redo = Annotated[bool, typer.Option("--redo", help="run the selected jobs again, even if finished")]
-PRESET = "reference, or quick: 10 minutes on 2 cores [default: reference]"
+PRESET = "reference, or quick: 20 minutes on 2 cores [default: reference]"
 ASSIGNED = "a field of the design, such as train.nepochs=20"
 VIEW = "only this view: baseline, dense, sparse; may be repeated"
 STAGE = "only simulate, overlap, train, baseline or compare"
+DRY_RUN = "print the table, write it and the skips to OUT/plan.json, and stop"
 ALLOW_MISSING = "skip jobs that cannot run; skip_summary.json lists them"
 
 
@@ -71,7 +72,7 @@ def plan(
     out: Annotated[Path | None, options.out_option("folder of the study, which may exist")] = None,
     snakefile: Snakefile = False,
 ) -> None:
-    """Print the jobs of a study, or write them as a Snakefile."""
+    """Print the jobs of a study; with --out write them, and what would be skipped, as plan.json."""
     if snakefile and out is None:
         raise PtychoError("--snakefile: needs --out, the folder of the study.")
     if asked.update and out is None:
@@ -80,6 +81,8 @@ def plan(
     from ptychopinn.study import commands
 
     screen.show(commands.plan(out, asked, snakefile))
+    if out is not None:
+        typer.echo(f"Plan: {out}/plan.json")
     if snakefile:
         typer.echo(f"Snakefile: {out}/Snakefile; snakemake -d {out} -s {out}/Snakefile --cores 2 --keep-going")
 
@@ -91,7 +94,7 @@ def run(
     out: Annotated[Path, options.out_option("folder of the study; an existing study continues")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="jobs at a time")] = 1,
     job: Annotated[str | None, typer.Option("--job", help="only the job of this name, as a Snakefile asks")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the table and stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False,
     redo: Redo = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -106,6 +109,7 @@ def run(
         typer.echo(commands.run_named(out, job))
     elif dry_run:
         screen.show(commands.plan(out, asked, snakefile=False))
+        typer.echo(f"Plan: {out}/plan.json")
     else:
         with screen.reporting(quiet, "Running the study") as report:
             line = commands.run(out, replace(asked, redo=redo), jobs, report)

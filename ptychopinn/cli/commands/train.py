@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import options
+from ptychopinn.cli import applicable, options
 from ptychopinn.commands.request import Request
 
 
@@ -17,5 +17,8 @@ def train(
     """Train a network on a scan, from its counts alone."""
     from ptychopinn.commands.train import resumed, train_folder
 
+    if request.settings.training.validate_on is not None:
+        why = "has no effect with --validate-on, which validates on another scan; give one of them"
+        applicable.refuse(request.written, ("val_fraction",), why)
     train_folder(scan, resumed(request) if resume else request, resume)
     return f"Trained network: {request.out / 'wts.h5.zip'}"

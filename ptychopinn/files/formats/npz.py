@@ -15,8 +15,8 @@ import numpy as np
 from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz_contract import NpzScan
-from ptychopinn.files.record import INTERPOLATION, Reading, Record, pixel_size, start_of
-from ptychopinn.files.values import Array, as_coordinates, as_modes, both
+from ptychopinn.files.record import INTERPOLATION, PROVENANCE, Reading, Record, pixel_size, start_of
+from ptychopinn.files.values import Array, as_coordinates, as_modes, as_numbers, both
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
 from ptychopinn.scan.scan import Scan
 
@@ -81,7 +81,9 @@ def read(file: Mapping[str, Array], how: Reading) -> Record:
         detector_pixel_m=about.detector_pixel_m,
         near_field=about.near_field,
         partial=False,
-        extra={name: file[name] for name in KEPT_ARRAYS if name in file} | _plain(about.extra),
+        extra={name: file[name] for name in KEPT_ARRAYS if name in file}
+        | _plain(about.extra)
+        | _made(about.provenance),
         notes=tuple(notes),
         absent=_absent(file),
         frames_key=key,
@@ -127,6 +129,7 @@ def record_of(scan: Scan) -> Record:
     extra: dict[str, Any] = {} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers}
     if scan.interpolation is not None:
         extra[INTERPOLATION] = scan.interpolation
+    extra |= _made(scan.provenance)
     return Record(
         "npz",
         counts=scan.counts,
@@ -191,7 +194,7 @@ def _metadata_of(record: Record) -> dict[str, Any]:
             "detector_pixel_m": record.detector_pixel_m,
             "origin_m": record.origin_m,
         }
-    known["near_field"] = record.near_field
+    known |= {"near_field": record.near_field} | _made(record.extra.get(PROVENANCE))
     known["extra"] = _plain({key: value for key, value in record.extra.items() if key != "made_up_geometry"}) or None
     return {key: value for key, value in known.items() if value is not None}
 
@@ -218,7 +221,7 @@ def load_arrays(path: Path) -> dict[str, Array]:
 
 def _load(archive: Any, key: str, path: Path) -> Array:
     try:
-        return np.asarray(archive[key])
+        return as_numbers(np.asarray(archive[key]))
     except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
         reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
         raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None
@@ -240,7 +243,7 @@ def _absent(file: Mapping[str, Array]) -> dict[str, str]:
     return {
         "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(file)))}.{hint}",
         "positions": f"{missing}: not there; positions in pixels are needed.",
-        "probe": "probeGuess: not there; the illumination is needed.",
+        "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
     }
 
 
@@ -248,6 +251,11 @@ def _plain(extra: Any) -> dict[str, Any]:
     """Texts and numbers of other formats."""
     values = extra if isinstance(extra, Mapping) else {}
     return {key: value for key, value in values.items() if isinstance(value, str | float | int)}
+
+
+def _made(provenance: Any) -> dict[str, Any]:
+    """How a file was made, under its key; empty where it does not say."""
+    return {PROVENANCE: dict(provenance)} if isinstance(provenance, Mapping) else {}
 
 
 def _frames_first(frames: Array, key: str, positions: Array | None) -> tuple[Array, list[str]]:

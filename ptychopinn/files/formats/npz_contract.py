@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
 from ptychopinn.errors import PtychoError, naming
-from ptychopinn.files.values import Array, as_column, as_complex, as_good, check_frames
+from ptychopinn.files.values import Array, as_column, as_complex, as_good, as_stack
 from ptychopinn.json_reader import parse_json, validated
 
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
@@ -27,6 +27,7 @@ class Metadata(BaseModel):
     origin_m: Pair | None = Field(None, description="(y, x) of object pixel coordinate 0, metres")
     near_field: str | None = Field(None, description="why the data are no far-field data")
     extra: Any = Field(None, description="texts and numbers that only other formats know")
+    provenance: Any = Field(None, description="how a simulated scan or a view was made, an object")
 
 
 def _metadata(stored: Array) -> Metadata:
@@ -36,11 +37,6 @@ def _metadata(stored: Array) -> Metadata:
         if stored.size != 1 or stored.dtype.kind not in "US":
             raise PtychoError(f"shape {stored.shape}, dtype {stored.dtype}; a text with an object of {what} is needed.")
         return validated(Metadata, parse_json(stored.item(), what, finite=False))
-
-
-def _frames(value: Array, key: str) -> Array:
-    check_frames(value, key)
-    return value
 
 
 def _by(convert: Callable[[Array, str], Array]) -> AfterValidator:
@@ -56,8 +52,12 @@ def _schema(shape: str, dtype: str) -> WithJsonSchema:
     return WithJsonSchema({"shape": shape, "dtype": dtype})
 
 
-Frames = Annotated[Any, _by(_frames), _schema("(n, N, N)", "whole numbers: counts; floats: counts or amplitudes")]
-Column = Annotated[Any, _by(as_column), _schema("(n,)", "real")]
+Frames = Annotated[
+    Any,
+    _by(as_stack),
+    _schema("(n, N, N) or (rows, columns, N, N)", "whole numbers: counts; floats: counts or amplitudes"),
+]
+Column = Annotated[Any, _by(as_column), _schema("(n,) or (rows, columns)", "real")]
 Field2D = Annotated[Any, _by(as_complex), _schema("(H, W)", "complex or real")]
 Modes = Annotated[Any, _by(as_complex), _schema("(N, N) or (modes, N, N)", "complex or real")]
 Mask = Annotated[Any, _by(as_good), _schema("(N, N)", "bool or whole numbers")]

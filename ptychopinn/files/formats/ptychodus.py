@@ -318,10 +318,11 @@ def read_frames(file: h5py.Group, how: Reading) -> Record:
     """The assembled frames of ptychodus (``diffraction.h5``): patterns, numbers, bad pixels."""
     item = hdf5.find(file, "patterns", "frames are needed")
     known = all(name in item.attrs for name in _edge_names("detector_"))
+    mask = hdf5.first(file, "bad_pixels")
     return Record(
         "ptychodus-frames",
         counts=hdf5.frames_of(hdf5.stack(item), how.in_memory),
-        good_pixels=as_good(hdf5.array(hdf5.find(file, "bad_pixels")), "bad_pixels") if "bad_pixels" in file else None,
+        good_pixels=None if mask is None else as_good(hdf5.array(mask), "bad_pixels"),
         detector_pixel_m=_edges(item, "detector_") if known else None,
         extra={"indexes": hdf5.array(hdf5.find(file, "indexes"))} if "indexes" in file else {},
         frames_key="patterns",

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
+from ptychopinn.files.conventions.links import check_sources
 from ptychopinn.files.geometry import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record
 from ptychopinn.files.values import as_pairs
@@ -54,6 +55,7 @@ def read(file: h5py.File, how: Reading) -> Record:
 
 def _lit(weights: h5py.Dataset, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Good pixels: their weight is positive in every frame."""
+    check_sources(weights)
     if weights.shape[-2:] != shape:
         raise PtychoError(f"{weights.name}: shape {weights.shape}; the frames are {shape}.")
     if weights.ndim < 3:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
+from ptychopinn.files.conventions.links import DAMAGED
 from ptychopinn.files.microscope import PIXELS
 from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
 from ptychopinn.files.record import Reading, Record
@@ -63,7 +64,7 @@ def dataset(path: Path, name: str) -> h5py.Dataset:
     """A dataset of a file, which stays open as long as it is used."""
     try:
         return h5py.File(path, "r")[name]
-    except hdf5.UNREADABLE as error:
+    except DAMAGED as error:
         raise PtychoError(f"{path}: {name}: cannot be read: {hdf5.reason(error)}.") from None
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.conventions.links import check_sources
 from ptychopinn.files.formats.py4dstem import dataset
 from ptychopinn.files.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
 from ptychopinn.files.raster import Cube, raster_places, spatial_frequency
@@ -73,6 +74,7 @@ def cube(item: h5py.Dataset, order: str, corner: bool) -> Cube:
         raise PtychoError(
             f"{name}: shape {item.shape}, dtype {item.dtype}; real frames in the order {order} are needed."
         )
+    check_sources(item)
     axes = tuple(order.index(axis) for axis in "YXyx")
     full = tuple(item.shape[axis] for axis in axes)
     return Cube(partial(dataset, Path(item.file.filename), name), full, item.dtype, axes=axes, corner=corner)

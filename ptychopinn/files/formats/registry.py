@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from ptychopinn.errors import PtychoError, naming, shortened
 from ptychopinn.files import hdf5
+from ptychopinn.files.conventions import links
 from ptychopinn.files.electrons import as_written
 from ptychopinn.files.formats import (
     bare_arrays,
@@ -24,8 +25,11 @@ from ptychopinn.files.formats import (
 )
 from ptychopinn.files.geometry import Geometry, with_given
 from ptychopinn.files.record import Reading, Record, counts_of
+from ptychopinn.files.results import cdtools, own, phaser
+from ptychopinn.files.results import ptypy as ptypy_results
+from ptychopinn.files.results import ptyrad as ptyrad_results
 
-MAGIC, ZIP, NPY = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x93NUMPY"
+ZIP, NPY = b"PK\x03\x04", b"\x93NUMPY"
 
 
 class Format(NamedTuple):
@@ -69,6 +73,8 @@ class Format(NamedTuple):
             return self.read(content, how)
 
 
+IMAGE = ("object", "origin", "coverage")
+
 METRES, PIXELS = (tuple(f"probe_position_{axis}_{unit}" for axis in "xy") for unit in ("m", "px"))
 
 FORMATS: Final = (
@@ -87,6 +93,12 @@ FORMATS: Final = (
     Format("nsls2", "NSLS-II", nsls2.read, ("points",), ("dp", "diffamp")),
     Format("fold_slice", "positions of fold_slice", fold_slice.read_positions, ("ppX", "ppY")),
     Format("dp", "frames of pty-chi or fold_slice", fold_slice.read_frames, ("dp",)),
+    Format("reconstruction", "reconstruction of ptychopinn", own.read, IMAGE),
+    Format("reconstruction-npz", "reconstruction of ptychopinn", own.read, IMAGE, kind="npz"),
+    Format("ptyr", "reconstruction of PtyPy", ptypy_results.read, ("header", "content")),
+    Format("cdtools", "result of cdtools", cdtools.read, ("obj_basis", "probe", "obj")),
+    Format("ptyrad-model", "model of PtyRAD", ptyrad_results.read, ("optimizable_tensors",)),
+    Format("phaser", "state of phaser", phaser.read, ("type", "version", "wavelength")),
     Format("ptyrad", "measurements of PtyRAD", ptyrad.read, ("meas",)),
     Format("py4dstem", "DataCube of py4DSTEM", py4dstem.read, kind="emd"),
     Format("quantem", "4D-STEM dataset of quantem", quantem.read, kind="zarr"),
@@ -142,10 +154,8 @@ def recognise(path: Path) -> Format:
     for format_ in FORMATS:
         if format_.kind == kind and format_.suits(found):
             return format_
-    if {"object", "origin", "coverage"} <= found:
-        raise PtychoError(f"{path}: is a reconstruction; a scan is needed.")
     with hdf5.opened(path) as file:
-        shown = ", ".join(hdf5.contents(file)) or "no datasets"
+        shown = ", ".join(links.contents(file)) or "no datasets"
     raise PtychoError(
         f"{path}: HDF5 of no known layout; name its datasets by --map map.json (docs/formats.md). It holds "
         f"{shortened(shown, 250)}."
@@ -156,16 +166,15 @@ def _kind(path: Path) -> str:
     """The kind of a file by its first bytes, else by its name; the reader then says what is wrong."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(MAGIC))
+            start = stream.read(len(NPY))
     except OSError:
         return "npz"
-    by_name = path.suffix in (".h5", ".hdf5", ".cxi", ".ptyd") and not start.startswith(ZIP)
-    if start == MAGIC or by_name:
+    if start.startswith(ZIP):
+        return "zarr" if quantem.is_quantem(path) else "npz"
+    if path.suffix in (".h5", ".hdf5", ".nxs", ".cxi", ".ptyd", ".ptyr") or hdf5.has_signature(path):
         return "hdf5"
     if start.startswith(NPY) and path.suffix != ".npz":
         return "npy"
-    if start.startswith(ZIP) and quantem.is_quantem(path):
-        return "zarr"
     return "raw" if path.suffix == ".raw" else "npz"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.record import NO_PROBE, Reading, Record
-from ptychopinn.files.values import Array, as_complex, as_modes, as_pairs, check_frames
+from ptychopinn.files.values import Array, as_complex, as_modes, as_pairs, as_stack
 
 
 def read(file: Mapping[str, Array], how: Reading) -> Record:
@@ -17,8 +17,7 @@ def read(file: Mapping[str, Array], how: Reading) -> Record:
     missing = [name for name in ("data", "scan") if name not in file]
     if missing:
         raise PtychoError(f"{missing[0]}: not there; a file of tike has data and scan.")
-    data = _one_view(file["data"], 3)
-    check_frames(data, "data")
+    data = as_stack(file["data"], "data")
     corners = as_pairs(_one_view(file["scan"], 2), "scan")
     return Record(
         "tike",

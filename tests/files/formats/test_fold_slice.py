@@ -19,6 +19,21 @@ from tests.files.writers import (
 )
 
 
+def test_a_mat_file_with_all(scan, pixel, tmp_path):
+    """MATLAB 7.3: a user block, axes in reverse, vectors as matrices, complex numbers in pairs."""
+    y, x = -metres(scan, pixel).T
+    probe = np.zeros(scan.probe.shape, [("real", "f8"), ("imag", "f8")])
+    probe["real"], probe["imag"] = scan.probe.real, scan.probe.imag
+    with h5py.File(tmp_path / "all.mat", "w", userblock_size=512) as file:
+        file["dp"], file["probe"] = scan.counts.swapaxes(1, 2).astype(np.uint16), probe.swapaxes(1, 2)
+        file["ppX"], file["ppY"], file["dx"] = x[None], y[None], [[pixel]]
+    with (tmp_path / "all.mat").open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file".ljust(124) + bytes([0, 2]) + b"IM")
+    found = read_scan(tmp_path / "all.mat", flip_x=True, flip_y=True)
+    assert_same(found, scan)
+    assert "A file of MATLAB" in found.notes[1]
+
+
 def test_fold_slice(scan, pixel, probe, tmp_path):
     """``<stem>_dp.hdf5`` has the frames, ``<stem>_para.hdf5`` columns of stage positions: minus those of the beam."""
     y, x = -metres(scan, pixel).T

@@ -259,7 +259,7 @@ MALFORMED = {
     "short x": ({"xcoords": np.ones(5)}, ("xcoords", "5 and 6")),
     "few positions": ({"xcoords": np.ones(5), "ycoords": np.ones(5)}, ("positions", "(5, 2)", "6 frames")),
     "no positions": ({"xcoords": np.ones(0), "ycoords": np.ones(0)}, ("xcoords", "no entries")),
-    "2-d x": ({"xcoords": np.ones((COUNT, 1))}, ("xcoords", "(6, 1)")),
+    "2-d x": ({"xcoords": np.ones((COUNT, 2))}, ("xcoords", "12 and 6")),
     "text x": ({"xcoords": np.full(COUNT, "1.0")}, ("xcoords", "<U3")),
     "NaN y": ({"ycoords": with_entry(np.ones(COUNT), np.nan)}, ("positions", "frame 0", "finite")),
     "no probe": ({"probeGuess": None}, ("probeGuess", "not there")),

@@ -133,7 +133,7 @@ def test_frames_of_any_dataset_and_of_bare_arrays(folder, scan):
         ({"positions": {"raster": {"step": 1, "unit": "s"}}}, "a length or px is needed"),
         ({"positions": {"raster": {**RASTER, "shape": [4, 4]}}}, r"shape \[4, 4\] given; there are 3 x 5 frames"),
         ({"frames": {"dataset": "/flat"}}, r"15 frames in one row; shape, \[rows, columns\], is needed"),
-        ({"frames": {"dataset": "/cube", "order": "nyx"}}, "shape"),
+        ({"frames": {"dataset": "/flat", "order": "YXyx"}}, "shape"),
         ({"voltage": {"value": 300}, "particle": "photon"}, "no particle but electron"),
         ({"voltage": {"value": -300}}, "voltage: -300000"),
     ],

@@ -61,7 +61,7 @@ def test_npz_there_and_back(tmp_path_factory, seed, size, shape, pixel, to):
     record = example(seed, size, shape=shape)
     again = there_and_back(record, tmp_path_factory.mktemp("there"), to, GEOMETRY._replace(pixel_size=pixel))
     np.testing.assert_array_equal(again.counts, record.counts * record.good_pixels)
-    assert again.counts.dtype == record.counts.dtype
+    assert again.counts.dtype == (np.int32 if to == "cxi" else record.counts.dtype)  # cdtools reads signed ones only
     np.testing.assert_allclose(again.positions, record.positions, rtol=0, atol=1e-9)
     for name in ("probe", "object", "good_pixels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(record, name))
