@@ -2,7 +2,8 @@
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
@@ -75,20 +76,27 @@ def train(
         callbacks = [watch, Teacher(_targets(data, full, report), data)]
         trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
-        try:
+        with _writing(folder):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
             if watch.asked_to_stop:
                 raise watch.stopped(trainer)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            reason = error.strerror or error
-            raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
         _keep_the_better(trainer, module, data, watch)
     illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
     trained = illumination._replace(probe=illumination.probe.detach() / factor)
     held_out, history = scan.numbers[data.held_out], tuple(watch.history)
     return Run(module.model.eval(), trained, settings, history, {}, scan.numbers, held_out, network_factor=factor)
+
+
+@contextmanager
+def _writing(folder: Path | None) -> Iterator[None]:
+    """Say of errors of the file system that the folder could not be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
 
 
 def _model(settings: Settings, scan: Scan) -> PtychoModel:
