@@ -63,7 +63,7 @@ def test_the_loss_falls_on_the_scan_and_on_frames_held_out(tiny_scan, gridsize):
 
 
 def test_amplitudes_teach_too(tiny_scan):
-    run = fit(tiny_scan, nepochs=8, batch_size=8, features="amplitude", depth=2)
+    run = fit(tiny_scan, nepochs=16, batch_size=8, features="amplitude", depth=2)
     assert run.history[-1]["train_loss"] < 0.9 * run.history[0]["train_loss"]
 
 
