@@ -77,9 +77,9 @@ def test_accumulated_batches_equal_the_larger_batch(tiny_scan):
     same = {"val_fraction": 0.0, "nepochs": 1, "gradient_clip_val": None}
     whole = fit(tiny_scan, batch_size=16, **same)
     parts = fit(tiny_scan, batch_size=8, accumulate_grad_batches=2, **same)
-    assert torch.allclose(weights_of(whole), weights_of(parts), atol=2e-4)
+    assert torch.allclose(weights_of(whole), weights_of(parts), atol=1e-5)
     other = fit(tiny_scan, batch_size=8, **same)
-    assert not torch.allclose(weights_of(whole), weights_of(other), atol=2e-4)
+    assert not torch.allclose(weights_of(whole), weights_of(other), atol=1e-5)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
