@@ -53,7 +53,7 @@ USED: Final = {
 }
 """Settings that each command uses; ``--set`` takes all of them."""
 
-_SCAN: Final = "crop every n_subsample scan_index map frames probe flip_x flip_y swap_xy measurement nphotons"
+_SCAN: Final = "crop centre every n_subsample scan_index map frames probe flip_x flip_y swap_xy measurement nphotons"
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
 
 FLAGS: Final = {
@@ -71,8 +71,8 @@ FLAGS: Final = {
     "inference_batch_size accelerator",
     "inspect": f"{_SCAN} format pixel_size",
     "convert": "pixel_size format map frames probe measurement nphotons",
-    "subset": "scan_index format map frames probe pixel_size crop measurement nphotons",
-    "export": "crop scan_index map frames probe measurement nphotons",
+    "subset": "scan_index format map frames probe pixel_size crop centre measurement nphotons",
+    "export": "crop centre scan_index map frames probe measurement nphotons",
 }
 """Settings of each command that have a flag, in the order of its help."""
 

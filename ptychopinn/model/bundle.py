@@ -206,7 +206,7 @@ def with_trained_probe(run: Run, scan: Scan) -> Scan:
 
 
 SHARED = (
-    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "probe_mask", "probe_mask_diameter"),
+    *("crop", "centre", "flip_x", "flip_y", "swap_xy", "measurement", "probe_mask", "probe_mask_diameter"),
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
+from ptychopinn.scan.beam import beam_offset, mean_frame, off_centre
 from ptychopinn.scan.frames import chunks, light_in_corners
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
@@ -87,8 +88,7 @@ def _at_one_position(scan: Scan) -> str:
 
 def doubts(scan: Scan) -> list[str]:
     """One line for each unit or order of a valid scan that looks wrong."""
-    shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
-    mean = scan.frames(shown).double().mean(dim=0).numpy()
+    mean = mean_frame(scan)
     power, photons = float(probe_power(torch.from_numpy(scan.probe)).double().sum()), float(mean.sum())
     extent = float(np.ptp(scan.positions, axis=0).max())
     found = []
@@ -115,4 +115,6 @@ def doubts(scan: Scan) -> list[str]:
             f"the frames are brightest in their corners; the zero frequency belongs at [{scan.N // 2}, {scan.N // 2}]: "
             "numpy.fft.fftshift over rows and columns brings it there."
         )
+    elif (offset := beam_offset(scan, mean)) is not None:
+        found.append(off_centre(offset, scan.N))
     return found
