@@ -41,6 +41,9 @@ class Reconstruction:
         expected_deviance: mean deviance from noise alone at the rates of this image; below 1 where most detector
             pixels see less than a photon.
         deviance_frames: number of frames, evenly spread, that the deviance is computed from; None means all.
+        frame_deviance: (n,) the deviance of each frame; None when only some were read.
+        expected_frame_deviance: (n,) what noise alone would leave of it.
+        frame_photons: (2, n) photons of each frame over the good pixels, measured and predicted.
         seconds: wall time of each step.
         probe: (m, N, N) complex64 in sqrt(photons), if refined with the object; None means the probe of the scan.
         loss: of every epoch of an iterative engine.
@@ -60,6 +63,9 @@ class Reconstruction:
     deviance: float = float("nan")
     expected_deviance: float = float("nan")
     deviance_frames: int | None = None
+    frame_deviance: NDArray[np.float64] | None = None
+    expected_frame_deviance: NDArray[np.float64] | None = None
+    frame_photons: NDArray[np.float64] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
     loss: tuple[float, ...] = ()
@@ -104,9 +110,16 @@ class Reconstruction:
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         part, image = scan if few is None else scan.subset(few), torch.from_numpy(self.object).to(device)
-        measured, expected = deviances(image, self.origin, part, self.subpixel)
-        frames = None if few is None else len(few)
-        return replace(self, deviance=measured, expected_deviance=expected, deviance_frames=frames)
+        fit = frame_fits(image, self.origin, part, self.subpixel)
+        return replace(
+            self,
+            deviance=float(fit[0].mean()),
+            expected_deviance=float(fit[1].mean()),
+            deviance_frames=None if few is None else len(few),
+            frame_deviance=fit[0] if few is None else None,
+            expected_frame_deviance=fit[1] if few is None else None,
+            frame_photons=fit[2:] if few is None else None,
+        )
 
     def as_start(self, origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on a canvas (H, W) to start an engine from; vacuum where it does not reach.
@@ -128,13 +141,17 @@ class Reconstruction:
 
 
 def deviances(
-    image: Tensor,
-    origin: tuple[int, int],
-    scan: Scan,
-    subpixel: SubPixel = "bilinear",
-    chunk: int = 64,
+    image: Tensor, origin: tuple[int, int], scan: Scan, subpixel: SubPixel = "bilinear", chunk: int = 64
 ) -> tuple[float, float]:
-    """Mean Poisson deviance per good detector pixel, measured and expected from noise alone at the rates of an image.
+    """Means of :func:`frame_fits`: deviance per good detector pixel, measured and expected from noise alone."""
+    measured, expected = frame_fits(image, origin, scan, subpixel, chunk)[:2].mean(axis=1).tolist()
+    return measured, expected
+
+
+def frame_fits(
+    image: Tensor, origin: tuple[int, int], scan: Scan, subpixel: SubPixel = "bilinear", chunk: int = 64
+) -> NDArray[np.float64]:
+    """How an image explains every frame, over its good detector pixels.
 
     Args:
         image: (H, W) complex.
@@ -142,18 +159,25 @@ def deviances(
         scan: counts, positions, probe and mask.
         subpixel: model between pixels.
         chunk: frames at once.
+
+    Returns:
+        (4, n): mean Poisson deviance per pixel, its expectation from noise alone at the rates of the image, and the
+        photons of the frame, measured and predicted.
     """
     probe, good, _ = Illumination.of(scan).to(image.device)
     positions = torch.from_numpy(scan.positions - np.array(origin))
-    measured = expected = 0.0
+    found = np.empty((4, len(scan)))
     for rows in torch.arange(len(scan)).split(chunk):
         views = probe_views(probe, positions[rows].to(image.device), subpixel)
         rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
-        deviance = poisson_deviance(rate.double(), scan.frames(rows.numpy()).to(image.device).double())
-        kept, rate = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate))
-        measured += float(kept.mean(dim=1).sum())
-        expected += len(rows) * float(expected_deviance(rate.flatten()[::THINNED]).double().mean())
-    return measured / len(scan), expected / len(scan)
+        counts = scan.frames(rows.numpy()).to(image.device).double()
+        deviance = poisson_deviance(rate.double(), counts)
+        kept, rate, counts = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate, counts))
+        some = torch.arange(0, rate.shape[1] - THINNED + 1, THINNED)[None, :] + rows[:, None] % THINNED
+        thinned = expected_deviance(rate.gather(1, some.to(rate.device))).double()
+        parts = (kept.mean(dim=1), thinned.mean(dim=1), counts.sum(dim=1), rate.double().sum(dim=1))
+        found[:, rows.numpy()] = torch.stack(parts).cpu().numpy()
+    return found
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ ARRAYS: Final = {
     "probe": np.complex64,
     "amplitude_std": np.float32,
     "phase_std": np.float32,
+    "frame_deviance": np.float64,
+    "expected_frame_deviance": np.float64,
+    "frame_photons": np.float64,
 }
 """Arrays of a reconstruction file besides ``origin``, and their dtypes."""
 
