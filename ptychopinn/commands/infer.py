@@ -41,7 +41,7 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
         ready()
         write_provenance(out, "infer", {**inputs, "seconds": result.seconds, **deviance_record(result)})
         save_reconstruction(out, result, scan)
-    report_result(result, scan, request.report)
+    report_result(result, scan, request.report, judged=request.settings.inference.refine)
     return result
 
 

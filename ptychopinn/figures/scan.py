@@ -33,13 +33,13 @@ MAX_CANVAS = 50_000_000
 
 
 def scan_figure(scan: Scan) -> Figure:
-    """What a scan holds: mean and typical pattern, positions on coverage, photons per frame, probe modes."""
+    """What a scan holds: mean and typical pattern, positions on coverage, photons of every frame, probe modes."""
     statistics = frame_statistics(scan)
     modes = min(len(scan.probe), MAX_MODES)
     heights = (4.2, 4.2 if modes < 3 else 3.3)
     figure = new_figure(18, sum(heights), images_only=False)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
-    mean, typical, places, histogram = above.subplots(1, 4)
+    mean, typical, places, flux = above.subplots(1, 4)
     photons_panel(mean, statistics.mean, counts_norm(statistics.mean.max(), 1 / len(scan)), scan.good_pixels)
     mean.set_title(f"Mean of {len(scan)} frames")
     chosen = int(np.argsort(statistics.totals, kind="stable")[len(scan) // 2])
@@ -47,9 +47,10 @@ def scan_figure(scan: Scan) -> Figure:
     photons_panel(typical, frame, counts_norm(frame.max(), 0.5), scan.good_pixels)
     typical.set_title(f"Frame {chosen}: {readable(statistics.totals[chosen])} photons")
     _draw_positions(places, scan)
-    histogram.hist(statistics.totals, bins=min(50, max(5, len(scan) // 8)), color="0.35")
-    histogram.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
-    histogram.set(xlabel="photons per frame", ylabel="frames", title="Photons per frame", box_aspect=1)
+    size = min(5.0, max(0.5, 2000 / len(scan)))
+    flux.plot(scan.numbers, statistics.totals, ".", markersize=size, color="0.35")
+    flux.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
+    flux.set(xlabel="frame", ylabel="photons", title="Photons per frame", box_aspect=1, ylim=(0, None))
     cells = below.subplots(1, max(4, 2 * modes))
     for unused in cells[2 * modes :]:
         unused.remove()

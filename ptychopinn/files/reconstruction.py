@@ -113,6 +113,9 @@ def _check(path: Path, arrays: Arrays) -> None:
     positions = arrays["positions"]
     if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu":
         raise PtychoError(f"{path}: positions: shape {positions.shape}, {positions.dtype}; (n, 2) numbers are needed.")
+    for name in ("frame_deviance", "expected_frame_deviance", "frame_photons"):
+        if name in arrays and (arrays[name].shape[-1:] != positions.shape[:1] or arrays[name].dtype.kind not in "fiu"):
+            raise PtychoError(f"{path}: {name}: shape {arrays[name].shape}; a number for each position is needed.")
     numbers = arrays.get("frame_numbers")
     if numbers is not None and (numbers.shape != positions.shape[:1] or numbers.dtype.kind not in "iu"):
         raise PtychoError(f"{path}: frame_numbers: shape {numbers.shape}; one whole number per position is needed.")

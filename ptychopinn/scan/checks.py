@@ -18,6 +18,10 @@ CANVAS_BYTES = 50
 LIKELY_FACTOR = 4.0
 """Largest usual ratio of the photons of a probe and of its mean frame, either way: few objects absorb more."""
 
+DRIFT_FRAMES, STEADY, DRIFT = 30, 0.85, 0.2
+"""Least frames, least share of the variance of ln(photons) that a straight line in time explains, and its least change:
+the structure of an object is hardly ever that steady."""
+
 SAMPLE = 64
 """Frames, spread over the scan, that are enough to recognise a wrong scan."""
 
@@ -72,6 +76,27 @@ def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
     return [
         f"no photon in {len(numbers)} of {frames} frames ({first}), as with a closed shutter; they make holes in the "
         "image: --set drop_dark=true leaves them out."
+    ]
+
+
+def flux_drift(totals: NDArray[np.float64]) -> list[str]:
+    """One line about photons per frame that fall or rise steadily over the scan; no line when they do not.
+
+    Args:
+        totals: (n,) photons of the frames, in the order of the scan.
+    """
+    lit = np.flatnonzero(totals > 0)
+    if len(lit) < DRIFT_FRAMES:
+        return []
+    time, light = lit / len(totals), np.log(totals[lit])
+    slope, start = np.polyfit(time, light, 1)
+    steady = 1 - np.var(light - slope * time - start) / max(float(np.var(light)), 1e-12)
+    if steady < STEADY or abs(slope) < DRIFT:
+        return []
+    return [
+        f"the photons per frame change steadily over the scan, by a factor of {readable(float(np.exp(slope)), 2)} from "
+        "the first frame to the last: a beam whose flux drifts does that, and the image then takes it for absorption "
+        "(compare with the monitor of the beam)."
     ]
 
 

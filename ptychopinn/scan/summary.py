@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.physics.probe import probe_power, probe_width
-from ptychopinn.scan.checks import dark_frames, doubts
+from ptychopinn.scan.checks import dark_frames, doubts, flux_drift
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable, readable_length
 
@@ -56,7 +56,11 @@ def summarise(scan: Scan) -> list[Row]:
         *(("note", note) for note in scan.notes),
         *(
             ("warning", doubt)
-            for doubt in (*dark_frames(scan.numbers[statistics.totals == 0], len(scan)), *doubts(scan))
+            for doubt in (
+                *dark_frames(scan.numbers[statistics.totals == 0], len(scan)),
+                *flux_drift(statistics.totals),
+                *doubts(scan),
+            )
         ),
     ]
 
