@@ -6,6 +6,7 @@ same thing as a Python argument, a command-line flag and a JSON key.
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +49,9 @@ class DataConfig(Section):
     """How a scan file is read and which groups are drawn from it."""
 
     crop: int | None = Field(None, ge=8, description="keep the central N x N detector pixels")
+    centre: str = Field(
+        "keep", description="detector pixel y,x of the beam, moved to the middle; auto: measured; keep: do not move"
+    )
     flip_x: bool = Field(False, description="mirror the x positions")
     flip_y: bool = Field(False, description="mirror the y positions")
     swap_xy: bool = Field(False, description="exchange x and y positions, before any flip")
@@ -105,6 +109,15 @@ class DataConfig(Section):
     def _text(cls, value: object) -> object:
         """A bare number, whose missing unit is said where it is read."""
         return str(value) if type(value) in (int, float) else value
+
+    @field_validator("centre")
+    @classmethod
+    def _pixel(cls, value: str) -> str:
+        """A pixel without spaces, or a word."""
+        value = value.replace(" ", "")
+        if value not in ("keep", "auto") and not re.fullmatch(r"\d{1,6},\d{1,6}", value):
+            raise ValueError("a detector pixel y,x such as 64,61, or auto, or keep is needed")
+        return value
 
 
 class TrainingConfig(Section):

@@ -38,6 +38,9 @@ class Reconstruction:
         expected_deviance: mean deviance from noise alone at the rates of this image; below 1 where most detector
             pixels see less than a photon.
         deviance_frames: number of frames, evenly spread, that the deviance is computed from; None means all.
+        frame_deviance: (n,) the deviance of each frame; None when only some were read.
+        expected_frame_deviance: (n,) what noise alone would leave of it.
+        frame_photons: (2, n) photons of each frame over the good pixels, measured and predicted.
         seconds: wall time of each step.
         probe: (m, N, N) complex64 in sqrt(photons), if refined with the object; None means the probe of the scan.
         loss: of every epoch of an iterative engine.
@@ -57,6 +60,9 @@ class Reconstruction:
     deviance: float = float("nan")
     expected_deviance: float = float("nan")
     deviance_frames: int | None = None
+    frame_deviance: NDArray[np.float64] | None = None
+    expected_frame_deviance: NDArray[np.float64] | None = None
+    frame_photons: NDArray[np.float64] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
     loss: tuple[float, ...] = ()
@@ -99,9 +105,16 @@ class Reconstruction:
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         image = torch.from_numpy(self.object).to(device)
-        measured, expected = deviances(image, self.origin, scan, self.subpixel, few)
-        frames = None if few is None else len(few)
-        return replace(self, deviance=measured, expected_deviance=expected, deviance_frames=frames)
+        fit = frame_fits(image, self.origin, scan, self.subpixel, few)
+        return replace(
+            self,
+            deviance=float(fit[0].mean()),
+            expected_deviance=float(fit[1].mean()),
+            deviance_frames=None if few is None else len(few),
+            frame_deviance=fit[0] if few is None else None,
+            expected_frame_deviance=fit[1] if few is None else None,
+            frame_photons=fit[2:] if few is None else None,
+        )
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame (H, W) that starts at (0, 0); 0 where it does not reach."""
@@ -116,7 +129,20 @@ def deviances(
     frames: NDArray[np.int64] | None = None,
     chunk: int = 64,
 ) -> tuple[float, float]:
-    """Mean Poisson deviance per good detector pixel, measured and expected from noise alone at the rates of an image.
+    """Means of :func:`frame_fits`: deviance per good detector pixel, measured and expected from noise alone."""
+    measured, expected = frame_fits(image, origin, scan, subpixel, frames, chunk)[:2].mean(axis=1).tolist()
+    return measured, expected
+
+
+def frame_fits(
+    image: Tensor,
+    origin: tuple[int, int],
+    scan: Scan,
+    subpixel: SubPixel = "bilinear",
+    frames: NDArray[np.int64] | None = None,
+    chunk: int = 64,
+) -> NDArray[np.float64]:
+    """How an image explains every frame, over its good detector pixels.
 
     Args:
         image: (H, W) complex.
@@ -125,20 +151,26 @@ def deviances(
         subpixel: model between pixels.
         frames: their numbers in the scan; all when None.
         chunk: frames at once.
+
+    Returns:
+        (4, n): mean Poisson deviance per pixel, its expectation from noise alone at the rates of the image, and the
+        photons of the frame, measured and predicted.
     """
     probe, good, _ = Illumination.of(scan).to(image.device)
     positions = torch.from_numpy(scan.positions - np.array(origin))
-    measured = expected = 0.0
     chosen = torch.arange(len(scan)) if frames is None else torch.from_numpy(frames)
+    found = []
     for rows in chosen.split(chunk):
         counts = scan.frames(rows.numpy()).to(image.device).double()
         views = probe_views(probe, positions[rows].to(image.device), subpixel)
         rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
         deviance = poisson_deviance(rate.double(), counts)
-        kept, rate = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate))
-        measured += float(kept.mean(dim=1).sum())
-        expected += len(rows) * float(expected_deviance(rate.flatten()[::THINNED]).double().mean())
-    return measured / len(chosen), expected / len(chosen)
+        kept, rate, counts = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate, counts))
+        some = torch.arange(0, rate.shape[1] - THINNED + 1, THINNED)[None, :] + rows[:, None] % THINNED
+        thinned = expected_deviance(rate.gather(1, some.to(rate.device))).double()
+        parts = (kept.mean(dim=1), thinned.mean(dim=1), counts.sum(dim=1), rate.double().sum(dim=1))
+        found.append(torch.stack(parts).cpu().numpy())
+    return np.concatenate(found, axis=1)
 
 
 def common_phase(image: Tensor, coverage: Tensor) -> Tensor:

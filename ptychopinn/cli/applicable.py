@@ -60,8 +60,8 @@ USED: Final = {
 """Settings that each command uses; ``--set`` takes all of them."""
 
 _SCAN: Final = (
-    "crop every n_subsample scan_index map frames probe probe_scale flip_x flip_y swap_xy measurement nphotons mask "
-    "drop_frames"
+    "crop centre every n_subsample scan_index map frames probe probe_scale flip_x flip_y swap_xy measurement nphotons "
+    "mask drop_frames"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
 _EXECUTION: Final = (
@@ -84,8 +84,9 @@ FLAGS: Final = {
     "drop_frames inference_batch_size accelerator",
     "inspect": f"{_SCAN} format pixel_size",
     "convert": "pixel_size format map frames probe measurement nphotons mask",
-    "subset": "scan_index format map frames probe probe_scale pixel_size crop measurement nphotons mask drop_frames",
-    "export": "crop scan_index map frames probe probe_scale measurement nphotons mask drop_frames",
+    "subset": "scan_index format map frames probe probe_scale pixel_size crop centre measurement nphotons mask "
+    "drop_frames",
+    "export": "crop centre scan_index map frames probe probe_scale measurement nphotons mask drop_frames",
 }
 """Settings of each command that have a flag, in the order of its help."""
 

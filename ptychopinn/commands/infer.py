@@ -50,7 +50,7 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
             out, "infer", {**inputs, "settings": given, "seconds": result.seconds, **deviance_record(result)}
         )
         save_reconstruction(out, result, scan)
-    report_result(result, scan, request.report)
+    report_result(result, scan, request.report, judged=request.settings.inference.refine)
     return result
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.checks import dark_frames, doubts
+from ptychopinn.scan.checks import dark_frames, doubts, flux_drift
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -35,7 +35,8 @@ def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
     """
     report_notes(scan, report)
     dark = dark_frames(scan.dark, len(scan)) if passes and scan.photons > 0 else []
-    for doubt in (*dark, *doubts(scan)):
+    drift = flux_drift(scan.totals) if passes and scan.photons > 0 else []
+    for doubt in (*dark, *drift, *doubts(scan)):
         report(f"{WARNING}{doubt}")
 
 
@@ -52,11 +53,11 @@ def deviance_in_words(result: Reconstruction) -> str:
     return f"deviance per pixel {result.deviance:.3g}{few} (noise alone {result.expected_deviance:.3g})"
 
 
-def report_result(result: Reconstruction, scan: Scan, report: Report) -> None:
-    """Report seconds and deviance of an image; warn where it explains the counts badly."""
+def report_result(result: Reconstruction, scan: Scan, report: Report, judged: bool = False) -> None:
+    """Report seconds and deviance of an image; warn where it explains the counts badly, unless an engine has judged."""
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     report(f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ({parts}); {deviance_in_words(result)}")
-    if result.deviance > BAD_DEVIANCE * result.expected_deviance:
+    if not judged and result.deviance > BAD_DEVIANCE * result.expected_deviance:
         report(
             f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; probe, positions or "
             "sub-pixel model may be wrong, or it was made with too few steps."

@@ -97,7 +97,7 @@ def baseline_folder(
         write_table(out / "loss.csv", rows)
         draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
         draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    report_result(result, scan, report)
+    report_result(result, scan, report, judged=True)
     return result
 
 

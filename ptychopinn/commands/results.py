@@ -9,8 +9,10 @@ import torch
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation import metrics
+from ptychopinn.figures.frames import draw_frames
 from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
+from ptychopinn.files.output_folder import write_table
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
@@ -44,6 +46,7 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
     """Write ``reconstruction.h5``, ``.npz`` and the pictures; with the scan's object beside it when ``truth``."""
     save_image(out, result, scan, truth)
     save_patterns(out, result, scan)
+    save_frames(out, result, scan)
 
 
 def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
@@ -62,6 +65,27 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
         bars=bars,
         bars_are="error bar" if result.std_of == "counts" else "spread of patches",
     )
+
+
+def save_frames(out: Path, result: Reconstruction, scan: Scan) -> None:
+    """Write ``frames.csv`` and ``frames.png``: how the image explains every frame; nothing where that is not known."""
+    if result.frame_deviance is None or result.expected_frame_deviance is None or result.frame_photons is None:
+        return
+    ratio = result.frame_deviance / np.maximum(result.expected_frame_deviance, 1e-12)
+    measured, predicted = result.frame_photons
+    columns = {
+        "frame": scan.numbers,
+        "y": result.positions[:, 0],
+        "x": result.positions[:, 1],
+        "deviance": result.frame_deviance,
+        "expected_deviance": result.expected_frame_deviance,
+        "photons": measured,
+        "predicted_photons": predicted,
+    }
+    write_table(
+        out / "frames.csv", [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    )
+    draw_frames(out / "frames.png", scan.numbers, result.positions, ratio, measured, predicted)
 
 
 def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
+from ptychopinn.engines.advice import verdict
+from ptychopinn.engines.moves import moves_in_words
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
@@ -18,14 +20,6 @@ from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
-
-WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
-"""Warn when deviance / expected deviance exceeds this, and for a dim scan. Correct simulated fits end at 0.92 to 1.03
-(1.21 with held-out pixels), the measured Siemens star at 1.51: with many photons the small errors of every measurement
-show."""
-
-DIM = 10.0
-"""A scan is dim below this many photons per detector pixel."""
 
 Report = Callable[[str], None]
 
@@ -78,12 +72,12 @@ def reconstruct(
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
     if config.refine_positions:
-        report(_moves(scan, found))
+        for line in _moves(scan, found):
+            report(line)
     seconds = {"native": time.perf_counter() - began}
     result = _result(scan, found, config, refinement, seconds)
-    dim = scan.photons < DIM * scan.N**2
-    if result.deviance > (ABOVE_DIM_NOISE if dim else WELL_ABOVE_NOISE) * result.expected_deviance:
-        report(_doubt(result, config))
+    for line in verdict(result, scan, config, device):
+        report(line)
     return result
 
 
@@ -99,23 +93,13 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _doubt(result: Reconstruction, config: BaselineConfig) -> str:
-    """One line about a fit that does not explain the counts."""
-    unused = [flag for flag in ("refine_probe", "refine_positions") if not getattr(config, flag)]
-    advice = " or ".join("--" + flag.replace("_", "-") for flag in unused)
-    return (
-        f"{WARNING}deviance per pixel {result.deviance:.3g}, where noise alone would have "
-        f"{result.expected_deviance:.3g}: the fit is not at its end, or the counts are not those of this probe at "
-        f"these positions{f' (try {advice})' if advice else ''}; no error bar knows of that"
-    )
-
-
-def _moves(scan: Scan, found: Refined) -> str:
-    """One line: distance of the refined positions from the measured ones."""
+def _moves(scan: Scan, found: Refined) -> list[str]:
+    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
-    return f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
+    moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
+    return [moved, *(f"{WARNING}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
 
 
 def _result(

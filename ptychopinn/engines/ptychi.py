@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from ptychopinn.config import BaselineConfig
+from ptychopinn.engines.advice import verdict
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
@@ -117,7 +118,10 @@ def reconstruct(
         loss=tuple(loss),
         subpixel="fourier",
     )
-    return result.with_deviance(scan, device)
+    result = result.with_deviance(scan, device)
+    for line in verdict(result, scan, config, device):
+        report(line)
+    return result
 
 
 def usual_batch_size(frames: int, engine: str = "lsqml") -> int:

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from ptychopinn.figures import panels
 from ptychopinn.figures.panels import Mask
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
-Image = NDArray[np.complex64]
+Pixels = NDArray[np.complex64]
 
 SIDE = 2.6
 """Inches along the longer edge of an image."""
@@ -48,7 +49,7 @@ def curves_png(curves: Mapping[str, Curves], titles: Mapping[str, str], dpi: int
 
 
 def images_png(
-    cells: Sequence[Mapping[str, Image]], masks: Sequence[Mask], rows: Sequence[str], dpi: int, phase: bool
+    cells: Sequence[Mapping[str, Pixels]], masks: Sequence[Mask], rows: Sequence[str], dpi: int, phase: bool
 ) -> bytes:
     """Draw amplitude or phase of all arms, a row per dose, all on the scale of the first column.
 
@@ -100,6 +101,9 @@ def _draw_lines(axes: Axes, of_arms: Mapping[str, Sequence[tuple[float, float]]]
 
 
 def _png(figure: Figure, dpi: int, **more: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"optimize": True}, **more)
-    return stream.getvalue()
+    """The figure with a palette of its own, which takes a third of the bytes of full colours."""
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi, **more)
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(packed, format="PNG", optimize=True)
+    return packed.getvalue()

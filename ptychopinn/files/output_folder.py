@@ -40,7 +40,14 @@ LIVE = "live.png"
 CHECKPOINTS = "checkpoints/*.ckpt"
 """Checkpoints from which a training resumes."""
 
-PICTURE: Final = ("reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png")
+PICTURE: Final = (
+    "reconstruction.h5",
+    "reconstruction.npz",
+    "reconstruction.png",
+    "patterns.png",
+    "frames.csv",
+    "frames.png",
+)
 RUN: Final = (
     *("settings.json", "wts.h5.zip", "metrics.csv", "loss.png", "probe.png", "mlflow.db"),
     *(CHECKPOINTS, "tensorboard/events.out.tfevents.*", "tensorboard/hparams.yaml"),

@@ -26,6 +26,7 @@ from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_fi
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
 from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.arrays import NO_LIGHT
+from ptychopinn.scan.beam import centre_of
 from ptychopinn.scan.checks import leading_on_canvas
 from ptychopinn.scan.frames import Frames, select
 from ptychopinn.scan.grouping import choose_frames
@@ -69,6 +70,8 @@ def check_growing(path: Path, data: DataConfig) -> None:
             raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
     if data.drop_frames == "auto":
         raise PtychoError("--follow: --drop-frames auto needs a complete scan; omit it.")
+    if data.centre == "auto":
+        raise PtychoError("--follow: --centre auto needs a complete scan; give the pixel, --centre y,x.")
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
     if not path.is_file():
@@ -195,6 +198,7 @@ def _scan_in(path: Path, found: Examined, data: DataConfig) -> Scan:
         scan = scan.subset(choose_frames(len(scan), data.n_subsample, data.subsample_seed, data.sequential_sampling))
     scan = scan.move(swap_xy=data.swap_xy, flip_x=data.flip_x, flip_y=data.flip_y)
     with naming(path):
+        scan = scan if data.centre == "keep" else scan.centred(*centre_of(scan, data.centre))
         scan = scan if data.crop is None else scan.crop(data.crop)
         scan = scan.mask_probe(data.probe_mask_diameter) if data.probe_mask else scan
         return scan.without_dark() if data.drop_dark else scan

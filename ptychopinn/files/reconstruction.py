@@ -29,6 +29,9 @@ ARRAYS: Final = {
     "probe": np.complex64,
     "amplitude_std": np.float32,
     "phase_std": np.float32,
+    "frame_deviance": np.float64,
+    "expected_frame_deviance": np.float64,
+    "frame_photons": np.float64,
 }
 """Arrays of a reconstruction file besides ``origin``, and their dtypes."""
 
@@ -126,6 +129,9 @@ def check_arrays(arrays: Arrays) -> None:
     positions = arrays["positions"]
     if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu":
         raise PtychoError(f"positions: shape {positions.shape}, {positions.dtype}; (n, 2) numbers are needed.")
+    for name in ("frame_deviance", "expected_frame_deviance", "frame_photons"):
+        if name in arrays and (arrays[name].shape[-1:] != positions.shape[:1] or arrays[name].dtype.kind not in "fiu"):
+            raise PtychoError(f"{name}: shape {arrays[name].shape}; a number for each position is needed.")
     numbers = arrays.get("frame_numbers")
     if numbers is not None and (numbers.shape != positions.shape[:1] or numbers.dtype.kind not in "iu"):
         raise PtychoError(f"frame_numbers: shape {numbers.shape}; one whole number per position is needed.")

@@ -219,7 +219,7 @@ def with_trained_probe(run: Run, scan: Scan) -> Scan:
 
 
 SHARED = (
-    *("crop", "flip_x", "flip_y", "swap_xy", "measurement", "nphotons"),
+    *("crop", "centre", "flip_x", "flip_y", "swap_xy", "measurement", "nphotons"),
     *("probe_scale", "probe_mask", "probe_mask_diameter"),
     *("synchronise", "middle_trim"),
 )

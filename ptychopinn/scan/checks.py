@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
+from ptychopinn.scan.beam import beam_offset, mean_frame, off_centre
 from ptychopinn.scan.frames import chunks, light_in_corners
 from ptychopinn.scan.outliers import check_wild
 from ptychopinn.scan.probe_scale import LOWEST, light_of
@@ -19,6 +20,10 @@ CANVAS_BYTES = 50
 
 LIKELY_FACTOR = 4.0
 """Largest usual ratio of the photons of a probe and of its brightest frames: few objects absorb more."""
+
+DRIFT_FRAMES, STEADY, DRIFT = 30, 0.85, 0.2
+"""Least frames, least share of the variance of ln(photons) that a straight line in time explains, and its least change:
+the structure of an object is hardly ever that steady."""
 
 SAMPLE = 64
 """Frames, spread over the scan, that are enough to recognise a wrong scan."""
@@ -95,6 +100,27 @@ def _digests(scan: Scan) -> Iterator[tuple[int, bytes]]:
                 yield int(number), hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
 
 
+def flux_drift(totals: NDArray[np.float64]) -> list[str]:
+    """One line about photons per frame that fall or rise steadily over the scan; no line when they do not.
+
+    Args:
+        totals: (n,) photons of the frames, in the order of the scan.
+    """
+    lit = np.flatnonzero(totals > 0)
+    if len(lit) < DRIFT_FRAMES:
+        return []
+    time, light = lit / len(totals), np.log(totals[lit])
+    slope, start = np.polyfit(time, light, 1)
+    steady = 1 - np.var(light - slope * time - start) / max(float(np.var(light)), 1e-12)
+    if steady < STEADY or abs(slope) < DRIFT:
+        return []
+    return [
+        f"the photons per frame change steadily over the scan, by a factor of {readable(float(np.exp(slope)), 2)} from "
+        "the first frame to the last: a beam whose flux drifts does that, and the image then takes it for absorption "
+        "(compare with the monitor of the beam)."
+    ]
+
+
 def _places(scan: Scan) -> int:
     """Number of different positions."""
     ordered = scan.positions[np.lexsort(scan.positions.T)]  # a fifth of the time of np.unique
@@ -108,8 +134,7 @@ def _at_one_position(scan: Scan) -> str:
 
 def doubts(scan: Scan) -> list[str]:
     """One line for each unit or order of a valid scan that looks wrong."""
-    shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
-    mean = scan.frames(shown).double().mean(dim=0).numpy()
+    mean = mean_frame(scan)
     extent = float(np.ptp(scan.positions, axis=0).max())
     found = [] if scan.health is None else list(scan.health.doubts)
     places = _places(scan)
@@ -142,4 +167,6 @@ def doubts(scan: Scan) -> list[str]:
             f"the frames are brightest in their corners; the zero frequency belongs at [{scan.N // 2}, {scan.N // 2}]: "
             "numpy.fft.fftshift over rows and columns brings it there."
         )
+    elif (offset := beam_offset(scan, mean)) is not None:
+        found.append(off_centre(offset, scan.N))
     return found

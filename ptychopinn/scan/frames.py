@@ -46,7 +46,7 @@ class Frames:
     Attributes:
         source: where they are.
         rows: (n,) which frames of the source.
-        keep: rows and columns of the detector.
+        keep: rows and columns of the detector; they may reach beyond it, where frames are 0.
         good_pixels: of the whole detector; bad pixels read as 0.
         scale: counts per squared value where the file holds amplitudes; None where it holds counts.
     """
@@ -88,11 +88,11 @@ class Frames:
 
     def __getitem__(self, index: Index) -> NDArray[np.generic]:
         numbers, back = np.unique(self.rows[index], return_inverse=True)
-        block = self.source.read(numbers)[:, self.keep[0], self.keep[1]]
+        block = cut(self.source.read(numbers), self.keep)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
             block = block.astype(self.dtype)
             if self.good_pixels is not None:
-                block[:, ~self.good_pixels[self.keep]] = 0
+                block[:, ~cut(self.good_pixels[None], self.keep)[0]] = 0
             if self.scale is not None:
                 check_amplitudes(block, numbers)
                 block = np.square(block) * np.float32(self.scale)
@@ -118,6 +118,14 @@ class Frames:
         keep = [slice(part.start + some.start, part.start + some.stop) for part, some in wanted]
         return replace(self, keep=(keep[0], keep[1]))
 
+    def moved(self, rows: int, columns: int) -> Self:
+        """Every frame moved down by ``rows`` and to the right by ``columns``, not read; the margin is 0."""
+        down, right = self.keep
+        return replace(
+            self,
+            keep=(slice(down.start - rows, down.stop - rows), slice(right.start - columns, right.stop - columns)),
+        )
+
 
 Counts = NDArray[np.generic] | Frames
 """In memory, or in a file."""
@@ -131,6 +139,29 @@ def select(counts: Counts, index: Index) -> Counts:
 def window(counts: Counts, rows: slice, columns: slice) -> Counts:
     """The same rows and columns of every frame, not read when they are in a file."""
     return counts.window(rows, columns) if isinstance(counts, Frames) else counts[:, rows, columns]
+
+
+def moved(counts: Counts, rows: int, columns: int) -> Counts:
+    """Every frame moved down and to the right by whole pixels, not read when it is in a file; the margin is 0."""
+    if isinstance(counts, Frames):
+        return counts.moved(rows, columns)
+    height, width = counts.shape[1:]
+    return cut(counts, (slice(-rows, height - rows), slice(-columns, width - columns)))
+
+
+def cut(stack: NDArray[np.generic], keep: tuple[slice, slice]) -> NDArray[np.generic]:
+    """Rows and columns of frames (n, H, W), in any place; 0 where they reach beyond the frames."""
+    if all(part.start >= 0 and part.stop <= size for part, size in zip(keep, stack.shape[1:], strict=True)):
+        return stack[:, keep[0], keep[1]]
+    found = np.zeros((len(stack), *(part.stop - part.start for part in keep)), dtype=stack.dtype)
+    here, there = [], []
+    for part, size in zip(keep, stack.shape[1:], strict=True):
+        first = min(max(part.start, 0), size)
+        last = max(min(part.stop, size), first)
+        there.append(slice(first, last))
+        here.append(slice(first - part.start, last - part.start))
+    found[:, here[0], here[1]] = stack[:, there[0], there[1]]
+    return found
 
 
 def chunks(count: int, size: int) -> Iterator[slice]:

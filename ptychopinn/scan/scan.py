@@ -16,7 +16,7 @@ from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_obj
 from ptychopinn.scan.canvas import bounds, reframe
 from ptychopinn.scan.detector.health import Health
 from ptychopinn.scan.dtypes import counts_dtype, plain
-from ptychopinn.scan.frames import Counts, Frames, Index, blocks, select, window
+from ptychopinn.scan.frames import Counts, Frames, Index, blocks, cut, moved, select, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +214,24 @@ class Scan:
                 positions[:, axis] = positions[:, axis].max() + positions[:, axis].min() - positions[:, axis]
         note = () if self.object is None else ("objectGuess dropped: the positions were swapped or mirrored.",)
         return replace(self, positions=positions, object=None, notes=self.notes + note)
+
+    def centred(self, row: int, column: int) -> Self:
+        """Move the detector pixel ``[row, column]`` of every frame to the middle, ``[N // 2, N // 2]``.
+
+        The margin, which no pixel of the detector saw, becomes bad pixels.
+        """
+        down, right = self.N // 2 - row, self.N // 2 - column
+        if not (down or right):
+            return self
+        known = np.ones(self.counts.shape[1:], dtype=bool) if self.good_pixels is None else self.good_pixels
+        keep = (slice(-down, self.N - down), slice(-right, self.N - right))
+        note = f"Frames moved by ({down}, {right}) px (y, x): pixel [{row}, {column}] is their middle now."
+        return replace(
+            self,
+            counts=moved(self.counts, down, right),
+            good_pixels=cut(known[None], keep)[0].astype(bool),
+            notes=(*self.notes, note),
+        )
 
     def mask_probe(self, diameter: float | None = None) -> Self:
         """Cut the probe with a disc whose edge falls over a pixel; its diameter is half a frame when None."""

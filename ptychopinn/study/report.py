@@ -150,9 +150,9 @@ def _pictures(folder: Path, results: Results) -> list[tuple[str, str]]:
     """Titles and data URLs of all pictures, in the finest resolution that the limit allows."""
     if not results.rows:
         return []
-    dpi = FINEST
+    dpi, curves = FINEST, _curves(results, FINEST)  # lines take few bytes, and must stay readable
     while True:
-        pictures = [*_curves(results, dpi), *_images(folder, results, dpi)]
+        pictures = [*curves, *_images(folder, results, dpi)]
         size = sum(len(data) for _, data in pictures) * 4 / 3
         if size <= LARGEST or dpi == COARSEST:
             break

@@ -29,7 +29,7 @@ def test_every_engine_fills_a_folder(place: Path, engine: str) -> None:
     assert lines[1].startswith("epoch 1 of 3: loss ")
     assert lines[-1] == "Image: out/reconstruction.h5 and out/reconstruction.png"
     names = {path.name for path in (place / "out").iterdir()}
-    pictures = {"reconstruction.png", "patterns.png", "loss.png", "probe.png"}
+    pictures = {"reconstruction.png", "patterns.png", "frames.png", "frames.csv", "loss.png", "probe.png"}
     assert names == {"provenance.json", "reconstruction.h5", "reconstruction.npz", "loss.csv", *pictures}
     table = (place / "out/loss.csv").read_text().splitlines()
     assert table[0] == "epoch,loss"

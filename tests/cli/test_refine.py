@@ -30,7 +30,7 @@ def test_refine_fills_a_folder_with_error_bars(scan: Path) -> None:
     assert any(line.startswith("ended after ") and line.endswith("does not fit in the 20 asked for") for line in lines)
     assert lines[-1] == "Image: out/reconstruction.h5 and out/reconstruction.png"
     names = {path.name for path in (scan / "out").iterdir()}
-    pictures = {"reconstruction.png", "patterns.png", "loss.png", "probe.png"}
+    pictures = {"reconstruction.png", "patterns.png", "frames.png", "frames.csv", "loss.png", "probe.png"}
     assert names == {"provenance.json", "reconstruction.h5", "reconstruction.npz", "loss.csv", *pictures}
     record = json.loads((scan / "out/provenance.json").read_text())
     assert record["command"] == "refine"

@@ -20,7 +20,7 @@ app = options.new_app()
 Folder = Annotated[Path, typer.Argument(help="folder of a study")]
 Snakefile = Annotated[bool, typer.Option("--snakefile", help="write OUT/Snakefile: a rule per job")]
 Redo = Annotated[bool, typer.Option("--redo", help="run the selected jobs again, even if finished")]
-PRESET = "reference, or quick: 20 minutes on 2 cores [default: reference]"
+PRESET = "reference, or quick: 10 minutes on 2 idle cores [default: reference]"
 ASSIGNED = "a field of the design, such as train.nepochs=20"
 VIEW = "only this view: baseline, dense, sparse; may be repeated"
 STAGE = "only simulate, overlap, train, baseline or compare"

@@ -1,0 +1,112 @@
+"""Findings about a fit as sentences."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.config import BaselineConfig
+from ptychopinn.engines.verdict import Finding, findings, flux_factors, outliers
+from ptychopinn.errors import WARNING
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import readable
+
+WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
+"""Warn when deviance / expected deviance exceeds this, and for a dim scan. Correct simulated fits end at 0.92 to 1.03
+(1.21 with held-out pixels), the measured Siemens star at 1.51: with many photons the small errors of every measurement
+show."""
+
+DIM = 10.0
+"""A scan is dim below this many photons per detector pixel."""
+
+NAMED = 5
+"""Frames that a line names."""
+
+LOW = 0.8
+"""Flux, of the median, below which a frame counts as one of a beam that was off."""
+
+
+def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: str = "cpu") -> list[str]:
+    """Lines about a fit that leaves more than noise: the frames that stand out, and the likely cause.
+
+    A fit near the noise gets a line only for causes that are sure: flux, frames, pixels, constant light.
+    """
+    limit = ABOVE_DIM_NOISE if scan.photons < DIM * scan.N**2 else WELL_ABOVE_NOISE
+    doubtful = result.deviance > limit * result.expected_deviance
+    found = findings(result, scan, device, doubtful)
+    lines = []
+    if doubtful or found:
+        causes = "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+        lines.append(
+            f"{WARNING}deviance per pixel {result.deviance:.3g}, where noise alone would have "
+            f"{result.expected_deviance:.3g}: {causes}; no error bar knows of that"
+        )
+    if len(worst := outliers(result)):
+        lines.append(_worst(result, worst, scan.numbers))
+    return lines
+
+
+def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: BaselineConfig) -> str:
+    """What a cause is, how much it explains, and what to do."""
+    share = f"{min(1.0, one.share):.0%} of the excess"
+    match one.cause:
+        case "flux":
+            return f"{_flux(flux_factors(result), scan.numbers)}, which explains {share} (not probe or positions)"
+        case "frames":
+            return f"{share} is in the frames that stand out; leave them out, or check their positions"
+        case "stop":
+            return (
+                f"{one.amount:.0f} detector pixels about [{one.pixel[0]}, {one.pixel[1]}] read nothing where the image "
+                f"puts light, which explains {share}: a beam stop or dead pixels that bad_pixels does not mark"
+            )
+        case "pixels":
+            row, column = one.pixel
+            return (
+                f"single detector pixels that read too much or too little in every frame explain {share}, the worst "
+                f"[{row}, {column}] reads {readable(one.amount)} times its light; mark such pixels in bad_pixels, or "
+                "correct the flat field"
+            )
+        case "light":
+            return (
+                f"light that is the same in every frame, {readable(100 * one.amount, 2)} % of all, explains {share}: a "
+                "background to subtract, parasitic light, or a partly coherent beam (more "
+                "probe modes)"
+            )
+    flag = f"refine_{one.cause}"
+    doing = "more --epochs" if getattr(config, flag) else f"try --{flag.replace('_', '-')}"
+    what = "other positions" if one.cause == "positions" else "another probe"
+    return f"a step to {what} would explain {share} ({doing})"
+
+
+def _unknown(config: BaselineConfig) -> str:
+    """The sentence for a fit of which no single cause explains enough."""
+    if config.refine_probe or config.refine_positions:
+        return "the fit is not at its end, or the counts are not those of this probe at these positions"
+    return (
+        "the fit is not at its end, or the counts are not those of this probe at these positions; flux, single frames "
+        "and pixels are not the cause (is the probe that of this scan, are axes swapped or mirrored? For a probe that "
+        "is nearly right, try --refine-probe)"
+    )
+
+
+def _flux(factors: NDArray[np.float64], numbers: NDArray[np.int64]) -> str:
+    """How the flux differs between frames."""
+    level = factors / np.median(factors)
+    low = np.flatnonzero(level < LOW)
+    if 1 < len(low) <= len(level) / 2 and low[-1] - low[0] < 1.5 * len(low):
+        return (
+            f"frames {numbers[low[0]]} to {numbers[low[-1]]} have less light than the image predicts, "
+            f"{np.median(level[low]):.2f} times the flux of the others"
+        )
+    return f"frames differ in flux by {level.std():.1%} rms ({level.min():.2f} to {level.max():.2f} of the median)"
+
+
+def _worst(result: Reconstruction, worst: NDArray[np.int64], numbers: NDArray[np.int64]) -> str:
+    """One line about the frames that stand out."""
+    assert result.frame_deviance is not None and result.expected_frame_deviance is not None
+    ratio = result.frame_deviance / np.maximum(result.expected_frame_deviance, 1e-12)
+    named = ", ".join(f"{numbers[row]} ({readable(ratio[row], 2)})" for row in worst[:NAMED])
+    more = f" and {len(worst) - NAMED} more" if len(worst) > NAMED else ""
+    return (
+        f"frames that stand out, deviance over that of noise: {named}{more}; the median of all is "
+        f"{readable(float(np.median(ratio)), 2)}"
+    )

@@ -1,0 +1,233 @@
+"""Why a fit leaves more than noise: how much of the excess deviance each likely cause explains.
+
+The excess is D - E, the deviance less what noise alone leaves. Each cause is refitted alone, the image kept, and its
+share is what that refit takes off the excess beyond what it would take off noise (one per parameter):
+
+- flux: a factor per frame, ``c_j = sum k / sum I``; it takes off ``2 [K ln(K / S) - K + S]`` of the totals K and S;
+- pixels: a factor per detector pixel, in the same way, less what the factor of the pixels around it takes off;
+- light: a factor and a constant per detector pixel, by regression of the counts on the rates; less the share of pixels;
+- positions, probe: one Fisher step of the image together with them, less that of the image alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.engines.fisher import Linearised, Step, dot, solve
+from ptychopinn.engines.projections import Estimate, Unknown
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
+from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.scan import Scan
+
+Cause = Literal["flux", "frames", "stop", "pixels", "light", "positions", "probe"]
+Vector = NDArray[np.float64]
+
+FLUX, FRAMES, LIGHT, POSITIONS, PROBE = 0.3, 0.3, 0.15, 0.3, 0.15
+"""Shares of the excess from which a cause is named: about half of the least that simulated faults of its kind have."""
+
+PIXELS, SURELY_PIXELS = 0.25, 0.6
+"""The same of pixels, and the share from which a step of the probe that would explain as much does not count: a probe
+is flexible enough to follow a few pixels."""
+
+BLIND, LIT = 0.1, 100.0
+"""A pixel is blind when it reads less than this part of its light, of which at least this many photons fell on it."""
+
+SOME_EXCESS = 1.05
+"""Deviance over its expectation from which causes are looked for."""
+
+STEPS = 8
+"""Conjugate-gradient steps of the refits of probe and positions."""
+
+SEEN = 256
+"""Frames, the innermost, from which the causes on the detector, in probe and positions are judged."""
+
+OUTLIER, TIMES = 8.0, 2.5
+"""A frame stands out this many robust standard deviations, and this factor, above the median."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause of an excess deviance.
+
+    Attributes:
+        cause: flux of frames, single frames, pixels that read nothing, single pixels, light that is the same in every
+            frame, positions, probe.
+        share: of the excess that it explains.
+        amount: of ``light``: its part of all photons; of ``stop``: number of pixels;
+            of ``pixels``: counts over rates of the worst pixel.
+        pixel: of ``pixels``: row and column of that pixel; of ``stop``: of the middle of them.
+    """
+
+    cause: Cause
+    share: float
+    amount: float = float("nan")
+    pixel: tuple[int, int] = (0, 0)
+
+
+def findings(result: Reconstruction, scan: Scan, device: str = "cpu", doubtful: bool = True) -> list[Finding]:
+    """Likely causes of an excess deviance, the most explaining first; empty where there is no excess.
+
+    Where frames or pixels are wrong, probe and positions are not judged: they would follow the fault.
+
+    Args:
+        result: with the deviance of every frame.
+        scan: that it was made of.
+        device: torch device.
+        doubtful: judge probe and positions too, which takes about 30 passes over ``SEEN`` frames.
+    """
+    if result.frame_deviance is None or not result.deviance > SOME_EXCESS * result.expected_deviance:
+        return []
+    if frames := _named(_of_frames(result, scan), {"flux": FLUX, "frames": FRAMES}):
+        return frames
+    some = _innermost(scan)
+    part, places = scan.subset(some), torch.from_numpy(result.positions[some] - np.array(result.origin))
+    probe = torch.from_numpy(scan.probe if result.probe is None else result.probe).to(device)
+    estimate = Estimate(torch.from_numpy(result.object).to(device), probe, places.to(device))
+    detector = _named(_of_pixels(part, estimate, result), {"stop": PIXELS, "pixels": PIXELS, "light": LIGHT})
+    if any(one.share >= SURELY_PIXELS for one in detector) or not (detector or doubtful):
+        return detector
+    steps = _of_steps(part, estimate, result)
+    if sum(one.share for one in detector) > max(one.share for one in steps):
+        return detector
+    return _named(steps, {"positions": POSITIONS, "probe": PROBE})[:1] if doubtful else []
+
+
+def _named(found: Iterable[Finding], least: dict[str, float]) -> list[Finding]:
+    """The findings of at least these shares, the largest first."""
+    return sorted((one for one in found if one.share >= least[one.cause]), key=lambda one: -one.share)
+
+
+def outliers(result: Reconstruction) -> NDArray[np.int64]:
+    """Rows of the frames that fit far worse than the others, the worst first; at most a tenth of all."""
+    if result.frame_deviance is None or result.expected_frame_deviance is None or len(result.frame_deviance) < 8:
+        return np.empty(0, np.int64)
+    ratio = np.log(np.maximum(result.frame_deviance, 1e-12) / np.maximum(result.expected_frame_deviance, 1e-12))
+    middle = np.median(ratio)
+    spread = max(1.4826 * float(np.median(abs(ratio - middle))), 0.03)
+    far = np.flatnonzero(ratio > middle + max(OUTLIER * spread, np.log(TIMES)))
+    return far[np.argsort(-ratio[far])] if 10 * len(far) <= len(ratio) else np.empty(0, np.int64)
+
+
+def flux_factors(result: Reconstruction) -> Vector:
+    """Best factor of every frame of the image's rates, ``sum k / sum I`` over the good pixels, (n,)."""
+    assert result.frame_photons is not None
+    measured, predicted = result.frame_photons
+    return np.asarray(measured / np.maximum(predicted, 1e-12))
+
+
+def _innermost(scan: Scan) -> NDArray[np.int64]:
+    """The ``SEEN`` frames nearest to the middle, in order: the causes are judged on a part of a large scan."""
+    distance = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
+    return np.sort(np.argsort(distance, kind="stable")[:SEEN])
+
+
+def _of_frames(result: Reconstruction, scan: Scan) -> Iterator[Finding]:
+    """Flux of frames, and single bad frames."""
+    assert result.frame_deviance is not None and result.frame_photons is not None
+    assert result.expected_frame_deviance is not None
+    pixels = scan.N**2 if scan.good_pixels is None else int(scan.good_pixels.sum())
+    above = (result.frame_deviance - result.expected_frame_deviance) * pixels
+    measured, predicted = result.frame_photons
+    less = _taken_off(measured, predicted) - 1
+    bad, flux = outliers(result), float(less.sum() / above.sum())
+    # What a factor does not explain of the frames that stand out.
+    rest = float((above - less)[bad].sum() / above.sum())
+    if rest > flux:
+        yield Finding("frames", rest)
+        flux = float(np.delete(less, bad).sum() / above.sum())
+    yield Finding("flux", flux)
+
+
+def _taken_off(measured: Vector, predicted: Vector) -> Vector:
+    """Deviance of totals: what the best factor takes off the deviance of their parts."""
+    return np.asarray(
+        poisson_deviance(torch.from_numpy(predicted), torch.from_numpy(measured)).numpy(), dtype=np.float64
+    )
+
+
+def _of_pixels(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterator[Finding]:
+    """Factors of detector pixels, and light that is the same in every frame."""
+    count = len(scan)
+    sums = torch.zeros(6, scan.N, scan.N, dtype=torch.float64)
+    for counts, rate in _frames(scan, estimate, result):
+        deviance, expected = poisson_deviance(rate, counts), expected_deviance(rate)
+        sums += torch.stack([x.sum(dim=0) for x in (counts, rate, rate * rate, counts * rate, deviance, expected)])
+    mean, rate, square, both, deviance, expected = sums / count
+    factor = ((both - mean * rate) / (square - rate * rate).clamp_min(1e-12)).clamp(0, 3)
+    constant = (mean - factor * rate).clamp_min(0)
+    refitted = torch.zeros(scan.N, scan.N, dtype=torch.float64)
+    for counts, rates in _frames(scan, estimate, result):
+        refitted += poisson_deviance(factor * rates + constant, counts).sum(dim=0)
+    good = torch.ones(scan.N, scan.N, dtype=torch.bool)
+    if scan.good_pixels is not None:
+        good = torch.from_numpy(scan.good_pixels)
+    excess = float((deviance - expected)[good].sum()) * count
+    if not excess > 0:
+        return
+    less = torch.from_numpy(_taken_off((mean * count).numpy(), (rate * count).numpy())) - 1
+    pixels = float(less[good].sum()) / excess
+    both_share = float((deviance * count - refitted - 2)[good].sum()) / excess
+    less = less * good
+    row, column = np.unravel_index(int(less.argmax()), less.shape)
+    reads = float(mean[row, column] / rate[row, column])
+    dead = good & (mean < BLIND * rate) & (rate * count > LIT)
+    blind = float(less[dead].sum()) / excess
+    if blind > max(pixels / 4, float(less.max()) / excess):
+        middle = dead.nonzero().double().mean(dim=0).round().int().tolist()
+        yield Finding("stop", pixels, float(dead.sum()), (middle[0], middle[1]))
+        return
+    alone = pixels * (1 - _smooth_part(mean, rate, good, count))
+    yield Finding("pixels", alone, reads, (int(row), int(column)))
+    yield Finding("light", both_share - max(pixels, 0.0), float(constant[good].sum() / mean[good].sum()))
+
+
+def _smooth_part(mean: Tensor, rate: Tensor, good: Tensor, count: int) -> float:
+    """Part of what factors of pixels take off that factors of their neighbours take off as well."""
+    around = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    around[..., 1, 1] = 0
+    k, s = ((x * good)[None, None] for x in (mean, rate))
+    k, s = (torch.nn.functional.conv2d(x, around, padding=1)[0, 0] for x in (k, s))
+    factor = (k / s.clamp_min(1e-12)).clamp(1e-3, 1e3)
+    less = 2 * count * (mean * factor.log() - (factor - 1) * rate)
+    whole = float(_taken_off((mean * count).numpy(), (rate * count).numpy())[good.numpy()].sum())
+    return min(1.0, max(0.0, float(less[good].sum()) / whole)) if whole > 0 else 0.0
+
+
+def _of_steps(scan: Scan, estimate: Estimate, result: Reconstruction) -> list[Finding]:
+    """What a step of the positions, or of the probe, would take off beyond one of the image alone."""
+    linear = Linearised(scan, estimate, result.subpixel, {"object", "probe", "positions"})
+    excess = linear.deviance - result.expected_deviance
+    pixels = scan.N**2 if scan.good_pixels is None else int(scan.good_pixels.sum())
+    excess *= len(scan) * pixels
+    alone = _gain(linear, ("object",))
+    freedom: dict[Literal["positions", "probe"], int] = {
+        "positions": 2 * len(scan),
+        "probe": 2 * estimate.probe.numel(),
+    }
+    return [Finding(name, (_gain(linear, ("object", name)) - alone - free) / excess) for name, free in freedom.items()]
+
+
+def _gain(linear: Linearised, names: tuple[Unknown, ...]) -> float:
+    """Deviance that a Fisher step of some unknowns takes off, ``-g^T dx``."""
+    scales = linear.preconditioner()
+    scales = {name: value if name in names else torch.zeros_like(value) for name, value in scales.items()}
+    right: Step = {
+        name: -value if name in names else torch.zeros_like(value) for name, value in linear.gradient.items()
+    }
+    return dot(right, solve(linear, right, STEPS, scales))
+
+
+def _frames(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterator[tuple[Tensor, Tensor]]:
+    """Counts and rates of all frames, some at a time, float64 on the CPU: (k, N, N) each."""
+    for rows in torch.arange(len(scan)).split(frames_per_chunk(estimate.probe)):
+        views = probe_views(estimate.probe, estimate.positions[rows.to(estimate.positions.device)], result.subpixel)
+        rate = diffract(views.probes, extract_patches(estimate.image, views.places, scan.N))
+        yield scan.frames(rows.numpy()).double(), rate.double().cpu().clamp_min(1e-6)

@@ -1,0 +1,110 @@
+"""Where the beam lies on the detector, against where the probe puts it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptychopinn.errors import PtychoError
+from ptychopinn.physics.fourier import to_detector
+from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.scan.scan import Scan
+
+OFF_CENTRE = 0.6
+"""Distance along an axis, detector pixels, from which the beam is off: right scans stay below 0.1, and frames are moved
+by whole pixels."""
+
+CERTAIN = 5.0
+"""Standard deviations of the photon noise that a distance must exceed."""
+
+SAMPLE = 64
+"""Frames, spread over the scan, of which the mean is taken."""
+
+BETTER = 0.1
+"""Share by which a move must lower the misfit of mean frame and far field: a hot pixel or an uneven background moves
+the centre of mass as well, but then no move of the far field explains the frames."""
+
+Vector = NDArray[np.float64]
+
+
+def mean_frame(scan: Scan) -> Vector:
+    """Mean (N, N) of ``SAMPLE`` frames, spread over the scan; bad pixels are 0."""
+    shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
+    return np.asarray(scan.frames(shown).double().mean(dim=0).numpy())
+
+
+def beam_offset(scan: Scan, mean: Vector) -> Vector | None:
+    """Distance (y, x) of the beam from its place, detector pixels; None where it is not significant.
+
+    The centre of mass of the mean frame minus that of the far field of the probe, ``sum_m |F P_m|^2``, both over the
+    good pixels: a probe may be asymmetric, so the centre of mass of the frames alone says nothing.
+
+    Args:
+        scan: its probe and mask.
+        mean: (N, N) photons, of some or all frames.
+    """
+    good = np.ones_like(mean, dtype=bool) if scan.good_pixels is None else scan.good_pixels
+    far = probe_intensity(to_detector(torch.from_numpy(scan.probe))).double().numpy()
+    if not (mean[good].sum() > 0 and far[good].sum() > 0):
+        return None
+    offset = _centre(mean * good) - _centre(far * good)
+    spread = np.sqrt(_variance(mean * good) / (mean.sum() * min(len(scan), SAMPLE)))
+    if not (abs(offset) > np.maximum(OFF_CENTRE, CERTAIN * spread)).any():
+        return None
+    whole = offset.round().astype(int)
+    moved = _shifted(far, whole)
+    return offset if _misfit(mean, moved, good) < (1 - BETTER) * _misfit(mean, far, good) else None
+
+
+def centre_of(scan: Scan, given: str) -> tuple[int, int]:
+    """The detector pixel (y, x) that a setting ``centre`` asks for: ``"y,x"``, or ``"auto"``.
+
+    Raises:
+        PtychoError: for a pixel outside the frames.
+    """
+    half = scan.N // 2
+    if given == "auto":
+        offset = beam_offset(scan, mean_frame(scan))
+        y, x = (0, 0) if offset is None else offset.round().astype(int).tolist()
+        return half + y, half + x
+    y, x = (int(part) for part in given.split(","))
+    if not (0 <= y < scan.N and 0 <= x < scan.N):
+        raise PtychoError(
+            f"centre: {given} given; a pixel y,x of the frames of {scan.N} x {scan.N} pixels is needed, counted from 0."
+        )
+    return y, x
+
+
+def off_centre(offset: Vector, size: int) -> str:
+    """One line about a beam that lies beside its place."""
+    y, x = offset.tolist()
+    row, column = (size // 2 + offset.round().astype(int)).tolist()
+    return (
+        f"the beam lies ({y:.1f}, {x:.1f}) px (y, x) on the detector beside where the probe puts it, which makes a "
+        f"phase ramp of ({2 * np.pi * y / size:.2f}, {2 * np.pi * x / size:.2f}) rad per pixel in the image: "
+        f"--centre auto moves the frames (here --centre {row},{column})."
+    )
+
+
+def _centre(light: Vector) -> Vector:
+    """Centre of mass (y, x)."""
+    return np.array(
+        [(np.arange(len(side)) * side).sum() / side.sum() for side in (light.sum(axis=1), light.sum(axis=0))]
+    )
+
+
+def _variance(light: Vector) -> Vector:
+    """Variance along (y, x) about the centre of mass."""
+    sides, centre = (light.sum(axis=1), light.sum(axis=0)), _centre(light)
+    return np.array(
+        [((np.arange(len(side)) - at) ** 2 * side).sum() / side.sum() for side, at in zip(sides, centre, strict=True)]
+    )
+
+
+def _shifted(light: Vector, shift: NDArray[np.int_]) -> Vector:
+    return np.asarray(np.roll(light, shift.tolist(), axis=(0, 1)))
+
+
+def _misfit(mean: Vector, far: Vector, good: NDArray[np.bool_]) -> float:
+    """Squared distance of the roots of mean frame and far field after the best factor, of 1."""
+    a, b = np.sqrt(mean[good]), np.sqrt(far[good])
+    return float(1 - (a @ b) ** 2 / ((a @ a) * (b @ b)))
