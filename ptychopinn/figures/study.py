@@ -101,7 +101,7 @@ def _draw_lines(axes: Axes, of_arms: Mapping[str, Sequence[tuple[float, float]]]
 
 
 def _png(figure: Figure, dpi: int, **more: Any) -> bytes:
-    """The figure with a palette of its own, which takes a third of the bytes of full colours."""
+    """The figure with a palette of its own, which takes less than half of the bytes of full colours."""
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, **more)
     with Image.open(drawn) as picture:
