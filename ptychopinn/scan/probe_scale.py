@@ -19,11 +19,8 @@ from ptychopinn.scan.frames import blocks
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
-LOWEST, HIGHEST = 0.9, 1.25
-"""Plausible photons of a probe, in those of the brightest frames: networks lose quality beyond them."""
-
-FEW, HIGHEST_OF_FEW = 16, 2.0
-"""Fewer frames, as at the start of a growing scan, may all lie behind an absorber; then the highest is this."""
+LOWEST, HIGHEST = 0.9, 2.0
+"""Plausible photons of a probe, in those of the brightest frames: few objects take more than half of every frame."""
 
 BRIGHT = 0.95
 """Share of the frames that are darker than the brightest ones: a single hot frame must not decide."""
@@ -42,13 +39,11 @@ class Light(NamedTuple):
         probe: ``sum |P|^2``.
         frames: what a probe without loss needs to make the brightest frames: their photons / ``seen``.
         seen: share of the probe's own far field that falls on good pixels.
-        sample: number of frames that were looked at.
     """
 
     probe: float
     frames: float
     seen: float
-    sample: int
 
     @property
     def ratio(self) -> float:
@@ -63,8 +58,7 @@ class Light(NamedTuple):
         falls with the root of ``seen``. Both limits give way by the noise of a dim frame.
         """
         noise = 1 + NOISE * (self.frames * self.seen) ** -0.5
-        highest = HIGHEST_OF_FEW if self.sample < FEW else HIGHEST
-        return LOWEST * self.seen**0.5 / noise <= self.ratio <= highest * noise
+        return LOWEST * self.seen**0.5 / noise <= self.ratio <= HIGHEST * noise
 
 
 def brightest(totals: NDArray[np.float64]) -> float:
@@ -92,7 +86,7 @@ def light_of(scan: Scan) -> Light | None:
     seen = 1.0 if scan.good_pixels is None else float(spectrum[scan.good_pixels].sum()) / power
     if not (seen > 0 and photons > 0):
         return None
-    return Light(power, photons / seen, seen, len(totals))
+    return Light(power, photons / seen, seen)
 
 
 def _totals(scan: Scan) -> NDArray[np.float64]:

@@ -25,8 +25,8 @@ def test_every_engine_fills_a_folder(place: Path, engine: str) -> None:
     done = call(place, f"baseline scan.npz --out out --engine {engine} --epochs 3 --seed 4")
     assert (done.exit_code, done.stderr) == (0, ""), done.output
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("Warning: 9 frames hold")
-    assert lines[1].startswith("epoch 1 of 3: loss ")
+    assert any(line.startswith("Warning: 9 frames hold") for line in lines)
+    assert any(line.startswith("epoch 1 of 3: loss ") for line in lines)
     assert lines[-1] == "Image: out/reconstruction.h5 and out/reconstruction.png"
     names = {path.name for path in (place / "out").iterdir()}
     pictures = {"reconstruction.png", "patterns.png", "frames.png", "frames.csv", "loss.png", "probe.png"}
@@ -41,7 +41,7 @@ def test_every_engine_fills_a_folder(place: Path, engine: str) -> None:
     assert record["settings"]["baseline_batch_size"] == (100 if engine == "dm" else 1)
     assert record["sources"]["baseline_batch_size"] == "data"
     with np.load(place / "out/reconstruction.npz") as file:
-        assert "probe" not in file
+        assert str(file["probe_of"]) == "scan"
 
 
 def test_what_is_refined_is_written_and_gone_on_from(place: Path) -> None:
