@@ -292,12 +292,16 @@ def _run(task: Any, scan: Scan, config: BaselineConfig, report: Report) -> list[
         except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise RunFailedError(f"{config.engine}: pty-chi stopped in epoch {epoch}: {reason}") from error
-        loss.append(float(task.reconstructor.loss_tracker.table.loss.iloc[-1]))
+        loss.append(_last_loss(task))
         if not (math.isfinite(loss[-1]) and bool(torch.isfinite(torch.view_as_real(task.get_data("object"))).all())):
             raise RunFailedError(f"{config.engine}: NaN or infinity in epoch {epoch}: {_cause(scan, config)}.")
         if epoch in (1, config.epochs) or epoch % math.ceil(config.epochs / LINES) == 0:
             report(f"epoch {epoch} of {config.epochs}: loss {loss[-1]:.4g}")
     return loss
+
+
+def _last_loss(task: Any) -> float:
+    return float(task.reconstructor.loss_tracker.table.loss.iloc[-1])
 
 
 def _cause(scan: Scan, config: BaselineConfig) -> str:

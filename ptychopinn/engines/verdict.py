@@ -40,6 +40,9 @@ is flexible enough to follow a few pixels."""
 BLIND, LIT = 0.1, 100.0
 """A pixel is blind when it reads less than this part of its light, of which at least this many photons fell on it."""
 
+MOST_LIGHT = 0.5
+"""Share of all light that may be the same in every frame; a wrong probe makes more of the frames look alike."""
+
 SOME_EXCESS = 1.05
 """Deviance over its expectation from which causes are looked for."""
 
@@ -186,7 +189,8 @@ def _of_pixels(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterat
         return
     alone = pixels * (1 - _smooth_part(mean, rate, good, count))
     yield Finding("pixels", alone, reads, (int(row), int(column)))
-    yield Finding("light", both_share - max(pixels, 0.0), float(constant[good].sum() / mean[good].sum()))
+    if (part := float(constant[good].sum() / mean[good].sum())) <= MOST_LIGHT:
+        yield Finding("light", both_share - max(pixels, 0.0), part)
 
 
 def _smooth_part(mean: Tensor, rate: Tensor, good: Tensor, count: int) -> float:

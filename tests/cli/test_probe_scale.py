@@ -20,7 +20,7 @@ COMMANDS = {
     "refine": "refine scan.npz --out out --epochs 2 --error-draws 0 --accelerator cpu",
     "baseline": "baseline scan.npz --out out --engine native --epochs 2 --set error_draws=0 --accelerator cpu",
     "overlap": "overlap scan.npz --out out",
-    "compare": "compare scan.npz --pinn run --supervised run --out out --accelerator cpu",
+    "compare": "compare scan.npz --pinn a=run --pinn b=run --out out --accelerator cpu",
     "export": "export run --scan scan.npz --out net.pt2",
     "subset": "subset scan.npz --n 4 --out few.npz",
 }

@@ -85,7 +85,7 @@ def test_lines_tell_how_it_goes(tiny_scan):
     reconstruct(measured, BaselineConfig(engine="native", epochs=20), RefinementConfig(), report=lines.append)
     assert lines[0].startswith("projections 1: ")
     assert any(line.startswith("scoring ") and "held out" not in line for line in lines)
-    assert lines[-1] == "ended after 19 epochs: another step does not fit in the 20 asked for"
+    assert lines[-1] == "ended after 20 epochs: another step does not fit in the 20 asked for"
 
 
 def test_one_epoch_is_one(tiny_scan):

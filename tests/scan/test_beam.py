@@ -109,7 +109,7 @@ def test_frames_in_a_file_move_as_those_in_memory(shift):
     expected = moved(masked, *shift)
     np.testing.assert_array_equal(lazy.moved(*shift)[slice(None)], expected)
     keep = slice(4, 12)
-    np.testing.assert_array_equal(lazy.moved(*shift).window(keep)[slice(1, 3)], expected[1:3, keep, keep])
+    np.testing.assert_array_equal(lazy.moved(*shift).window(keep, keep)[slice(1, 3)], expected[1:3, keep, keep])
     assert expected.dtype == np.uint16
     if shift == (3, -2):
         np.testing.assert_array_equal(expected[:, 3:, :-2], masked[:, :-3, 2:])
