@@ -22,8 +22,9 @@ $(STAMP): pyproject.toml
 demo: venv ## simulate, train and reconstruct a small scan; results in demo/
 	$(BIN)/ptychopinn demo --out demo --overwrite
 
+# A process per core with one thread each: small tensors gain nothing from more threads.
 test: venv ## run the tests, without those marked slow
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --benchmark-disable
 
 test-slow: venv ## run only the tests marked slow
 	$(BIN)/python -m pytest -m slow
