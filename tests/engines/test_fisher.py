@@ -20,7 +20,9 @@ from tests.helpers import random_positions, random_tensor
 MODELS = pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
 SIZES = pytest.mark.parametrize("size", [6, 8])
 KINDS = pytest.mark.parametrize(
-    "unknowns", [{"object"}, {"object", "probe"}, {"object", "positions"}, {"object", "probe", "positions"}], ids=str
+    "unknowns",
+    [{"object"}, {"object", "probe"}, {"object", "positions"}, {"object", "probe", "positions"}],
+    ids=lambda names: "+".join(sorted(names)),
 )
 
 
