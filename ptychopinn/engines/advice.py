@@ -7,6 +7,7 @@ from ptychopinn.config import BaselineConfig
 from ptychopinn.engines.verdict import Finding, findings, flux_factors, outliers
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.beam import beam_offset, mean_frame
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -35,7 +36,13 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
     found = findings(result, scan, device, doubtful)
     lines = []
     if doubtful or found:
-        causes = "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+        # What is wrong with the frames spoils the fit, and with it all that is read from its residual.
+        if scan.health is not None and scan.health.doubts:
+            causes = "leave out the faults of the detector that are named above, and fit again"
+        elif beam_offset(scan, mean_frame(scan)) is not None:
+            causes = "the beam is not where the probe puts it; move it by --centre auto, and fit again"
+        else:
+            causes = "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
         lines.append(
             f"{WARNING}deviance per pixel {result.deviance:.3g}, where noise alone would have "
             f"{result.expected_deviance:.3g}: {causes}; no error bar knows of that"

@@ -151,7 +151,7 @@ def test_two_processes_stop_and_go_on_and_give_the_losses_of_one(folder, uninter
         of_training = () if alone["epoch"] == begun + 1 else ("train_loss", "train_nll")
         for name in (*of_training, "val_loss", "val_patch_error"):
             assert together[name] == pytest.approx(alone[name], rel=1e-5), name
-    assert torch.allclose(weights_of(uninterrupted), weights_of(run), rtol=0, atol=1e-5)
+    assert torch.allclose(weights_of(uninterrupted), weights_of(run), rtol=0, atol=5e-5)
 
 
 def assert_whole(folder: Path) -> None:
