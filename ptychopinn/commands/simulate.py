@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import Settings, SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz, write_npz_files
