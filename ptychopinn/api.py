@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings

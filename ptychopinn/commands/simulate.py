@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import BeamlineConfig, Settings, SimulationConfig
 from ptychopinn.config.simulation import HARD
 from ptychopinn.errors import PtychoError

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz_contract import NpzScan
+from ptychopinn.files.naming import naming
 from ptychopinn.files.record import INTERPOLATION, PROVENANCE, Reading, Record, pixel_size, start_of
 from ptychopinn.files.values import Array, as_coordinates, as_modes, as_numbers, both
 from ptychopinn.scan.beamline import TRUTH
