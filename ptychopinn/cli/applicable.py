@@ -56,6 +56,7 @@ USED: Final = {
     "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask"))
     | MICROSCOPE,
     "subset": READING,
+    "view": READING,
     "export": READING,
 }
 """Settings that each command uses; ``--set`` takes all of them."""
@@ -90,6 +91,7 @@ FLAGS: Final = {
     "convert": "pixel_size format map frames probe measurement nphotons mask",
     "subset": "scan_index format map frames probe probe_scale pixel_size crop centre measurement nphotons mask "
     "drop_frames",
+    "view": f"{_SCAN} format pixel_size",
     "export": "crop centre scan_index map frames probe probe_scale measurement nphotons mask drop_frames",
 }
 """Settings of each command that have a flag, in the order of its help."""
