@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from pydantic_core import PydanticCustomError
 
 from ptychopinn.config.section import Section
-from ptychopinn.config.simulation import SimulationConfig
+from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.json_reader import read_json
 
@@ -256,6 +256,7 @@ class Settings(Section):
     refinement: RefinementConfig = RefinementConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
+    beamline: BeamlineConfig = BeamlineConfig()
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its one name."""
