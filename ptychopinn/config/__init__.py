@@ -67,6 +67,7 @@ class DataConfig(Section):
     q_pixel: str | None = Field(None, description="detector pixel in 4D-STEM, such as '0.5 mrad' or '0.02 A^-1'")
     semiangle: float | None = Field(None, gt=0, lt=500, description="of the aperture that makes the probe, mrad")
     defocus: str | None = Field(None, description="of that probe, such as '15 nm'")
+    allow_external: bool = Field(False, description="read HDF5 that keeps values outside the folder of its file")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     mask: str | None = Field(
         None, description="auto (broken pixels too), none, inverted, or FILE; None: of the file, and markers"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import nexus
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.conventions.own_folder import opened_file
 from ptychopinn.files.formats.npz import load_arrays
 from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
@@ -153,7 +154,7 @@ def arrays_of(file: h5py.File) -> Arrays:
 
 def _read_hdf5(path: Path) -> Arrays:
     try:
-        with h5py.File(path, "r") as file:
+        with opened_file(path) as file:
             return arrays_of(file)
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
