@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint bench bench-gpu clean
+.PHONY: help venv demo test test-slow docs lint bench bench-gpu clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -28,6 +28,10 @@ test: venv ## run the tests, without those marked slow
 
 test-slow: venv ## run only the tests marked slow
 	$(BIN)/python -m pytest -m slow
+
+docs: venv ## build the manual; open build/site/index.html
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 lint: venv ## check style, format and types
 	$(BIN)/ruff check .

@@ -1,0 +1,24 @@
+"""What the site needs beyond Markdown: equations as MathML, and no links to files outside ``docs/``."""
+
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+
+OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:[A-Z]+\.md|benchmarks|ptychopinn|tests|pyproject)[^)]*\)")
+"""Links that work in the repository and not in the site."""
+
+CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
+EQUATION = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Equations between ``$`` or ``$$`` as MathML, which browsers draw themselves; code stays as it is."""
+    parts = CODE.split(OUTSIDE.sub(r"\1", markdown))
+    return "".join(part if index % 2 else EQUATION.sub(_mathml, part) for index, part in enumerate(parts))
+
+
+def _mathml(found: re.Match[str]) -> str:
+    block, inline = found.groups()
+    # Within a span: Markdown would take a line that begins with an unknown tag for a paragraph of its own.
+    return convert(block.strip(), display="block") if block else f"<span>{convert(inline)}</span>"
