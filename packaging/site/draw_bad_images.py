@@ -1,7 +1,7 @@
 """Draw the pictures of ``docs/bad-image.md`` by the commands that it shows.
 
 Every section there names a picture and has a block of commands: the last two write the folders ``bad`` and ``good``,
-whose phases are drawn side by side. Run from the root: ``.venv/bin/python packaging/site/draw_bad_images.py [NAME ...]``.
+whose phases are drawn side by side. Run from the root, with the names of pictures, or none for all.
 """
 
 import re
@@ -36,7 +36,7 @@ def draw(name: str, commands: str) -> None:
             done = subprocess.run([program, *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{name}: {line}\n{done.stdout}{done.stderr}")
-            print(f"{name}: {line}\n{done.stdout}", flush=True)
+            sys.stdout.write(f"{name}: {line}\n{done.stdout}")
         images = [phase(Path(folder) / part) for part in ("bad", "good")]
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.1), layout="constrained")
     for ax, image, title in zip(axes, images, ("what you see", "after the cure"), strict=True):
