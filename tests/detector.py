@@ -1,4 +1,4 @@
-"""A detector of our own in plain numpy and h5py, which shares no code with the package: frames, and a file that grows."""
+"""A detector in plain numpy and h5py, which shares no code with the package: frames, and a file that grows."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

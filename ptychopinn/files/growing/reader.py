@@ -47,14 +47,7 @@ def check_growing(path: Path, data: DataConfig) -> None:
     Raises:
         PtychoError: naming the file or the setting.
     """
-    flags = {"n_subsample": "--n-subsample", "nphotons": "--nphotons", "frames": "--frames", "drop_dark": "drop_dark"}
-    for name, flag in flags.items():
-        if getattr(data, name) not in (None, False):
-            raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
-    if data.drop_frames == "auto":
-        raise PtychoError("--follow: --drop-frames auto needs a complete scan; omit it.")
-    if data.centre == "auto":
-        raise PtychoError("--follow: --centre auto needs a complete scan; give the pixel, --centre y,x.")
+    _check_settings(data)
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
     if not path.is_file():
@@ -65,9 +58,21 @@ def check_growing(path: Path, data: DataConfig) -> None:
     elif (found := format_of(path, how)).name != "cxi":
         raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
     if how.probe is not None:
-        probe_of(how.probe)
+        probe_of(how.probe, how.allow_external)
+
+
+def _check_settings(data: DataConfig) -> None:
+    """Refuse settings that need a complete scan, and files they name that cannot be read."""
+    flags = {"n_subsample": "--n-subsample", "nphotons": "--nphotons", "frames": "--frames", "drop_dark": "drop_dark"}
+    for name, flag in flags.items():
+        if getattr(data, name) not in (None, False):
+            raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
+    if data.drop_frames == "auto":
+        raise PtychoError("--follow: --drop-frames auto needs a complete scan; omit it.")
+    if data.centre == "auto":
+        raise PtychoError("--follow: --centre auto needs a complete scan; give the pixel, --centre y,x.")
     if mask := understood(data.mask or "")[1]:
-        read_mask(mask)
+        read_mask(mask, allow_external=data.allow_external)
     if data.drop_frames not in (None, "none"):
         read_frame_list(str(data.drop_frames), None)
 
