@@ -161,9 +161,7 @@ def _report_ending(look: Look, report: Report) -> None:
         report(f"{WARNING}left out: {why}")
     if look.room:
         last = int(look.scan.numbers[-1])
-        report(
-            f"{look.room} more frames after frame {last} hold one value everywhere, as room for frames does: left out."
-        )
+        report(f"{look.room} frames after frame {last} hold one value everywhere, as room for frames does: left out.")
 
 
 def _in_time(do: Callable[[], T], timeout: float, report: Report, over: Over) -> T:
@@ -250,9 +248,8 @@ def follow(
     their phases are matched again for every picture: a scan that fits as a whole ends with the image of
     :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
 
-    A frame that cannot be used is left out, and looked at again when the scan is over. The scan ends early when its
-    file cannot be read within ``follow_timeout``, or holds another scan. Its deviance is NaN when its frames cannot be
-    read at the end.
+    A frame that cannot be used is left out, and looked at again when the scan is over, which ends early when its file
+    cannot be read within ``follow_timeout``, or holds another scan. The deviance is NaN when no frame can be read then.
 
     Args:
         run: trained with gridsize 1.

@@ -177,13 +177,23 @@ def _datasets(file: h5py.File, names: Names, need: str) -> list[h5py.Dataset]:
     return found
 
 
+def _datasets_of_frames(file: h5py.File, names: Names) -> list[h5py.Dataset]:
+    """The datasets of frames; where a name is wrong, others that hold frames are named."""
+    try:
+        return _datasets(file, names, "frames are needed")
+    except PtychoError as error:
+        if isinstance(error, IncurableError) or not (others := links.stacks(file)):
+            raise
+        raise IncurableError(f"{error} The file has frames in {shortened(', '.join(others))}.") from None
+
+
 def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...], str]:
     """The frames, how many there are along each axis of the scan, and the order of their axes."""
     for name in _listed(wanted.dataset):
         if not set(name) & set("*?[") and isinstance(file.get(name), h5py.Group):
             inside = shortened(", ".join(sorted(file[name], key=links.natural)), 60) or "nothing"
             raise IncurableError(f"{name}: is a group that holds {inside}; name a dataset, or join parts by {name}/*.")
-    datasets, corner = _datasets(file, wanted.dataset, "frames are needed"), wanted.zero_frequency == "corner"
+    datasets, corner = _datasets_of_frames(file, wanted.dataset), wanted.zero_frequency == "corner"
     order = wanted.order or ("YXyx" if len(datasets) == 1 and datasets[0].ndim == 4 else "nyx")
     if len(order) == 4:
         if len(datasets) > 1:
