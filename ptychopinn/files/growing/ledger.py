@@ -34,6 +34,8 @@ class Ledger:
         Raises:
             ChangedError: naming the first that differs.
         """
+        if len(frames) < len(rows):
+            raise ChangedError(f"diffraction: frame {rows[len(frames)]} is not there any more.")
         odd = []
         for row, frame in zip(rows.tolist(), frames, strict=True):
             digest = 1 + int.from_bytes(blake2b(np.ascontiguousarray(frame).data, digest_size=7).digest(), "big")
