@@ -273,7 +273,7 @@ def test_a_growing_scan_is_read_where_it_can_be_used(tmp_path, tiny_scan, frames
 
 def test_a_growing_scan_needs_a_first_frame_that_can_be_used(tmp_path, tiny_scan):
     for x, y, words in (
-        ([np.nan, 1], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
+        ([np.nan, np.nan], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
         ([], [0], "growing.h5: positions: x, y: no entries"),
     ):
         with pytest.raises(PtychoError, match=words):

@@ -175,7 +175,7 @@ def test_the_image_does_not_need_the_file_any_more(beamline, frames):
     assert done.stdout.count("growing.cxi: cannot be read at the end (No such file or directory)") == 1
     assert f"{frames} frames in" in done.stdout
     assert "deviance per pixel unknown" in done.stdout
-    assert done.stdout.count("data: cannot be read: no such file or directory.\n") == 2
+    assert done.stdout.count("data: cannot be read: no such file or directory.\n") >= 2
     assert {path.name for path in (beamline / "image").iterdir()} == WRITTEN - {"patterns.png"}
     provenance = json.loads((beamline / "image/provenance.json").read_text(), parse_constant=pytest.fail)
     assert (provenance["frames"], provenance["sha256"], provenance["deviance_per_pixel"]) == (frames, None, None)
