@@ -7,7 +7,7 @@ Urbach & Coene, Phys. Rev. A 102, 043516, 2020). No dense matrix is built.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -225,7 +225,17 @@ def _centre(step: Step) -> Step:
     return step
 
 
-def solve(linear: Linearised, right: Step, iterations: int, preconditioner: Step | None = None) -> Step:
+class Quadratic(Protocol):
+    """What :func:`solve` needs of a model."""
+
+    def information(self, step: Step) -> Step:
+        """Fisher information times a step."""
+
+    def preconditioner(self) -> Step:
+        """A diagonal that is about its inverse."""
+
+
+def solve(linear: Quadratic, right: Step, iterations: int, preconditioner: Step | None = None) -> Step:
     """Solve ``J x = right`` by preconditioned conjugate-gradient steps from zero.
 
     Few steps leave out what the counts hardly determine: they act as a regularisation. The mean position stays.

@@ -13,7 +13,8 @@ from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.moves import moves_in_words
 from ptychopinn.engines.projections import KEPT_BYTES
-from ptychopinn.engines.refinement import Refined, refine
+from ptychopinn.engines.places.placing import placed as find_places
+from ptychopinn.engines.refinement import Refined, holds_out, refine
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
@@ -23,6 +24,9 @@ from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
+
+LEAST_EPOCHS = 50
+"""Epochs from which positions are first looked for in single frames, which costs about as many."""
 
 
 def reconstruct(
@@ -55,14 +59,14 @@ def reconstruct(
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
     check_scan(scan)
-    canvas = scan.canvas_origin, scan.canvas_shape
-    first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
     began = time.perf_counter()
+    placed, first = _placed(scan, config, refinement, seed, device, start, report)
+    spent = time.perf_counter() - began
     found = refine(
-        scan,
+        placed,
         first,
         epochs=config.epochs,
-        seconds=refinement.refine_seconds,
+        seconds=None if refinement.refine_seconds is None else max(refinement.refine_seconds - spent, 1e-3),
         tolerance=refinement.tolerance,
         subpixel=refinement.subpixel,
         refine_probe=config.refine_probe,
@@ -74,10 +78,10 @@ def reconstruct(
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
     if config.refine_positions:
-        for line in _moves(scan, found):
+        for line in _moves(scan, placed, found):
             report(line)
     seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, config, refinement, seconds)
+    result = _result(placed, found, config, refinement, seconds)
     for line in verdict(result, scan, config, device):
         report(line)
     return result
@@ -103,9 +107,29 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined) -> list[str]:
+def _placed(
+    scan: Scan,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seed: int,
+    device: str,
+    start: Reconstruction | None,
+    report: Report,
+) -> tuple[Scan, torch.Tensor | None]:
+    """The scan and the image to start from; with unknown positions both may be those that single frames give."""
+    error = refinement.position_error
+    if config.refine_positions and (error is not None or (start is None and config.epochs >= LEAST_EPOCHS)):
+        found = find_places(scan, error, config.refine_probe, holds_out(scan), seed, device, report)
+        if found is not None:
+            return found.scan, found.image
+    canvas = scan.canvas_origin, scan.canvas_shape
+    return scan, None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
+
+
+def _moves(scan: Scan, placed: Scan, found: Refined) -> list[str]:
     """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
-    there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
+    there = found.estimate.positions.cpu().numpy() - found.margin + np.array(placed.canvas_origin)
+    there += (scan.positions - there).mean(axis=0)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"

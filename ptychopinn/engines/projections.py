@@ -18,7 +18,7 @@ from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
-Unknown = Literal["object", "probe", "positions"]
+Unknown = Literal["object", "probe", "positions", "map"]
 
 MOMENTUM = 0.5
 DAMPING = 0.05

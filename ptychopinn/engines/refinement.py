@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, Step, solve
+from ptychopinn.engines.places.drag import MAP_PASSES, Dragged
 from ptychopinn.engines.positions import search
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
 from ptychopinn.physics.exit_waves import SubPixel
@@ -264,11 +265,15 @@ def _score(
             budget.spend(SEARCH_COST)
         if moved < UNSETTLED or not length:
             length += CG_STEPS
+        frame: Linearised | Dragged = now
+        if "positions" in unknowns and budget.left > MAP_PASSES + 1:
+            frame = Dragged(now)
+            budget.spend(MAP_PASSES)
         steps = min(length, budget.left - 1)
-        step = solve(now, {name: -value for name, value in now.gradient.items()}, steps)
+        step = solve(frame, {name: -value for name, value in frame.gradient.items()}, steps)
         budget.spend(steps)
         now.release()
-        then = _taken(now, step, budget)
+        then = _taken(now, frame, step, budget)
         if then is None:
             reason = "no step improves the likelihood"
             break
@@ -295,10 +300,10 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
     return now.at(replace(here, positions=places)), moved
 
 
-def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
+def _taken(now: Linearised, frame: Linearised | Dragged, step: Step, budget: _Budget) -> Linearised | None:
     """The model after a step, halved until the likelihood improves; None if it never does."""
     for _ in range(5):
-        then = now.at(_moved(now.estimate, step))
+        then = now.at(_moved(*(frame.carried(step) if isinstance(frame, Dragged) else (now.estimate, step))))
         budget.spend()
         if then.deviance < now.deviance:
             return then
