@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ptychopinn.commands.messages import deviance_record, report_result, report_scan, scan_record
-from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import save_reconstruction
-from ptychopinn.commands.starting import start_of
+from ptychopinn.commands.shared.messages import deviance_record, report_result, report_scan, scan_record
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import save_reconstruction
+from ptychopinn.commands.shared.starting import start_of
 from ptychopinn.config import Settings
 from ptychopinn.engines import error_bars, native, ptychi
 from ptychopinn.errors import PtychoError
@@ -48,7 +48,9 @@ def refine_scan(
 def with_error_bars(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
     """Add error bars from the counts, and the seconds they took."""
     began = time.perf_counter()
-    result = error_bars.with_error_bars(result, scan, settings.refinement.error_draws, settings.training.seed, device)
+    draws, seed = settings.refinement.error_draws, settings.training.seed
+    memory = native.bytes_for(settings.refinement.memory, device)
+    result = error_bars.with_error_bars(result, scan, draws, seed, device, memory)
     return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
 
 

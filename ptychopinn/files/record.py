@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.geometry.microscope import Microscope
 from ptychopinn.files.values import Array, object_pixel
 from ptychopinn.physics.wavelength import Particle, wavelength
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
@@ -43,6 +43,7 @@ class Reading(NamedTuple):
         in_memory: bytes up to which frames are read at once.
         growing: whether a detector still appends, so that frames and positions may differ in number.
         microscope: settings of an electron microscope.
+        allow_external: read datasets that keep their values outside the folder of the file.
     """
 
     format: str | None = None
@@ -53,6 +54,7 @@ class Reading(NamedTuple):
     in_memory: int = IN_MEMORY
     growing: bool = False
     microscope: Microscope = Microscope()
+    allow_external: bool = False
 
 
 ELECTRON_ENERGY = "electron_energy_eV"

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions import links
-from ptychopinn.files.electrons import as_written
 from ptychopinn.files.formats import (
     bare_arrays,
     cxi,
@@ -23,7 +22,9 @@ from ptychopinn.files.formats import (
     quantem,
     tike,
 )
-from ptychopinn.files.geometry import Geometry, with_given
+from ptychopinn.files.geometry.electrons import as_written
+from ptychopinn.files.geometry.pixels import Geometry, with_given
+from ptychopinn.files.naming import naming
 from ptychopinn.files.record import Reading, Record, counts_of
 from ptychopinn.files.results import cdtools, own, phaser
 from ptychopinn.files.results import ptypy as ptypy_results
@@ -66,7 +67,7 @@ class Format(NamedTuple):
             PtychoError: naming the file, what it holds and what is needed.
         """
         if self.kind in ("hdf5", "emd"):
-            with hdf5.opened(path) as file:
+            with hdf5.opened(path, how.allow_external) as file:
                 return self.read(file, how)
         content = npz.load_arrays(path) if self.kind == "npz" else path
         with naming(path):

@@ -12,20 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
+from ptychopinn.config.section import Section
+from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.json_reader import read_json
 
 ProbeScale = Literal["auto", "keep", "counts"] | Annotated[float, Field(gt=0)]
 """How a probe gets its scale; a number multiplies its amplitude."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -71,6 +67,7 @@ class DataConfig(Section):
     q_pixel: str | None = Field(None, description="detector pixel in 4D-STEM, such as '0.5 mrad' or '0.02 A^-1'")
     semiangle: float | None = Field(None, gt=0, lt=500, description="of the aperture that makes the probe, mrad")
     defocus: str | None = Field(None, description="of that probe, such as '15 nm'")
+    allow_external: bool = Field(False, description="read HDF5 that keeps values outside the folder of its file")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     mask: str | None = Field(
         None, description="auto (broken pixels too), none, inverted, or FILE; None: of the file, and markers"
@@ -233,6 +230,9 @@ class RefinementConfig(Section):
         None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
     )
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
+    memory: float | None = Field(
+        None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"
+    )
 
 
 class OverlapConfig(Section):
@@ -244,21 +244,6 @@ class OverlapConfig(Section):
     overlap_neighbors: int = Field(6, ge=1, description="nearest neighbours whose overlap is averaged")
     probe_diameter_px: float | None = Field(
         None, gt=0, description="diameter of the discs that stand for the probe, px; None: its FWHM"
-    )
-
-
-class SimulationConfig(Section):
-    """What a simulated scan looks like when no file gives object, probe or positions."""
-
-    object: Literal["siemens", "lines"] = Field("siemens", description="a Siemens star, or thin lines")
-    object_size: int = Field(256, ge=48, le=8192, description="edge of the object, px")
-    N: int = Field(64, ge=16, le=1024, multiple_of=2, description="edge of a frame, px")
-    step: float = Field(5.0, gt=0, description="distance between neighbouring positions, px")
-    jitter: float = Field(0.2, ge=0, le=0.5, description="largest random move of a position, in steps")
-    probe_radius: float = Field(12.0, gt=0, description="radius of the disc probe, px")
-    probe_curvature: float = Field(2.5, description="phase of the probe at its edge, rad")
-    interpolation: Literal["bilinear", "cubic", "fourier"] = Field(
-        "bilinear", description="interpolation of the object between pixels; fourier moves the probe instead"
     )
 
 
@@ -274,6 +259,7 @@ class Settings(Section):
     refinement: RefinementConfig = RefinementConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
+    beamline: BeamlineConfig = BeamlineConfig()
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its one name."""
