@@ -15,7 +15,7 @@ from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("inspect", "convert", "subset", "export", "config", "demo"),
+    *("inspect", "probe", "convert", "subset", "export", "config", "demo"),
 )
 
 ARGS = "ptychopinn.args"
