@@ -21,6 +21,7 @@ SECTIONS: Final = {
     "probe": "Making the probe",
     "overlap": "Overlap",
     "simulation": "Simulation",
+    "beamline": "Faults of a simulated beamline",
 }
 """Heading of the settings of each section."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.refusing import SIZE, Words, assert_refused, call, write_scan
 
-PLATE = "--probe-from zone-plate --aperture-diameter 180um --focal-length 200mm --energy 8keV"
+PLATE = "--probe-from zone-plate --aperture-diameter 180um --focal-length 200mm --photon-energy 8keV"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ptychopinn.engines.probe_search import Found, search_probe
 from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.files.geometry.optics import OPTICS, Beam, beam_of, fitted_to, length, optics_probe
 from ptychopinn.files.reading import read
-from ptychopinn.files.record import Record, pixel_size
+from ptychopinn.files.record import Reading, Record, pixel_size
 from ptychopinn.physics.start_probes import hermite_modes, pattern_probe
 from ptychopinn.scan.beam import mean_root
 from ptychopinn.scan.probe_scale import with_probe_scale
@@ -108,7 +108,7 @@ def _made(
     path = Path(kind)
     if not path.exists():
         raise PtychoError(f"--probe-from {kind}: neither a file nor one of {', '.join(KINDS)}.")
-    other = read(path)
+    other = read(path, Reading(allow_external=settings.data.allow_external))
     if other.probe is None:
         raise PtychoError(f"--probe-from {kind}: holds no probe.")
     refocus = length(flat, "refocus", signed=True)
