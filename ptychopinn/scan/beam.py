@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import IncurableError
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.scan import Scan
@@ -78,7 +78,7 @@ def centre_of(scan: Scan, given: str) -> tuple[int, int]:
         return half + y, half + x
     y, x = (int(part) for part in given.split(","))
     if not (0 <= y < scan.N and 0 <= x < scan.N):
-        raise PtychoError(
+        raise IncurableError(
             f"centre: {given} given; a pixel y,x of the frames of {scan.N} x {scan.N} pixels is needed, counted from 0."
         )
     return y, x
