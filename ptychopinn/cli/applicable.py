@@ -94,7 +94,7 @@ FLAGS: Final = {
     f"learning_rate {_EXECUTION} accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "refine": f"{_FIT} nominal_error refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
     "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
@@ -116,6 +116,7 @@ FLAGS: Final = {
 SPELLINGS: Final = {
     "N": "--N",
     "refine_seconds": "--max-seconds",
+    "nominal_error": "--position-error",
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
     "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",

@@ -230,7 +230,7 @@ class RefinementConfig(Section):
     refine_seconds: float | None = Field(
         None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
     )
-    position_error: float | None = Field(
+    nominal_error: float | None = Field(
         None, gt=0, le=1000, description="how far positions may be off, px rms; None: a third of the step, at least 2"
     )
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")

@@ -12,8 +12,8 @@ import torch
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.moves import moves_in_words
-from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.places.placing import placed as find_places
+from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, holds_out, refine
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
@@ -117,7 +117,7 @@ def _placed(
     report: Report,
 ) -> tuple[Scan, torch.Tensor | None]:
     """The scan and the image to start from; with unknown positions both may be those that single frames give."""
-    error = refinement.position_error
+    error = refinement.nominal_error
     if config.refine_positions and (error is not None or (start is None and config.epochs >= LEAST_EPOCHS)):
         found = find_places(scan, error, config.refine_probe, holds_out(scan), seed, device, report)
         if found is not None:

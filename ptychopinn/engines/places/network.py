@@ -37,7 +37,9 @@ def place(nominal: Vector, matches: Matches, error: float) -> tuple[Vector, Vect
     shifts, trust = matches.shifts.cpu().numpy(), matches.trust.double().cpu().numpy()
     rows = np.arange(len(pairs))
     signs = np.concatenate([np.ones(len(pairs)), -np.ones(len(pairs))])
-    steps = sparse.csr_matrix((signs, (np.tile(rows, 2), np.concatenate([pairs[:, 1], pairs[:, 0]]))), (len(pairs), count))
+    steps = sparse.csr_matrix(
+        (signs, (np.tile(rows, 2), np.concatenate([pairs[:, 1], pairs[:, 0]]))), (len(pairs), count)
+    )
     found, kept = nominal, np.ones(len(pairs))
     for turn in range(ROUNDS):
         scale = OUTLIER * max(1.0, error / OUTLIER) ** max(0.0, 1 - 1.6 * turn / ROUNDS)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -72,7 +73,9 @@ def register(patches: Patches, light: Tensor, pairs: Tensor, positions: Tensor, 
         error: standard deviation e of a position along each axis, pixels.
     """
     size = light.shape[-1]
-    edge = _even(size + min(size, WINDOW * error + float((positions[pairs[:, 1]] - positions[pairs[:, 0]]).abs().max())))
+    edge = _even(
+        size + min(size, WINDOW * error + float((positions[pairs[:, 1]] - positions[pairs[:, 0]]).abs().max()))
+    )
     found = []
     for part in pairs.split(max(1, AT_ONCE // edge**2)):
         rows, where = part.unique(return_inverse=True)
@@ -138,6 +141,4 @@ def _vertex(line: Tensor) -> Tensor:
 
 def _even(length: float) -> int:
     """A length with small factors, at least ``length``, whose transform is fast."""
-    from scipy.fft import next_fast_len
-
     return int(2 * next_fast_len(-(-int(np.ceil(length)) // 2)))

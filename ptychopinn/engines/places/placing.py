@@ -16,12 +16,13 @@ from ptychopinn.engines.places.pairs import REACH, neighbours, register
 from ptychopinn.engines.places.patches import single_patches
 from ptychopinn.engines.projections import Estimate, Projections, Unknown
 from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.scan.canvas import start_image
 from ptychopinn.scan.scan import Scan
 
 Vector = NDArray[np.float64]
 
 SHARE, LEAST = 0.35, 2.0
-"""Error of positions when none is stated: a share of the distance to the next frame, and at least so many pixels."""
+"""Error of positions when none is stated: a share of the step, and at least so many pixels."""
 
 LEAST_FRAMES = 12
 
@@ -29,7 +30,7 @@ JUDGED, JUDGE_EPOCHS, JUDGE_BATCH = 100, 10, 8
 """Frames in the middle of a scan, and epochs on them, by which positions are judged."""
 
 BETTER = 0.97
-"""Share of the deviance of the held-out pixels that positions must reach, of that with the nominal ones, to be taken."""
+"""Positions are taken below this share of the deviance of the held-out pixels with the nominal ones."""
 
 ROOM = 8
 """Margin of the canvas, pixels."""
@@ -99,11 +100,11 @@ def placed(
 
 
 def usual_error(positions: Vector) -> float:
-    """Error of positions of which nothing is known, pixels rms."""
-    from scipy.spatial import cKDTree
+    """Error of positions of which nothing is known, pixels rms.
 
-    nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
-    return max(LEAST, SHARE * float(np.median(nearest)))
+    The step is the root of the area of the scan per frame: errors shorten the distance to the nearest frame.
+    """
+    return max(LEAST, SHARE * math.sqrt(float(np.ptp(positions, axis=0).prod()) / len(positions)))
 
 
 def registered(scan: Scan, probe: Tensor, error: float, seed: int = 0) -> Vector:
@@ -132,7 +133,5 @@ def _judged(scan: Scan, positions: Vector, refine_probe: bool, seed: int, device
 
 def _on_canvas(image: Tensor, origin: NDArray[np.int64], scan: Scan) -> Tensor:
     """An image whose pixel [0, 0] is at ``origin``, on the canvas of a scan; vacuum beyond."""
-    from ptychopinn.scan.canvas import start_image
-
     corner = (int(origin[0]), int(origin[1]))
     return torch.from_numpy(start_image(image.cpu().numpy(), corner, scan.canvas_origin, scan.canvas_shape))
