@@ -11,11 +11,8 @@ from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.places.annealed import annealed, without_map
-from ptychopinn.engines.places.network import place
-from ptychopinn.engines.places.pairs import REACH, neighbours, register
-from ptychopinn.engines.places.patches import single_patches
+from ptychopinn.engines.places.registered import registered
 from ptychopinn.engines.projections import Estimate, Projections, Unknown
-from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.canvas import start_image
 from ptychopinn.scan.scan import Scan
 
@@ -31,6 +28,11 @@ JUDGED, JUDGE_EPOCHS, JUDGE_BATCH = 100, 10, 8
 
 BETTER = 0.97
 """Positions are taken below this share of the deviance of the held-out pixels with the nominal ones."""
+
+OTHER_MAP = 0.8
+"""Positions of another scale or other axes than the nominal ones must reach this share of the deviance."""
+
+NOMINAL, SINGLE, MAPPED = "the nominal positions", "those of single frames", "these with the nominal scale and axes"
 
 ROOM = 8
 """Margin of the canvas, pixels."""
@@ -62,8 +64,8 @@ def placed(
 
     Patches of single frames (:mod:`patches`) are registered with their neighbours (:mod:`pairs`), and one robust solve
     places all frames (:mod:`network`). A probe of wrong curvature scales what single frames show, and with it the
-    positions; so the same positions with the affine map of the nominal ones are judged too. What fits pixels best that
-    no fit saw is improved together with an image (:mod:`annealed`).
+    positions; so the same positions with the affine map of the nominal ones are judged too, and taken unless the others
+    fit pixels that no fit saw clearly better. They are improved together with an image (:mod:`annealed`).
 
     Args:
         scan: at its nominal positions.
@@ -77,23 +79,16 @@ def placed(
     if len(scan) < LEAST_FRAMES:
         return None
     sigma = (usual_error(scan.positions) if error is None else error) / math.sqrt(2)
-    probe = torch.from_numpy(scan.probe).to(device)
-    found = registered(scan, probe, sigma, seed)
-    mapped = without_map(torch.from_numpy(found), torch.from_numpy(scan.positions)).numpy()
-    tried = {"nominal": scan.positions, "mapped": mapped, "registered": found}
-    held = {name: _judged(scan, positions, refine_probe, seed, device) for name, positions in tried.items()}
-    best = min(held, key=held.__getitem__)
-    report(
-        "deviance of pixels held out: "
-        f"{held['nominal']:.4g} at the nominal positions, {held['registered']:.4g} at those that single frames give, "
-        f"{held['mapped']:.4g} at these with the scale and axes of the nominal ones"
-    )
-    if held[best] > BETTER * held["nominal"]:
+    tried = {NOMINAL: scan} | _candidates(scan, sigma, seed, device)
+    held = {name: _judged(one, scan.positions, refine_probe, seed, device) for name, one in tried.items()}
+    report("deviance of pixels held out: " + ", ".join(f"{value:.4g} at {name}" for name, value in held.items()))
+    best = SINGLE if held[SINGLE] < OTHER_MAP * held[MAPPED] else MAPPED
+    if held[best] > BETTER * held[NOMINAL]:
         return None
-    moved = replace(scan, positions=tried[best])
+    moved = tried[best]
     estimate = Estimate.of(moved, device, margin=ROOM)
     unknowns: set[Unknown] = {"object", "probe"} if refine_probe else {"object"}
-    annealed(moved, estimate, sigma, unknowns, best == "mapped", seed, hold_out)
+    annealed(moved, estimate, sigma, unknowns, best == MAPPED, seed, hold_out)
     origin = np.array(moved.canvas_origin) - ROOM
     final = replace(moved, positions=estimate.positions.cpu().numpy() + origin, probe=estimate.probe.cpu().numpy())
     return Placed(final, _on_canvas(estimate.image, origin, final))
@@ -107,21 +102,22 @@ def usual_error(positions: Vector) -> float:
     return max(LEAST, SHARE * math.sqrt(float(np.ptp(positions, axis=0).prod()) / len(positions)))
 
 
-def registered(scan: Scan, probe: Tensor, error: float, seed: int = 0) -> Vector:
-    """Positions (n, 2) from the shifts between single frames; ``error`` of the nominal ones per axis, pixels."""
-    light = probe_intensity(probe)
-    diameter = 2 * math.sqrt(float(light.sum() ** 2 / light.square().sum()) / math.pi)
-    pairs = neighbours(scan.positions, REACH * diameter, seed)
-    nominal = torch.from_numpy(scan.positions).to(probe.device)
-    matches = register(lambda rows: single_patches(scan, rows, probe), light, pairs.to(probe.device), nominal, error)
-    return place(scan.positions, matches, error)[0]
+def _candidates(scan: Scan, error: float, seed: int, device: torch.device | str) -> dict[str, Scan]:
+    """The scan at the positions that single frames give, by the name of these."""
+    places = registered(scan, torch.from_numpy(scan.probe).to(device), error, seed).positions
+    mapped = without_map(torch.from_numpy(places), torch.from_numpy(scan.positions)).numpy()
+    return {SINGLE: replace(scan, positions=places, object=None), MAPPED: replace(scan, positions=mapped, object=None)}
 
 
-def _judged(scan: Scan, positions: Vector, refine_probe: bool, seed: int, device: torch.device | str) -> float:
+def _middle(positions: Vector) -> NDArray[np.intp]:
+    """The frames in the middle of a scan."""
+    away = np.linalg.norm(positions - np.median(positions, axis=0), axis=1)
+    return np.sort(np.argsort(away, kind="stable")[:JUDGED])
+
+
+def _judged(scan: Scan, nominal: Vector, refine_probe: bool, seed: int, device: torch.device | str) -> float:
     """Deviance of held-out pixels after some epochs on the frames in the middle of the scan."""
-    away = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
-    middle = np.sort(np.argsort(away, kind="stable")[:JUDGED])
-    part = replace(scan, positions=positions, object=None).subset(middle)
+    part = replace(scan, object=None).subset(_middle(nominal))
     estimate = Estimate.of(part, device)
     steps = Projections(part, estimate, "bilinear", {"object"}, seed, hold_out=True)
     for epoch in range(JUDGE_EPOCHS):

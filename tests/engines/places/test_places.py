@@ -14,7 +14,8 @@ from ptychopinn.engines.places.drag import Dragged
 from ptychopinn.engines.places.network import place
 from ptychopinn.engines.places.pairs import Matches, neighbours, register
 from ptychopinn.engines.places.patches import single_patches
-from ptychopinn.engines.places.placing import placed, registered, usual_error
+from ptychopinn.engines.places.placing import placed, usual_error
+from ptychopinn.engines.places.registered import registered
 from ptychopinn.engines.projections import Estimate
 from ptychopinn.scan.scan import Scan
 
@@ -115,7 +116,7 @@ def test_wrong_pairs_have_no_say():
 def test_single_frames_bring_positions_home(measured):
     scan, _ = measured
     wrong = off(scan, 2.5)
-    found = registered(wrong, torch.from_numpy(scan.probe), 2.5 / math.sqrt(2))
+    found = registered(wrong, torch.from_numpy(scan.probe), 2.5 / math.sqrt(2)).positions
     mapped = without_map(torch.from_numpy(found), torch.from_numpy(wrong.positions)).numpy()
     assert error(mapped, scan.positions) < 0.6 * error(wrong.positions, scan.positions)
 
