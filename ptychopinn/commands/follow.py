@@ -14,8 +14,8 @@ from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
 from ptychopinn.files.reading import check_growing, files_of, growing_reader
-from ptychopinn.inference import following, processes
-from ptychopinn.model import bundle
+from ptychopinn.inference import following
+from ptychopinn.model import bundle, processes
 from ptychopinn.model.bundle import reading_of
 from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
