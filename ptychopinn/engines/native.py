@@ -83,7 +83,7 @@ def reconstruct(
             report(line)
     seconds = {"native": time.perf_counter() - began}
     result = _result(scan, found, config, refinement, seconds, running.team)
-    if running.team.leads:
+    if running.team.leads and not found.stopped:
         for line in verdict(result, scan, config, device):
             report(line)
     return result

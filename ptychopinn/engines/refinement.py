@@ -222,10 +222,8 @@ def refine(
         reason, stopped = f"stopped by {signal}", True
         if now.stage is not None and now.best is not None:
             now.estimate = now.best[0]
-    found = now.estimate
-    if refine_probe:
-        found = replace(found, probe=orthogonal_modes(found.probe))
-    return Refined(found, margin, tuple(now.deviance), budget.spent, reason, stopped)
+    modes = orthogonal_modes(now.estimate.probe) if refine_probe else now.estimate.probe
+    return Refined(replace(now.estimate, probe=modes), margin, tuple(now.deviance), budget.spent, reason, stopped)
 
 
 def _begun(scan: Scan, start: Tensor | None, device: torch.device | str, margin: int, subpixel: SubPixel) -> Progress:
@@ -305,12 +303,14 @@ def _score(fit: _Fit, state: Progress) -> str:
     """Fisher scoring until the deviance settles; why it ended."""
     budget = fit.budget
     # A scoring step takes a pass to linearise, one to solve and one to try; the deviance alone is no epoch.
-    reason = budget.over(3)
+    resumes = bool(state.deviance)
+    reason = budget.over(2 if resumes else 3)
     now = fit.linearised(state.estimate, deviance_only=reason is not None)
-    state.deviance[max(0, len(state.deviance) - 1) :] = [now.deviance]
-    if reason is None:
-        budget.spend()
-        fit.keep(state)
+    if not resumes:
+        state.deviance.append(now.deviance)
+        if reason is None:
+            budget.spend()
+            fit.keep(state)
     while reason is None:
         moved = 0.0
         if "positions" in fit.unknowns and budget.left >= SEARCH_COST + 2:

@@ -60,17 +60,15 @@ def _check_canvas(scan: Scan) -> None:
     )
 
 
-def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
-    """Number of frames before the first that makes the image too large for memory; and the error about it."""
-    low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
-    pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
-    count = int(pixels.searchsorted(memory() / CANVAS_BYTES, side="right"))
-    wide = scan.subset(slice(0, count + 1))
-    try:
-        _check_canvas(wide)
-    except PtychoError as error:
-        return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
-    return len(scan), None
+def beyond_canvas(positions: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Indices of positions so far from the middle of all that an image of them would not fit in memory.
+
+    Args:
+        positions: (n, 2) finite, pixels.
+        size: edge N of a frame.
+    """
+    edge = (memory() / CANVAS_BYTES) ** 0.5 / 2 - size
+    return np.flatnonzero((abs(positions - np.median(positions, axis=0)) > edge).any(axis=1))
 
 
 def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:

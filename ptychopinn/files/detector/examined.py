@@ -304,7 +304,7 @@ class _Story:
         kept = np.setdiff1d(np.arange(len(self.counts)), self.dropped)
         record = replace(self.record, good_pixels=None if good.all() and self.given.name is None else good)
         if len(kept) < len(self.counts):
-            record = _selected(record, kept)
+            record = selected(record, kept)
         looked, count = len(self.seen.numbers), len(self.counts)
         few = f"{looked} frames" if looked >= count - len(self.dropped) else f"{looked} of {count} frames"
         found = ", ".join(self.counted) or "no fault found"
@@ -349,7 +349,7 @@ class FirstMask:
             return Examined(record)
         listed = read_frame_list(str(data.drop_frames), None)
         kept = np.setdiff1d(np.arange(len(counts)), listed)
-        return Examined(_selected(record, kept), kept)
+        return Examined(selected(record, kept), kept)
 
     def _begin(self, record: Record, counts: Counts, data: DataConfig) -> None:
         given = given_mask(record, data)
@@ -362,7 +362,7 @@ class FirstMask:
         self.good = given.good & ~masked
 
 
-def _selected(record: Record, kept: NDArray[np.int64]) -> Record:
+def selected(record: Record, kept: NDArray[np.int64]) -> Record:
     """Some frames of a record, with what belongs to them."""
     assert record.counts is not None
     return replace(
