@@ -22,7 +22,8 @@ class Progress:
         blank: whether the fit began at vacuum, or at an image that explains the counts no better.
         spent: epochs.
         stage: of the projections, and ``done`` epochs of it; None when scoring has begun.
-        velocity: of the object, and ``draws``, the state of the random order of the frames as JSON.
+        velocity: of the object; ``draws``, the state of the random order of the frames as JSON; ``photons`` and
+            ``middle``, which projections keep.
         best: estimate that best explained the pixels held out, with their deviance and the epochs since.
         deviance: of the scoring steps.
         length: conjugate-gradient steps of the last one.
@@ -35,6 +36,8 @@ class Progress:
     done: int = 0
     velocity: torch.Tensor | None = None
     draws: str = ""
+    photons: float = 0.0
+    middle: list[float] = field(default_factory=list)
     best: tuple[Estimate, float, int] | None = None
     deviance: list[float] = field(default_factory=list)
     length: int = 0
@@ -42,12 +45,14 @@ class Progress:
     def follow(self, steps: Projections) -> None:
         """Let projections go on from here."""
         if self.velocity is not None:
-            steps.velocity = self.velocity
+            steps.velocity, steps.photons = self.velocity, self.photons
+            steps.middle = torch.tensor(self.middle, dtype=torch.float64).to(steps.middle)
             steps.rng.bit_generator.state = json.loads(self.draws)
 
     def note(self, steps: Projections) -> None:
         """Note where projections are."""
         self.velocity, self.draws = steps.velocity, json.dumps(steps.rng.bit_generator.state)
+        self.photons, self.middle = steps.photons, steps.middle.tolist()
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and text, as :meth:`of` takes them."""

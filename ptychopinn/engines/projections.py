@@ -86,6 +86,8 @@ class Projections:
     Attributes:
         velocity: (H, W) complex, the last change of the object, of which ``MOMENTUM`` is repeated.
         rng: draws the order of the frames.
+        photons: of the probe, which are kept.
+        middle: (2,) mean position, which is kept.
     """
 
     def __init__(
@@ -106,8 +108,8 @@ class Projections:
         self.rng = np.random.default_rng(seed)
         self.velocity = torch.zeros_like(estimate.image)
         self._mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
-        self._photons = float(probe_power(estimate.probe).sum())
-        self._middle = estimate.positions.mean(dim=0)
+        self.photons = float(probe_power(estimate.probe).sum())
+        self.middle = estimate.positions.mean(dim=0)
         self._parts = _parts(scan, estimate.probe, memory)
 
     def epoch(self, batch: int) -> float:
@@ -129,7 +131,7 @@ class Projections:
             del counts
         if "positions" in self.unknowns:
             # A shift of all positions is a shift of the image.
-            self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
+            self.estimate.positions += self.middle - self.estimate.positions.mean(dim=0)
         return moved / (len(self.scan) * self.scan.N**2)
 
     def _step(self, window: Window, batch: np.ndarray, counts: Tensor, first: int) -> float:
@@ -171,7 +173,7 @@ class Projections:
             # Object and probe share one factor: the power of the probe is kept.
             total(pulled), total(lit)
             step = pulled / (lit + DAMPING * lit.max())
-            now.probe = normalise_probe(now.probe + step, self._photons)
+            now.probe = normalise_probe(now.probe + step, self.photons)
         if "positions" in self.unknowns:
             now.positions += total(moves)
         return float(total(moved))
