@@ -129,9 +129,9 @@ def scan_of_examined(path: Path, found: Examined, data: DataConfig) -> Scan:
     with naming(path):
         scan = scan_of(as_square(found.record, data.crop), data.measurement, data.nphotons, data.scan_index)
         # Before frames are chosen: all parts of a scan get one scale.
-        scan = with_probe_scale(scan, data.probe_scale)
+        scan = with_probe_scale(replace(scan, health=found.health), data.probe_scale)
     numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
-    scan = replace(scan, health=found.health, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
+    scan = replace(scan, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
