@@ -65,12 +65,11 @@ def reconstruct(
     check_scan(scan)
     began = time.perf_counter()
     placed, first = _placed(scan, config, refinement, seed, device, start, report, len(running.team.members) > 1)
-    spent = time.perf_counter() - began
     found = refine(
         placed,
         first,
         epochs=config.epochs,
-        seconds=None if refinement.refine_seconds is None else max(refinement.refine_seconds - spent, 1e-3),
+        seconds=_left(refinement.refine_seconds, began),
         tolerance=refinement.tolerance,
         subpixel=refinement.subpixel,
         refine_probe=config.refine_probe,
@@ -92,6 +91,11 @@ def reconstruct(
         for line in verdict(result, scan, config, device):
             report(line)
     return result
+
+
+def _left(seconds: float | None, began: float) -> float | None:
+    """What is left of a time that began at a count of the clock."""
+    return None if seconds is None else max(seconds - (time.perf_counter() - began), 1e-3)
 
 
 def bytes_for(gigabytes: float | None, device: torch.device | str) -> float:

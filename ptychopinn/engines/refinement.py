@@ -204,8 +204,7 @@ def refine(
         seed: of the order of the frames.
         device: torch device.
         memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
-        running: with which processes, from which progress on, and who keeps it: after every epoch of projections and
-            after every scoring step.
+        running: with which processes, from which progress on, and who keeps it after every epoch or scoring step.
         report: receives lines of progress.
 
     Returns:
@@ -348,10 +347,10 @@ def _score(fit: _Fit, state: Progress) -> str:
 
 def _frame(fit: _Fit, now: Linearised) -> Linearised | Dragged:
     """The unknowns of a scoring step."""
-    if not fit.drag or fit.budget.left <= MAP_PASSES + 1:
-        return now
-    fit.budget.spend(MAP_PASSES)
-    return Dragged(now)
+    if fit.drag and fit.budget.left > MAP_PASSES + 1:
+        fit.budget.spend(MAP_PASSES)
+        return Dragged(now)
+    return now
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:
