@@ -26,7 +26,7 @@ LEAST_FRAMES = 12
 JUDGED, JUDGE_EPOCHS, JUDGE_BATCH = 100, 10, 8
 """Frames in the middle of a scan, and epochs on them, by which positions are judged."""
 
-BETTER = 0.97
+BETTER = 0.6
 """Positions are taken below this share of the deviance of the held-out pixels with the nominal ones."""
 
 OTHER_MAP = 0.8
