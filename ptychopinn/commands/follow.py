@@ -8,12 +8,13 @@ from torch import Tensor
 
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.commands.shared.results import save_image, save_patterns
-from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.commands.shared.results import save_image
+from ptychopinn.errors import PtychoError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
-from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
+from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, hashes, write_provenance
 from ptychopinn.files.reading import check_growing, files_of, growing_reader
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference import following, processes
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import reading_of
@@ -53,7 +54,8 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     check_growing(source, asked)
 
     def show(image: Tensor, coverage: Tensor, frames: int) -> None:
-        draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
+        shown = image.cpu().numpy(), coverage.cpu().numpy()
+        place.put(LIVE, lambda path: draw_reconstruction(path, *shown, title=f"{frames} frames"), ready=True)
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
@@ -61,13 +63,20 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, patience, report)
-    with ending, filling(out, "infer", request.overwrite):
+    with ending, holding(out, "infer", request.overwrite) as place:
         inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
         inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
-        write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
+        # With the first picture, so that a killed one can be replaced.
+        place.put(PROVENANCE, lambda path: write_provenance(path.parent, "infer", inputs))
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
-        inputs |= scan_record(scan)
-        _save(out, result, scan, inputs, report)
+        found = inputs | scan_record(scan) | _known(result, scan, source, report)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, "infer", found)
+            save_image(folder, result, scan, report=report)
+
+        place.publish(write)
+        (out / LIVE).unlink(missing_ok=True)
     report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
@@ -90,21 +99,12 @@ def _telling(read: following.Read, report: Report) -> following.Read:
     return reading
 
 
-def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:
-    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read."""
-    save_image(out, result, scan)
-    (out / LIVE).unlink(missing_ok=True)
+def _known(result: Reconstruction, scan: Scan, source: Path, report: Report) -> dict[str, Any]:
+    """What the provenance says of a result; no hash of a file that can no longer be read."""
+    digest = None
     try:
-        save_patterns(out, result, scan)
-    except RunFailedError:
-        raise
-    except PtychoError as error:
-        report(f"No patterns.png: {error}")
-    source, digest = inputs["scan"], None
-    try:
-        digest = file_hash(Path(source))
+        digest = file_hash(source)
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
     known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
-    found = {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}
-    write_provenance(out, "infer", {**inputs, **found})
+    return {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}

@@ -19,11 +19,11 @@ from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
     file_hash,
-    holding,
     write_provenance,
     write_table,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.model.execution import device_of
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
@@ -73,13 +73,14 @@ def baseline_folder(
         command: ``baseline`` or ``refine``.
     """
     out, settings, report = request.out, request.settings, request.report
-    with holding(out, command, request.overwrite) as ready:
+    with holding(out, command, request.overwrite) as place:
         scan = open_scan(source, settings.data)
+        sha256 = file_hash(source)
         report_scan(scan, report)
         start = None if init is None else start_of(init, scan, settings.data, source, report)
         result = _fitted(scan, settings, start, report)
         used, origins = _used(scan, request)
-        inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
+        inputs = {"scan": str(source), "sha256": sha256, "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
         if result.probe is not None:
             power = probe_power(torch.from_numpy(result.probe)).double()
@@ -88,17 +89,24 @@ def baseline_folder(
             report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
         is_ours = settings.baseline.engine == "native"
         library = {} if is_ours else {"ptychi": version("ptychi")}
-        ready()
-        write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
-        save_reconstruction(out, result, scan)
-        epochs = range(1, len(result.loss) + 1)
-        step = "step" if is_ours else "epoch"
-        rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
-        write_table(out / "loss.csv", rows)
-        draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
-        draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, command, {**inputs, "sources": origins, **library, **found})
+            save_reconstruction(folder, result, scan, report=report)
+            _save_fit(folder, result, scan, "step" if is_ours else "epoch")
+
+        place.publish(write)
     report_result(result, scan, report, judged=True)
     return result
+
+
+def _save_fit(folder: Path, result: Reconstruction, scan: Scan, step: str) -> None:
+    """Write the losses, by what they are counted in, and the probe."""
+    counted = range(1, len(result.loss) + 1)
+    rows = [{step: number, "loss": loss} for number, loss in zip(counted, result.loss, strict=True)]
+    write_table(folder / "loss.csv", rows)
+    draw_history(folder / "loss.png", {step: counted, "train_loss": result.loss})
+    draw_probe(folder / "probe.png", scan.probe if result.probe is None else result.probe)
 
 
 def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report: Report) -> Reconstruction:

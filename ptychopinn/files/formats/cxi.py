@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5, nexus
-from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.geometry.pixels import in_pixels, without_placeholders
@@ -37,6 +36,7 @@ from ptychopinn.files.values import (
     check_finite,
     likely_length,
 )
+from ptychopinn.files.written_hdf5 import writing_hdf5
 
 ENTRY = "entry_1"
 DETECTOR = f"{ENTRY}/instrument_1/detector_1"
@@ -303,7 +303,7 @@ def write(path: Path, record: Record) -> None:
         record.check_parts("a CXI file needs them, or an object; they are", "counts")
     if record.counts is not None:
         record.check_parts("a CXI file needs them; they are", "positions")
-    with writing(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(path) as file:
         file["cxi_version"], file["number_of_entries"] = 160, 1
         _write_detector(file, record)
         _write_sample(file, record)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.atomic import writing
 from ptychopinn.files.geometry.pixels import without_placeholders
 from ptychopinn.files.naming import naming
 from ptychopinn.files.record import ELECTRON_ENERGY, Reading, Record
@@ -29,6 +28,7 @@ from ptychopinn.files.values import (
     as_product,
     checked_pixel,
 )
+from ptychopinn.files.written_hdf5 import writing_hdf5
 from ptychopinn.scan.frames import Counts, select
 
 SCALARS: Final = {
@@ -232,7 +232,7 @@ def write_product(path: Path, record: Record) -> None:
         PtychoError: when positions, probe or object are missing.
     """
     record.check_parts("a ptychodus product needs one; it is", "positions", "probe", "object")
-    with writing(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(path) as file:
         _write_attributes(file, record)
         _write_arrays(file, record)
         if record.counts is not None:
