@@ -31,6 +31,7 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    check_apart,
     file_hash,
     hashes,
     read_provenance,
@@ -105,6 +106,8 @@ def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str
         A table of the scores.
     """
     out = request.out
+    paths = (each.path for each in (*wanted.runs, *wanted.images))
+    check_apart([out], request.reads(source, wanted.truth, *paths))
     with holding(out, "compare", request.overwrite) as place:
         settings, scan, arms, result, bound = _compared(source, wanted, request)
         rows = [_row(arm, result, bound) for arm in arms]

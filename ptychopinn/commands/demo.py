@@ -10,7 +10,7 @@ from ptychopinn.config import Settings
 from ptychopinn.figures.scan import draw_scan
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.files.output_folder import write_json, write_provenance
+from ptychopinn.files.output_folder import check_apart, write_json, write_provenance
 from ptychopinn.files.replacing import holding
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
@@ -32,6 +32,7 @@ def run_demo(request: Request) -> str:
     """
     report = request.report
     settings = request.settings.changed(**SCAN, nepochs=1000)
+    check_apart([request.out], request.reads())
     with holding(request.out, "demo", request.overwrite) as place, place.staging() as out:
         write_provenance(out, "demo", {"settings": settings.flat()})
         star, lines = make_scan(settings), make_scan(Settings.of({**SCAN, "object": "lines", "seed": 1}))

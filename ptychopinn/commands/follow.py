@@ -12,7 +12,15 @@ from ptychopinn.commands.shared.results import save_image
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
-from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, hashes, write_provenance
+from ptychopinn.files.output_folder import (
+    LIVE,
+    PROVENANCE,
+    check_apart,
+    check_folder,
+    file_hash,
+    hashes,
+    write_provenance,
+)
 from ptychopinn.files.reading import check_growing, files_of, growing_reader
 from ptychopinn.files.replacing import holding
 from ptychopinn.inference import following, processes
@@ -45,6 +53,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
         raise PtychoError("--follow: one process follows a file; start it without torchrun.")
     out, report = request.out, request.report
     check_folder(out, "infer", request.overwrite)
+    check_apart([out], request.reads(run_path, source))
     run = bundle.load_run(run_path)
     asked, request = request.settings.data, request.over(reading_of(run))
     settings = request.settings

@@ -15,7 +15,7 @@ from ptychopinn.commands.shared.messages import (
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import save_reconstruction
 from ptychopinn.errors import WARNING
-from ptychopinn.files.output_folder import check_folder, hashes, leads, write_provenance
+from ptychopinn.files.output_folder import check_apart, check_folder, hashes, leads, write_provenance
 from ptychopinn.files.reading import files_of, open_scan
 from ptychopinn.files.replacing import holding
 from ptychopinn.inference import processes
@@ -40,6 +40,7 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
     """
     out = request.out
     check_folder(out, "infer", request.overwrite)
+    check_apart([out], request.reads(run_path, source))
     if not leads():
         return _inferred(run_path, source, replace(request, report=lambda line: None))[0]
     with holding(out, "infer", request.overwrite) as place:
@@ -65,7 +66,7 @@ def infer_folder(run_path: Path, source: Path, request: Request) -> Reconstructi
 def _inferred(
     run_path: Path, source: Path, request: Request
 ) -> tuple[Reconstruction, Scan, dict[str, Any], dict[str, str]]:
-    """The image that :func:`infer_folder` writes, its scan, the settings that were given, and hashes of the files that were read."""
+    """The image that :func:`infer_folder` writes, its scan, the settings given, and hashes of what was read."""
     files = (bundle.bundle_file(run_path), source, *files_of(request.settings.data))
     run = bundle.load_run(run_path)
     request = request.over(reading_of(run))

@@ -17,7 +17,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.figures.overlap import draw_view
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.naming import naming
-from ptychopinn.files.output_folder import file_hash, write_json, write_provenance
+from ptychopinn.files.output_folder import check_apart, file_hash, write_json, write_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.record import PROVENANCE
 from ptychopinn.files.replacing import holding
@@ -56,7 +56,8 @@ def overlap_folder(sources: Sequence[Path], request: Request) -> None:
         PtychoError: for files that cannot be read, two of one name, or frames that all lie at one position.
     """
     out, settings = request.out, request.settings
-    _check_sources(sources, out)
+    _check_sources(sources)
+    check_apart([out], request.reads(*sources))
     if settings.data.neighbor_count is not None:
         check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
     used, origins = request.used(settings.data, settings.overlap, names=("gridsize", "seed"))
@@ -88,13 +89,10 @@ def _write_view(folder: Path, split: Split) -> None:
     draw_view(picture, split.scan.positions, split.kept, found["probe_diameter_px"], found["spacing_threshold"])
 
 
-def _check_sources(sources: Sequence[Path], out: Path) -> None:
+def _check_sources(sources: Sequence[Path]) -> None:
     (stem, count), *_ = Counter(source.stem for source in sources).most_common(1)
     if count > 1:
         raise PtychoError(f"{stem}.npz: {count} files of this name given; a split is named by its file, rename one.")
-    for source in sources:
-        if out.is_dir() and source.resolve().is_relative_to(out.resolve()):
-            raise PtychoError(f"{source}: lies in {out}, which is to be filled; give another --out.")
 
 
 def _split(source: Path, settings: Settings, report: Report) -> Split:

@@ -18,6 +18,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
+    check_apart,
     file_hash,
     write_provenance,
     write_table,
@@ -73,6 +74,7 @@ def baseline_folder(
         command: ``baseline`` or ``refine``.
     """
     out, settings, report = request.out, request.settings, request.report
+    check_apart([out], request.reads(source, init))
     with holding(out, command, request.overwrite) as place:
         scan = open_scan(source, settings.data)
         sha256 = file_hash(source)

@@ -14,6 +14,7 @@ from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    check_apart,
     file_hash,
     leads,
     provenance_of,
@@ -47,6 +48,8 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
         resume: continue the run that the folder holds, from its last checkpoint.
     """
     out, settings = request.out, request.settings
+    if not resume:
+        check_apart([out], request.reads(source))
     scan, validation = open_scan(source, settings.data), open_validation(settings)
     if not leads():
         from ptychopinn.training.train import train

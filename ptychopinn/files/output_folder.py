@@ -28,6 +28,25 @@ def check_new(path: Path, overwrite: bool) -> None:
         raise PtychoError(f"{path}: exists already; give another name, or --overwrite to replace it.")
 
 
+def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse a file or folder that is read and would be replaced, under whatever name.
+
+    Args:
+        outputs: files, or a folder that is to be filled.
+        inputs: what is read; one that is not there is no fault here.
+
+    Raises:
+        PtychoError: naming the input.
+    """
+    read = [path for path in inputs if path.exists()]
+    for out in outputs:
+        for path in read if out.exists() else ():
+            if out.samefile(path):
+                raise PtychoError(f"{out}: is read by this call, and would be replaced; give another name.")
+            if out.is_dir() and path.resolve().is_relative_to(out.resolve()):
+                raise PtychoError(f"{path}: lies in {out}, which is to be filled; give another --out.")
+
+
 PROVENANCE = "provenance.json"
 """Marks a folder as ours: only such a folder is replaced."""
 
