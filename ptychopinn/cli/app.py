@@ -18,13 +18,13 @@ from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("inspect", "convert", "subset", "export", "config", "demo"),
+    *("view", "inspect", "convert", "subset", "export", "config", "demo", "doctor"),
 )
 
 ARGS = "ptychopinn.args"
 """Where a call keeps its arguments, for what is said of a wrong one."""
 
-PRINTING: Final = ("inspect", "config", "--help", "-h", "--version")
+PRINTING: Final = ("inspect", "config", "doctor", "--help", "-h", "--version")
 """Calls whose work is what they print."""
 
 OF_A_NAME: Final = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EACCES)
@@ -133,7 +133,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -37,7 +37,7 @@ FOLLOWING: Final = frozenset(("follow_timeout", "follow_interval", "follow_frame
 NATIVE: Final = _of(RefinementConfig) | {"epochs", "refine_probe", "refine_positions", "seed"}
 """Settings of the native engine and its error bars."""
 
-NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws"}
+NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws", "memory"}
 """Settings that no engine of pty-chi knows."""
 
 NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"}
@@ -57,6 +57,7 @@ USED: Final = {
     | {"allow_external"}
     | MICROSCOPE,
     "subset": READING,
+    "view": READING,
     "export": READING,
 }
 """Settings that each command uses; ``--set`` takes all of them."""
@@ -81,7 +82,7 @@ FLAGS: Final = {
     f"learning_rate {_EXECUTION} accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws {_SCAN} seed accelerator",
+    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
     "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
@@ -92,6 +93,7 @@ FLAGS: Final = {
     "convert": "pixel_size format map frames probe measurement nphotons mask allow_external",
     "subset": "scan_index format map frames probe probe_scale pixel_size crop centre measurement nphotons mask "
     "drop_frames allow_external",
+    "view": f"{_SCAN} format pixel_size",
     "export": "crop centre scan_index map frames probe probe_scale measurement nphotons mask drop_frames "
     "allow_external",
 }

@@ -230,6 +230,9 @@ class RefinementConfig(Section):
         None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
     )
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
+    memory: float | None = Field(
+        None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"
+    )
 
 
 class OverlapConfig(Section):

@@ -13,22 +13,20 @@ from ptychopinn.files.atomic import writing
 
 
 class _Sink(io.RawIOBase):
-    """What HDF5 writes into; closing never fails.
+    """What HDF5 writes into; it never fails.
 
-    The HDF5 library crashes the process when it cannot write while it closes a file. After the first error this
-    keeps in memory what HDF5 still hands over, its caches, so that it can close; the error is told afterwards.
+    The HDF5 library crashes the process when it cannot write while it closes a file or a dataset. After the first error
+    this keeps in memory what HDF5 still hands over; whoever writes much asks for the error now and then.
 
     Args:
         stream: unbuffered file.
 
     Attributes:
         error: the first one.
-        closing: whether errors are only kept; before, the first one is raised, so that writing ends.
     """
 
     def __init__(self, stream: io.FileIO) -> None:
         self.error: BaseException | None = None
-        self.closing = False
         self._stream, self._at = stream, 0
         self._kept: list[tuple[int, bytes]] = []
 
@@ -45,12 +43,10 @@ class _Sink(io.RawIOBase):
         if self.error is None:
             try:
                 self._write(content)
-            except BaseException as error:  # noqa: BLE001 - Ctrl-C too must not reach HDF5 while it closes
+            except BaseException as error:  # noqa: BLE001 - Ctrl-C too must not reach HDF5
                 self.error = error
         if self.error is not None:
             self._kept.append((self._at, content))
-            if not self.closing:
-                raise self.error
         self._at += len(content)
         return len(content)
 
@@ -83,8 +79,21 @@ class _Sink(io.RawIOBase):
         return self._at if size is None else size
 
 
+class WrittenFile(h5py.File):
+    """An HDF5 file that is written."""
+
+    def __init__(self, sink: _Sink) -> None:
+        super().__init__(sink, "w")
+        self._sink = sink
+
+    def check(self) -> None:
+        """Raise the error that writing met so far."""
+        if self._sink.error is not None:
+            raise self._sink.error
+
+
 @contextmanager
-def writing_hdf5(path: Path) -> Iterator[h5py.File]:
+def writing_hdf5(path: Path) -> Iterator[WrittenFile]:
     """Yield an HDF5 file to fill; it gets its name when the block succeeds.
 
     Raises:
@@ -92,10 +101,7 @@ def writing_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     with writing(path) as temporary, temporary.open("r+b", buffering=0) as stream:
         sink = _Sink(stream)
-        with h5py.File(sink, "w") as file:
-            try:
-                yield file
-            finally:
-                sink.closing = True
+        with WrittenFile(sink) as file:
+            yield file
         if sink.error is not None:
             raise sink.error

@@ -12,7 +12,7 @@ from ptychopinn.evaluation import metrics
 from ptychopinn.figures.frames import draw_frames
 from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
-from ptychopinn.files.output_folder import PROVENANCE, write_table
+from ptychopinn.files.output_folder import PROVENANCE, write_columns
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
@@ -99,9 +99,7 @@ def save_frames(out: Path, result: Reconstruction, scan: Scan) -> None:
         "photons": measured,
         "predicted_photons": predicted,
     }
-    write_table(
-        out / "frames.csv", [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    )
+    write_columns(out / "frames.csv", columns)
     draw_frames(out / "frames.png", scan.numbers, result.positions, ratio, measured, predicted)
 
 

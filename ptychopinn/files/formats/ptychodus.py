@@ -28,7 +28,7 @@ from ptychopinn.files.values import (
     as_product,
     checked_pixel,
 )
-from ptychopinn.files.written_hdf5 import writing_hdf5
+from ptychopinn.files.written_hdf5 import WrittenFile, writing_hdf5
 from ptychopinn.scan.frames import Counts, select
 
 SCALARS: Final = {
@@ -282,11 +282,11 @@ def _write_arrays(file: h5py.File, record: Record) -> None:
         file["object"].attrs[name] = origin[axis] + pixel[axis] * shape[axis] / 2
 
 
-def _write_raw(file: h5py.File, record: Record) -> None:
+def _write_raw(file: WrittenFile, record: Record) -> None:
     """The frames in the layout of ptychodus's own ``diffraction.h5``."""
     assert record.counts is not None
     group = file.create_group(RAW)
-    frames = hdf5.write_frames(group, "patterns", record.counts)
+    frames = hdf5.write_frames(file, f"{RAW}/patterns", record.counts)
     group["indexes"] = file["probe_position_indexes"][()]
     if record.good_pixels is not None:
         group["bad_pixels"] = ~record.good_pixels
