@@ -1,9 +1,12 @@
 """The folder of an inference that follows a growing scan."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
@@ -12,6 +15,7 @@ from ptychopinn.commands.shared.results import save_image
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
+from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
 from ptychopinn.files.output_folder import (
     LIVE,
     PROVENANCE,
@@ -21,7 +25,7 @@ from ptychopinn.files.output_folder import (
     hashes,
     write_provenance,
 )
-from ptychopinn.files.reading import check_growing, files_of, growing_reader
+from ptychopinn.files.reading import files_of
 from ptychopinn.files.replacing import holding
 from ptychopinn.inference import following, processes
 from ptychopinn.model import bundle
@@ -71,48 +75,66 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     patience, spare = chosen.follow_timeout, run.illumination.probe.numpy()
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
-    scans = following.begun(run, scans, patience, report)
-    with ending, holding(out, "infer", request.overwrite) as place:
+    scans = following.begun(run, scans, chosen)
+    with ending, holding(out, "infer", request.overwrite) as place, _live(out):
         inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
         inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
         # With the first picture, so that a killed one can be replaced.
         place.put(PROVENANCE, lambda path: write_provenance(path.parent, "infer", inputs))
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
-        found = inputs | scan_record(scan) | _known(result, scan, source, report)
+        left_out = np.setdiff1d(np.arange(scan.numbers[-1]), scan.numbers).tolist()
+        found = inputs | scan_record(scan) | {"left_out": left_out}
+        found |= _known(result, scan, source, report, same=refused is None)
 
         def write(folder: Path) -> None:
             write_provenance(folder, "infer", found)
             save_image(folder, result, scan, report=report)
 
         place.publish(write)
-        (out / LIVE).unlink(missing_ok=True)
     report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
-        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
+        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames that were read before.")
     return result
+
+
+@contextmanager
+def _live(out: Path) -> Iterator[None]:
+    """Remove the picture of the growing scan, whichever way the block ends."""
+    try:
+        yield
+    finally:
+        (out / LIVE).unlink(missing_ok=True)
 
 
 def _telling(read: following.Read, report: Report) -> following.Read:
     """The same reader; the first scan it returns has its notes reported."""
     told = False
 
-    def reading() -> tuple[Scan, PtychoError | None]:
+    def reading() -> Look:
         nonlocal told
-        scan, refused = read()
+        look = read()
         if not told:
-            report_notes(scan, report)
+            report_notes(look.scan, report)
             told = True
-        return scan, refused
+        return look
 
     return reading
 
 
-def _known(result: Reconstruction, scan: Scan, source: Path, report: Report) -> dict[str, Any]:
-    """What the provenance says of a result; no hash of a file that can no longer be read."""
+def _known(result: Reconstruction, scan: Scan, source: Path, report: Report, same: bool) -> dict[str, Any]:
+    """What the provenance says of a result.
+
+    Args:
+        result: image.
+        scan: its frames.
+        source: file of the scan.
+        report: receives a line where that can no longer be read, so that its hash is not known.
+        same: whether it still holds the scan.
+    """
     digest = None
     try:
-        digest = file_hash(source)
+        digest = file_hash(source) if same else None
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
     known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
