@@ -102,7 +102,7 @@ def test_a_full_disk_keeps_the_older_result_and_saves_the_new_one(place: Path, c
 @pytest.mark.slow
 @needs_namespaces
 @pytest.mark.parametrize("name", ["out.npz", "out.cxi", "out.h5"])
-@pytest.mark.parametrize("kibibytes", [8, 40, 72])
+@pytest.mark.parametrize("kibibytes", [8, 40])
 def test_a_file_that_does_not_fit_is_one_line(place: Path, name: str, kibibytes: int) -> None:
     """No crash of the HDF5 library, and no half file."""
     script = f"""
@@ -172,6 +172,7 @@ def test_inputs_are_never_outputs(place: Path, arguments: Sequence[str]) -> None
     os.link(place / "star.npz", place / "hard.npz")
     (place / "run.pt2").write_text("a run")
     (place / "image/s.json").write_text("{}")
+    shutil.copy(place / "star.npz", place / "image/star.npz")
     before = content(place)
     assert_one_line(call(*arguments, cwd=place), 2, "is read by this call, and would be replaced|lies in image")
     assert content(place) == before
