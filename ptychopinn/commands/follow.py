@@ -27,8 +27,8 @@ from ptychopinn.files.output_folder import (
 )
 from ptychopinn.files.reading import files_of
 from ptychopinn.files.replacing import holding
-from ptychopinn.inference import following, processes
-from ptychopinn.model import bundle
+from ptychopinn.inference import following
+from ptychopinn.model import bundle, processes
 from ptychopinn.model.bundle import reading_of
 from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction

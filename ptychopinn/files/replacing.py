@@ -30,11 +30,14 @@ class Place:
         command: that writes.
         overwrite: replace what it wrote there before.
         begun: write beside what is there.
+        own: name of a file that the command writes there at once, and that stays.
     """
 
-    def __init__(self, folder: Path, command: str, overwrite: bool = False, begun: bool = True) -> None:
+    def __init__(
+        self, folder: Path, command: str, overwrite: bool = False, begun: bool = True, own: str | None = None
+    ) -> None:
         self.folder, self._path = folder, Path(os.path.abspath(folder))
-        self._command, self._overwrite, self._begun = command, overwrite, begun
+        self._command, self._overwrite, self._begun, self._own = command, overwrite, begun, own
         self.waits = False
         """Whether older results are there, and new ones not ready yet."""
         self._pending: dict[str, Write] = {}
@@ -98,7 +101,7 @@ class Place:
                 except PtychoError as error:  # of a file that is to be in the folder
                     raise type(error)(str(error).replace(str(folder), str(self.folder))) from error
                 if not self._begun:
-                    check_folder(self._there(), self._command, self._overwrite)
+                    check_folder(self._there(), self._command, self._overwrite, self._own)
                 self._move(folder, path, apart)
                 with suppress(OSError):
                     os.fsync(descriptor)
@@ -137,6 +140,8 @@ class Place:
         if apart and not self._begun:
             os.chmod(new, path.stat().st_mode & 0o7777)
             self._hold(new)
+            if self._own is not None and (path / self._own).is_file():
+                os.link(path / self._own, new / self._own, follow_symlinks=False)
             if _exchanged(new, path):
                 return
             (new / LOCK).unlink()
@@ -146,7 +151,7 @@ class Place:
                 remove(path / name)
             (new / name).rename(path / name)
         for entry in () if self._begun else list(path.iterdir()):
-            if entry.name not in made | {LOCK, new.name}:
+            if entry.name not in made | {LOCK, new.name, self._own}:
                 remove(entry)
 
     def _hold(self, folder: Path) -> None:
@@ -182,7 +187,9 @@ class Place:
 
 
 @contextmanager
-def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[Place]:
+def holding(
+    folder: Path, command: str, overwrite: bool = False, keep: bool = False, own: str | None = None
+) -> Iterator[Place]:
     """Make an output folder and hold it while the block computes what goes into it.
 
     A new folder that stays empty because the block failed is removed.
@@ -192,6 +199,7 @@ def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
         command: name of the command; it replaces only its own results.
         overwrite: replace what is there.
         keep: write beside older files.
+        own: name of a file that the command writes there at once, and that stays.
 
     Raises:
         PtychoError: when the folder may not be replaced, or another process writes into it.
@@ -206,7 +214,7 @@ def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
         with ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                place = Place(folder, command, overwrite, begun=keep)
+                place = Place(folder, command, overwrite, keep, own)
                 stack.enter_context(place.held())
             except OSError as error:
                 raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
