@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
+from ptychopinn.engines.axes import axes_in_words, better_axes
 from ptychopinn.engines.verdict import Finding, findings, flux_factors, outliers
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
@@ -42,7 +43,7 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
         elif beam_offset(scan, mean_frame(scan)) is not None:
             causes = "the beam is not where the probe puts it; move it by --centre auto, and fit again"
         else:
-            causes = "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+            causes = _causes(found, result, scan, config, device)
         lines.append(
             f"{WARNING}deviance per pixel {result.deviance:.3g}, where noise alone would have "
             f"{result.expected_deviance:.3g}: {causes}; no error bar knows of that"
@@ -50,6 +51,15 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
     if len(worst := outliers(result)):
         lines.append(_worst(result, worst, scan.numbers))
     return lines
+
+
+def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
+    """The likely causes as one sentence; axes are looked at where neither detector nor flux is to blame."""
+    if not found or found[0].cause in ("positions", "probe"):
+        axes = better_axes(scan, result.subpixel, device)
+        if axes is not None:
+            return axes_in_words(axes)
+    return "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
 
 
 def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: BaselineConfig) -> str:

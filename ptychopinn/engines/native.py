@@ -11,7 +11,8 @@ import torch
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
-from ptychopinn.engines.moves import moves_in_words
+from ptychopinn.engines.axes import axes_in_words, better_axes
+from ptychopinn.engines.moves import affine, moves_in_words
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, RunFailedError
@@ -23,6 +24,9 @@ from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
+
+FAR = 2.0
+"""Pixels rms by which positions of a good stage are hardly wrong."""
 
 
 def reconstruct(
@@ -74,7 +78,7 @@ def reconstruct(
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
     if config.refine_positions:
-        for line in _moves(scan, found):
+        for line in _moves(scan, found, refinement.subpixel, device):
             report(line)
     seconds = {"native": time.perf_counter() - began}
     result = _result(scan, found, config, refinement, seconds)
@@ -103,13 +107,21 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined) -> list[str]:
-    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
+def _moves(scan: Scan, found: Refined, subpixel: SubPixel, device: str) -> list[str]:
+    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common.
+
+    The image takes up a part of a map of all positions, so that the moves show less than the whole: the map is then
+    looked for from the measured positions.
+    """
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
-    return [moved, *(f"{WARNING}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
+    lines = moves_in_words(scan.positions, there, scan.numbers)
+    if affine(scan.positions, there) is not None or (not lines and rms > FAR):
+        axes = better_axes(scan, subpixel, device)
+        lines = lines if axes is None else [axes_in_words(axes)]
+    return [moved, *(f"{WARNING}{line}" for line in lines)]
 
 
 def _result(

@@ -127,7 +127,9 @@ class _Budget:
     def over(self, need: int = 1) -> str | None:
         """Why a step of ``need`` epochs is impossible; None when it is possible."""
         if self.left < need:
-            return f"another step does not fit in the {self.epochs} asked for"
+            if self.left < 0:  # a step that was halved takes more than was planned
+                return f"the {self.epochs} epochs asked for are used up, and the last step took {-self.left} more"
+            return f"the next step does not fit in the epochs asked for ({self.epochs})"
         return "the time is over" if time.monotonic() > self._end else None
 
 

@@ -148,7 +148,7 @@ def test_epochs_are_a_limit(tiny_scan, epochs):
     found = refine(tiny_scan, epochs=epochs)
     # A last step may be halved before it is taken.
     assert found.epochs <= (epochs + 5 if epochs > 11 else epochs)
-    assert found.reason == f"another step does not fit in the {epochs} asked for"
+    assert found.reason == f"the next step does not fit in the epochs asked for ({epochs})"
     assert found.estimate.image.isfinite().all()
 
 
