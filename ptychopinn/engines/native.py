@@ -13,11 +13,13 @@ from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.axes import axes_in_words, better_axes
 from ptychopinn.engines.moves import affine, moves_in_words
+from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, RunFailedError
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.reconstruction import Reconstruction, frame_fits
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
@@ -37,6 +39,7 @@ def reconstruct(
     device: str = "cpu",
     start: Reconstruction | None = None,
     report: Report = lambda line: None,
+    running: Running = BY_ITSELF,
 ) -> Reconstruction:
     """Maximise the Poisson likelihood (:func:`ptychopinn.engines.refinement.refine`), in the object frame of the scan.
 
@@ -48,6 +51,7 @@ def reconstruct(
         device: torch device.
         start: image to start from; vacuum when None. Probe and positions come from the scan.
         report: receives lines of progress.
+        running: with which processes, from which progress on, and who keeps it.
 
     Returns:
         The image, refined ``probe`` and ``positions``, and the deviance of every scoring step as ``loss``.
@@ -74,16 +78,18 @@ def reconstruct(
         seed=seed,
         device=device,
         memory=bytes_for(refinement.memory, device),
+        running=running,
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
     if config.refine_positions:
-        for line in _moves(scan, found, refinement.subpixel, device):
+        for line in _moves(scan, found, refinement.subpixel, device, running.team.leads and not found.stopped):
             report(line)
     seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, config, refinement, seconds)
-    for line in verdict(result, scan, config, device):
-        report(line)
+    result = _result(scan, found, config, refinement, seconds, running.team)
+    if running.team.leads and not found.stopped:
+        for line in verdict(result, scan, config, device):
+            report(line)
     return result
 
 
@@ -107,25 +113,30 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined, subpixel: SubPixel, device: str) -> list[str]:
+def _moves(scan: Scan, found: Refined, subpixel: SubPixel, device: str, look: bool) -> list[str]:
     """Lines about the refined positions: their distance from the measured ones, and what the moves have in common.
 
     The image takes up a part of a map of all positions, so that the moves show less than the whole: the map is then
-    looked for from the measured positions.
+    looked for from the measured positions, where there is time to ``look``.
     """
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
     lines = moves_in_words(scan.positions, there, scan.numbers)
-    if affine(scan.positions, there) is not None or (not lines and rms > FAR):
+    if look and (affine(scan.positions, there) is not None or (not lines and rms > FAR)):
         axes = better_axes(scan, subpixel, device)
         lines = lines if axes is None else [axes_in_words(axes)]
     return [moved, *(f"{WARNING}{line}" for line in lines)]
 
 
 def _result(
-    scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
+    scan: Scan,
+    found: Refined,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seconds: dict[str, float],
+    team: Team,
 ) -> Reconstruction:
     """The estimate on the canvas of its positions."""
     estimate, device = found.estimate, found.estimate.image.device
@@ -148,4 +159,10 @@ def _result(
         loss=found.deviance,
         subpixel=refinement.subpixel,
     )
-    return result.with_deviance(scan, device)
+    if found.stopped:
+        return result.with_deviance(scan, device, sampled=True)
+    mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
+    rows = np.arange(mine.start, mine.stop)
+    seen = torch.from_numpy(result.object).to(device)
+    fits[:, mine] = torch.from_numpy(frame_fits(seen, result.origin, scan, result.subpixel, rows))
+    return result.with_fits(team.total(fits).numpy())
