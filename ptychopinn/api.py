@@ -9,8 +9,8 @@ from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.output_folder import filling
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference import infer as inference
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
@@ -78,8 +78,8 @@ def train(scan: Scan, out: Path | str | None = None, *, validate_on: Scan | None
     plan = check_training(scan, chosen, validate_on)
     if out is None:
         return train(scan, chosen, plan=plan)
-    with filling(Path(out), "train"):
-        return fill_run(scan, plan, Request(chosen, out=Path(out)))
+    with holding(Path(out), "train") as place:
+        return fill_run(scan, plan, Request(chosen, out=Path(out)), place)
 
 
 def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:

@@ -14,7 +14,7 @@ from ptychopinn.files.detector.examined import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.naming import naming
-from ptychopinn.files.output_folder import check_new
+from ptychopinn.files.output_folder import check_apart, check_new
 from ptychopinn.files.reading import open_record
 from ptychopinn.files.record import Record
 from ptychopinn.files.values import check_placed
@@ -60,8 +60,7 @@ def convert_file(
     _check_given(name, given)
     for target in targets(out, to):
         check_new(target, request.overwrite)
-        if target.exists() and target.samefile(source):
-            raise PtychoError(f"{target}: is the file to convert; give another name.")
+    check_apart(targets(out, to), request.reads(source))
     record = open_record(source, data)
     if record.is_empty:
         raise PtychoError(f"{source}: holds nothing to convert.")

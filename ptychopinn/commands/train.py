@@ -9,19 +9,20 @@ from typing import Any, Final
 from ptychopinn.commands.shared.messages import report_scan, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
-from ptychopinn.errors import WARNING, PtychoError
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    check_apart,
     file_hash,
-    filling,
     leads,
+    provenance_of,
     read_provenance,
     write_json,
-    write_provenance,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import Place, holding
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
 from ptychopinn.scan.scan import Scan
@@ -47,6 +48,8 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
         resume: continue the run that the folder holds, from its last checkpoint.
     """
     out, settings = request.out, request.settings
+    if not resume:
+        check_apart([out], request.reads(source))
     scan, validation = open_scan(source, settings.data), open_validation(settings)
     if not leads():
         from ptychopinn.training.train import train
@@ -68,8 +71,8 @@ def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
     ):
         other = settings.training.validate_on
         raise PtychoError(f"{other}: is not the scan that {out} was validated on; --resume needs the same file.")
-    with filling(out, "train", request.overwrite, keep=resume):
-        run = fill_run(scan, plan, request, origin, resume)
+    with holding(out, "train", request.overwrite, keep=resume) as place:
+        run = fill_run(scan, plan, request, place, origin, resume)
         draw_probe(out / "probe.png", run.illumination.probe.numpy())
         name = settings.training.validate_on
         draw_history(out / "loss.png", _loss_columns(run), "frames held out" if name is None else Path(name).name)
@@ -127,27 +130,35 @@ def fill_run(
     scan: Scan,
     plan: TrainingPlan,
     request: Request,
+    place: Place,
     origin: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> Run:
-    """Train into the folder of a request, which is held: settings, provenance, checkpoints and the bundle.
+    """Train into a folder: settings, provenance, checkpoints and the bundle.
+
+    An older run stays in it until the first checkpoint of this one.
 
     Args:
         scan: to train on.
         plan: of the scan and the settings of ``request``.
         request: ``settings.json`` keeps its settings; the provenance keeps those of the plan.
+        place: the folder of the request, held.
         origin: of the scan, for the provenance.
         resume: continue from the last checkpoint.
     """
     from ptychopinn.training.train import train
 
-    folder, settings = request.out, request.settings
+    settings = request.settings
     sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
     values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | plan.derived}
     values |= scan_record(scan)
-    provenance = write_provenance(folder, "train", values)
-    write_json(folder / "settings.json", settings.flat())
-    run = train(scan, settings, folder, request.report, request.progress_bar, resume, plan)
-    run.provenance.update(provenance)
-    bundle.save_run(folder, run)
+    record = provenance_of("train", values)
+    place.put(PROVENANCE, lambda path: write_json(path, record))
+    place.put("settings.json", lambda path: write_json(path, settings.flat()))
+    run = train(scan, settings, place, request.report, request.progress_bar, resume, plan)
+    run.provenance.update(record)
+    try:
+        place.put(bundle.BUNDLE, lambda path: bundle.save_run(path.parent, run), ready=True)
+    except RunFailedError as error:
+        place.keep_elsewhere(lambda folder: bundle.save_run(folder, run), error)
     return run

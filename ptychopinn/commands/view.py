@@ -14,7 +14,7 @@ from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import check_pixels
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit, rounded
-from ptychopinn.files.output_folder import check_new, read_provenance
+from ptychopinn.files.output_folder import check_apart, check_new, read_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
 from ptychopinn.physics.diffraction import diffract
@@ -44,6 +44,7 @@ def view_page(results: Sequence[Path], source: Path | None, browse: bool, reques
     if out.suffix not in SUFFIXES:
         raise PtychoError(f"{out}: the name of the page must end in .html.")
     check_new(out, request.overwrite)
+    check_apart([out], request.reads(source, *map(reconstruction_file, results)))
     images = {path: read_reconstruction(path) for path in results}
     scan = None if source is None else open_scan(source, request.settings.data)
     shown = [

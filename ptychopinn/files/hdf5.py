@@ -22,6 +22,7 @@ from ptychopinn.files.conventions.own_folder import DAMAGED, Folders, ScanFile, 
 from ptychopinn.files.conventions.units import told_unit, unit
 from ptychopinn.files.naming import naming
 from ptychopinn.files.values import Array, as_numbers, check_frames
+from ptychopinn.files.written_hdf5 import WrittenFile
 from ptychopinn.scan.dtypes import counts_dtype
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
@@ -331,11 +332,11 @@ def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
     return above_zero(one_number(dataset) * unit_of(dataset, usual, dimension), name, dimension)
 
 
-def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
+def write_frames(file: WrittenFile, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
     """Write frames block by block, one frame per chunk; whole numbers as integers.
 
     Args:
-        group: where.
+        file: where.
         name: of the dataset.
         counts: (n, N, N).
         signed: whether integers are to be signed, of 32 bits or, where the counts need it, of 64.
@@ -343,9 +344,10 @@ def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = Fa
     dtype = stored_dtype(counts)
     if signed and dtype.kind == "u":
         dtype = np.dtype(np.int32 if _largest(counts, dtype) <= np.iinfo(np.int32).max else np.int64)
-    dataset = group.create_dataset(name, counts.shape, dtype, chunks=(1, *counts.shape[1:]), **OPTIONS)
+    dataset = file.create_dataset(name, counts.shape, dtype, chunks=(1, *counts.shape[1:]), **OPTIONS)
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
+        file.check()
     return dataset
 
 

@@ -71,7 +71,14 @@ def files_of(data: DataConfig) -> list[Path]:
     how, mask = how_to_read(data), data.mask or ""
     # A mask is [auto:|inverted:]FILE[:dataset].
     masks = (mask, mask.partition(":")[2], mask.rpartition(":")[0], mask.partition(":")[2].rpartition(":")[0])
-    given = [how.map, how.frames, how.probe, next((Path(text) for text in masks if Path(text).is_file()), None)]
+    # Frames are FILE[:dataset].
+    frames = None if how.frames is None or how.frames.is_file() else Path(str(how.frames).rpartition(":")[0])
+    given = [
+        how.map,
+        frames or how.frames,
+        how.probe,
+        next((Path(text) for text in masks if Path(text).is_file()), None),
+    ]
     given += [None if data.drop_frames is None else Path(data.drop_frames)]
     return [path for path in given if path is not None and path.is_file()]
 

@@ -14,6 +14,7 @@ from ptychopinn.files.conventions.own_folder import opened_file
 from ptychopinn.files.formats.npz import load_arrays
 from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
+from ptychopinn.files.written_hdf5 import writing_hdf5
 from ptychopinn.reconstruction import Reconstruction
 
 Arrays = dict[str, NDArray[Any]]
@@ -77,7 +78,7 @@ def write_reconstruction(
     npz, hdf5 = folder / "reconstruction.npz", folder / "reconstruction.h5"
     with writing(npz) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays, **{name: np.array(value) for name, value in attributes.items()})  # type: ignore[arg-type]
-    with writing(hdf5) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(hdf5) as file:
         for name, value in arrays.items():
             file.create_dataset(name, data=value)
         file.attrs.update(attributes)

@@ -202,9 +202,13 @@ def _tensors(name: str, content: bytes, manifest: Manifest) -> dict[str, Tensor]
     if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
         raise PtychoError(f"{name}: does not match its hash; the file was changed or damaged.")
     try:
-        return load(content)
+        tensors = load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise PtychoError(f"{name}: is no safetensors data: {error}.") from None
+    for key, values in tensors.items():
+        if not bool(torch.isfinite(values).all()):
+            raise PtychoError(f"{name}: {key} holds NaN or infinity, so the network gives no image; train it anew.")
+    return tensors
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:

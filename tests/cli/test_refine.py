@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.files.output_folder import holding
 from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.files.replacing import holding
 from tests.cli.refusing import Words, assert_refused, call, contents, scan_arrays, write_scan
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
