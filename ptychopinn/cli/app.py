@@ -1,6 +1,7 @@
 """``ptychopinn``: finds commands by name and turns errors into one line and an exit code."""
 
 import difflib
+import re
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -10,8 +11,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from ptychopinn.cli.options import CONTEXT
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import leads
+from ptychopinn.memory import in_gib, memory
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
@@ -60,6 +62,21 @@ def _wrong_call(error: Any, args: list[str]) -> str:
     return unknown_flags.switch_with_value(known, args) or str(error.format_message())
 
 
+def _is_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch had no memory, which it says by a RuntimeError."""
+    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+
+
+def _out_of_memory(error: Exception, args: list[str]) -> str:
+    """What needed more memory than there is, of which how much is there, and what needs less."""
+    told = re.search(r"(you tried to|[Tt]ried to|Unable to) allocate [^.;]*(\.\d+ \w+)?", str(error))
+    what = f" ({told[0]})" if told else ""
+    return (
+        f"{' '.join(args[:2])}: out of memory{what}; {in_gib(memory())} are there. Fewer frames (--n-subsample, --every), "
+        "a smaller --crop or another machine may do."
+    )
+
+
 class _Commands(TyperGroup):
     """Imports the module of a command on first use."""
 
@@ -96,13 +113,18 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (PtychoError, WrongCall) as error:
-            if ctx.params.get("debug"):
+        except (PtychoError, WrongCall, MemoryError, RuntimeError) as error:
+            args = ctx.meta.get(ARGS, [])
+            if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not _is_of_memory(error)):
                 raise
-            text = str(error) if isinstance(error, PtychoError) else _wrong_call(error, ctx.meta.get(ARGS, []))
+            if isinstance(error, MemoryError | RuntimeError):
+                text, code = _out_of_memory(error, args), RunFailedError.exit_code
+            else:
+                text = str(error) if isinstance(error, PtychoError) else _wrong_call(error, args)
+                code = error.exit_code
             if leads():
                 typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise typer.Exit(code) from None
 
 
 app = typer.Typer(
