@@ -72,8 +72,8 @@ def _out_of_memory(error: Exception, args: list[str]) -> str:
     told = re.search(r"(you tried to|[Tt]ried to|Unable to) allocate [^.;]*(\.\d+ \w+)?", str(error))
     what = f" ({told[0]})" if told else ""
     return (
-        f"{' '.join(args[:2])}: out of memory{what}; {in_gib(memory())} are there. Fewer frames (--n-subsample, --every), "
-        "a smaller --crop or another machine may do."
+        f"{' '.join(args[:2])}: out of memory{what}; {in_gib(memory())} are there. Fewer frames (--n-subsample), a "
+        "smaller --crop or another machine may do."
     )
 
 
