@@ -17,7 +17,7 @@ from ptychopinn.memory import in_gib, memory
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("view", "inspect", "convert", "subset", "export", "config", "demo", "doctor"),
+    *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
 
 ARGS = "ptychopinn.args"

@@ -26,6 +26,7 @@ from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_fi
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
 from ptychopinn.memory import in_gib, memory
 from ptychopinn.physics.fourier import fourier_pad
+from ptychopinn.scan.arrays import even_square
 from ptychopinn.scan.beam import centre_of
 from ptychopinn.scan.frames import select
 from ptychopinn.scan.grouping import choose_frames
@@ -103,14 +104,35 @@ def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) ->
         return scan_of_examined(path, examined(record, data, once), data)
 
 
+def open_unlit(path: Path, data: DataConfig) -> tuple[Record, Scan, bool]:
+    """A file whose probe may be missing: its record, its scan, and whether the scan's probe is that of a file.
+
+    Where no file has one, the probe of the scan is a single lit pixel of the power of the brightest frames.
+    """
+    record = open_record(path, data)
+    has_probe = record.probe is not None
+    if record.counts is None or has_probe or record.counts.ndim != 3:
+        return record, scan_in(path, record, data), has_probe
+    height, width = record.counts.shape[1:]
+    if data.crop is None and not even_square((1, height, width)):
+        data = data.model_copy(update={"crop": min(height, width) // 2 * 2})
+    with naming(path):
+        found = examined(record, data)
+        point = np.zeros((1, height, width), np.complex128)
+        point[0, height // 2, width // 2] = 1.0
+        found = found._replace(record=replace(found.record, probe=point))
+    scan = scan_of_examined(path, found, data)
+    return record, replace(scan, notes=tuple(note for note in scan.notes if not note.startswith("Probe of "))), False
+
+
 def scan_of_examined(path: Path, found: Examined, data: DataConfig) -> Scan:
     """The scan of a record whose detector was looked at."""
     with naming(path):
         scan = scan_of(as_square(found.record, data.crop), data.measurement, data.nphotons, data.scan_index)
         # Before frames are chosen: all parts of a scan get one scale.
-        scan = with_probe_scale(scan, data.probe_scale)
+        scan = with_probe_scale(replace(scan, health=found.health), data.probe_scale)
     numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
-    scan = replace(scan, health=found.health, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
+    scan = replace(scan, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:

@@ -22,7 +22,8 @@ IN_MEMORY = 2**28
 
 NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
 NO_FRAMES = "the file holds no frames: give them by --frames FILE."
-NO_PROBE = "the file holds no probe; give one by --probe FILE."
+MAKE_PROBE = "give one by --probe FILE, make one by 'ptychopinn probe make', or let 'ptychopinn reconstruct' find it."
+NO_PROBE = f"the file holds no probe; {MAKE_PROBE}"
 
 INTERPOLATION = "interpolation"
 """Key in ``extra``: interpolation of the object of a simulated scan."""

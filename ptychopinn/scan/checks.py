@@ -145,11 +145,16 @@ def doubts(scan: Scan) -> list[str]:
             "scans in one file?"
         )
     light = light_of(scan)
-    if light is not None and not LOWEST * light.seen**0.5 <= light.ratio <= LIKELY_FACTOR:
+    if light is not None and not light.within(LOWEST, LIKELY_FACTOR):
         found.append(
             f"the probe holds {readable(light.ratio)} times the photons of the brightest frames; about 1 is expected "
             "of a probe in sqrt(photons), and what is missing goes into the amplitude of the object: --probe-scale "
             "counts scales it to them."
+        )
+    if light is not None and light.uneven:
+        found.append(
+            f"the detector pixels do not agree about the light: all of them ask for a probe of {readable(light.total)} "
+            f"photons, half of them for {readable(light.frames)}; is there a background, or a module of another gain?"
         )
     if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
         found.append(

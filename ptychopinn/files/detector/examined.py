@@ -123,7 +123,7 @@ def _nothing_left(counts: Counts, given: Given, masked: Mask) -> PtychoError:
 
 def _other_way_round(given: Given, why: str) -> PtychoError:
     return PtychoError(
-        f"{given.name}: {why}; is the mask the other way round? {given.turn} turns it, --mask none leaves it away."
+        f"{given.name}: {why}; is the mask the other way round? {given.turn} turns it, --mask none ignores it."
     )
 
 
@@ -239,6 +239,11 @@ class _Story:
             (self.faults.hot, "hot", "far brighter than the pixels around in every frame, as no light can be"),
             (self.faults.dead, "dead", "without a count in any frame amid light, as of a gap or a beam stop"),
             (self.faults.stuck, "stuck", "with the same count in every frame"),
+            (
+                self.faults.gains.lines,
+                "border",
+                f"in lines that read {self.faults.gains.gain:.2g} times their light, as of double size",
+            ),
             (zingers, "struck", "far too bright in one frame, as by a cosmic ray"),
         )
         for where, word, why in kinds:
@@ -255,6 +260,13 @@ class _Story:
                 self.masked |= where
                 self.notes.append(f"Masked: {count} {why}: {wording.pixels(where)}.")
                 self.counted.append(f"{wording.number(int(where.sum()), f'{word} pixel')} masked")
+
+        for axis, first, gain in self.faults.gains.steps:
+            line = ("row", "column")[axis]
+            self.doubts.append(
+                f"the pixels from {line} {first} on read {gain:.2f} times those before, as of modules of another gain; "
+                "correct the flat field in the file."
+            )
 
     def _struck(self) -> str:
         return wording.events(self.faults.zingers, self.seen.good.shape[1])
