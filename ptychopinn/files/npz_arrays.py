@@ -6,6 +6,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
@@ -117,14 +118,13 @@ def keys_of(path: Path) -> set[str]:
 
 
 def _why_not(path: Path, error: Exception) -> str:
-    try:
-        with path.open("rb") as stream:
-            if stream.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
-                return f"{path}: holds one bare array; an NPZ file with named arrays is needed."
-    except OSError:
-        pass
-    what = "it is no ZIP archive of arrays" if "not a zip file" in str(error) else _first_line(error)
-    return f"{path}: is no readable NPZ file ({what})."
+    start = b""
+    with suppress(OSError), path.open("rb") as stream:
+        start = stream.read(len(np.lib.format.MAGIC_PREFIX))
+    if start == np.lib.format.MAGIC_PREFIX:
+        return f"{path}: holds one bare array; an NPZ file with named arrays is needed."
+    foreign = isinstance(error, zipfile.BadZipFile) and not start.startswith(b"PK")
+    return f"{path}: is no readable NPZ file ({'it is no ZIP archive of arrays' if foreign else _first_line(error)})."
 
 
 def _first_line(error: Exception) -> str:
