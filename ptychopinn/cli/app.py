@@ -16,9 +16,12 @@ from ptychopinn.files.output_folder import leads
 from ptychopinn.memory import in_gib, memory
 
 COMMANDS = (
-    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
+    *("simulate", "train", "infer", "reconstruct", "refine", "overlap", "baseline", "compare", "study"),
     *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
+
+FITTING = ("reconstruct", "probe")
+"""Commands whose files lie in ``commands/fitting/``."""
 
 ARGS = "ptychopinn.args"
 """Where a call keeps its arguments, for what is said of a wrong one."""
@@ -105,7 +108,8 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ptychopinn.cli.commands.{cmd_name}")
+        room = "fitting." if cmd_name in FITTING else ""
+        module = import_module(f"ptychopinn.cli.commands.{room}{cmd_name}")
         command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command

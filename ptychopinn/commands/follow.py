@@ -18,8 +18,8 @@ from ptychopinn.files.detector.examined import FirstMask
 from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
 from ptychopinn.files.reading import files_of
-from ptychopinn.inference import following, processes
-from ptychopinn.model import bundle
+from ptychopinn.inference import following
+from ptychopinn.model import bundle, processes
 from ptychopinn.model.bundle import reading_of
 from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
