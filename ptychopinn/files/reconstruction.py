@@ -11,8 +11,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import nexus
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.own_folder import opened_file
-from ptychopinn.files.formats.npz import load_arrays
 from ptychopinn.files.naming import naming
+from ptychopinn.files.npz_arrays import NpzArrays
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.written_hdf5 import writing_hdf5
 from ptychopinn.reconstruction import Reconstruction
@@ -96,7 +96,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
         PtychoError: naming the file, what it holds and what is needed.
     """
     path = reconstruction_file(path)
-    arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
+    arrays = _read_npz(path) if path.suffix == ".npz" else _read_hdf5(path)
     with naming(path):
         check_arrays(arrays)
     if str(arrays.get("probe_of", "")) == OF_SCAN:
@@ -113,6 +113,10 @@ def read_reconstruction(path: Path) -> Reconstruction:
         std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
         **known,
     )
+
+
+ATTRIBUTES = ("deviance_per_pixel", "expected_deviance_per_pixel", "subpixel", "std_of", "pixel_size_m")
+"""Numbers and texts of an image."""
 
 
 def reconstruction_file(path: Path) -> Path:
@@ -151,6 +155,12 @@ def arrays_of(file: h5py.File) -> Arrays:
     """Datasets and attributes at the top of a file."""
     arrays = {name: np.asarray(file[name]) for name in file if isinstance(file[name], h5py.Dataset)}
     return arrays | {name: np.asarray(value) for name, value in file.attrs.items()}
+
+
+def _read_npz(path: Path) -> Arrays:
+    arrays = NpzArrays(path)
+    known = {*ARRAYS, *ATTRIBUTES, "origin", "probe_of", "xcoords", "ycoords"}
+    return {name: arrays[name] for name in arrays if name in known}
 
 
 def _read_hdf5(path: Path) -> Arrays:
