@@ -7,20 +7,17 @@ Urbach & Coene, Phys. Rev. A 102, 043516, 2020). No dense matrix is built.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels
+from ptychopinn.engines.responses import Chunk, Step, Sums, diagonal, respond
 from ptychopinn.physics import exit_waves
-from ptychopinn.physics.fourier import from_detector, to_detector
+from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.scan import Scan
-
-Step = dict[Unknown, Tensor]
-"""A change of the unknowns: object (H, W), probe (m, N, N), positions (n, 2)."""
 
 KEPT_BYTES = 2**30
 """Keep the fields of all frames up to this memory; recompute them for every product beyond it."""
@@ -28,15 +25,13 @@ KEPT_BYTES = 2**30
 PRECISION = 1e-12
 """Relative squared residual at which a system is solved; about the precision of float32."""
 
+DAMPING = 1e-3
+"""Share of the largest diagonal that is added to the others."""
 
-class _Chunk(NamedTuple):
-    """Some frames at the image: views, patches (n, N, N), unit fields u (n, m, N, N), fitted pixels or None."""
+LEAST_BACKGROUND = 1e-4
+"""Smallest background of a pixel, counts: no information is infinite then. A pixel there that would be less stays."""
 
-    rows: slice
-    views: exit_waves.ProbeViews
-    patches: Tensor
-    unit: Tensor
-    mask: Tensor | None
+PER_FRAME = ("positions", "flux", "opr_weights")
 
 
 class Linearised:
@@ -72,79 +67,75 @@ class Linearised:
         self._device = estimate.image.device
         self._good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
         fields = 16 * len(scan) * len(estimate.probe) * scan.N**2
-        self._kept: list[_Chunk] | None = [] if fields < KEPT_BYTES else None
+        self._kept: list[Chunk] | None = [] if fields < KEPT_BYTES else None
+        gradient, self._diagonal = Sums(estimate, unknowns), dict[Unknown, list[Tensor]]()
         if not deviance_only:
-            self.gradient = self._zero()
             self.light = torch.zeros(self.shape, device=self._device)
-            self._seen = torch.zeros(scan.N, scan.N, device=self._device)
         sums = torch.zeros(4, dtype=torch.float64)
-        for chunk, field, rate in self._frames():
+        for chunk in self._frames():
             counts = scan.frames(chunk.rows).to(self._device).unsqueeze(1)
-            sums += self._deviances(chunk, rate, counts)
+            sums += self._deviances(chunk, counts)
             if not deviance_only:
-                self._add(chunk, field, 1 - counts / rate)
+                gradient.add(chunk, chunk.root - counts / chunk.root)
+                self._add_diagonal(chunk)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
+        if not deviance_only:
+            self.gradient = _times(gradient.total, 2.0)
 
     def information(self, step: Step) -> Step:
         """Fisher information times a step, ``J x``."""
-        total = self._zero()
+        sums = Sums(self.estimate, self.unknowns)
         for chunk in self._chunks():
-            response = (chunk.unit.conj() * to_detector(self._waves(chunk, step))).real.sum(dim=1, keepdim=True)
-            if chunk.mask is not None:
-                response = response * chunk.mask
-            self._collect(total, chunk, from_detector(chunk.unit * response), 4.0)
-        return total
+            sums.add(chunk, respond(chunk, self.estimate, step))
+        return _times(sums.total, 4.0)
 
     def sample_score(self, generator: torch.Generator) -> Step:
         """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
-        total = self._zero()
+        sums = Sums(self.estimate, self.unknowns)
         for chunk in self._chunks():
-            count, _, size, _ = chunk.unit.shape
-            noise = torch.randn(count, 1, size, size, generator=generator).to(self._device)
-            if chunk.mask is not None:
-                noise = noise * chunk.mask
-            self._collect(total, chunk, from_detector(chunk.unit * noise), 2.0)
-        return total
+            noise = torch.randn(chunk.root.shape, generator=generator).to(self._device)
+            sums.add(chunk, noise)
+        return _times(sums.total, 2.0)
 
     def preconditioner(self) -> Step:
-        """Diagonal preconditioner: about the inverse diagonal of J, damped on dim pixels.
+        """Diagonal preconditioner: about the inverse diagonal of J, damped where it is small.
 
-        Half of the change of a detector field is along the field, hence 2 and not 4.
+        A background at its least value that would be smaller has 0: no step changes it.
         """
         found: Step = {"object": 0.5 / (self.light + 2e-3 * self.light.max())}
-        if "probe" in self.unknowns:
-            found["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
-        if "positions" in self.unknowns:
-            rows = [
-                exit_waves.position_gradients(c.views, c.patches).abs().square().sum(dim=(2, 3, 4))
-                for c in self._chunks()
-            ]
-            power = torch.cat(rows)
-            found["positions"] = 0.5 / (power + 1e-3 * power.max())
+        for name, parts in self._diagonal.items():
+            whole = torch.cat(parts) if name in PER_FRAME else parts[0]
+            damping = 0.0 if name == "background" else 2e-3 if name == "probe" else DAMPING
+            found[name] = 0.25 / (whole + damping * whole.max()).clamp_min(1e-30)
+        if "background" in found:
+            background = self.estimate.conditions.background
+            assert background is not None
+            found["background"] *= ~((background <= LEAST_BACKGROUND) & (self.gradient["background"] > 0))
         return found
 
-    def _frames(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
-        """Every chunk of frames with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
+    def _frames(self) -> Iterator[Chunk]:
+        """Every chunk of frames."""
         now = self.estimate
         count = exit_waves.frames_per_chunk(now.probe)
         for start in range(0, len(self.scan), count):
             rows = slice(start, min(start + count, len(self.scan)))
-            views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
+            probes = now.conditions.probes(now.probe, rows)
+            views = exit_waves.probe_views(probes, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
-            rate = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True).clamp_min(RATE_FLOOR)
+            light = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True)
+            rate = now.conditions.counted(light).clamp_min(RATE_FLOOR)
             numbers = torch.arange(rows.start, rows.stop, device=self._device)
             mask = fitted_pixels(self.scan.N, numbers, self._good, self.hold_out)
-            yield _Chunk(rows, views, patches, field * rate.rsqrt(), mask), field, rate
+            root, scale = rate.sqrt(), now.conditions.amplitudes(rows, now.probe)
+            yield Chunk(rows, views, patches, field / root, root, mask, scale)
 
-    def _chunks(self) -> Iterator[_Chunk]:
-        if self._kept is not None:
-            yield from self._kept
-        else:
-            yield from (chunk for chunk, _, _ in self._frames())
+    def _chunks(self) -> Iterator[Chunk]:
+        yield from self._frames() if self._kept is None else self._kept
 
-    def _deviances(self, chunk: _Chunk, rate: Tensor, counts: Tensor) -> Tensor:
+    def _deviances(self, chunk: Chunk, counts: Tensor) -> Tensor:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""
+        rate = chunk.root.square()
         deviance = poisson_deviance(rate.double(), counts.double())
         every = torch.ones_like(rate, dtype=torch.bool)
         fitted, good = (every if mask is None else every & mask for mask in (chunk.mask, self._good))
@@ -152,49 +143,28 @@ class Linearised:
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
 
-    def _add(self, chunk: _Chunk, field: Tensor, slope: Tensor) -> None:
-        """Add a chunk to the gradient, given the derivative of its likelihood by the rate."""
-        if chunk.mask is not None:
-            slope = slope * chunk.mask
-        self._collect(self.gradient, chunk, from_detector(slope * field), 2.0)
+    def _add_diagonal(self, chunk: Chunk) -> None:
+        """Add a chunk to the diagonal of ``A^T A``, and keep it where there is memory."""
         self.light += exit_waves.illumination_map(chunk.views, self.shape)
-        self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
+        for name, part in diagonal(chunk, self.estimate, self.unknowns).items():
+            parts = self._diagonal.setdefault(name, [])
+            if name in PER_FRAME or not parts:
+                parts.append(part)
+            else:
+                parts[0] = parts[0] + part
         if self._kept is not None:
             self._kept.append(chunk)
 
-    def _waves(self, chunk: _Chunk, step: Step) -> Tensor:
-        """Change of the exit waves by a step: (n, m, N, N)."""
-        waves = exit_waves.object_to_waves(chunk.views, step["object"])
-        if "probe" in step:
-            waves = waves + exit_waves.probe_to_waves(chunk.views, chunk.patches, step["probe"])
-        if "positions" in step:
-            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
-            waves = waves + (gradients * step["positions"][chunk.rows][:, :, None, None, None]).sum(dim=1)
-        return waves
 
-    def _collect(self, total: Step, chunk: _Chunk, waves: Tensor, factor: float) -> None:
-        """Add the adjoint of :meth:`_waves`, times a factor, to ``total``."""
-        total["object"] += factor * exit_waves.waves_to_object(chunk.views, waves, self.shape)
-        if "probe" in total:
-            total["probe"] += factor * exit_waves.waves_to_probe(chunk.views, chunk.patches, waves)
-        if "positions" in total:
-            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
-            total["positions"][chunk.rows] += factor * (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
-
-    def _zero(self) -> Step:
-        now = self.estimate
-        zeros: Step = {"object": torch.zeros_like(now.image)}
-        if "probe" in self.unknowns:
-            zeros["probe"] = torch.zeros_like(now.probe)
-        if "positions" in self.unknowns:
-            zeros["positions"] = torch.zeros(now.positions.shape, device=self._device)
-        return zeros
+def _times(step: Step, factor: float) -> Step:
+    return {name: value.mul_(factor) for name, value in step.items()}
 
 
 def _centre(step: Step) -> Step:
-    """Subtract the mean of the positions: a common shift of positions and object changes nothing."""
-    if "positions" in step:
-        step["positions"] -= step["positions"].mean(dim=0)
+    """Subtract the means of positions and flux: object and probe take them up, and nothing changes."""
+    for name in ("positions", "flux"):
+        if name in step:
+            step[name] -= step[name].mean(dim=0)
     return step
 
 

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ptychopinn.engines.positions import position_updates
 from ptychopinn.physics import exit_waves
+from ptychopinn.physics.conditions import Conditions
 from ptychopinn.physics.diffraction import project_to_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.scan import Scan
 
-Unknown = Literal["object", "probe", "positions"]
+Unknown = Literal["object", "probe", "positions", "affine", "flux", "background", "opr_modes", "opr_weights"]
 
 MOMENTUM = 0.5
 DAMPING = 0.05
@@ -36,11 +37,13 @@ class Estimate:
         image: (H, W) complex64.
         probe: (m, N, N) complex64, sqrt(photons).
         positions: (n, 2) float64 pixels (y, x) on the image.
+        conditions: flux, background and changes of the probe.
     """
 
     image: Tensor
     probe: Tensor
     positions: Tensor
+    conditions: Conditions = Conditions()
 
     @classmethod
     def of(cls, scan: Scan, device: torch.device | str = "cpu", image: Tensor | None = None, margin: int = 0) -> Self:
