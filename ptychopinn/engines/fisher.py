@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Set
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels
-from ptychopinn.engines.responses import Chunk, Step, Sums, diagonal, respond
+from ptychopinn.engines.projections import BACKGROUNDS, LEAST_BACKGROUND, Estimate, Unknown, fitted_pixels
+from ptychopinn.engines.responses import Chunk, Step, Sums, background_basis, diagonal, respond
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
@@ -27,9 +27,6 @@ PRECISION = 1e-12
 
 DAMPING = 1e-3
 """Share of the largest diagonal that is added to the others."""
-
-LEAST_BACKGROUND = 1e-4
-"""Smallest background of a pixel, counts: no information is infinite then. A pixel there that would be less stays."""
 
 PER_FRAME = ("positions", "flux", "opr_weights")
 
@@ -105,12 +102,18 @@ class Linearised:
         found: Step = {"object": 0.5 / (self.light + 2e-3 * self.light.max())}
         for name, parts in self._diagonal.items():
             whole = torch.cat(parts) if name in PER_FRAME else parts[0]
-            damping = 0.0 if name == "background" else 2e-3 if name == "probe" else DAMPING
+            damping = 0.0 if name in BACKGROUNDS else 2e-3 if name == "probe" else DAMPING
             found[name] = 0.25 / (whole + damping * whole.max()).clamp_min(1e-30)
         if "background" in found:
             background = self.estimate.conditions.background
             assert background is not None
             found["background"] *= ~((background <= LEAST_BACKGROUND) & (self.gradient["background"] > 0))
+        if "smooth_background" in found:
+            background = self.estimate.conditions.background
+            assert background is not None
+            basis = background_basis(background)
+            none = basis.T @ (background > LEAST_BACKGROUND).to(basis.dtype) @ basis == 0
+            found["smooth_background"] *= ~(none & (self.gradient["smooth_background"] > 0))
         return found
 
     def _frames(self) -> Iterator[Chunk]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 import torch
@@ -11,12 +11,24 @@ from torch import Tensor
 from ptychopinn.engines.positions import position_updates
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.conditions import Conditions
-from ptychopinn.physics.diffraction import project_to_counts
+from ptychopinn.physics.diffraction import diffract, project_to_counts
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.scan import Scan
 
-Unknown = Literal["object", "probe", "positions", "affine", "flux", "background", "opr_modes", "opr_weights"]
+Unknown = Literal[
+    "object",
+    "probe",
+    "positions",
+    "affine",
+    "flux",
+    "background",
+    "smooth_background",
+    "opr_modes",
+    "opr_weights",
+]
+
+BACKGROUNDS: Final = frozenset[Unknown](("background", "smooth_background"))
 
 MOMENTUM = 0.5
 DAMPING = 0.05
@@ -24,6 +36,15 @@ DAMPING = 0.05
 
 ANSCOMBE = 0.375
 """Photons added to counts and rates: their roots then have equal variance (Anscombe, Biometrika 35, 1948)."""
+
+SMOOTH = 16.0
+"""Frame edges over standard deviations of the window in which the background is one."""
+
+LARGEST_FLUX = 0.2
+"""Largest update of the logarithm of a frame's amplitude."""
+
+LEAST_BACKGROUND = 1e-4
+"""Smallest background of a pixel, counts: no information is infinite then. A pixel there that would be less stays."""
 
 HELD_OUT = 50
 """One in ``HELD_OUT`` detector pixels is held out, different ones in each frame."""
@@ -51,6 +72,11 @@ class Estimate:
         start = torch.ones(scan.canvas_shape, dtype=torch.complex64) if image is None else image
         start = torch.nn.functional.pad(start.to(device), [margin] * 4, value=1.0)
         return cls(start, torch.from_numpy(scan.probe).to(device), (scan.canvas_positions + margin).to(device))
+
+    def clone(self) -> "Estimate":
+        """A copy that later steps do not change."""
+        conditions = Conditions(*(None if part is None else part.clone() for part in self.conditions))
+        return Estimate(self.image.clone(), self.probe.clone(), self.positions.clone(), conditions)
 
 
 class Projections:
@@ -87,6 +113,10 @@ class Projections:
         self._mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
         self._photons = float(probe_power(estimate.probe).sum())
         self._middle = estimate.positions.mean(dim=0)
+        self._moves = torch.zeros_like(estimate.positions)
+        self._excess = torch.zeros(2, scan.N, scan.N, device=self._device)
+        pixel = torch.arange(scan.N, device=self._device)
+        self._blur = (-0.5 * ((pixel[:, None] - pixel) * (SMOOTH / scan.N)).square()).exp()
 
     def epoch(self, batch: int) -> float:
         """Pass once over all frames, ``batch`` at a time.
@@ -100,15 +130,20 @@ class Projections:
         if "positions" in self.unknowns:
             # A shift of all positions is a shift of the image.
             self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
+        if "affine" in self.unknowns:
+            self.estimate.positions = affine_part(self.estimate.positions, self._moves)
+        if BACKGROUNDS & self.unknowns:
+            self._improve_background()
         return moved / (len(self.scan) * self.scan.N**2)
 
     def _step(self, index: np.ndarray) -> float:
         now, rows = self.estimate, torch.from_numpy(index).to(self._device)
-        views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
+        views = exit_waves.probe_views(now.conditions.probes(now.probe, rows), now.positions[rows], self.subpixel)
         patches = extract_patches(now.image, views.places, self.scan.N)
         counts = self.scan.frames(index).to(self._device)
         mask = fitted_pixels(self.scan.N, rows, self._mask, self.hold_out)
-        change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE)
+        background = now.conditions.background
+        change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE, background)
         shape = (now.image.shape[0], now.image.shape[1])
         light = exit_waves.illumination_map(views, shape)
         pull = exit_waves.waves_to_object(views, change, shape) / (light + DAMPING * light.max())
@@ -117,6 +152,12 @@ class Projections:
             self._improve_probe(views, patches, change)
         if "positions" in self.unknowns:
             now.positions[rows] += position_updates(views, patches, change)
+        if "affine" in self.unknowns:
+            self._moves[rows] = position_updates(views, patches, change)
+        if "flux" in self.unknowns:
+            self._improve_flux(views, patches, change, rows)
+        if background is not None and BACKGROUNDS & self.unknowns:
+            self._compare(counts, conditions_rate(views, patches, background), mask)
         now.image += self._velocity
         return float((change.real.square() + change.imag.square()).sum())
 
@@ -125,6 +166,46 @@ class Projections:
         seen = (patches.real.square() + patches.imag.square()).sum(dim=0)
         step = exit_waves.waves_to_probe(views, patches, change) / (seen + DAMPING * seen.max())
         self.estimate.probe = normalise_probe(self.estimate.probe + step, self._photons)
+
+    def _improve_flux(self, views: exit_waves.ProbeViews, patches: Tensor, change: Tensor, rows: Tensor) -> None:
+        """Update the flux: a Gauss-Newton step of one unknown per frame; the mean logarithm is kept."""
+        flux = self.estimate.conditions.flux
+        assert flux is not None
+        waves = views.probes * patches.unsqueeze(1)
+        power = (waves.real.square() + waves.imag.square()).sum(dim=(1, 2, 3)).clamp_min(1e-12)
+        step = (waves.conj() * change).real.sum(dim=(1, 2, 3)) / power
+        flux[rows] *= (2 * step.clamp(-LARGEST_FLUX, LARGEST_FLUX)).exp()
+        flux /= flux.log().mean().exp()
+
+    def _compare(self, counts: Tensor, rate: Tensor, mask: Tensor | None) -> None:
+        """Add a batch to ``sum (k - I) / (I + c)`` and ``sum 1 / (I + c)`` of every detector pixel."""
+        weight = 1 / (rate + ANSCOMBE)
+        if mask is not None:
+            weight = weight * mask.reshape(-1, *weight.shape[1:])
+        self._excess += torch.stack([((counts - rate) * weight).sum(dim=0), weight.sum(dim=0)])
+
+    def _improve_background(self) -> None:
+        """Update the background after an epoch by weighted least squares, smooth and never negative.
+
+        Bright pixels weigh little: there the background follows its surroundings, and not the errors of a young image.
+        """
+        excess, weight = (self._blur @ part @ self._blur for part in self._excess)
+        background = self.estimate.conditions.background
+        assert background is not None
+        background.add_(excess / weight.clamp_min(1e-12)).clamp_(min=LEAST_BACKGROUND)
+        self._excess.zero_()
+
+
+def conditions_rate(views: exit_waves.ProbeViews, patches: Tensor, background: Tensor) -> Tensor:
+    """Rates of a batch."""
+    return diffract(views.probes, patches) + background
+
+
+def affine_part(positions: Tensor, moves: Tensor) -> Tensor:
+    """Positions (n, 2) after the affine map, about their mean, that fits some moves (n, 2) by least squares."""
+    known = positions - positions.mean(dim=0)
+    linear = torch.linalg.lstsq(known, moves - moves.mean(dim=0)).solution
+    return positions + known @ linear
 
 
 def fitted_pixels(size: int, frames: Tensor, good: Tensor | None, hold_out: bool) -> Tensor | None:

@@ -4,15 +4,18 @@ import math
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, Step, solve
+from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.positions import search
-from ptychopinn.engines.projections import Estimate, Projections, Unknown
+from ptychopinn.engines.projections import LEAST_BACKGROUND, Estimate, Projections, Unknown
+from ptychopinn.engines.responses import background_change
+from ptychopinn.physics.conditions import Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
 from ptychopinn.reconstruction import deviances
@@ -141,6 +144,10 @@ def refine(
     subpixel: SubPixel = "fourier",
     refine_probe: bool = False,
     refine_positions: bool = False,
+    refine_flux: bool = False,
+    refine_background: Literal["off", "smooth", "free"] = "off",
+    refine_affine: bool = False,
+    opr: int = 0,
     seed: int = 0,
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda line: None,
@@ -161,6 +168,11 @@ def refine(
         subpixel: model between pixels.
         refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
+        refine_flux: refine a factor of the photons of every frame: keep the mean of its logarithm.
+        refine_background: refine light that is the same in every frame, never negative: smooth over the detector, or
+            free in every pixel.
+        refine_affine: refine an affine map of the positions about their mean.
+        opr: modes by which the first mode of the probe changes from frame to frame.
         seed: of the order of the frames.
         device: torch device.
         report: receives lines of progress.
@@ -168,13 +180,23 @@ def refine(
     Returns:
         Image, probe, positions and how the deviance fell.
     """
-    extra = {"probe": refine_probe, "positions": refine_positions}
+    extra = {"probe": refine_probe, "positions": refine_positions, "flux": refine_flux, "affine": refine_affine}
+    extra |= {"background": refine_background == "free", "smooth_background": refine_background == "smooth"}
     unknowns: Set[Unknown] = {"object", *(name for name, wanted in extra.items() if wanted)}  # type: ignore[arg-type]
     budget = _Budget(epochs, seconds)
-    margin = ROOM if refine_positions else 0
+    margin = ROOM if refine_positions or refine_affine else 0
     estimate = Estimate.of(scan, device, start, margin)
+    estimate.conditions = Conditions(
+        flux=torch.ones(len(scan), device=device) if refine_flux else None,
+        background=torch.full((scan.N, scan.N), LEAST_BACKGROUND, device=device)
+        if refine_background != "off"
+        else None,
+    )
     blank = start is None or _poor(scan, start.to(device), subpixel)
     estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
+    if opr:
+        estimate = with_opr(scan, estimate, subpixel, opr, seed)
+        unknowns = {*unknowns, "opr_modes", "opr_weights"}
     found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
     if refine_probe:
         found = replace(found, probe=orthogonal_modes(found.probe))
@@ -231,7 +253,7 @@ class EarlyStop:
         self._since += 1
         if held_out < self._held_out:
             self._held_out, self._since = held_out, 0
-            self.best = Estimate(now.image.clone(), now.probe.clone(), now.positions.clone())
+            self.best = now.clone()
         return self._since >= PATIENCE
 
 
@@ -311,7 +333,22 @@ def _moved(estimate: Estimate, step: Step) -> Estimate:
     if "positions" in step:
         move = step["positions"].double()
         positions = positions + move - move.mean(dim=0)
-    return Estimate(image, probe, positions)
+    if "affine" in step:
+        about = positions - positions.mean(dim=0)
+        positions = positions + about @ step["affine"].to(about.dtype).T
+    return Estimate(image, probe, positions, _changed(estimate.conditions, step))
+
+
+def _changed(conditions: Conditions, step: Step) -> Conditions:
+    """Conditions after a step that keeps the mean logarithm of the flux, and no background negative."""
+    flux, background, modes, weights = conditions
+    if flux is not None and "flux" in step:
+        flux = flux * (2 * (step["flux"] - step["flux"].mean())).exp()
+    if background is not None and (change := background_change(step, background.shape[-1])) is not None:
+        background = (background + change).clamp_min(LEAST_BACKGROUND)
+    if modes is not None and weights is not None and "opr_modes" in step:
+        modes, weights = modes + step["opr_modes"], weights + step["opr_weights"]
+    return Conditions(flux, background, modes, weights)
 
 
 def holds_out(scan: Scan) -> bool:

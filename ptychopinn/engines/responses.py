@@ -10,7 +10,7 @@ opr_weights    ``Re u_1^* F (dw_j V O)``
 positions      ``Re sum_m u_m^* F (d psi_m / d r . dr_j)``
 affine         the same with ``dr_j = M (r_j - mean)``
 flux           ``c S / sqrt(I) da_j``, of the logarithm a of the amplitude
-background     ``db / (2 sqrt(I))``
+background     ``db / (2 sqrt(I))``; a smooth one is ``db = B dc B^T``, B interpolating between knots
 =============  =========================================================================
 """
 
@@ -20,13 +20,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import Estimate, Unknown
+from ptychopinn.engines.projections import BACKGROUNDS, Estimate, Unknown
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
 
 Step = dict[Unknown, Tensor]
 """A change of the unknowns: object (H, W), probe (m, N, N), opr_modes (K, N, N), opr_weights (n, K), positions (n, 2),
-affine (2, 2), flux (n,), background (N, N)."""
+affine (2, 2), flux (n,), background (N, N), smooth_background (KNOTS, KNOTS)."""
+
+KNOTS = 9
+"""Values along an edge of the detector between which a smooth background is interpolated."""
 
 OF_PROBES = frozenset(("probe", "opr_modes", "opr_weights"))
 
@@ -80,8 +83,8 @@ def respond(chunk: Chunk, now: Estimate, step: Step) -> Tensor:
     response = (chunk.unit.conj() * to_detector(waves)).real.sum(dim=1, keepdim=True)
     if "flux" in step:
         response = response + _of_flux(chunk, now) * step["flux"][chunk.rows][:, None, None, None]
-    if "background" in step:
-        response = response + step["background"] / (2 * chunk.root)
+    if (change := background_change(step, response.shape[-1])) is not None:
+        response = response + change / (2 * chunk.root)
     return response if chunk.mask is None else response * chunk.mask
 
 
@@ -98,6 +101,7 @@ class Sums:
             "affine": (2, 2),
             "flux": (count,),
             "background": (size, size),
+            "smooth_background": (KNOTS, KNOTS),
             "opr_weights": (count, 0 if modes is None else len(modes)),
         }
         self.total |= {name: real.new_zeros(shape) for name, shape in shapes.items() if name in unknowns}
@@ -113,10 +117,8 @@ class Sums:
             response = response * chunk.mask
         waves = from_detector(chunk.unit * response)
         total["object"] += exit_waves.waves_to_object(chunk.views, waves, self.shape)
-        if {"opr_modes", "opr_weights"} & total.keys():
-            self._add_probes(chunk, exit_waves.waves_to_probes(chunk.views, chunk.lit, waves))
-        elif "probe" in total:
-            total["probe"] += exit_waves.waves_to_probe(chunk.views, chunk.lit, waves)
+        if OF_PROBES & total.keys():
+            self._add_probes(chunk, waves)
         if "positions" in total or "affine" in total:
             gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
             moves = (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
@@ -126,12 +128,24 @@ class Sums:
                 total["affine"] += moves.T @ _about_middle(self._now, rows)
         if "flux" in total:
             total["flux"][rows] += (_of_flux(chunk, self._now) * response).sum(dim=(1, 2, 3))
-        if "background" in total:
-            total["background"] += (response / (2 * chunk.root)).sum(dim=(0, 1))
+        if BACKGROUNDS & total.keys():
+            self._add_background((response / (2 * chunk.root)).sum(dim=(0, 1)))
 
-    def _add_probes(self, chunk: Chunk, fields: Tensor) -> None:
-        """Add the adjoint of :func:`_probe_change` of (n, m, N, N)."""
+    def _add_background(self, detector: Tensor) -> None:
+        """Add the adjoint of :func:`background_change` of (N, N)."""
+        if "background" in self.total:
+            self.total["background"] += detector
+        if "smooth_background" in self.total:
+            basis = background_basis(detector)
+            self.total["smooth_background"] += basis.T @ detector @ basis
+
+    def _add_probes(self, chunk: Chunk, waves: Tensor) -> None:
+        """Add the adjoint of the waves of :func:`_probe_change`, of (n, m, N, N)."""
         total, conditions = self.total, self._now.conditions
+        if not {"opr_modes", "opr_weights"} & total.keys():
+            total["probe"] += exit_waves.waves_to_probe(chunk.views, chunk.lit, waves)
+            return
+        fields = exit_waves.waves_to_probes(chunk.views, chunk.lit, waves)
         assert conditions.opr_modes is not None
         assert conditions.opr_weights is not None
         if "probe" in total:
@@ -163,9 +177,29 @@ def diagonal(chunk: Chunk, now: Estimate, unknowns: Set[Unknown]) -> Step:
         found |= {"positions": moves, "affine": moves.T @ _about_middle(now, chunk.rows).square()}
     if "flux" in unknowns:
         found["flux"] = _of_flux(chunk, now).square().sum(dim=(1, 2, 3))
-    if "background" in unknowns:
-        found["background"] = (1 / (4 * chunk.root.square())).sum(dim=(0, 1))
+    if BACKGROUNDS & unknowns:
+        detector = (1 / (4 * chunk.root.square())).sum(dim=(0, 1))
+        basis = background_basis(detector).square()
+        found |= {"background": detector, "smooth_background": basis.T @ detector @ basis}
     return {name: value for name, value in found.items() if name in unknowns}
+
+
+def background_change(step: Step, size: int) -> Tensor | None:
+    """Change of the background by a step, ``db + B dc B^T``: (N, N) with N = ``size``; None without any."""
+    change = step.get("background")
+    if "smooth_background" in step:
+        coarse = step["smooth_background"]
+        basis = background_basis(coarse.new_empty(size, size))
+        smooth = basis @ coarse @ basis.T
+        change = smooth if change is None else change + smooth
+    return change
+
+
+def background_basis(like: Tensor) -> Tensor:
+    """Linear interpolation B between ``KNOTS`` values along the edge of a frame (N, N): (N, KNOTS)."""
+    place = torch.linspace(0, KNOTS - 1, like.shape[-1], dtype=like.dtype, device=like.device)
+    knot = torch.arange(KNOTS, dtype=like.dtype, device=like.device)
+    return (1 - (place[:, None] - knot).abs()).clamp_min(0)
 
 
 def _probe_change(chunk: Chunk, now: Estimate, step: Step) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from ptychopinn.engines import fisher, responses
 from ptychopinn.engines.fisher import Linearised, dot, solve
-from ptychopinn.engines.projections import Estimate, held_out_pixels
+from ptychopinn.engines.projections import LEAST_BACKGROUND, Estimate, held_out_pixels
 from ptychopinn.physics.conditions import Conditions, expected_counts
 from ptychopinn.physics.likelihood import poisson_deviance
 from ptychopinn.reconstruction import deviances
@@ -218,7 +218,7 @@ def test_the_diagonal_is_that_of_the_information():
 def test_a_background_at_its_least_value_is_not_made_smaller():
     scan, now = random_case(8)
     dark = now.conditions.background.clone()
-    dark[:4] = fisher.LEAST_BACKGROUND
+    dark[:4] = LEAST_BACKGROUND
     now = replace(now, conditions=now.conditions._replace(background=dark))
     linear = Linearised(replace(scan, counts=0 * scan.counts), now, "fourier", {"object", "background"})
     step = solve(linear, {name: -value for name, value in linear.gradient.items()}, 3)
