@@ -11,16 +11,20 @@ from collections.abc import Iterator, Mapping, Set
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import BACKGROUNDS, LEAST_BACKGROUND, Estimate, Unknown, fitted_pixels
+from ptychopinn.engines.projections import (
+    BACKGROUNDS,
+    KEPT_BYTES,
+    LEAST_BACKGROUND,
+    Estimate,
+    Unknown,
+    fitted_pixels,
+)
 from ptychopinn.engines.responses import Chunk, Step, Sums, background_basis, diagonal, respond
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.patches import Canvas, extract_patches
 from ptychopinn.scan.scan import Scan
-
-KEPT_BYTES = 2**30
-"""Keep the fields of all frames up to this memory; recompute them for every product beyond it."""
 
 PRECISION = 1e-12
 """Relative squared residual at which a system is solved; about the precision of float32."""
@@ -41,6 +45,8 @@ class Linearised:
         unknowns: what may change.
         hold_out: leave one in ``HELD_OUT`` detector pixels out of the fit, and measure the deviance on them.
         deviance_only: compute the deviances only; the other attributes and methods are then missing.
+        memory: bytes for the fields of the first frames, which are kept; those of the others are computed for every
+            product.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -57,42 +63,63 @@ class Linearised:
         unknowns: Set[Unknown] = frozenset({"object"}),
         hold_out: bool = False,
         deviance_only: bool = False,
+        memory: float = KEPT_BYTES,
     ) -> None:
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
-        self.unknowns, self.hold_out = unknowns, hold_out
+        self.unknowns, self.hold_out, self.memory = unknowns, hold_out, memory
         self.shape = (estimate.image.shape[0], estimate.image.shape[1])
         self._device = estimate.image.device
         self._good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
-        fields = 16 * len(scan) * len(estimate.probe) * scan.N**2
-        self._kept: list[Chunk] | None = [] if fields < KEPT_BYTES else None
-        gradient, self._diagonal = Sums(estimate, unknowns), dict[Unknown, list[Tensor]]()
-        if not deviance_only:
-            self.light = torch.zeros(self.shape, device=self._device)
+        self._kept: list[Chunk] = []
         sums = torch.zeros(4, dtype=torch.float64)
-        for chunk in self._frames():
-            counts = scan.frames(chunk.rows).to(self._device).unsqueeze(1)
-            sums += self._deviances(chunk, counts)
-            if not deviance_only:
-                gradient.add(chunk, chunk.root - counts / chunk.root)
-                self._add_diagonal(chunk)
+        if deviance_only:
+            for chunk, counts in self._measured():
+                sums += self._deviances(chunk, counts)
+        else:
+            self._linearise(sums)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
-        if not deviance_only:
-            self.gradient = _times(gradient.total, 2.0)
+
+    def _linearise(self, sums: Tensor) -> None:
+        """Gradient and diagonal of the information; keep the first chunks, and add the deviances to ``sums``."""
+        gradient, left = Sums(self.estimate, self.unknowns), self.memory
+        light = Canvas(self.shape, self.scan.N, self.estimate.probe.real.dtype, self._device)
+        self._diagonal: dict[Unknown, list[Tensor]] = {}
+        for chunk, counts in self._measured():
+            sums += self._deviances(chunk, counts)
+            gradient.add(chunk, chunk.root - counts / chunk.root)
+            exit_waves.add_light(light, chunk.views)
+            for name, part in diagonal(chunk, self.estimate, self.unknowns).items():
+                parts = self._diagonal.setdefault(name, [])
+                if name in PER_FRAME or not parts:
+                    parts.append(part)
+                else:
+                    parts[0] = parts[0] + part
+            left -= chunk.size
+            if left >= 0:
+                self._kept.append(chunk)
+        self.gradient, self.light = gradient.times(2.0), light.image
+
+    def at(self, estimate: Estimate) -> "Linearised":
+        """The likelihood around another estimate."""
+        return Linearised(self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, memory=self.memory)
+
+    def release(self) -> None:
+        """Free the fields that are kept: no product will be asked for."""
+        self._kept = []
 
     def information(self, step: Step) -> Step:
         """Fisher information times a step, ``J x``."""
         sums = Sums(self.estimate, self.unknowns)
         for chunk in self._chunks():
             sums.add(chunk, respond(chunk, self.estimate, step))
-        return _times(sums.total, 4.0)
+        return sums.times(4.0)
 
     def sample_score(self, generator: torch.Generator) -> Step:
         """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
         sums = Sums(self.estimate, self.unknowns)
         for chunk in self._chunks():
-            noise = torch.randn(chunk.root.shape, generator=generator).to(self._device)
-            sums.add(chunk, noise)
-        return _times(sums.total, 2.0)
+            sums.add(chunk, torch.randn(chunk.root.shape, generator=generator).to(self._device))
+        return sums.times(2.0)
 
     def preconditioner(self) -> Step:
         """Diagonal preconditioner: about the inverse diagonal of J, damped where it is small.
@@ -116,25 +143,29 @@ class Linearised:
             found["smooth_background"] *= ~(none & (self.gradient["smooth_background"] > 0))
         return found
 
-    def _frames(self) -> Iterator[Chunk]:
-        """Every chunk of frames."""
+    def _frames(self, first: int = 0) -> Iterator[Chunk]:
+        """Every chunk of frames from one on."""
         now = self.estimate
-        count = exit_waves.frames_per_chunk(now.probe)
-        for start in range(0, len(self.scan), count):
+        for start in range(first, len(self.scan), count := exit_waves.frames_per_chunk(now.probe)):
             rows = slice(start, min(start + count, len(self.scan)))
             probes = now.conditions.probes(now.probe, rows)
             views = exit_waves.probe_views(probes, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
             light = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True)
-            rate = now.conditions.counted(light).clamp_min(RATE_FLOOR)
+            root = now.conditions.counted(light).clamp_min(RATE_FLOOR).sqrt()
             numbers = torch.arange(rows.start, rows.stop, device=self._device)
             mask = fitted_pixels(self.scan.N, numbers, self._good, self.hold_out)
-            root, scale = rate.sqrt(), now.conditions.amplitudes(rows, now.probe)
-            yield Chunk(rows, views, patches, field / root, root, mask, scale)
+            yield Chunk(rows, views, patches, field / root, root, mask, now.conditions.amplitudes(rows, now.probe))
+
+    def _measured(self) -> Iterator[tuple[Chunk, Tensor]]:
+        """:meth:`_frames` with their counts (n, 1, N, N)."""
+        for chunk in self._frames():
+            yield chunk, self.scan.frames(chunk.rows).to(self._device).unsqueeze(1)
 
     def _chunks(self) -> Iterator[Chunk]:
-        yield from self._frames() if self._kept is None else self._kept
+        yield from self._kept
+        yield from self._frames(self._kept[-1].rows.stop if self._kept else 0)
 
     def _deviances(self, chunk: Chunk, counts: Tensor) -> Tensor:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""
@@ -145,22 +176,6 @@ class Linearised:
         held = good & ~fitted
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
-
-    def _add_diagonal(self, chunk: Chunk) -> None:
-        """Add a chunk to the diagonal of ``A^T A``, and keep it where there is memory."""
-        self.light += exit_waves.illumination_map(chunk.views, self.shape)
-        for name, part in diagonal(chunk, self.estimate, self.unknowns).items():
-            parts = self._diagonal.setdefault(name, [])
-            if name in PER_FRAME or not parts:
-                parts.append(part)
-            else:
-                parts[0] = parts[0] + part
-        if self._kept is not None:
-            self._kept.append(chunk)
-
-
-def _times(step: Step, factor: float) -> Step:
-    return {name: value.mul_(factor) for name, value in step.items()}
 
 
 def _centre(step: Step) -> Step:
@@ -200,11 +215,14 @@ def solve(linear: Linearised, right: Step, iterations: int, preconditioner: Step
 
 
 def dot(a: Mapping[Unknown, Tensor], b: Mapping[Unknown, Tensor]) -> float:
-    """Real inner product of two steps."""
+    """Real inner product of two steps, summed in float64 over a few rows at a time."""
     total = 0.0
     for name, value in a.items():
         other = b[name]
         if value.is_complex():
             value, other = torch.view_as_real(value.resolve_conj()), torch.view_as_real(other.resolve_conj())
-        total += float((value.double() * other.double()).sum())
+        rows = max(1, exit_waves.CHUNK_ON_GPU // max(1, value[0].numel()))
+        total += sum(
+            float((x.double() * y.double()).sum()) for x, y in zip(value.split(rows), other.split(rows), strict=True)
+        )
     return total

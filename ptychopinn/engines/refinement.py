@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,7 +13,14 @@ from torch import Tensor
 from ptychopinn.engines.fisher import Linearised, Step, solve
 from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.positions import search
-from ptychopinn.engines.projections import LEAST_BACKGROUND, Estimate, Projections, Unknown
+from ptychopinn.engines.projections import (
+    BACKGROUNDS,
+    KEPT_BYTES,
+    LEAST_BACKGROUND,
+    Estimate,
+    Projections,
+    Unknown,
+)
 from ptychopinn.engines.responses import background_change
 from ptychopinn.physics.conditions import Conditions
 from ptychopinn.physics.exit_waves import SubPixel
@@ -144,12 +151,11 @@ def refine(
     subpixel: SubPixel = "fourier",
     refine_probe: bool = False,
     refine_positions: bool = False,
-    refine_flux: bool = False,
-    refine_background: Literal["off", "smooth", "free"] = "off",
-    refine_affine: bool = False,
+    also: Set[Unknown] = frozenset(),
     opr: int = 0,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    memory: float = KEPT_BYTES,
     report: Callable[[str], None] = lambda line: None,
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
@@ -168,39 +174,42 @@ def refine(
         subpixel: model between pixels.
         refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
-        refine_flux: refine a factor of the photons of every frame: keep the mean of its logarithm.
-        refine_background: refine light that is the same in every frame, never negative: smooth over the detector, or
-            free in every pixel.
-        refine_affine: refine an affine map of the positions about their mean.
+        also: refine more: ``flux``, a factor of the photons of every frame (its mean logarithm is kept);
+            ``smooth_background``, or ``background`` free in every pixel, light that is the same in every frame and
+            never negative; ``affine``, a linear map of the positions about their mean.
         opr: modes by which the first mode of the probe changes from frame to frame.
         seed: of the order of the frames.
         device: torch device.
+        memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
         report: receives lines of progress.
 
     Returns:
         Image, probe, positions and how the deviance fell.
     """
-    extra = {"probe": refine_probe, "positions": refine_positions, "flux": refine_flux, "affine": refine_affine}
-    extra |= {"background": refine_background == "free", "smooth_background": refine_background == "smooth"}
-    unknowns: Set[Unknown] = {"object", *(name for name, wanted in extra.items() if wanted)}  # type: ignore[arg-type]
+    extra = {"probe": refine_probe, "positions": refine_positions}
+    wanted: Set[Unknown] = {"object", *(name for name, on in extra.items() if on)}  # type: ignore[arg-type]
+    unknowns = wanted | also
     budget = _Budget(epochs, seconds)
-    margin = ROOM if refine_positions or refine_affine else 0
+    margin = ROOM if {"positions", "affine"} & unknowns else 0
     estimate = Estimate.of(scan, device, start, margin)
-    estimate.conditions = Conditions(
-        flux=torch.ones(len(scan), device=device) if refine_flux else None,
-        background=torch.full((scan.N, scan.N), LEAST_BACKGROUND, device=device)
-        if refine_background != "off"
-        else None,
-    )
+    estimate.conditions = _first(scan, unknowns, device)
     blank = start is None or _poor(scan, start.to(device), subpixel)
-    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
+    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, memory, report)
     if opr:
         estimate = with_opr(scan, estimate, subpixel, opr, seed)
         unknowns = {*unknowns, "opr_modes", "opr_weights"}
-    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
+    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, memory, report)
     if refine_probe:
         found = replace(found, probe=orthogonal_modes(found.probe))
     return Refined(found, margin, deviance, budget.spent, reason)
+
+
+def _first(scan: Scan, unknowns: Set[Unknown], device: torch.device | str) -> Conditions:
+    """Ideal conditions, of those that are unknown."""
+    return Conditions(
+        flux=torch.ones(len(scan), device=device) if "flux" in unknowns else None,
+        background=torch.full((scan.N, scan.N), LEAST_BACKGROUND, device=device) if BACKGROUNDS & unknowns else None,
+    )
 
 
 def _project(
@@ -211,10 +220,11 @@ def _project(
     seed: int,
     budget: _Budget,
     blank: bool,
+    memory: float,
     report: Callable[[str], None],
 ) -> Estimate:
     """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
-    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
+    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan), memory)
     early = EarlyStop(scan, subpixel, estimate) if holds_out(scan) else None
     dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(scan, estimate.probe))
     alone = dim * len(scan) / mean_overlap(scan, estimate.probe)
@@ -264,13 +274,14 @@ def _score(
     unknowns: Set[Unknown],
     tolerance: float,
     budget: _Budget,
+    memory: float,
     report: Callable[[str], None],
 ) -> tuple[Estimate, tuple[float, ...], str]:
     """Fisher scoring until the deviance settles: estimate, deviances, and why it ended."""
     hold_out = holds_out(scan)
     # A scoring step takes a pass to linearise, one to solve and one to try; the deviance alone is no epoch.
     reason = budget.over(3)
-    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, deviance_only=reason is not None)
+    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, deviance_only=reason is not None, memory=memory)
     deviance = [now.deviance]
     if reason is None:
         budget.spend()
@@ -285,6 +296,7 @@ def _score(
         steps = min(length, budget.left - 1)
         step = solve(now, {name: -value for name, value in now.gradient.items()}, steps)
         budget.spend(steps)
+        now.release()
         then = _taken(now, step, budget)
         if then is None:
             reason = "no step improves the likelihood"
@@ -308,13 +320,14 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
     places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
     moved = float((places != here.positions).any(dim=1).double().mean())
     places += (here.positions - places).mean(dim=0)
-    return Linearised(now.scan, replace(here, positions=places), now.subpixel, now.unknowns, now.hold_out), moved
+    now.release()
+    return now.at(replace(here, positions=places)), moved
 
 
 def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
     """The model after a step, halved until the likelihood improves; None if it never does."""
     for _ in range(5):
-        then = Linearised(now.scan, _moved(now.estimate, step), now.subpixel, now.unknowns, now.hold_out)
+        then = now.at(_moved(now.estimate, step))
         budget.spend()
         if then.deviance < now.deviance:
             return then

@@ -23,6 +23,7 @@ from torch import Tensor
 from ptychopinn.engines.projections import BACKGROUNDS, Estimate, Unknown
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
+from ptychopinn.physics.patches import Canvas
 
 Step = dict[Unknown, Tensor]
 """A change of the unknowns: object (H, W), probe (m, N, N), opr_modes (K, N, N), opr_weights (n, K), positions (n, 2),
@@ -89,13 +90,13 @@ def respond(chunk: Chunk, now: Estimate, step: Step) -> Tensor:
 
 
 class Sums:
-    """Running sums of ``A^T y`` over chunks of frames."""
+    """Running sums of ``A^T y`` over chunks of frames; the object is added to in place, on a canvas of its own."""
 
     def __init__(self, now: Estimate, unknowns: Set[Unknown]) -> None:
         image, real = now.image, now.probe.real
-        self._now, self.shape = now, (image.shape[0], image.shape[1])
+        self._now = now
+        self._canvas = Canvas((image.shape[0], image.shape[1]), now.probe.shape[-1], image.dtype, image.device)
         count, size, modes = len(now.positions), now.probe.shape[-1], now.conditions.opr_modes
-        self.total: Step = {"object": torch.zeros_like(image)}
         shapes: dict[Unknown, tuple[int, ...]] = {
             "positions": (count, 2),
             "affine": (2, 2),
@@ -104,7 +105,7 @@ class Sums:
             "smooth_background": (KNOTS, KNOTS),
             "opr_weights": (count, 0 if modes is None else len(modes)),
         }
-        self.total |= {name: real.new_zeros(shape) for name, shape in shapes.items() if name in unknowns}
+        self.total: Step = {name: real.new_zeros(shape) for name, shape in shapes.items() if name in unknowns}
         if "probe" in unknowns:
             self.total["probe"] = torch.zeros_like(now.probe)
         if "opr_modes" in unknowns and modes is not None:
@@ -116,7 +117,7 @@ class Sums:
         if chunk.mask is not None:
             response = response * chunk.mask
         waves = from_detector(chunk.unit * response)
-        total["object"] += exit_waves.waves_to_object(chunk.views, waves, self.shape)
+        exit_waves.add_to_object(self._canvas, chunk.views, waves)
         if OF_PROBES & total.keys():
             self._add_probes(chunk, waves)
         if "positions" in total or "affine" in total:
@@ -130,6 +131,10 @@ class Sums:
             total["flux"][rows] += (_of_flux(chunk, self._now) * response).sum(dim=(1, 2, 3))
         if BACKGROUNDS & total.keys():
             self._add_background((response / (2 * chunk.root)).sum(dim=(0, 1)))
+
+    def times(self, factor: float) -> Step:
+        """The sums times a factor."""
+        return {name: value.mul_(factor) for name, value in {"object": self._canvas.image, **self.total}.items()}
 
     def _add_background(self, detector: Tensor) -> None:
         """Add the adjoint of :func:`background_change` of (N, N)."""

@@ -83,7 +83,7 @@ def check_growing(path: Path, data: DataConfig) -> None:
     elif (found := _format(path, how)).name != "cxi":
         raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
     if how.probe is not None:
-        _probe_of(how.probe)
+        _probe_of(how.probe, how.allow_external)
 
 
 def growing_reader(
@@ -145,7 +145,9 @@ def open_growing(
 def _how(data: DataConfig) -> Reading:
     layout, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
     microscope = Microscope(**{name: getattr(data, name) for name in Microscope._fields})
-    return Reading(data.format, layout, frames, probe, data.pixel_size, microscope=microscope)
+    return Reading(
+        data.format, layout, frames, probe, data.pixel_size, microscope=microscope, allow_external=data.allow_external
+    )
 
 
 def files_of(data: DataConfig) -> list[Path]:
@@ -205,12 +207,12 @@ def _scan_in(path: Path, found: Examined, data: DataConfig) -> Scan:
         return scan.without_dark() if data.drop_dark else scan
 
 
-def start_in(path: Path) -> dict[str, np.ndarray]:
+def start_in(path: Path, allow_external: bool = False) -> dict[str, np.ndarray]:
     """Any of object, probe and positions that a file of any format holds."""
     if recognise(path).name == "npz":
         return read_object_and_probe(path)
     with naming(path):
-        return start_of(read(path))
+        return start_of(read(path, Reading(allow_external=allow_external)))
 
 
 def read(path: Path, how: Reading | None = None) -> Record:
@@ -229,12 +231,12 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = _format(path, how).open(path, how)
     else:
         layout = read_map(how.map)
-        with hdf5.opened(path) as file:
+        with hdf5.opened(path, how.allow_external) as file:
             record = hdf5_map.read(file, how, layout)
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
-        other = frames_files.read(how.frames, how.in_memory) or read(how.frames, Reading(in_memory=how.in_memory))
+        other = _frames_of(how)
         record = _with_frames(record, other, path, how.frames)
     with naming(path):
         check_used(record, how.microscope)
@@ -242,7 +244,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = with_lens_probe(record, how.microscope)
     record = replace(record, near_field=near_field(record))
     if how.probe is not None:
-        probe, notes = _probe_of(how.probe)
+        probe, notes = _probe_of(how.probe, how.allow_external)
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
     return record
 
@@ -251,9 +253,16 @@ def _format(path: Path, how: Reading) -> Format:
     return recognise(path) if how.format is None else named(how.format, "--format")
 
 
-def _probe_of(path: Path) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
+def _frames_of(how: Reading) -> Record:
+    """The record of ``--frames``."""
+    assert how.frames is not None
+    plain = frames_files.read(how.frames, how.in_memory, how.allow_external)
+    return plain or read(how.frames, Reading(in_memory=how.in_memory, allow_external=how.allow_external))
+
+
+def _probe_of(path: Path, allow_external: bool) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
     """The probe of a file, and what its reader says of it."""
-    record = read(path)
+    record = read(path, Reading(allow_external=allow_external))
     if record.probe is None:
         raise PtychoError(f"--probe {path}: holds no probe.")
     return record.probe, [note for note in record.notes if note.startswith("probe: ")]

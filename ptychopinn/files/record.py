@@ -43,6 +43,7 @@ class Reading(NamedTuple):
         in_memory: bytes up to which frames are read at once.
         growing: whether a detector still appends, so that frames and positions may differ in number.
         microscope: settings of an electron microscope.
+        allow_external: read datasets that keep their values outside the folder of the file.
     """
 
     format: str | None = None
@@ -53,6 +54,7 @@ class Reading(NamedTuple):
     in_memory: int = IN_MEMORY
     growing: bool = False
     microscope: Microscope = Microscope()
+    allow_external: bool = False
 
 
 ELECTRON_ENERGY = "electron_energy_eV"

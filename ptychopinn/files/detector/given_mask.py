@@ -63,7 +63,7 @@ def given_mask(record: Record, data: DataConfig) -> Given:
     if word == "none":
         return Given(np.ones(shape[1:], bool), None, "", nothing, nothing[:, 0], False, False)
     good, events, whole = np.ones(shape[1:], bool), [nothing], [nothing[:, 0]]
-    parts = _parts(record, word, path)
+    parts = _parts(record, word, path, data.allow_external)
     for values, name, _ in parts:
         if values.shape not in (shape[1:], shape):
             raise PtychoError(f"{name}: shape {values.shape}; the frames are {shape[1:]}.")
@@ -99,7 +99,7 @@ def _understood(text: str) -> tuple[str, str]:
     return (word, path) if word in WORDS and not (word == "none" and path) else ("", text)
 
 
-def _parts(record: Record, word: str, path: str) -> list[_Part]:
+def _parts(record: Record, word: str, path: str, allow_external: bool) -> list[_Part]:
     parts = []
     if record.good_pixels is not None:
         good = ~record.good_pixels if word == "inverted" and not path else record.good_pixels
@@ -107,7 +107,7 @@ def _parts(record: Record, word: str, path: str) -> list[_Part]:
     elif word == "inverted" and not path:
         raise PtychoError("--mask inverted: the file has no mask; --mask inverted:FILE turns that of another file.")
     if path:
-        good = read_mask(path)
+        good = read_mask(path, allow_external=allow_external)
         parts.append(_Part(~good if word == "inverted" else good, f"--mask {path}", f"--mask inverted:{path}"))
     return parts
 

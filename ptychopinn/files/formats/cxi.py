@@ -8,14 +8,14 @@ translation, as ptychodus takes it.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import hdf5
+from ptychopinn.files import hdf5, nexus
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
@@ -59,6 +59,17 @@ PROBES = (f"{ENTRY}/image_1/data", f"{SOURCE}/illumination", f"{SOURCE}/probe", 
 OBJECT = f"{ENTRY}/image_2/data"
 PTYCHODUS = f"{ENTRY}/ptychodus"
 OWN = f"{ENTRY}/ptychopinn"
+CLASSES: Final = {
+    ENTRY: "NXentry",
+    f"{ENTRY}/data_1": "NXdata",
+    f"{ENTRY}/image_1": "NXdata",
+    f"{ENTRY}/image_2": "NXdata",
+    f"{ENTRY}/sample_1": "NXsample",
+    f"{ENTRY}/instrument_1": "NXinstrument",
+    DETECTOR: "NXdetector",
+    SOURCE: "NXsource",
+}
+"""NeXus classes of what :func:`write` writes; the frames are shown first, of a file without them the image."""
 KEPT = ("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m")
 NUMBERS = (
     "probe_photon_count",
@@ -297,6 +308,7 @@ def write(path: Path, record: Record) -> None:
         _write_detector(file, record)
         _write_sample(file, record)
         _write_images(file, record)
+        nexus.mark(file, CLASSES)
 
 
 def _write_detector(file: h5py.File, record: Record) -> None:

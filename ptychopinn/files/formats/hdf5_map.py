@@ -305,7 +305,9 @@ def _with_positions(
         if unit in PIXELS:
             places = places + np.array(record.counts.shape[-2:]) / 2
     else:
-        with hdf5.opened(beside(file, wanted.file)) if wanted.file else nullcontext(file) as where:
+        with (
+            hdf5.opened(beside(file, wanted.file), file.folders is None) if wanted.file else nullcontext(file) as where
+        ):
             places, unit = _places(where, wanted, growing, rows), _position_unit(where, wanted, notes)
     length, in_px = units.unit(unit, "positions", "length", "pixels"), units.dimension_of(unit) == "pixels"
     record = replace(record, notes=tuple(dict.fromkeys((*record.notes, *notes))))

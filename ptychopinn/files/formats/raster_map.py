@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.conventions.links import check_sources
+from ptychopinn.files import hdf5
+from ptychopinn.files.conventions.own_folder import check_sources
 from ptychopinn.files.formats.py4dstem import dataset
 from ptychopinn.files.geometry.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
 from ptychopinn.files.geometry.raster import Cube, raster_places, spatial_frequency
@@ -77,7 +78,8 @@ def cube(item: h5py.Dataset, order: str, corner: bool) -> Cube:
     check_sources(item)
     axes = tuple(order.index(axis) for axis in "YXyx")
     full = tuple(item.shape[axis] for axis in axes)
-    return Cube(partial(dataset, Path(item.file.filename), name), full, item.dtype, axes=axes, corner=corner)
+    where = partial(dataset, Path(item.file.filename), name, hdf5.folders_of(item))
+    return Cube(where, full, item.dtype, axes=axes, corner=corner)
 
 
 def pixel_of_angle(record: Record, size: float, unit: str) -> tuple[float, float]:
