@@ -82,7 +82,8 @@ FLAGS: Final = {
     f"learning_rate {_EXECUTION} accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "refine": f"{_FIT} model refine_flux refine_background refine_affine opr refine_seconds tolerance error_draws "
+    f"memory {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
     "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
@@ -99,13 +100,15 @@ FLAGS: Final = {
 }
 """Settings of each command that have a flag, in the order of its help."""
 
+REFINED: Final = tuple(f"refine_{part}" for part in ("probe", "positions", "flux", "background", "affine"))
+
 SPELLINGS: Final = {
     "N": "--N",
     "refine_seconds": "--max-seconds",
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
     "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",
-    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", "refine_probe", "refine_positions")},
+    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", *REFINED)},
     "overlap n_subsample": "--s-img --n-subsample",
 }
 """Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""

@@ -14,6 +14,7 @@ from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.moves import moves_in_words
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
+from ptychopinn.engines.terms import Terms, told
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
@@ -57,7 +58,7 @@ def reconstruct(
     check_scan(scan)
     canvas = scan.canvas_origin, scan.canvas_shape
     first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
-    began = time.perf_counter()
+    began, terms = time.perf_counter(), Terms.of(config, refinement)
     found = refine(
         scan,
         first,
@@ -65,19 +66,23 @@ def reconstruct(
         seconds=refinement.refine_seconds,
         tolerance=refinement.tolerance,
         subpixel=refinement.subpixel,
-        refine_probe=config.refine_probe,
-        refine_positions=config.refine_positions,
+        refine_probe=terms.probe,
+        refine_positions=terms.positions,
+        also=terms.also,
+        opr=terms.opr,
         seed=seed,
         device=device,
         memory=bytes_for(refinement.memory, device),
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
-    if config.refine_positions:
-        for line in _moves(scan, found):
+    for line in told(found.estimate.conditions, found.estimate.probe):
+        report(line)
+    if terms.moves:
+        for line in _moves(scan, found, affine="affine" in terms.also):
             report(line)
     seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, config, refinement, seconds)
+    result = _result(scan, found, terms, refinement.subpixel, seconds)
     for line in verdict(result, scan, config, device):
         report(line)
     return result
@@ -103,37 +108,42 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined) -> list[str]:
+def _moves(scan: Scan, found: Refined, affine: bool) -> list[str]:
     """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
-    return [moved, *(f"{WARNING}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
+    # A map that was asked for is no surprise.
+    tone = "" if affine else WARNING
+    return [moved, *(f"{tone}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
 
 
-def _result(
-    scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
-) -> Reconstruction:
+def _result(scan: Scan, found: Refined, terms: Terms, subpixel: SubPixel, seconds: dict[str, float]) -> Reconstruction:
     """The estimate on the canvas of its positions."""
     estimate, device = found.estimate, found.estimate.image.device
     origin = tuple(int(edge) - found.margin for edge in scan.canvas_origin)
     image = estimate.image.cpu().numpy()
     if not np.isfinite(image).all():
         raise RunFailedError("native: NaN or infinity in the image; the probe or the positions may be far off.")
-    if config.refine_positions:
+    if terms.moves:
         scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
-    if config.refine_probe:
+    if terms.probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
     moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
-    coverage = probe_coverage(scan, device)
+    flux, background, modes, weights = (None if part is None else part.cpu().numpy() for part in estimate.conditions)
     result = Reconstruction.from_canvas(
         moved.to(device),
         scan,
-        coverage,
+        probe_coverage(scan, device),
         seconds=seconds,
-        probe=scan.probe if config.refine_probe else None,
+        probe=scan.probe if terms.probe else None,
+        flux=None if flux is None else flux.astype(np.float64),
+        background=background,
+        opr_modes=modes,
+        opr_weights=None if weights is None else weights.astype(np.float64),
+        fitted=terms.unknowns,
         loss=found.deviance,
-        subpixel=refinement.subpixel,
+        subpixel=subpixel,
     )
     return result.with_deviance(scan, device)

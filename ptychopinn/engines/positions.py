@@ -6,10 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients, probe_views
+from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
+from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients
 from ptychopinn.physics.likelihood import poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.scan import Scan
 
 LARGEST_UPDATE = 0.5
@@ -41,7 +40,15 @@ def position_updates(views: ProbeViews, patches: Tensor, change: Tensor) -> Tens
     return torch.linalg.solve(normal, right).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
 
 
-def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured: Tensor, subpixel: SubPixel) -> Tensor:
+def search(
+    scan: Scan,
+    image: Tensor,
+    probe: Tensor,
+    positions: Tensor,
+    measured: Tensor,
+    subpixel: SubPixel,
+    conditions: Conditions = IDEAL,
+) -> Tensor:
     """Search better positions, pixels away, for the frames that fit worst.
 
     Small updates end in the nearest minimum, so a frame that is pixels off needs a search (Maiden et al.,
@@ -56,6 +63,7 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
         positions: (n, 2) float64 on that canvas, present.
         measured: (n, 2) float64, as measured.
         subpixel: model between pixels.
+        conditions: of the frames.
 
     Returns:
         (n, 2) float64, each the best of the present position and those within ``REACH`` or ``FAR`` of the measured one.
@@ -63,7 +71,8 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
     every, count = torch.arange(len(scan), device=positions.device), frames_per_chunk(probe)
 
     def misfit(rows: Tensor) -> Callable[[Tensor], Tensor]:
-        return partial(_misfit, scan, scan.frames(rows.cpu().numpy()).to(image.device), image, probe, subpixel)
+        counts = scan.frames(rows.cpu().numpy()).to(image.device)
+        return partial(_misfit, scan, counts, image, probe, subpixel, conditions.of(rows))
 
     best = torch.cat([misfit(rows)(positions[rows]) for rows in every.split(count)])
     found = positions.clone()
@@ -82,10 +91,17 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
     return found
 
 
-def _misfit(scan: Scan, counts: Tensor, image: Tensor, probe: Tensor, subpixel: SubPixel, positions: Tensor) -> Tensor:
+def _misfit(
+    scan: Scan,
+    counts: Tensor,
+    image: Tensor,
+    probe: Tensor,
+    subpixel: SubPixel,
+    conditions: Conditions,
+    positions: Tensor,
+) -> Tensor:
     """Mean Poisson deviance of some frames (n, N, N) at some positions (n, 2): (n,)."""
-    views = probe_views(probe, positions, subpixel)
-    rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
+    rate = expected_counts(image, probe, positions, subpixel, conditions)
     if scan.good_pixels is not None:
         rate = rate * torch.from_numpy(scan.good_pixels).to(image.device)
     return poisson_deviance(rate, counts).mean(dim=(1, 2))

@@ -317,7 +317,7 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
     """The model after a search for badly fitting frames, and the share of frames that it moved."""
     here = now.estimate
     measured = now.scan.canvas_positions.to(here.positions) + ROOM
-    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
+    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel, here.conditions)
     moved = float((places != here.positions).any(dim=1).double().mean())
     places += (here.positions - places).mean(dim=0)
     now.release()

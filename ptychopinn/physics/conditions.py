@@ -65,6 +65,10 @@ class Conditions(NamedTuple):
         return light if self.background is None else light + self.background.to(light.dtype)
 
 
+IDEAL = Conditions()
+"""The same flux and probe in all frames, no background."""
+
+
 def expected_counts(
     image: Tensor, probe: Tensor, positions: Tensor, subpixel: SubPixel, conditions: Conditions
 ) -> Tensor:
