@@ -49,6 +49,9 @@ LARGEST_FLUX = 0.2
 LEAST_BACKGROUND = 1e-4
 """Smallest background of a pixel, counts: no information is infinite then. A pixel there that would be less stays."""
 
+LARGEST_GAIN, LARGEST_MAP = 100.0, 1.0
+"""Largest factor of the updates of an affine map, and largest move of a frame by one, pixels."""
+
 KEPT_BYTES = 2.0**31
 """Memory for what is read or computed once and used again: counts here, fields in :mod:`ptychopinn.engines.fisher`."""
 
@@ -128,7 +131,7 @@ class Projections:
         self._photons = float(probe_power(estimate.probe).sum())
         self._middle = estimate.positions.mean(dim=0)
         self._parts = _parts(scan, estimate.probe, memory)
-        self._moves = torch.zeros_like(estimate.positions)
+        self._moves, self._map, self._gain = torch.zeros_like(estimate.positions), torch.zeros(2, 2), 1.0
         self._excess = torch.zeros(2, scan.N, scan.N, device=self._device)
         pixel = torch.arange(scan.N, device=self._device)
         self._blur = (-0.5 * ((pixel[:, None] - pixel) * (SMOOTH / scan.N)).square()).exp()
@@ -150,7 +153,7 @@ class Projections:
             # A shift of all positions is a shift of the image.
             self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
         if "affine" in self.unknowns:
-            self.estimate.positions = affine_part(self.estimate.positions, self._moves)
+            self._improve_affine()
         if BACKGROUNDS & self.unknowns:
             self._improve_background()
         return moved / (len(self.scan) * self.scan.N**2)
@@ -216,6 +219,21 @@ class Projections:
         flux[rows] *= (2 * step.clamp(-LARGEST_FLUX, LARGEST_FLUX)).exp()
         flux /= flux.log().mean().exp()
 
+    def _improve_affine(self) -> None:
+        """Update the positions by the linear map about their mean that fits the updates of single frames.
+
+        The image adapts to wrong positions, so these updates are many times too short: as long as their maps agree the
+        step grows, when they turn round it shrinks.
+        """
+        places = self.estimate.positions
+        known = places - places.mean(dim=0)
+        linear = torch.linalg.lstsq(known, self._moves - self._moves.mean(dim=0)).solution
+        before, self._map = self._map.to(linear), linear
+        agree = float((linear * before).sum() / (linear.norm() * before.norm()).clamp_min(1e-30))
+        self._gain = min(LARGEST_GAIN, max(1.0, self._gain * (2 if agree > 0.5 else 0.5 if agree < 0 else 1)))
+        longest = float((known @ linear).abs().max()) * self._gain
+        self.estimate.positions = places + known @ linear * (self._gain * min(1, LARGEST_MAP / max(longest, 1e-12)))
+
     def _compare(self, counts: Tensor, rate: Tensor, mask: Tensor | None) -> None:
         """Add a batch to ``sum (k - I) / (I + c)`` and ``sum 1 / (I + c)`` of every detector pixel."""
         weight = 1 / (rate + ANSCOMBE)
@@ -233,13 +251,6 @@ class Projections:
         assert background is not None
         background.add_(excess / weight.clamp_min(1e-12)).clamp_(min=LEAST_BACKGROUND)
         self._excess.zero_()
-
-
-def affine_part(positions: Tensor, moves: Tensor) -> Tensor:
-    """Positions (n, 2) after the affine map, about their mean, that fits some moves (n, 2) by least squares."""
-    known = positions - positions.mean(dim=0)
-    linear = torch.linalg.lstsq(known, moves - moves.mean(dim=0)).solution
-    return positions + known @ linear
 
 
 def _parts(scan: Scan, probe: Tensor, memory: float) -> list[tuple[slice, float]]:

@@ -45,6 +45,9 @@ LEAST_PHOTONS = 3.0
 PROBE_EPOCHS, POSITION_EPOCHS = 4, 2
 """Epoch multipliers of the projections for an unknown probe, and for unknown positions, which scoring fits better."""
 
+AFFINE_EPOCHS = 5
+"""Epoch multiplier of the first stage for an unknown map of the positions, which must end in the right minimum."""
+
 DIM_EPOCHS = 4
 """Largest epoch multiplier for dim frames."""
 
@@ -174,9 +177,8 @@ def refine(
         subpixel: model between pixels.
         refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
-        also: refine more: ``flux``, a factor of the photons of every frame (its mean logarithm is kept);
-            ``smooth_background``, or ``background`` free in every pixel, light that is the same in every frame and
-            never negative; ``affine``, a linear map of the positions about their mean.
+        also: refine more: ``flux`` of every frame (its mean logarithm is kept), ``smooth_background`` or ``background``
+            free in every pixel (never negative), ``affine``, a linear map of the positions about their mean.
         opr: modes by which the first mode of the probe changes from frame to frame.
         seed: of the order of the frames.
         device: torch device.
@@ -186,9 +188,9 @@ def refine(
     Returns:
         Image, probe, positions and how the deviance fell.
     """
-    extra = {"probe": refine_probe, "positions": refine_positions}
-    wanted: Set[Unknown] = {"object", *(name for name, on in extra.items() if on)}  # type: ignore[arg-type]
-    unknowns = wanted | also
+    unknowns: Set[Unknown] = {"object"} | also
+    unknowns |= {"probe"} if refine_probe else set()
+    unknowns |= {"positions"} if refine_positions else set()
     budget = _Budget(epochs, seconds)
     margin = ROOM if {"positions", "affine"} & unknowns else 0
     estimate = Estimate.of(scan, device, start, margin)
@@ -231,6 +233,8 @@ def _project(
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         batch = min(len(scan), math.ceil(lighting * alone))
         longer = PROBE_EPOCHS if "probe" in unknowns else POSITION_EPOCHS if "positions" in unknowns else 1
+        if "affine" in unknowns and lighting == 1:
+            longer = AFFINE_EPOCHS
         if longer == 1 and lighting == 1:
             longer = min(DIM_EPOCHS, round(dim))
         for _ in range(longer * count):
