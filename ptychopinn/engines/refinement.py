@@ -207,11 +207,17 @@ def refine(
 
 
 def _first(scan: Scan, unknowns: Set[Unknown], device: torch.device | str) -> Conditions:
-    """Ideal conditions, of those that are unknown."""
-    return Conditions(
-        flux=torch.ones(len(scan), device=device) if "flux" in unknowns else None,
-        background=torch.full((scan.N, scan.N), LEAST_BACKGROUND, device=device) if BACKGROUNDS & unknowns else None,
-    )
+    """Conditions to start from, of those that are unknown: the flux of the totals, and next to no background.
+
+    Most objects absorb little, so that the totals are nearly the flux; a slow drift is what converges last.
+    """
+    flux, background = None, None
+    if "flux" in unknowns:
+        totals = torch.from_numpy(scan.totals).clamp_min(1.0)
+        flux = (totals / totals.log().mean().exp()).to(device, torch.float32)
+    if BACKGROUNDS & unknowns:
+        background = torch.full((scan.N, scan.N), LEAST_BACKGROUND, device=device)
+    return Conditions(flux, background)
 
 
 def _project(
