@@ -15,7 +15,7 @@ from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
     *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("view", "inspect", "convert", "subset", "export", "config", "demo", "doctor"),
+    *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
 
 ARGS = "ptychopinn.args"

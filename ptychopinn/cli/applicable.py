@@ -11,6 +11,7 @@ from ptychopinn.config import (
     InferenceConfig,
     ModelConfig,
     OverlapConfig,
+    ProbeConfig,
     RefinementConfig,
     Section,
     Settings,
@@ -43,6 +44,9 @@ NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws", "memory"}
 NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"}
 """How networks run."""
 
+PROBE: Final = _of(ProbeConfig)
+"""Where a probe comes from that no file gives."""
+
 USED: Final = {
     "simulate": _of(SimulationConfig, BeamlineConfig) | {"nphotons", "seed", "allow_external"},
     # The run keeps the last two for 'infer'.
@@ -52,6 +56,10 @@ USED: Final = {
     "baseline": READING | _of(BaselineConfig, RefinementConfig) | {"seed", "accelerator"},
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
+    "probe": PROBE
+    | MICROSCOPE
+    | frozenset(("format", "map", "frames", "probe", "probe_scale", "pixel_size", "measurement", "nphotons", "mask"))
+    | {"drop_frames", "scan_index", "allow_external", "subpixel", "seed", "accelerator"},
     "inspect": READING,
     "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask"))
     | {"allow_external"}
@@ -65,6 +73,10 @@ USED: Final = {
 _SCAN: Final = (
     "crop centre every n_subsample scan_index map frames probe probe_scale flip_x flip_y swap_xy measurement nphotons "
     "mask drop_frames allow_external"
+)
+_PROBE: Final = (
+    "probe_from modes aperture_diameter focal_length central_stop defocus refocus photon_energy "
+    "detector_distance detector_pixel"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
 _EXECUTION: Final = (
@@ -90,6 +102,8 @@ FLAGS: Final = {
     "allow_external seed",
     "compare": "middle_trim crop every n_subsample subsample_seed scan_index probe_scale measurement nphotons mask "
     "drop_frames allow_external inference_batch_size accelerator",
+    "probe": f"{_PROBE} pixel_size scan_index format map frames measurement nphotons mask drop_frames "
+    "allow_external seed accelerator",
     "inspect": f"{_SCAN} format pixel_size",
     "convert": "pixel_size format map frames probe measurement nphotons mask allow_external",
     "subset": "scan_index format map frames probe probe_scale pixel_size crop centre measurement nphotons mask "
@@ -117,6 +131,7 @@ MEANINGS: Final = {
     "simulate nphotons": "mean photons per frame, before noise [default: 1e6]",
     "simulate seed": "seed of object, positions and noise [default: 0]",
     "refine seed": "seed of the order of the frames",
+    "probe seed": "seed of the order of the frames in a search",
     "baseline seed": "seed of the order of the frames",
     "overlap seed": "seed of the groups",
 }

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
+from ptychopinn.config.probe import ProbeConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -265,6 +266,7 @@ class Settings(Section):
     inference: InferenceConfig = InferenceConfig()
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
+    probe: ProbeConfig = ProbeConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()

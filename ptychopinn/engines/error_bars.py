@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, solve
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Unknown
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -57,6 +58,7 @@ def error_bars(
     draws: int = 4,
     seed: int = 0,
     memory: float = KEPT_BYTES,
+    team: Team = ALONE,
     unknowns: Set[Unknown] = frozenset(),
 ) -> ErrorBars:
     """Smallest standard deviations of an image under photon noise.
@@ -72,16 +74,17 @@ def error_bars(
             ``sqrt(2 / draws)`` per pixel before it is smoothed.
         seed: of the draws.
         memory: bytes for fields that are used again.
+        team: processes that share the frames.
         unknowns: what was fitted beside the object; all else is taken as known.
     """
-    linear = Linearised(scan, estimate, subpixel, {"object", *unknowns}, memory=memory)
+    linear = Linearised(scan, estimate, subpixel, {"object", *unknowns}, memory=memory, team=team)
+    steps = JOINT_STEPS if unknowns else CG_STEPS
     image, light, preconditioner = estimate.image, linear.light, linear.preconditioner()
-    generator = torch.Generator().manual_seed(seed)
     size = image.abs().clamp_min(1e-6)
     across = torch.zeros_like(light)
     along = torch.zeros_like(light)
-    for _ in range(draws):
-        found = solve(linear, linear.sample_score(generator), JOINT_STEPS if unknowns else CG_STEPS, preconditioner)
+    for number in range(seed * draws, (seed + 1) * draws):
+        found = solve(linear, linear.sample_score(number), steps, preconditioner)
         draw = without_global_phase(found["object"], image, light)
         turned = draw * image.conj() / size
         along += turned.real.square() / draws
@@ -105,6 +108,7 @@ def with_error_bars(
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: float = KEPT_BYTES,
+    team: Team = ALONE,
 ) -> Reconstruction:
     """A reconstruction with its error bars; unchanged when ``draws`` is 0.
 
@@ -115,6 +119,7 @@ def with_error_bars(
         seed: of the draws.
         device: where to compute.
         memory: see :func:`error_bars`.
+        team: see there.
     """
     if not draws:
         return result
@@ -123,7 +128,7 @@ def with_error_bars(
     places = torch.from_numpy(result.positions - np.array(result.origin))
     conditions, fitted = result.conditions.to(device), cast("tuple[Unknown, ...]", result.fitted)
     estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device), conditions)
-    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, frozenset(fitted))
+    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team, frozenset(fitted))
     return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
 
 

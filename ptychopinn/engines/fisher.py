@@ -20,6 +20,7 @@ from ptychopinn.engines.projections import (
     fitted_pixels,
 )
 from ptychopinn.engines.responses import Chunk, Step, Sums, background_basis, diagonal, respond
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
@@ -47,6 +48,7 @@ class Linearised:
         deviance_only: compute the deviances only; the other attributes and methods are then missing.
         memory: bytes for the fields of the first frames, which are kept; those of the others are computed for every
             product.
+        team: processes that share the frames; each one keeps the fields of the first ones of its share.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -64,7 +66,9 @@ class Linearised:
         hold_out: bool = False,
         deviance_only: bool = False,
         memory: float = KEPT_BYTES,
+        team: Team = ALONE,
     ) -> None:
+        self.team, self._rows = team, team.share(slice(0, len(scan)))
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
         self.unknowns, self.hold_out, self.memory = unknowns, hold_out, memory
         self.shape = (estimate.image.shape[0], estimate.image.shape[1])
@@ -77,31 +81,35 @@ class Linearised:
                 sums += self._deviances(chunk, counts)
         else:
             self._linearise(sums)
+        team.total(sums)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
 
     def _linearise(self, sums: Tensor) -> None:
         """Gradient and diagonal of the information; keep the first chunks, and add the deviances to ``sums``."""
-        gradient, left = Sums(self.estimate, self.unknowns), self.memory
+        gradient, left = Sums(self.estimate, self.unknowns, self.team), self.memory
         light = Canvas(self.shape, self.scan.N, self.estimate.probe.real.dtype, self._device)
-        self._diagonal: dict[Unknown, list[Tensor]] = {}
+        self._diagonal = {name: torch.zeros_like(part.real) for name, part in gradient.others.items()}
         for chunk, counts in self._measured():
             sums += self._deviances(chunk, counts)
             gradient.add(chunk, chunk.root - counts / chunk.root)
             exit_waves.add_light(light, chunk.views)
             for name, part in diagonal(chunk, self.estimate, self.unknowns).items():
-                parts = self._diagonal.setdefault(name, [])
-                if name in PER_FRAME or not parts:
-                    parts.append(part)
+                if name in PER_FRAME:
+                    self._diagonal[name][chunk.rows] = part
                 else:
-                    parts[0] = parts[0] + part
+                    self._diagonal[name] += part
             left -= chunk.size
             if left >= 0:
                 self._kept.append(chunk)
+        for part in (light.pixels, *self._diagonal.values()):
+            self.team.total(part)
         self.gradient, self.light = gradient.times(2.0), light.image
 
     def at(self, estimate: Estimate) -> "Linearised":
         """The likelihood around another estimate."""
-        return Linearised(self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, memory=self.memory)
+        return Linearised(
+            self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, False, self.memory, self.team
+        )
 
     def release(self) -> None:
         """Free the fields that are kept: no product will be asked for."""
@@ -109,16 +117,22 @@ class Linearised:
 
     def information(self, step: Step) -> Step:
         """Fisher information times a step, ``J x``."""
-        sums = Sums(self.estimate, self.unknowns)
+        sums = Sums(self.estimate, self.unknowns, self.team)
         for chunk in self._chunks():
             sums.add(chunk, respond(chunk, self.estimate, step))
         return sums.times(4.0)
 
-    def sample_score(self, generator: torch.Generator) -> Step:
-        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
-        sums = Sums(self.estimate, self.unknowns)
+    def sample_score(self, seed: int) -> Step:
+        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e.
+
+        Every frame draws with a seed of its own, so that chunks and processes change nothing.
+        """
+        sums, generator = Sums(self.estimate, self.unknowns, self.team), torch.Generator()
+        size = self.scan.N
         for chunk in self._chunks():
-            sums.add(chunk, torch.randn(chunk.root.shape, generator=generator).to(self._device))
+            seeds = range(seed * len(self.scan) + chunk.rows.start, seed * len(self.scan) + chunk.rows.stop)
+            noise = torch.stack([torch.randn(1, size, size, generator=generator.manual_seed(one)) for one in seeds])
+            sums.add(chunk, noise.to(self._device))
         return sums.times(2.0)
 
     def preconditioner(self) -> Step:
@@ -127,8 +141,7 @@ class Linearised:
         A background at its least value that would be smaller has 0: no step changes it.
         """
         found: Step = {"object": 0.5 / (self.light + 2e-3 * self.light.max())}
-        for name, parts in self._diagonal.items():
-            whole = torch.cat(parts) if name in PER_FRAME else parts[0]
+        for name, whole in self._diagonal.items():
             damping = 0.0 if name in BACKGROUNDS else 2e-3 if name == "probe" else DAMPING
             found[name] = 0.25 / (whole + damping * whole.max()).clamp_min(1e-30)
         if "background" in found:
@@ -143,11 +156,12 @@ class Linearised:
             found["smooth_background"] *= ~(none & (self.gradient["smooth_background"] > 0))
         return found
 
-    def _frames(self, first: int = 0) -> Iterator[Chunk]:
-        """Every chunk of frames from one on."""
+    def _frames(self, first: int | None = None) -> Iterator[Chunk]:
+        """Chunks of this process's frames from one on."""
         now = self.estimate
-        for start in range(first, len(self.scan), count := exit_waves.frames_per_chunk(now.probe)):
-            rows = slice(start, min(start + count, len(self.scan)))
+        first, count = self._rows.start if first is None else first, exit_waves.frames_per_chunk(now.probe)
+        for start in range(first, self._rows.stop, count):
+            rows = slice(start, min(start + count, self._rows.stop))
             probes = now.conditions.probes(now.probe, rows)
             views = exit_waves.probe_views(probes, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
@@ -165,7 +179,7 @@ class Linearised:
 
     def _chunks(self) -> Iterator[Chunk]:
         yield from self._kept
-        yield from self._frames(self._kept[-1].rows.stop if self._kept else 0)
+        yield from self._frames(self._kept[-1].rows.stop if self._kept else None)
 
     def _deviances(self, chunk: Chunk, counts: Tensor) -> Tensor:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""

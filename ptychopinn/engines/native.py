@@ -12,12 +12,14 @@ import torch
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.moves import moves_in_words
+from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.engines.terms import Terms, told
 from ptychopinn.errors import WARNING, RunFailedError
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.reconstruction import Reconstruction, frame_fits
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
@@ -34,6 +36,7 @@ def reconstruct(
     device: str = "cpu",
     start: Reconstruction | None = None,
     report: Report = lambda line: None,
+    running: Running = BY_ITSELF,
 ) -> Reconstruction:
     """Maximise the Poisson likelihood (:func:`ptychopinn.engines.refinement.refine`), in the object frame of the scan.
 
@@ -45,6 +48,7 @@ def reconstruct(
         device: torch device.
         start: image to start from; vacuum when None. Probe and positions come from the scan.
         report: receives lines of progress.
+        running: with which processes, from which progress on, and who keeps it.
 
     Returns:
         The image, refined ``probe`` and ``positions``, and the deviance of every scoring step as ``loss``.
@@ -73,18 +77,17 @@ def reconstruct(
         seed=seed,
         device=device,
         memory=bytes_for(refinement.memory, device),
+        running=running,
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
-    for line in told(found.estimate.conditions, found.estimate.probe):
+    for line in _found(scan, found, terms):
         report(line)
-    if terms.moves:
-        for line in _moves(scan, found, affine="affine" in terms.also):
-            report(line)
     seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, terms, refinement.subpixel, seconds)
-    for line in verdict(result, scan, config, device):
-        report(line)
+    result = _result(scan, found, terms, refinement.subpixel, seconds, running.team)
+    if running.team.leads and not found.stopped:
+        for line in verdict(result, scan, config, device):
+            report(line)
     return result
 
 
@@ -108,18 +111,28 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined, affine: bool) -> list[str]:
-    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
+def _found(scan: Scan, found: Refined, terms: Terms) -> list[str]:
+    """Lines about what was fitted beside the object, and what the moves of the positions have in common."""
+    lines = list(told(found.estimate.conditions, found.estimate.probe))
+    if not terms.moves:
+        return lines
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
-    moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
+    lines.append(f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)")
     # A map that was asked for is no surprise.
-    tone = "" if affine else WARNING
-    return [moved, *(f"{tone}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
+    tone = "" if "affine" in terms.also else WARNING
+    return [*lines, *(f"{tone}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
 
 
-def _result(scan: Scan, found: Refined, terms: Terms, subpixel: SubPixel, seconds: dict[str, float]) -> Reconstruction:
+def _result(
+    scan: Scan,
+    found: Refined,
+    terms: Terms,
+    subpixel: SubPixel,
+    seconds: dict[str, float],
+    team: Team,
+) -> Reconstruction:
     """The estimate on the canvas of its positions."""
     estimate, device = found.estimate, found.estimate.image.device
     origin = tuple(int(edge) - found.margin for edge in scan.canvas_origin)
@@ -131,19 +144,28 @@ def _result(scan: Scan, found: Refined, terms: Terms, subpixel: SubPixel, second
     if terms.probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
     moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
+    coverage = probe_coverage(scan, device)
     flux, background, modes, weights = (None if part is None else part.cpu().numpy() for part in estimate.conditions)
     result = Reconstruction.from_canvas(
         moved.to(device),
         scan,
-        probe_coverage(scan, device),
+        coverage,
         seconds=seconds,
         probe=scan.probe if terms.probe else None,
         flux=None if flux is None else flux.astype(np.float64),
         background=background,
         opr_modes=modes,
         opr_weights=None if weights is None else weights.astype(np.float64),
-        fitted=terms.unknowns,
+        fitted=() if found.stopped else terms.unknowns,
         loss=found.deviance,
         subpixel=subpixel,
     )
-    return result.with_deviance(scan, device)
+    if found.stopped:
+        return result.with_deviance(scan, device, sampled=True)
+    mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
+    rows = np.arange(mine.start, mine.stop)
+    seen = torch.from_numpy(result.object).to(device)
+    fits[:, mine] = torch.from_numpy(
+        frame_fits(seen, result.origin, scan, result.subpixel, rows, 64, result.conditions)
+    )
+    return result.with_fits(team.total(fits).numpy())

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
 from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients
 from ptychopinn.physics.likelihood import poisson_deviance
@@ -47,6 +48,7 @@ def search(
     positions: Tensor,
     measured: Tensor,
     subpixel: SubPixel,
+    team: Team = ALONE,
     conditions: Conditions = IDEAL,
 ) -> Tensor:
     """Search better positions, pixels away, for the frames that fit worst.
@@ -63,6 +65,7 @@ def search(
         positions: (n, 2) float64 on that canvas, present.
         measured: (n, 2) float64, as measured.
         subpixel: model between pixels.
+        team: processes that share the frames.
         conditions: of the frames.
 
     Returns:
@@ -74,13 +77,16 @@ def search(
         counts = scan.frames(rows.cpu().numpy()).to(image.device)
         return partial(_misfit, scan, counts, image, probe, subpixel, conditions.of(rows))
 
-    best = torch.cat([misfit(rows)(positions[rows]) for rows in every.split(count)])
-    found = positions.clone()
+    best, found = torch.zeros(len(scan), device=image.device), positions.clone()
+    for rows in every[team.share(slice(0, len(scan)))].split(count):
+        best[rows] = misfit(rows)(positions[rows])
+    team.total(best)
     centres = positions + (measured - positions).round()
     for share, reach, step in ((SUSPECT, REACH, 1.0), (LOST, FAR, 1.0), (LOST, REACH, 0.5)):
         worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))].sort().values
         steps = torch.arange(-reach, reach + step, step, dtype=torch.float64, device=positions.device)
-        for rows in worst.split(count):
+        before = best.clone(), found.clone()
+        for rows in worst[team.share(slice(0, len(worst)))].split(count):
             of_place = misfit(rows)
             for offset in torch.cartesian_prod(steps, steps):
                 tried = centres[rows] + offset
@@ -88,6 +94,8 @@ def search(
                 better = fits < best[rows]
                 best[rows[better]] = fits[better]
                 found[rows[better]] = tried[better]
+        for now, then in zip((best, found), before, strict=True):
+            now.copy_(then + team.total(now - then))
     return found
 
 

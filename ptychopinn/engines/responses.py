@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.projections import BACKGROUNDS, Estimate, Unknown
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
 from ptychopinn.physics.patches import Canvas
@@ -90,11 +91,11 @@ def respond(chunk: Chunk, now: Estimate, step: Step) -> Tensor:
 
 
 class Sums:
-    """Running sums of ``A^T y`` over chunks of frames; the object is added to in place, on a canvas of its own."""
+    """Running sums of ``A^T y`` over the frames of all processes; the object is added to on its own canvas."""
 
-    def __init__(self, now: Estimate, unknowns: Set[Unknown]) -> None:
+    def __init__(self, now: Estimate, unknowns: Set[Unknown], team: Team = ALONE) -> None:
         image, real = now.image, now.probe.real
-        self._now = now
+        self._now, self._team = now, team
         self._canvas = Canvas((image.shape[0], image.shape[1]), now.probe.shape[-1], image.dtype, image.device)
         count, size, modes = len(now.positions), now.probe.shape[-1], now.conditions.opr_modes
         shapes: dict[Unknown, tuple[int, ...]] = {
@@ -105,15 +106,15 @@ class Sums:
             "smooth_background": (KNOTS, KNOTS),
             "opr_weights": (count, 0 if modes is None else len(modes)),
         }
-        self.total: Step = {name: real.new_zeros(shape) for name, shape in shapes.items() if name in unknowns}
+        self.others: Step = {name: real.new_zeros(shape) for name, shape in shapes.items() if name in unknowns}
         if "probe" in unknowns:
-            self.total["probe"] = torch.zeros_like(now.probe)
+            self.others["probe"] = torch.zeros_like(now.probe)
         if "opr_modes" in unknowns and modes is not None:
-            self.total["opr_modes"] = torch.zeros_like(modes)
+            self.others["opr_modes"] = torch.zeros_like(modes)
 
     def add(self, chunk: Chunk, response: Tensor) -> None:
         """Add the adjoint of :func:`respond` of (n, 1, N, N)."""
-        total, rows = self.total, chunk.rows
+        total, rows = self.others, chunk.rows
         if chunk.mask is not None:
             response = response * chunk.mask
         waves = from_detector(chunk.unit * response)
@@ -133,20 +134,24 @@ class Sums:
             self._add_background((response / (2 * chunk.root)).sum(dim=(0, 1)))
 
     def times(self, factor: float) -> Step:
-        """The sums times a factor."""
-        return {name: value.mul_(factor) for name, value in {"object": self._canvas.image, **self.total}.items()}
+        """The sums over all processes, times a factor."""
+        self._team.total(self._canvas.pixels)
+        for value in self.others.values():
+            self._team.total(value)
+        total: Step = {"object": self._canvas.image, **self.others}
+        return {name: value.mul_(factor) for name, value in total.items()}
 
     def _add_background(self, detector: Tensor) -> None:
         """Add the adjoint of :func:`background_change` of (N, N)."""
-        if "background" in self.total:
-            self.total["background"] += detector
-        if "smooth_background" in self.total:
+        if "background" in self.others:
+            self.others["background"] += detector
+        if "smooth_background" in self.others:
             basis = background_basis(detector)
-            self.total["smooth_background"] += basis.T @ detector @ basis
+            self.others["smooth_background"] += basis.T @ detector @ basis
 
     def _add_probes(self, chunk: Chunk, waves: Tensor) -> None:
         """Add the adjoint of the waves of :func:`_probe_change`, of (n, m, N, N)."""
-        total, conditions = self.total, self._now.conditions
+        total, conditions = self.others, self._now.conditions
         if not {"opr_modes", "opr_weights"} & total.keys():
             total["probe"] += exit_waves.waves_to_probe(chunk.views, chunk.lit, waves)
             return

@@ -16,7 +16,7 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import IncurableError, PtychoError, shortened
 from ptychopinn.files.conventions.links import NOT_THERE, broken
 from ptychopinn.files.conventions.own_folder import DAMAGED, Folders, ScanFile, check_sources, opened_file
 from ptychopinn.files.conventions.units import told_unit, unit
@@ -106,6 +106,12 @@ class Stack:
             self._open = (process, file, file[self.name])
         yield self._open[2]
 
+    def close(self) -> None:
+        """Close the file, which the next read opens again."""
+        if self._open is not None and self._open[0] == os.getpid():
+            self._open[1].close()
+        self._open = None
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}
 
@@ -135,6 +141,11 @@ class Joined:
                 found.append(part.read(inside))
             start += part.shape[0]
         return np.concatenate(found)
+
+    def close(self) -> None:
+        """Close all files."""
+        for part in self.parts:
+            part.close()
 
 
 def frames_of(source: Source, in_memory: int) -> Counts:
@@ -218,9 +229,9 @@ def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Datase
         raise PtychoError(f"{name}: {broken(file, name)}; {need}.")
     if isinstance(found, h5py.Group):
         inside = ", ".join(list(found)[:6]) or "nothing"
-        raise PtychoError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
+        raise IncurableError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
     if not isinstance(found, h5py.Dataset):
-        raise PtychoError(f"{name}: is a type; a dataset is needed.")
+        raise IncurableError(f"{name}: is a type; a dataset is needed.")
     return found
 
 
@@ -275,7 +286,7 @@ def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
     """All values of a dataset of real numbers."""
     values = array(dataset)
     if values.dtype.kind not in "uif":
-        raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
+        raise IncurableError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
     return values.astype(np.float64)
 
 

@@ -20,7 +20,7 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.geometry.pixels import in_pixels, without_placeholders
-from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, with_gaps
 from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
@@ -218,7 +218,7 @@ def _direction(axis: NDArray[np.float64]) -> str:
 
 
 def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], growing: bool) -> Record:
-    """A record with positions; of a growing scan those before the first unusable one.
+    """A record with positions; those of a growing scan are NaN where they cannot be used.
 
     The origin is that of the object in the file; without one the first patch touches the corner of the image.
     """
@@ -231,14 +231,14 @@ def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], 
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
             "give --set pixel_size=METRES."
         )
-    places, refused = -translation @ axes[:, : translation.shape[1]].T, None
+    places = -translation @ axes[:, : translation.shape[1]].T
     if growing:
-        places, refused = as_far_as_usable(places, pixel)
+        places = with_gaps(places, pixel)
     center = both(*(_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"))
     origin = both(*(_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"))
     if origin is None and center is not None and shape is not None:
         origin = center[0] - pixel[0] * shape[0] / 2, center[1] - pixel[1] * shape[1] / 2
-    record = replace(in_pixels(record, places, pixel, origin), metric=True, refused=refused)
+    record = replace(in_pixels(record, places, pixel, origin, growing), metric=True)
     if not growing and record.counts is not None and len(places) != len(record.counts):
         raise PtychoError(f"translation: {len(places)} entries for {len(record.counts)} frames; as many are needed.")
     return record
