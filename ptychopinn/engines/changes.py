@@ -53,3 +53,10 @@ def _conditions(conditions: Conditions, step: Step) -> Conditions:
     if modes is not None and weights is not None and "opr_modes" in step:
         modes, weights = modes + step["opr_modes"], weights + step["opr_weights"]
     return Conditions(flux, background, modes, weights)
+
+
+def unknowns_of(probe: bool, positions: bool, also: Set[Unknown], opr: int) -> Set[Unknown]:
+    """All unknowns of a fit."""
+    of_opr: Set[Unknown] = {"opr_modes", "opr_weights"} if opr else set()
+    asked: dict[Unknown, bool] = {"object": True, "probe": probe, "positions": positions}
+    return {name for name, on in asked.items() if on} | also | of_opr

@@ -4,10 +4,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
@@ -15,7 +17,8 @@ from ptychopinn.engines.moves import moves_in_words
 from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
-from ptychopinn.engines.terms import Terms, told
+from ptychopinn.engines.selection import gains, in_words, needed
+from ptychopinn.engines.terms import Terms, found_in, told
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
@@ -63,6 +66,39 @@ def reconstruct(
     canvas = scan.canvas_origin, scan.canvas_shape
     first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
     began, terms = time.perf_counter(), Terms.of(config, refinement)
+    if running.resume is not None:
+        terms = terms.plus(*found_in(running.resume.estimate.conditions))
+    fit = partial(_fit, scan, first, config, refinement, seed, device, report)
+    found = fit(terms, running)
+    if refinement.model == "auto" and not found.stopped:
+        lacking = needed(gains(scan, found.estimate, refinement.subpixel, seed))
+        for line in in_words(lacking):
+            report(line)
+        if lacking:
+            terms = terms.plus(*(one.term for one in lacking))
+            found = fit(terms, running._replace(resume=None))
+    for line in _found(scan, found, terms):
+        report(line)
+    seconds = {"native": time.perf_counter() - began}
+    result = _result(scan, found, terms, refinement.subpixel, seconds, running.team)
+    if running.team.leads and not found.stopped:
+        for line in verdict(result, scan, config, device):
+            report(line)
+    return result
+
+
+def _fit(
+    scan: Scan,
+    first: Tensor | None,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seed: int,
+    device: str,
+    report: Report,
+    terms: Terms,
+    running: Running,
+) -> Refined:
+    """One fit with some terms."""
     found = refine(
         scan,
         first,
@@ -81,14 +117,7 @@ def reconstruct(
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
-    for line in _found(scan, found, terms):
-        report(line)
-    seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, terms, refinement.subpixel, seconds, running.team)
-    if running.team.leads and not found.stopped:
-        for line in verdict(result, scan, config, device):
-            report(line)
-    return result
+    return found
 
 
 def bytes_for(gigabytes: float | None, device: torch.device | str) -> float:

@@ -57,9 +57,9 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and text, as :meth:`of` takes them."""
-        found = dict(vars(self)) | {"estimate": _parts(self.estimate)}
+        found = dict(vars(self)) | {"estimate": tensors_of(self.estimate)}
         if self.best is not None:
-            found["best"] = [_parts(self.best[0]), *self.best[1:]]
+            found["best"] = [tensors_of(self.best[0]), *self.best[1:]]
         return found
 
     @classmethod
@@ -80,7 +80,7 @@ class Progress:
         return cls(**state | known)
 
 
-def _parts(estimate: Estimate) -> dict[str, torch.Tensor]:
+def tensors_of(estimate: Estimate) -> dict[str, torch.Tensor]:
     """The tensors of an estimate by name."""
     known = vars(estimate) | estimate.conditions._asdict()
     return {name: part for name, part in known.items() if isinstance(part, torch.Tensor)}

@@ -145,8 +145,7 @@ class Projections:
         self._parts = _parts(scan, estimate.probe, memory)
         self._moves, self._map, self._gain = torch.zeros_like(estimate.positions), torch.zeros(2, 2), 1.0
         self._excess = torch.zeros(2, scan.N, scan.N, device=self._device)
-        pixel = torch.arange(scan.N, device=self._device)
-        self._blur = (-0.5 * ((pixel[:, None] - pixel) * (SMOOTH / scan.N)).square()).exp()
+        self._blur = window_blur(scan.N).to(self._device)
 
     def epoch(self, batch: int) -> float:
         """Pass once over all frames, ``batch`` of them at a time that are spread over the whole object.
@@ -270,6 +269,12 @@ class Projections:
         assert background is not None
         background.add_(excess / weight.clamp_min(1e-12)).clamp_(min=LEAST_BACKGROUND)
         self._excess.zero_()
+
+
+def window_blur(size: int) -> Tensor:
+    """Matrix (N, N) of the Gaussian window in which a background is one, along one axis of a frame."""
+    pixel = torch.arange(size)
+    return (-0.5 * ((pixel[:, None] - pixel) * (SMOOTH / size)).square()).exp()
 
 
 def flux_updates(views: exit_waves.ProbeViews, patches: Tensor, change: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.changes import changed, first_conditions
+from ptychopinn.engines.changes import changed, first_conditions, unknowns_of
 from ptychopinn.engines.fisher import Linearised, Step, solve
 from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.positions import search
@@ -190,10 +190,9 @@ def refine(
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps in small batches give a first estimate. Each scoring step then linearises the model at the image
-    (:mod:`ptychopinn.engines.fisher`), solves ``J dx = -gradient`` by a few conjugate-gradient steps and halves ``dx``
-    until the likelihood improves. It ends when a step improves the deviance by less than ``tolerance``, when the
-    deviance of the held-out pixels rises (the fit would follow the noise), or after its epochs or seconds.
+    Projection steps in small batches give a first estimate. Each scoring step solves ``J dx = -gradient`` by a few
+    conjugate-gradient steps and halves ``dx`` until the likelihood improves. It ends when the deviance falls by less
+    than ``tolerance``, when that of held-out pixels rises, or after its epochs or seconds.
 
     Args:
         scan: counts, positions and probe.
@@ -202,10 +201,9 @@ def refine(
         seconds: wall-clock limit, checked between steps.
         tolerance: relative.
         subpixel: model between pixels.
-        refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
+        refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
-        also: refine more: ``flux`` of every frame (its mean logarithm is kept), ``smooth_background`` or ``background``
-            free in every pixel (never negative), ``affine``, a linear map of the positions about their mean.
+        also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         seed: of the order of the frames.
         device: torch device.
@@ -216,9 +214,7 @@ def refine(
     Returns:
         Image, probe, positions and how the deviance fell.
     """
-    of_opr: Set[Unknown] = {"opr_modes", "opr_weights"} if opr else set()
-    asked: dict[Unknown, bool] = {"object": True, "probe": refine_probe, "positions": refine_positions}
-    unknowns = {name for name, on in asked.items() if on} | also | of_opr
+    unknowns = unknowns_of(refine_probe, refine_positions, also, opr)
     margin = ROOM if {"positions", "affine"} & unknowns else 0
     now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
@@ -226,15 +222,12 @@ def refine(
     stopped = False
     try:
         with running.allowed():
-            _project(fit, now)
-            if opr and now.estimate.conditions.opr_modes is None:
-                now.estimate = with_opr(scan, now.estimate, subpixel, opr, seed)
+            _project(fit, now, opr)
             reason = _score(fit, now)
     except Stopped as signal:
         reason, stopped = f"stopped by {signal}", True
         if now.stage is not None and now.best is not None:
             now.estimate = now.best[0]
-    # Changes of the probe belong to its first mode as it is.
     modes = orthogonal_modes(now.estimate.probe) if refine_probe and not opr else now.estimate.probe
     return Refined(replace(now.estimate, probe=modes), margin, tuple(now.deviance), budget.spent, reason, stopped)
 
@@ -253,7 +246,7 @@ def _begun(
     return Progress(replace(estimate, conditions=first_conditions(scan, unknowns, device)), blank)
 
 
-def _project(fit: _Fit, now: Progress) -> None:
+def _project(fit: _Fit, now: Progress, opr: int) -> None:
     """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
     if now.stage is None:
         return
@@ -277,6 +270,8 @@ def _project(fit: _Fit, now: Progress) -> None:
         fit.keep(now)
     if now.best is not None:
         now.estimate = now.best[0]
+    if opr:
+        now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
     now.stage, now.velocity, now.best = None, None, None
 
 

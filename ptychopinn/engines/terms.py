@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
-from ptychopinn.engines.projections import Unknown
+from ptychopinn.engines.projections import BACKGROUNDS, Unknown
 from ptychopinn.physics.conditions import Conditions
 from ptychopinn.physics.probe import probe_power
 
+Term = Literal["flux", "background", "affine", "opr"]
+"""Terms that are added to a fit that lacks them."""
+
 FULL_OPR: Final = 2
-"""Modes of a probe that changes, of ``--model full``."""
+"""Modes of a probe that changes, of ``--model full`` and ``auto``."""
 
 
 class Terms(NamedTuple):
@@ -47,6 +50,17 @@ class Terms(NamedTuple):
             refinement.opr or (FULL_OPR if full else 0),
         )
 
+    def plus(self, *names: Term) -> "Terms":
+        """With more terms."""
+        also: set[Unknown] = set(self.also)
+        if "flux" in names:
+            also.add("flux")
+        if "affine" in names:
+            also.add("affine")
+        if "background" in names and not BACKGROUNDS & also:
+            also.add("smooth_background")
+        return self._replace(also=frozenset(also), opr=self.opr or (FULL_OPR if "opr" in names else 0))
+
     @property
     def moves(self) -> bool:
         """Whether positions change."""
@@ -58,6 +72,16 @@ class Terms(NamedTuple):
         of_opr: tuple[Unknown, ...] = ("opr_modes", "opr_weights") if self.opr else ()
         found: tuple[Unknown, ...] = (*(("probe",) if self.probe else ()), *(("positions",) if self.positions else ()))
         return (*found, *sorted(self.also), *of_opr)
+
+
+def found_in(conditions: Conditions) -> tuple[Term, ...]:
+    """The terms that an estimate has."""
+    parts: dict[Term, object] = {
+        "flux": conditions.flux,
+        "background": conditions.background,
+        "opr": conditions.opr_modes,
+    }
+    return tuple(name for name, part in parts.items() if part is not None)
 
 
 def told(conditions: Conditions, probe: Tensor) -> Iterator[str]:
