@@ -53,6 +53,7 @@ USED: Final = {
     "train": _of(ModelConfig, DataConfig, TrainingConfig, ExecutionConfig) | {"synchronise", "middle_trim"},
     "infer": READING | _of(InferenceConfig) | NATIVE | {"accelerator", "deterministic"},
     "refine": READING | NATIVE | {"engine", "accelerator"},
+    "reconstruct": READING | NATIVE | PROBE | {"engine", "accelerator"},
     "baseline": READING | _of(BaselineConfig, RefinementConfig) | {"seed", "accelerator"},
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
@@ -79,6 +80,7 @@ _PROBE: Final = (
     "detector_distance detector_pixel"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
+_MODEL: Final = "model refine_flux refine_background refine_affine opr"
 _EXECUTION: Final = (
     "scheduler accumulate_grad_batches gradient_clip_val early_stop_patience monitor enable_checkpointing logger "
     "precision deterministic num_workers devices"
@@ -94,8 +96,9 @@ FLAGS: Final = {
     f"learning_rate {_EXECUTION} accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} model refine_flux refine_background refine_affine opr refine_seconds tolerance error_draws "
-    f"memory {_SCAN} seed accelerator",
+    "refine": f"{_FIT} {_MODEL} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "reconstruct": f"{_PROBE} {_FIT} refine_seconds tolerance error_draws memory {_SCAN} format pixel_size "
+    "seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
     "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
@@ -131,6 +134,10 @@ MEANINGS: Final = {
     "simulate nphotons": "mean photons per frame, before noise [default: 1e6]",
     "simulate seed": "seed of object, positions and noise [default: 0]",
     "refine seed": "seed of the order of the frames",
+    "reconstruct seed": "seed of the order of the frames",
+    "reconstruct refine_probe": "refine the probe too, its power kept [default: yes]",
+    "reconstruct centre": "detector pixel y,x of the beam; auto: where the light lies; keep [default: auto]",
+    "reconstruct mask": "auto, none, inverted, or FILE [default: auto]",
     "probe seed": "seed of the order of the frames in a search",
     "baseline seed": "seed of the order of the frames",
     "overlap seed": "seed of the groups",

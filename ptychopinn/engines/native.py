@@ -17,8 +17,7 @@ from ptychopinn.engines.moves import moves_in_words
 from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
-from ptychopinn.engines.selection import gains, in_words, needed
-from ptychopinn.engines.terms import Terms, found_in, told
+from ptychopinn.engines.terms import Terms, found_in, gains, in_words, needed, told
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel

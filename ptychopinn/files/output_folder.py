@@ -61,6 +61,7 @@ OURS: Final = {
     "infer": (*PICTURE, LIVE),
     "baseline": FITTED,
     "refine": (*FITTED, CHECKPOINT),
+    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *("reconstructions.npz", "reconstructions_aligned.npz"),
