@@ -39,7 +39,7 @@ Term = Literal["flux", "background", "affine", "opr"]
 FULL_OPR: Final = 2
 """Modes of a probe that changes, of ``--model full`` and ``auto``."""
 
-SURE = 5.0
+SURE = 2.0
 """Standard errors over frames by which a term must lower the deviance of the pixels held out."""
 
 LEAST_SHARE = 0.003
