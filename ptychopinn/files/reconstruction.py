@@ -36,6 +36,10 @@ ARRAYS: Final = {
     "frame_deviance": np.float64,
     "expected_frame_deviance": np.float64,
     "frame_photons": np.float64,
+    "flux": np.float64,
+    "background": np.float32,
+    "opr_modes": np.complex64,
+    "opr_weights": np.float64,
 }
 """Arrays of a reconstruction file besides ``origin``, and their dtypes."""
 
@@ -71,6 +75,8 @@ def write_reconstruction(
     }
     if "probe" in arrays:
         attributes["probe_of"] = OF_SCAN if result.probe is None else OF_FIT
+    if result.fitted:
+        attributes["fitted"] = " ".join(result.fitted)
     if result.phase_std is not None:
         attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:
@@ -110,6 +116,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
         expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
         subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
+        fitted=tuple(str(arrays.get("fitted", "")).split()),
         std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
         **known,
     )
