@@ -38,6 +38,8 @@ class ModelConfig(Section):
     stages: int = Field(3, ge=1, le=8, description="networks in a row, each starting from the last image")
     n_filters_scale: float = Field(1.0, gt=0, le=16, description="network width; 1 is 16 channels at full size")
     depth: int = Field(2, ge=1, le=5, description="times the network halves the image")
+    noise_input: bool = Field(False, description="tell the network how many photons light each object pixel")
+    projections: int = Field(0, ge=0, le=64, description="projection steps whose image the first stage sees, too")
     model_type: Literal["pinn", "supervised"] = Field("pinn", description="learn from the counts, or from true patches")
     amp_activation: Literal["softplus", "exp", "relu"] = Field(
         "softplus", description="what keeps the amplitude positive"
