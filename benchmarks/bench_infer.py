@@ -8,7 +8,7 @@ import pytest
 from benchmarks.floors import Work, flops_of
 from ptychopinn import api
 from ptychopinn.commands.infer import infer_folder
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import resolve
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.files.formats import npz

@@ -23,9 +23,9 @@ import h5py
 import numpy as np
 
 import ptychopinn
-from ptychopinn.files import geometry
 from ptychopinn.files.formats import cxi, registry
 from ptychopinn.files.formats.npz import record_of
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import raster
 
@@ -42,7 +42,7 @@ def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
     if path.exists():
         return count
     one = replace(record_of(scan), counts=scan.counts[:1], positions=positions[:1], object=None)
-    registry.write(path, "cxi", registry.prepared(one, "cxi", geometry.Geometry(dummy=True)))
+    registry.write(path, "cxi", registry.prepared(one, "cxi", Geometry(dummy=True)))
     with h5py.File(path, "r+") as file:
         pixel = float(file[f"{cxi.PTYCHODUS}/object_pixel_height_m"][()])
         places, units = file[cxi.TRANSLATIONS[0]][0, :2], dict(file[cxi.TRANSLATIONS[0]].attrs)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
@@ -41,12 +41,12 @@ def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
 
     Args:
         source: file with any of object, probe and positions to use instead.
-        **settings: of ``SimulationConfig``, ``nphotons`` and ``seed``.
+        **settings: of ``SimulationConfig`` and ``BeamlineConfig``, ``nphotons`` and ``seed``.
 
     Raises:
         PtychoError: when object, probe and positions do not fit together, or a setting of what the file holds is given.
     """
-    chosen = _chosen(settings, "simulation", also=("nphotons", "seed"))
+    chosen = _chosen(settings, "simulation", "beamline", also=("nphotons", "seed"))
     return make_scan(chosen, None if source is None else Path(source), {name: name for name in settings})
 
 

@@ -1,7 +1,5 @@
 """Errors that a user can act on, and the prefix of warnings."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -35,12 +33,3 @@ class RunFailedError(PtychoError):
     """A correct call that failed while it ran (a full disk, a diverged fit)."""
 
     exit_code = 1
-
-
-@contextmanager
-def naming(place: Path | str) -> Iterator[None]:
-    """Begin the message of an error inside the block with the file, or other place, that it is about."""
-    try:
-        yield
-    except PtychoError as error:
-        raise error.of(place) from None

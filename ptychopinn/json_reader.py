@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -47,13 +47,14 @@ def read_json(path: Path, what: str, finite: bool = True) -> dict[str, Any]:
     Raises:
         PtychoError: naming the file; also when it cannot be read.
     """
-    with naming(path):
-        try:
-            with path.open("rb") as stream:
-                content = stream.read(LARGEST + 1)
-        except OSError as error:
-            raise PtychoError(f"cannot be read: {error.strerror or error}.") from None
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
         return parse_json(content, what, finite)
+    except OSError as error:
+        raise PtychoError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except PtychoError as error:
+        raise error.of(path) from None
 
 
 def parse_json(content: bytes | str, what: str, finite: bool = True) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Final
 
 from ptychopinn.config import (
     BaselineConfig,
+    BeamlineConfig,
     DataConfig,
     ExecutionConfig,
     InferenceConfig,
@@ -43,7 +44,7 @@ NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"
 """How networks run."""
 
 USED: Final = {
-    "simulate": _of(SimulationConfig) | {"nphotons", "seed"},
+    "simulate": _of(SimulationConfig, BeamlineConfig) | {"nphotons", "seed"},
     # The run keeps the last two for 'infer'.
     "train": _of(ModelConfig, DataConfig, TrainingConfig, ExecutionConfig) | {"synchronise", "middle_trim"},
     "infer": READING | _of(InferenceConfig) | NATIVE | {"accelerator", "deterministic"},
@@ -70,7 +71,10 @@ _EXECUTION: Final = (
 )
 
 FLAGS: Final = {
-    "simulate": "nphotons object object_size N step jitter probe_radius probe_curvature interpolation seed",
+    "simulate": "nphotons object object_size N step jitter probe_radius probe_curvature interpolation seed hard "
+    "background flux_drift flux_jitter probe_drift position_error position_drift backlash position_rotation "
+    "position_scale position_shear dead_pixels hot_pixels saturation detector_blur probe_modes mode_power "
+    "start_defocus bad_frames",
     "train": f"{_SCAN} gridsize neighbor_count n_groups model_type features stages n_filters_scale nepochs max_seconds "
     "batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
     f"learning_rate {_EXECUTION} accelerator",
@@ -96,7 +100,7 @@ SPELLINGS: Final = {
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
     "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",
-    **{name: "--" + name.replace("_", "-") for name in ("refine", "refine_probe", "refine_positions")},
+    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", "refine_probe", "refine_positions")},
     "overlap n_subsample": "--s-img --n-subsample",
 }
 """Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""

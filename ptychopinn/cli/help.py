@@ -20,6 +20,7 @@ SECTIONS: Final = {
     "refinement": "Iterative engine",
     "overlap": "Overlap",
     "simulation": "Simulation",
+    "beamline": "Faults of a simulated beamline",
 }
 """Heading of the settings of each section."""
 

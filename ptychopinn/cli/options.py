@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from ptychopinn.cli import applicable, older_names, screen
 from ptychopinn.cli.help import GroupedCommand
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import leads

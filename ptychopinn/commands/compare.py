@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptychopinn.commands.arms import REFINED, ArmFile
-from ptychopinn.commands.messages import deviance_record, report_notes, scan_record
-from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import check_pixels
+from ptychopinn.commands.shared.arms import REFINED, ArmFile
+from ptychopinn.commands.shared.messages import deviance_record, report_notes, scan_record
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import check_pixels
 from ptychopinn.config import Settings
 from ptychopinn.engines import native
 from ptychopinn.engines.error_bars import noise_bound

@@ -7,12 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from ptychopinn.commands.request import Request
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.errors import PtychoError
 from ptychopinn.files import tiff
-from ptychopinn.files.detector import examined
+from ptychopinn.files.detector.examined import examined
 from ptychopinn.files.formats import registry
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
+from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_record
 from ptychopinn.files.record import Record

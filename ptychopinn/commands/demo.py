@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import save_reconstruction, score_in_box
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import save_reconstruction, score_in_box
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.config import Settings
 from ptychopinn.figures.scan import draw_scan

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.messages import report_notes
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.messages import report_notes
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.files.output_folder import check_new
 from ptychopinn.files.reading import open_scan
 from ptychopinn.model import bundle

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ptychopinn.commands.messages import deviance_record, report_notes, report_result, scan_record
-from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import save_image, save_patterns
+from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
-from ptychopinn.files.detector import FirstMask
+from ptychopinn.files.detector.examined import FirstMask
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
 from ptychopinn.files.reading import check_growing, files_of, growing_reader
 from ptychopinn.inference import following, processes

@@ -4,10 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.commands.messages import deviance_in_words, deviance_record, report_result, report_scan, scan_record
 from ptychopinn.commands.refine import refine_scan
-from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import save_reconstruction
+from ptychopinn.commands.shared.messages import (
+    deviance_in_words,
+    deviance_record,
+    report_result,
+    report_scan,
+    scan_record,
+)
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import save_reconstruction
 from ptychopinn.errors import WARNING
 from ptychopinn.files.output_folder import check_folder, file_hash, hashes, holding, leads, write_provenance
 from ptychopinn.files.reading import files_of, open_scan

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import WARNING, PtychoError, naming
+from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.figures.scan import draw_parts, draw_scan
-from ptychopinn.files.detector import examined
+from ptychopinn.files.detector.examined import examined
 from ptychopinn.files.formats import registry
+from ptychopinn.files.naming import naming
 from ptychopinn.files.reading import open_record, scan_in
 from ptychopinn.files.record import Record, counts_of, start_of
 from ptychopinn.scan import summary

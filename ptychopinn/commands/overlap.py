@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn.commands.messages import scan_record
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.messages import scan_record
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import PtychoError
 from ptychopinn.figures.overlap import draw_view
 from ptychopinn.files.formats.npz import write_npz
+from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.record import PROVENANCE

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ptychopinn.commands.messages import deviance_record, report_result, report_scan, scan_record
-from ptychopinn.commands.request import Request
-from ptychopinn.commands.results import save_reconstruction
-from ptychopinn.commands.starting import start_of
+from ptychopinn.commands.shared.messages import deviance_record, report_result, report_scan, scan_record
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import save_reconstruction
+from ptychopinn.commands.shared.starting import start_of
 from ptychopinn.config import Settings
 from ptychopinn.engines import error_bars, native, ptychi
 from ptychopinn.errors import PtychoError

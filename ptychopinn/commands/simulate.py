@@ -1,5 +1,6 @@
 """``simulate``: write a simulated scan, or one scan cut in two."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -9,14 +10,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn.commands.request import Request
-from ptychopinn.config import Settings, SimulationConfig
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.config import BeamlineConfig, Settings, SimulationConfig
+from ptychopinn.config.simulation import HARD
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz, write_npz_files
 from ptychopinn.files.output_folder import check_new, file_hash
 from ptychopinn.files.reading import start_in
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import simulation
+from ptychopinn.scan.beamline import draw, room
 from ptychopinn.scan.scan import Scan
 
 SIDES = ("train", "test")
@@ -87,22 +90,46 @@ def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str
             raise PtychoError(f"{given[name]}: has no effect: {source} holds {holds} to use; omit it.")
     image = found["object"] if "object" in found else _object(what, seed)
     probe = found["probe"] if "probe" in found else make_probe(what)
-    positions = found.get("positions")
+    positions, faults = found.get("positions"), _faults(settings, given)
     if positions is None:
-        positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed)
+        reach = math.hypot(*image.shape) / 2 - probe.shape[-1] / 2
+        free = room(faults, reach) if faults else 0.0
+        positions = simulation.raster(image.shape, probe.shape[-1], what.step, what.jitter, seed, free)
+    beamline = None
+    if faults:
+        if faults["dead_pixels"] + faults["hot_pixels"] > probe.shape[-1] ** 2 / 2:
+            raise PtychoError(
+                f"dead_pixels, hot_pixels: {faults['dead_pixels']} and {faults['hot_pixels']} given; at most half of "
+                f"the {probe.shape[-1]} x {probe.shape[-1]} pixels can be."
+            )
+        beamline, probe = draw(faults, positions, probe, seed)
     nphotons = settings.data.nphotons or DEFAULT_PHOTONS
-    scan = simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation)
-    return replace(scan, provenance=_provenance(settings, nphotons, source, found))
+    scan = simulation.simulate(image, probe, positions, nphotons, seed, what.interpolation, beamline)
+    return replace(scan, provenance=_provenance(settings, nphotons, source, found, faults))
 
 
-def _provenance(settings: Settings, nphotons: float, source: Path | None, found: Mapping[str, Any]) -> dict[str, Any]:
+def _faults(settings: Settings, given: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of what the beamline does; empty where it does nothing.
+
+    Those of a hard scan hold where the call or its file of settings does not give another value.
+    """
+    chosen = settings.beamline.model_dump(exclude={"hard"})
+    usual = BeamlineConfig().model_dump(exclude={"hard"})
+    if settings.beamline.hard:
+        chosen |= {name: value for name, value in HARD.items() if name not in given and chosen[name] == usual[name]}
+    return {} if chosen == usual else chosen
+
+
+def _provenance(
+    settings: Settings, nphotons: float, source: Path | None, found: Mapping[str, Any], faults: Mapping[str, Any]
+) -> dict[str, Any]:
     """How a scan was made: the settings that had an effect, and the file that gave the rest."""
     used = {"nphotons": nphotons, "seed": settings.training.seed} | settings.simulation.model_dump(mode="json")
     for part in found:
         used = {name: value for name, value in used.items() if name not in FROM_FILE[part][1]}
     version = metadata.version("ptychopinn")
     origin = {} if source is None else {"from": {"file": source.name, "sha256": file_hash(source)}}
-    return {"command": "simulate", "ptychopinn": version, **used, **origin}
+    return {"command": "simulate", "ptychopinn": version, **used, **faults, **origin}
 
 
 def _object(what: SimulationConfig, seed: int) -> np.ndarray[Any, np.dtype[np.complex64]]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ptychopinn.commands.messages import report_notes, scan_record
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.messages import report_notes, scan_record
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.output_folder import check_new, file_hash, write_json

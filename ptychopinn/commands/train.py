@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ptychopinn.commands.messages import report_scan, scan_record
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.messages import report_scan, scan_record
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
 from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.figures.history import draw_history

@@ -6,7 +6,7 @@ from pathlib import Path
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats.bare_arrays import empad_cube, npy_cube
 from ptychopinn.files.formats.py4dstem import dataset
-from ptychopinn.files.raster import Cube, check_cube
+from ptychopinn.files.geometry.raster import Cube, check_cube
 from ptychopinn.files.record import Record
 
 

@@ -16,9 +16,10 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.conventions.links import DAMAGED, NOT_THERE, broken, check_sources, opened_file
 from ptychopinn.files.conventions.units import told_unit, unit
+from ptychopinn.files.naming import naming
 from ptychopinn.files.values import Array, as_numbers, check_frames
 from ptychopinn.scan.dtypes import counts_dtype
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype

@@ -10,17 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import IncurableError, PtychoError, naming
+from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files import frames_files, hdf5
 from ptychopinn.files.conventions.cropping import as_square
-from ptychopinn.files.detector import Examined, FirstMask, examined
-from ptychopinn.files.electrons import as_electrons, as_read, check_used, with_lens_probe
+from ptychopinn.files.detector.examined import Examined, FirstMask, examined
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.formats.registry import Format, named, recognise
-from ptychopinn.files.geometry import with_pixel
-from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.geometry.electrons import as_electrons, as_read, check_used, with_lens_probe
+from ptychopinn.files.geometry.microscope import Microscope
+from ptychopinn.files.geometry.pixels import with_pixel
+from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of

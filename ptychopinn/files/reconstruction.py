@@ -7,9 +7,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import load_arrays
+from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.reconstruction import Reconstruction
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.geometry.microscope import Microscope
 from ptychopinn.files.values import Array, object_pixel
 from ptychopinn.physics.wavelength import Particle, wavelength
 from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading

@@ -8,8 +8,8 @@ from scipy.sparse import csgraph, linalg
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from ptychopinn.inference.stitching import lit_square
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.reassembly import lit_square
 from ptychopinn.scan.frames import chunks
 
 LINKS = 16

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.physics.patches import Canvas
-from ptychopinn.physics.reassembly import lit_square, normalise
+from ptychopinn.physics.reassembly import normalise
 from ptychopinn.scan.canvas import bounds, common
 from ptychopinn.scan.frames import chunks
 
@@ -136,6 +136,16 @@ class Stitcher:
         self.coverage[here] += other.coverage[there]
         if self.moments is not None and other.moments is not None:
             self.moments[here] += other.moments[there]
+
+
+def lit_square(weight: Tensor, dark: float = 0.0) -> slice:
+    """Rows, and columns, of the smallest square about the centre that holds all but a share of the weight (N, N)."""
+    size = weight.shape[-1]
+    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
+    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
+    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
+    half = int((within.cumsum(0) < (1 - dark) * within.sum()).sum()) + 1
+    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
 
 
 def joined(first: Stitcher, second: Stitcher, turn: bool) -> Stitcher:

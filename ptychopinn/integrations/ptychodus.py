@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.train import fill_run, open_validation
 from ptychopinn.config import ProbeScale, Settings
 from ptychopinn.engines import native

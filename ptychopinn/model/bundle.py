@@ -19,8 +19,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
 from ptychopinn.json_reader import parse_json, validated
 from ptychopinn.model.model import PtychoModel

@@ -40,10 +40,10 @@ def frames_per_chunk(probe: Tensor) -> int:
 
 
 def probe_views(probe: Tensor, positions: Tensor, subpixel: SubPixel) -> ProbeViews:
-    """Place a probe (m, N, N) at positions (n, 2) on a canvas, float64 or float32 pixels (y, x)."""
+    """Place a probe (m, N, N), or one per frame (n, m, N, N), at positions (n, 2) on a canvas, pixels (y, x)."""
     real = probe.real.dtype
     if subpixel == "bilinear":
-        return ProbeViews(probe[None], positions.to(real), None)
+        return ProbeViews(probe if probe.ndim == 4 else probe[None], positions.to(real), None)
     whole = positions.detach().floor()
     shifts = (positions - whole).to(real)
     return ProbeViews(shift_probe(probe, shifts), whole.to(real), shifts)

@@ -38,16 +38,6 @@ def central_mask(size: int, inner: int) -> Tensor:
     return (inside[:, None] & inside[None, :]).to(torch.float32)
 
 
-def lit_square(weight: Tensor, dark: float = 0.0) -> slice:
-    """Rows, and columns, of the smallest square about the centre that holds all but a share of the weight (N, N)."""
-    size = weight.shape[-1]
-    distance = (torch.arange(size, device=weight.device) - size // 2).abs()
-    within = weight.new_zeros(size // 2 + 1, dtype=torch.float64)
-    within.index_add_(0, torch.maximum(distance[:, None], distance).flatten(), weight.double().flatten())
-    half = int((within.cumsum(0) < (1 - dark) * within.sum()).sum()) + 1
-    return slice(max(0, size // 2 - half), min(size, size // 2 + half))
-
-
 def normalise(total: Tensor, coverage: Tensor) -> Tensor:
     """Divide a weighted sum by its weights; 0 where the weights vanish."""
     floor = torch.finfo(coverage.dtype).tiny

@@ -13,6 +13,7 @@ from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.physics.probe import circular_mask, probe_support, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
+from ptychopinn.scan.beamline import PER_FRAME
 from ptychopinn.scan.canvas import bounds, reframe
 from ptychopinn.scan.detector.health import Health
 from ptychopinn.scan.dtypes import counts_dtype, plain
@@ -39,6 +40,7 @@ class Scan:
         brightest: photons of a probe without loss that makes the brightest frames, also of a part those of the whole
             scan; None where that was not looked for.
         health: what is wrong with the detector, where that was looked for.
+        truth: of a simulated scan, what its beamline did (:mod:`ptychopinn.scan.beamline`); nothing computes with it.
     """
 
     counts: Counts
@@ -54,6 +56,7 @@ class Scan:
     probe_factor: float = 1.0
     brightest: float | None = None
     health: Health | None = None
+    truth: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Bring numbers into types that torch takes; check every contract that the rest of the package relies on."""
@@ -170,7 +173,8 @@ class Scan:
     def subset(self, index: Index) -> Self:
         """The same scan with some of its frames, in the order of ``index``."""
         counts, positions = select(self.counts, index), self.positions[index]
-        return replace(self, counts=counts, positions=positions, frame_numbers=self.numbers[index])
+        truth = {name: each[index] if name in PER_FRAME else each for name, each in self.truth.items()}
+        return replace(self, counts=counts, positions=positions, frame_numbers=self.numbers[index], truth=truth)
 
     def split(self, axis: str = "y", fraction: float = 0.5, gap: float = 0.0) -> tuple[Self, Self]:
         """Cut the scan in two along ``"y"`` or ``"x"``.

@@ -10,10 +10,11 @@ from scipy import ndimage, special
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import probe_views
+from ptychopinn.physics.exit_waves import SubPixel, probe_views
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import normalise_probe
+from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.arrays import check_memory
+from ptychopinn.scan.beamline import Beamline
 from ptychopinn.scan.frames import MAX_COUNTS, chunks
 from ptychopinn.scan.scan import Scan
 
@@ -35,6 +36,7 @@ def simulate(
     nphotons: float | None = None,
     seed: int = 0,
     interpolation: Interpolation = "bilinear",
+    beamline: Beamline | None = None,
 ) -> Scan:
     """Scan an object: ``counts_j ~ Poisson(sum_m |F(P_m O[patch at r_j])|^2)``.
 
@@ -45,37 +47,39 @@ def simulate(
         nphotons: mean photons per frame, before noise; the probe gets the power that it takes.
         seed: of the photon noise.
         interpolation: how the object is read between pixels; with "fourier" the probe moves, not the object.
+        beamline: true positions, probes and faults, where they differ from those given; ``nphotons`` is then without
+            background and hot pixels.
 
     Returns:
-        A scan that carries ``image`` as its truth.
+        A scan that carries ``image`` as its truth, and that of the beamline.
 
     Raises:
         PtychoError: when a patch leaves the object, or an opaque object is to give ``nphotons``.
     """
     size = probe.shape[-1]
-    low, high = positions.min(axis=0) - size / 2, positions.max(axis=0) + size / 2
-    if (low < 0).any() or (high > np.array(image.shape)).any():
-        raise PtychoError(
-            f"object: {image.shape[0]} x {image.shape[1]} pixels, but the patches reach from "
-            f"({low[0]:.1f}, {low[1]:.1f}) to ({high[0]:.1f}, {high[1]:.1f})."
-        )
-    what = f"simulation: {len(positions)} frames of {size} x {size} pixels; use a larger step or a smaller object"
-    check_memory(FRAME_BYTES * len(positions) * size**2, what)
+    there = positions if beamline is None else beamline.positions
+    _check_inside(there, size, image.shape)
     light = torch.from_numpy(probe)
     if nphotons is not None:
         if nphotons > MAX_COUNTS:
             raise PtychoError(f"nphotons: {nphotons:g} given; at most {MAX_COUNTS:g} photons per frame are simulated.")
         light = normalise_probe(light, nphotons)
     frames = torch.empty(len(positions), size, size)
+    scale = math.sqrt(float(probe_power(light).sum()) / float(probe_power(torch.from_numpy(probe)).sum()))
+    between: SubPixel = "fourier" if interpolation == "fourier" else "bilinear"
     for part in chunks(len(positions), CHUNK):
-        places = torch.from_numpy(positions[part])
-        views = probe_views(light, places, "fourier" if interpolation == "fourier" else "bilinear")
-        patches = _read(image, views.places.double().numpy(), size, interpolation)
-        frames[part] = diffract(views.probes, patches)
+        probes = light if beamline is None else beamline.probes(part, scale)
+        views = probe_views(probes, torch.from_numpy(there[part]), between)
+        rates = diffract(views.probes, _read(image, views.places.double().numpy(), size, interpolation))
+        frames[part] = rates if beamline is None else beamline.seen(rates)
     if nphotons is not None:
+        dim = light
         light, frames = _at_dose(light, frames, nphotons)
+        scale *= math.sqrt(float(probe_power(light).sum()) / float(probe_power(dim).sum()))
     generator = torch.Generator().manual_seed(seed)
-    for part in chunks(len(positions), CHUNK):
+    if beamline is not None:
+        frames = beamline.read_out(frames, generator)
+    for part in chunks(len(positions), CHUNK) if beamline is None else ():
         frames[part] = torch.poisson(frames[part], generator)
     return Scan(
         counts=frames.numpy(),
@@ -83,7 +87,20 @@ def simulate(
         probe=light.numpy().astype(np.complex64),
         object=image,
         interpolation=interpolation,
+        truth={} if beamline is None else beamline.truth(scale),
     )
+
+
+def _check_inside(positions: NDArray[np.float64], size: int, shape: tuple[int, ...]) -> None:
+    """Refuse positions (n, 2) whose patches leave an object of this shape, and more frames than fit into memory."""
+    low, high = positions.min(axis=0) - size / 2, positions.max(axis=0) + size / 2
+    if (low < 0).any() or (high > np.array(shape)).any():
+        raise PtychoError(
+            f"object: {shape[0]} x {shape[1]} pixels, but the patches reach from "
+            f"({low[0]:.1f}, {low[1]:.1f}) to ({high[0]:.1f}, {high[1]:.1f})."
+        )
+    what = f"simulation: {len(positions)} frames of {size} x {size} pixels; use a larger step or a smaller object"
+    check_memory(FRAME_BYTES * len(positions) * size**2, what)
 
 
 def _at_dose(probe: torch.Tensor, rates: torch.Tensor, nphotons: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +111,9 @@ def _at_dose(probe: torch.Tensor, rates: torch.Tensor, nphotons: float) -> tuple
     return probe * math.sqrt(nphotons / mean), rates.mul_(nphotons / mean)
 
 
-def raster(shape: tuple[int, int], size: int, step: float, jitter: float = 0.2, seed: int = 0) -> NDArray[np.float64]:
+def raster(
+    shape: tuple[int, int], size: int, step: float, jitter: float = 0.2, seed: int = 0, room: float = 0.0
+) -> NDArray[np.float64]:
     """A raster of positions that fills an object, each moved at random to avoid the raster pathology.
 
     Args:
@@ -103,11 +122,12 @@ def raster(shape: tuple[int, int], size: int, step: float, jitter: float = 0.2, 
         step: pixels between neighbours.
         jitter: largest move, as a fraction of ``step``.
         seed: of the moves.
+        room: pixels to keep free at every edge.
 
     Returns:
         (n, 2) positions (y, x), row by row.
     """
-    margin = size / 2 + 1 + jitter * step
+    margin = size / 2 + 1 + jitter * step + room
     if math.prod(length / step for length in shape) > MAX_POSITIONS:
         raise PtychoError(
             f"step: {step:g} px between positions gives more than {MAX_POSITIONS:g} frames on an object of "

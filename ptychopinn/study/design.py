@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ptychopinn.config import Section, Settings
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.files.naming import naming
 from ptychopinn.json_reader import read_json, validated
 
 FULL: Final = "baseline"

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ptychopinn.config import Settings
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.naming import naming
 from ptychopinn.model.execution import device_of
 from ptychopinn.scan.checks import check_scan, common_frames
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count

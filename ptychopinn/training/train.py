@@ -65,16 +65,16 @@ def train(
     full, validation = plan.settings, plan.validation and as_networks_see(plan.validation)[0]
     scan, factor = as_networks_see(scan)
     lightning.seed_everything(settings.training.seed, verbose=False)
-    clock = Clock(settings.training.max_seconds)
+    clock, device = Clock(settings.training.max_seconds), device_of(full)
     data = ScanDataModule(scan, full, validation)
     watch = Watch(clock, report, data, folder, full.execution)
     checkpoint = _last_checkpoint(folder, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(_model(full, scan), Illumination.of(scan), full, clock, data)
+    module = TrainingModule(_model(full, scan, device), Illumination.of(scan), full, clock, data)
     with quiet_lightning(), watch.stop:
-        callbacks = [watch, Teacher(_targets(data, full, report), data)]
-        trainer = build_trainer(full, folder, callbacks, data.validates, progress_bar)
+        callbacks = [watch, Teacher(_targets(data, full, device, report), data)]
+        trainer = build_trainer(full, device, folder, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
         with _writing(folder):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
@@ -99,23 +99,27 @@ def _writing(folder: Path | None) -> Iterator[None]:
         raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
 
 
-def _model(settings: Settings, scan: Scan) -> PtychoModel:
+def _model(settings: Settings, scan: Scan, device: str) -> PtychoModel:
     """The network to train."""
     model = PtychoModel(settings.model, input_scale(scan))
     if settings.execution.compile_network:
-        compile_networks(model, device_of(settings))
+        compile_networks(model, device)
     return model
 
 
-def _targets(data: ScanDataModule, settings: Settings, report: Report) -> dict[str, Callable[[], Tensor | None]]:
+def _targets(
+    data: ScanDataModule, settings: Settings, device: str, report: Report
+) -> dict[str, Callable[[], Tensor | None]]:
     """How to make the objects that patches are compared with, by attribute of the data."""
-    targets = {"target": _target(data.scan, settings, report)}
+    targets = {"target": _target(data.scan, settings, device, report)}
     if data.validation is not None:
-        targets["validation_target"] = _target(data.validation, settings, lambda line: report(f"validate_on: {line}"))
+        targets["validation_target"] = _target(
+            data.validation, settings, device, lambda line: report(f"validate_on: {line}")
+        )
     return targets
 
 
-def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tensor | None]:
+def _target(scan: Scan, settings: Settings, device: str, report: Report) -> Callable[[], Tensor | None]:
     """How to make the object that patches are compared with: the truth, a teacher, or none."""
     training = settings.training
 
@@ -128,7 +132,7 @@ def _target(scan: Scan, settings: Settings, report: Report) -> Callable[[], Tens
         if not epochs or not (training.realspace_weight or training.realspace_mae_weight):
             return None
         start = time.monotonic()
-        found = refinement.reconstruct(scan, epochs, training.seed, device=device_of(settings)).cpu()
+        found = refinement.reconstruct(scan, epochs, training.seed, device=device).cpu()
         if not bool(torch.isfinite(found).all()):
             raise RunFailedError(
                 "teacher: the reconstruction diverged; check probe and positions, or --teacher-epochs 0."

@@ -16,13 +16,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ptychopinn.config import ExecutionConfig, Settings
 from ptychopinn.files.atomic import writing
-from ptychopinn.model.execution import device_of
 from ptychopinn.training.callbacks import CHECKPOINTS
 from ptychopinn.training.plan import monitored
 
 
 def build_trainer(
     settings: Settings,
+    device: str,
     folder: Path | None,
     callbacks: list[Callback],
     validates: bool,
@@ -32,6 +32,7 @@ def build_trainer(
 
     Args:
         settings: of the run.
+        device: torch device.
         folder: for checkpoints and logs; neither is written when None.
         callbacks: that watch.
         validates: whether there is validation data.
@@ -46,7 +47,7 @@ def build_trainer(
         callbacks = [*callbacks, EarlyStopping(monitor, patience=execution.early_stop_patience, mode=execution.mode)]
     return lightning.Trainer(
         max_epochs=settings.training.nepochs,
-        accelerator=device_of(settings),
+        accelerator=device,
         devices=execution.devices,
         strategy=execution.strategy,
         precision=execution.precision,

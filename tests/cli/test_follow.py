@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from ptychopinn.evaluation.metrics import score
-from ptychopinn.files import geometry, reading, record
+from ptychopinn.files import reading, record
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.bundle import Run, save_run
@@ -84,7 +85,7 @@ def beamline(tmp_path: Path, tiny_scan: Scan, tiny_run: Run) -> Path:
     (tmp_path / "run/provenance.json").write_text("{}")
     # Frames from the right to the left: the corner of the scan moves as it grows.
     scan = tiny_scan.subset(np.arange(64).reshape(8, 8).T[::-1].ravel())
-    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Geometry(dummy=True))
+    record = registry.prepared(replace(record_of(scan), object=None), "cxi", Geometry(dummy=True))
     registry.write(tmp_path / "whole.cxi", "cxi", record)
     return tmp_path
 
@@ -237,7 +238,7 @@ def test_only_what_can_grow_is_followed(beamline):
 
 def product(folder: Path) -> record.Record:
     record = reading.read(folder / "whole.cxi")
-    return registry.prepared(record, "ptychodus-product", geometry.Geometry(dummy=True), with_frames=False)
+    return registry.prepared(record, "ptychodus-product", Geometry(dummy=True), with_frames=False)
 
 
 def test_a_detector_that_does_not_run_is_no_scan(beamline):

@@ -10,9 +10,9 @@ import pytest
 
 from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import IncurableError, PtychoError
-from ptychopinn.files import geometry
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.reading import growing_reader
 from ptychopinn.files.reconstruction import read_reconstruction
 from ptychopinn.model.bundle import save_run
@@ -23,7 +23,7 @@ FRAMES = "entry_1/instrument_1/detector_1/data"
 
 
 def write_cxi(path: Path, scan: Scan) -> None:
-    record = registry.prepared(replace(record_of(scan), object=None), "cxi", geometry.Geometry(dummy=True))
+    record = registry.prepared(replace(record_of(scan), object=None), "cxi", Geometry(dummy=True))
     registry.write(path, "cxi", record)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.api import read_scan
-from ptychopinn.commands.starting import start_of
+from ptychopinn.commands.shared.starting import start_of
 from ptychopinn.config import DataConfig
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.reconstruction import read_reconstruction

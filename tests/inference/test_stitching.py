@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.inference import stitching
-from ptychopinn.inference.stitching import Stitcher, joined
+from ptychopinn.inference.stitching import Stitcher, joined, lit_square
 from ptychopinn.physics.probe import curved_disc, probe_intensity
 from ptychopinn.physics.reassembly import reassemble
 from tests.helpers import random_positions, random_tensor, stitch
@@ -120,3 +120,13 @@ def test_equal_patches_do_not_scatter_and_uncovered_pixels_have_no_spread():
 def test_without_moments_there_is_no_spread():
     with pytest.raises(ValueError, match="moments"):
         Stitcher(SHAPE, light(), moments=False).spread()
+
+
+@pytest.mark.parametrize("size", [7, 8, 9])
+@pytest.mark.parametrize("half", [1, 2, 3])
+def test_the_lit_square_holds_the_light_and_no_more(size, half):
+    weight = torch.zeros(size, size)
+    weight[size // 2 + half - 1, size // 2] = 1.0  # the farthest pixel of a square of 2 half
+    weight[size // 2, size // 2] = 5.0
+    assert lit_square(weight) == slice(max(0, size // 2 - half), size // 2 + half)
+    assert lit_square(weight, dark=0.2) == slice(size // 2 - 1, size // 2 + 1)

@@ -9,7 +9,7 @@ from ptychopinn.engines import ptychi
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.reading import open_record
 from tests import stem
 

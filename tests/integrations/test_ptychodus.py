@@ -10,7 +10,7 @@ from ptychopinn.api import infer, load_run, read_scan
 from ptychopinn.files import reading
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of, write_npz
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
 
 pytestmark = [
     pytest.mark.slow,

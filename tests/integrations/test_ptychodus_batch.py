@@ -10,7 +10,7 @@ import pytest
 from ptychopinn.files import reading
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of, write_npz
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.record import Reading
 from ptychopinn.integrations.ptychodus import training_source
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ptychopinn import api
-from ptychopinn.commands.results import score_in_box
+from ptychopinn.commands.shared.results import score_in_box
 from ptychopinn.config import Settings
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.inference.infer import infer

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.physics.reassembly import central_mask, lit_square, reassemble
+from ptychopinn.physics.reassembly import central_mask, reassemble
 from tests.helpers import random_positions, random_tensor
 
 SIZE = 12
@@ -103,13 +103,3 @@ def test_every_group_gets_a_canvas_of_its_own(leading):
         alone, alone_coverage = reassemble(patches[at], positions[at], SHAPE, weight)
         torch.testing.assert_close(image[at], alone)
         torch.testing.assert_close(coverage[at], alone_coverage)
-
-
-@pytest.mark.parametrize("size", [7, 8, 9])
-@pytest.mark.parametrize("half", [1, 2, 3])
-def test_the_lit_square_holds_the_light_and_no_more(size, half):
-    weight = torch.zeros(size, size)
-    weight[size // 2 + half - 1, size // 2] = 1.0  # the farthest pixel of a square of 2 half
-    weight[size // 2, size // 2] = 5.0
-    assert lit_square(weight) == slice(max(0, size // 2 - half), size // 2 + half)
-    assert lit_square(weight, dark=0.2) == slice(size // 2 - 1, size // 2 + 1)

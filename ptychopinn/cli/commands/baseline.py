@@ -1,7 +1,7 @@
 """``ptychopinn baseline``."""
 
 from ptychopinn.cli import applicable, options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 
 @options.command("baseline star.npz --out lsqml --engine lsqml --epochs 30", working="Reconstructing")

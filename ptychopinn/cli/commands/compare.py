@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import applicable, options, screen
-from ptychopinn.commands.arms import ArmFile, named_arms
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.arms import ArmFile, named_arms
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.errors import PtychoError
 
 INPUTS = "a scan file (NPZ), or two reconstructions"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import applicable, options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 EXAMPLE = "convert scan.npz product.h5 --to ptychodus-product --pixel-size 2e-8"
 OUT = typer.Argument(help="file to write; must be new")
@@ -29,7 +29,7 @@ def convert(
     """Write a scan, or object and probe, in another file format; OUT.tif is OUT_amplitude.tif and OUT_phase.tif."""
     from ptychopinn.commands.convert import convert_file, targets
     from ptychopinn.commands.inspect import record_rows
-    from ptychopinn.files.geometry import Geometry
+    from ptychopinn.files.geometry.pixels import Geometry
 
     if not with_frames:
         why = "says how frames are read, and --no-frames writes none; give one of them"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import options, screen
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import Settings
 
 app = options.new_app()

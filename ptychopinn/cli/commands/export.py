@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import applicable, options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.files.output_folder import leads
 
 OUT = options.out_option("file to write, .pt2 (torch.export) or .onnx; must be new")

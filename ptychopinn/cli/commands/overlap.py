@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 
 @options.command("overlap star.npz --out views --overlap 0.7 --gridsize 2")

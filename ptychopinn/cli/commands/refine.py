@@ -1,7 +1,7 @@
 """``ptychopinn refine``."""
 
 from ptychopinn.cli import options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 
 @options.command("refine star.npz --init image --out refined", working="Refining")

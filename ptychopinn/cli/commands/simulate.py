@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 OUT = typer.Argument(help="NPZ file to write; must be new")
 SOURCE = "NPZ file whose objectGuess, probeGuess, xcoords, ycoords to use"

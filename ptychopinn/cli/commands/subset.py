@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 OUT = options.out_option("NPZ file to write; must be new")
 

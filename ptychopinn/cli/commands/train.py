@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ptychopinn.cli import applicable, options
-from ptychopinn.commands.request import Request
+from ptychopinn.commands.shared.request import Request
 
 
 @options.command("train star.npz --out run --max-seconds 60")

@@ -12,8 +12,8 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.microscope import shape_in_name
-from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.geometry.microscope import shape_in_name
+from ptychopinn.files.geometry.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
 from ptychopinn.files.record import Reading, Record
 
 EMPAD_EDGE: Final = 128

@@ -19,7 +19,7 @@ from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
-from ptychopinn.files.geometry import in_pixels, without_placeholders
+from ptychopinn.files.geometry.pixels import in_pixels, without_placeholders
 from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, as_far_as_usable
 from ptychopinn.files.values import (
     HC_EV_M,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions import links, units
 from ptychopinn.files.formats.raster_map import (
@@ -22,8 +22,9 @@ from ptychopinn.files.formats.raster_map import (
     energy_unit,
     pixel_of_angle,
 )
-from ptychopinn.files.geometry import in_pixels
-from ptychopinn.files.microscope import PIXELS
+from ptychopinn.files.geometry.microscope import PIXELS
+from ptychopinn.files.geometry.pixels import in_pixels
+from ptychopinn.files.naming import naming
 from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
 from ptychopinn.files.values import (
     LARGEST_DETECTOR_PIXEL_M,

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz_contract import NpzScan
+from ptychopinn.files.naming import naming
 from ptychopinn.files.record import INTERPOLATION, PROVENANCE, Reading, Record, pixel_size, start_of
 from ptychopinn.files.values import Array, as_coordinates, as_modes, as_numbers, both
+from ptychopinn.scan.beamline import TRUTH
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
 from ptychopinn.scan.scan import Scan
 
@@ -30,8 +32,9 @@ EXPORT_KEYS = frozenset(
 KEPT_ARRAYS = (
     *("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m"),
     *("probe_photon_counts", "probe_position_indexes", "frame_numbers"),
+    *TRUTH,
 )
-"""Arrays of other formats that are kept unchanged."""
+"""Arrays of other formats, and of the truth of a simulation, that are kept unchanged."""
 
 FRAMES_FIRST = "nyx"
 """Axes of the frames in our files; with as many frames as rows the shape alone is ambiguous."""
@@ -129,6 +132,7 @@ def record_of(scan: Scan) -> Record:
     extra: dict[str, Any] = {} if scan.frame_numbers is None else {"frame_numbers": scan.frame_numbers}
     if scan.interpolation is not None:
         extra[INTERPOLATION] = scan.interpolation
+    extra |= scan.truth
     extra |= _made(scan.provenance)
     return Record(
         "npz",

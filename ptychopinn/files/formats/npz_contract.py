@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.naming import naming
 from ptychopinn.files.values import Array, as_column, as_complex, as_good, as_stack
 from ptychopinn.json_reader import parse_json, validated
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.geometry import in_pixels
+from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record
 from ptychopinn.files.values import HC_EV_M
 from ptychopinn.scan.frames import blocks, light_in_corners

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, naming
+from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.geometry import without_placeholders
+from ptychopinn.files.geometry.pixels import without_placeholders
+from ptychopinn.files.naming import naming
 from ptychopinn.files.record import ELECTRON_ENERGY, Reading, Record
 from ptychopinn.files.values import (
     Array,

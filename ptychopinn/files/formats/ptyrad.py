@@ -10,7 +10,7 @@ import h5py
 
 from ptychopinn.files import hdf5
 from ptychopinn.files.formats.py4dstem import dataset
-from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.geometry.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
 from ptychopinn.files.record import Reading, Record
 
 KEY = "meas"

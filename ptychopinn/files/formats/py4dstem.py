@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions.links import DAMAGED
-from ptychopinn.files.microscope import PIXELS
-from ptychopinn.files.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
+from ptychopinn.files.geometry.microscope import PIXELS
+from ptychopinn.files.geometry.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
 from ptychopinn.files.record import Reading, Record
 
 CALIBRATION = "metadatabundle/calibration"

@@ -13,8 +13,8 @@ from ptychopinn.config import Section
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.conventions.links import check_sources
 from ptychopinn.files.formats.py4dstem import dataset
-from ptychopinn.files.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
-from ptychopinn.files.raster import Cube, raster_places, spatial_frequency
+from ptychopinn.files.geometry.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
+from ptychopinn.files.geometry.raster import Cube, raster_places, spatial_frequency
 from ptychopinn.files.record import Record
 
 VOLTAGES: Final = {"V": 1.0, "kV": 1e3, "MV": 1e6}
@@ -25,7 +25,7 @@ PER_LENGTH: Final = {**ANGLES, **FREQUENCIES}
 
 
 class RasterMap(Section):
-    """Positions on a raster, row by row: :func:`ptychopinn.files.raster.on_raster` has the formulae."""
+    """Positions on a raster, row by row: :func:`ptychopinn.files.geometry.raster.on_raster` has the formulae."""
 
     step: float | tuple[float, float] = Field(description="between neighbours, or (y, x)")
     unit: str = "px"

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ptychopinn.errors import PtychoError, naming, shortened
+from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions import links
-from ptychopinn.files.electrons import as_written
 from ptychopinn.files.formats import (
     bare_arrays,
     cxi,
@@ -23,7 +22,9 @@ from ptychopinn.files.formats import (
     quantem,
     tike,
 )
-from ptychopinn.files.geometry import Geometry, with_given
+from ptychopinn.files.geometry.electrons import as_written
+from ptychopinn.files.geometry.pixels import Geometry, with_given
+from ptychopinn.files.naming import naming
 from ptychopinn.files.record import Reading, Record, counts_of
 from ptychopinn.files.results import cdtools, own, phaser
 from ptychopinn.files.results import ptypy as ptypy_results

@@ -9,7 +9,7 @@ import pytest
 from ptychopinn.errors import WARNING
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.reading import read
 from ptychopinn.scan.scan import Scan
 from tests.cli.refusing import call

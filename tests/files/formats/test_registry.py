@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import reading
 from ptychopinn.files.formats import registry
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.record import Reading, Record, scan_of
 from ptychopinn.scan.frames import Frames
 from tests.helpers import DATA, RUN1084

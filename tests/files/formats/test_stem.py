@@ -10,8 +10,8 @@ import pytest
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats import registry
-from ptychopinn.files.geometry import Geometry
-from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.geometry.microscope import Microscope
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.reading import open_record, open_scan, read
 from ptychopinn.files.record import Reading
 from tests import stem

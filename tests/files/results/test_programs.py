@@ -15,7 +15,7 @@ import torch
 
 from ptychopinn.files.formats import registry
 from ptychopinn.files.formats.npz import record_of
-from ptychopinn.files.geometry import Geometry
+from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.reading import read
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.geometry import in_pixels
-from ptychopinn.files.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
+from ptychopinn.files.geometry.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
+from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.record import Reading, Record
 from ptychopinn.files.values import both
 from ptychopinn.physics.wavelength import wavelength

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptychopinn.commands.arms import named_arms
+from ptychopinn.commands.shared.arms import named_arms
 from ptychopinn.errors import PtychoError
 
 

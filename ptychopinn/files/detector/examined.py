@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.given_mask import Given, given_mask
-from ptychopinn.files.masks import read_frame_list
+from ptychopinn.files.detector.given_mask import Given, given_mask
+from ptychopinn.files.detector.masks import read_frame_list
 from ptychopinn.files.record import Record
 from ptychopinn.scan.detector import wording
 from ptychopinn.scan.detector.faults import Faults, faults_in

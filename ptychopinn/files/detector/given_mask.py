@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.masks import read_mask
+from ptychopinn.files.detector.masks import read_mask
 from ptychopinn.files.record import Record
 from ptychopinn.scan.detector.markers import NEARLY_ALL
 from ptychopinn.scan.detector.survey import WHOLE_FRAME, Mask

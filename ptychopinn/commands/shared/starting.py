@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptychopinn.commands.results import check_pixels
+from ptychopinn.commands.shared.results import check_pixels
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.files.formats import registry

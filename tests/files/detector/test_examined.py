@@ -11,8 +11,8 @@ from skimage.io import imsave
 
 from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import detector
-from ptychopinn.files.detector import FirstMask
+from ptychopinn.files.detector import examined
+from ptychopinn.files.detector.examined import FirstMask
 from ptychopinn.files.reading import open_growing, open_scan
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan.checks import doubts
@@ -257,7 +257,7 @@ def test_frames_that_stay_in_their_file(tmp_path: Path, clean: Scan, monkeypatch
     data = mapped(tmp_path, clean, counts)
     here = open_scan(tmp_path / "a.h5", data)
     monkeypatch.setattr("ptychopinn.files.reading.READ_ONCE", 0)
-    monkeypatch.setattr(detector, "SAMPLE", 10)
+    monkeypatch.setattr(examined, "SAMPLE", 10)
     there = open_scan(tmp_path / "a.h5", data, once=True)
     assert not isinstance(there.counts, np.ndarray)
     assert np.array_equal(there.good_pixels, here.good_pixels) and there.health.summary.endswith(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import WARNING, PtychoError
-from ptychopinn.files.geometry import in_pixels
-from ptychopinn.files.microscope import Microscope
+from ptychopinn.files.geometry.microscope import Microscope
+from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.record import ELECTRON_ENERGY, Record
 from ptychopinn.physics.aperture import aperture_probe
 from ptychopinn.physics.wavelength import energy, wavelength

@@ -12,20 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
+from ptychopinn.config.section import Section
+from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.json_reader import read_json
 
 ProbeScale = Literal["auto", "keep", "counts"] | Annotated[float, Field(gt=0)]
 """How a probe gets its scale; a number multiplies its amplitude."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -249,21 +245,6 @@ class OverlapConfig(Section):
     )
 
 
-class SimulationConfig(Section):
-    """What a simulated scan looks like when no file gives object, probe or positions."""
-
-    object: Literal["siemens", "lines"] = Field("siemens", description="a Siemens star, or thin lines")
-    object_size: int = Field(256, ge=48, le=8192, description="edge of the object, px")
-    N: int = Field(64, ge=16, le=1024, multiple_of=2, description="edge of a frame, px")
-    step: float = Field(5.0, gt=0, description="distance between neighbouring positions, px")
-    jitter: float = Field(0.2, ge=0, le=0.5, description="largest random move of a position, in steps")
-    probe_radius: float = Field(12.0, gt=0, description="radius of the disc probe, px")
-    probe_curvature: float = Field(2.5, description="phase of the probe at its edge, rad")
-    interpolation: Literal["bilinear", "cubic", "fourier"] = Field(
-        "bilinear", description="interpolation of the object between pixels; fourier moves the probe instead"
-    )
-
-
 class Settings(Section):
     """All sections together."""
 
@@ -276,6 +257,7 @@ class Settings(Section):
     refinement: RefinementConfig = RefinementConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
+    beamline: BeamlineConfig = BeamlineConfig()
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its one name."""

@@ -1,0 +1,1 @@
+"""What several commands share: the request, runs and results as arms, starting points, messages."""

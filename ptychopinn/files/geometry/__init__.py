@@ -1,0 +1,1 @@
+"""Lengths of a scan: object pixel, rasters of positions, the settings of a microscope."""
