@@ -14,7 +14,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
-    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
+    *("simulate", "train", "pretrain", "infer", "refine", "overlap", "baseline", "compare", "study"),
     *("inspect", "convert", "subset", "export", "config", "demo"),
 )
 

@@ -87,7 +87,7 @@ def finished(canvas: Stitcher, predictor: Predictor, scan: Scan) -> Reconstructi
     coverage = canvas.coverage
     if predictor.model.config.gridsize > 1:
         coverage = light_on_canvas(scan, predictor.stitch_weight)
-    amplitude_std, phase_std = (spread.cpu().numpy() for spread in canvas.spread())
+    amplitude_std, phase_std = (predictor.error_factor * spread.cpu().numpy() for spread in canvas.spread())
     result = Reconstruction.from_canvas(
         canvas.image(), scan, coverage, amplitude_std=amplitude_std, phase_std=phase_std
     )

@@ -24,6 +24,8 @@ class Batch(NamedTuple):
         targets: (B, C, N, N) complex64 patches of the teacher or of the known object.
         has_target: (B,) float32, 0 where ``targets`` mean nothing.
         reach: largest offset of the whole data set in whole pixels, the same for every batch.
+        dose: (B,) photons that were counted per photon of ``counts``, below 1 where a weaker beam is scaled up.
+        scan: number of the scan that the groups are of.
     """
 
     counts: Tensor
@@ -31,10 +33,14 @@ class Batch(NamedTuple):
     targets: Tensor
     has_target: Tensor
     reach: int
+    dose: Tensor
+    scan: int = 0
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on a device, its counts as float32."""
-        return Batch(*self.inputs(device), moved(self.targets, device), moved(self.has_target, device), self.reach)
+        counts, offsets = self.inputs(device)
+        targets, has_target, dose = (moved(one, device) for one in (self.targets, self.has_target, self.dose))
+        return Batch(counts, offsets, targets, has_target, self.reach, dose, self.scan)
 
     def inputs(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Counts and offsets on a device; the counts go there as they are and become float32 there."""
@@ -74,7 +80,8 @@ class GroupDataset(Dataset[Batch]):
             targets = extract_patches(self.target, flat, self.scan.N).reshape(counts.shape)
         else:
             targets = torch.ones_like(counts, dtype=torch.complex64)
-        return Batch(counts, centred(places), targets, torch.full((len(groups),), float(known)), self.reach)
+        has_target = torch.full((len(groups),), float(known))
+        return Batch(counts, centred(places), targets, has_target, self.reach, torch.ones(len(groups)))
 
 
 def centred(places: Tensor) -> Tensor:

@@ -162,6 +162,8 @@ def export(run: Run, path: Path, scan: Scan | None = None) -> dict[str, Any]:
         scan_seen, factor = as_networks_see(scan)
         seen = Illumination.of(scan_seen)
         far = reach(scan.positions, groups_of(run, scan))
+    elif run.any_setup:
+        raise PtychoError("--scan: a network for any set-up becomes a program for one of them; give a scan file.")
     elif model.config.gridsize > 1:
         raise PtychoError(
             f"--scan: groups of {model.config.gridsize**2} frames reach as far as their scan says; give a scan file."

@@ -66,10 +66,7 @@ class PtychoModel(nn.Module):
             self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
         else:
             seen = (4 if config.noise_input else 3) * channels + 2
-            first = 2 * channels if config.projections else 0
-            self.networks = nn.ModuleList(
-                UNet(seen + (0 if stage else first), 2, width, config.depth) for stage in range(config.stages)
-            )
+            self.networks = nn.ModuleList(UNet(seen, 2, width, config.depth) for _ in range(config.stages))
 
     def scaled_to(self, scan: Scan) -> Self:
         """The same network, weights shared, with the input scale of a scan where its features have one."""
@@ -134,33 +131,21 @@ class PtychoModel(nn.Module):
         known = [features.probe_share(probe, support)]
         if self.config.noise_input:
             known.append(features.light_level(probe, support, dose))
-        light = torch.cat([features.on_canvas(one.expand(*offsets.shape[:2], -1, -1), offsets, edge) for one in known], 1)
+        light = torch.cat(
+            [features.on_canvas(one.expand(*offsets.shape[:2], -1, -1), offsets, edge) for one in known], 1
+        )
         patches = torch.ones_like(counts, dtype=probe.dtype)
         channels = counts.new_zeros(len(counts), 2, edge, edge)
         stages = []
-        for stage, network in enumerate(self.networks):
+        for network in self.networks:
             found = features.corrections(counts, probe, patches, support, good_pixels)
             placed = features.on_canvas(found, offsets, edge)
-            seen = [placed.real, placed.imag, light, channels]
-            if stage == 0 and self.config.projections:
-                image = features.on_canvas(self._projected(counts, found, illumination), offsets, edge)
-                seen += [image.real, image.imag]
-            channels = channels + network(torch.cat(seen, dim=1))
+            channels = channels + network(torch.cat([placed.real, placed.imag, light, channels], dim=1))
             canvas = to_complex(channels, self.config.amp_activation)[:, 0]
             # Outside the canvas the probe has no power: vacuum.
             patches = features.off_canvas(canvas, offsets, size)
             stages.append(patches)
         return stages
-
-    @torch.no_grad()
-    def _projected(self, counts: Tensor, step: Tensor, illumination: Illumination) -> Tensor:
-        """Patches minus vacuum after some projection steps, the first of which is known: (B, C, support, support)."""
-        size, (probe, good_pixels, support) = counts.shape[-1], illumination
-        change = step
-        for _ in range(self.config.projections - 1):
-            patches = 1 + features.recentred(change, size)
-            change = change + features.corrections(counts, probe, patches, support, good_pixels)
-        return change
 
     def _multiple(self, edge: int) -> int:
         step = 2**self.config.depth

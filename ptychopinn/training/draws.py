@@ -7,19 +7,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.model.whole import Lights
 from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.exit_waves import probe_views
+from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.training.objects import random_image
 from ptychopinn.training.setups import SECOND_MODE, Field, SetUp, random_setup
 
-SIZES: Final = {32: (0.2, 24), 48: (0.08, 20), 64: (0.6, 16), 96: (0.04, 10), 128: (0.07, 8), 256: (0.01, 4)}
-"""N: its share of the batches, and the frames of a batch."""
+SIZES: Final = {32: 0.22, 48: 0.1, 64: 0.6, 96: 0.025, 128: 0.05, 256: 0.005}
+"""N, and its share of the batches."""
+
+AREA, FEWEST, MOST = 16 * 36**2, 4, 32
+"""Lit pixels of a batch, and its fewest and most frames: every step costs about the same."""
 
 POOL, OBJECTS = 24, 32
 """Set-ups of each kind, and objects, that are held; every other batch replaces a set-up, every eighth an object."""
 
 EDGE = 320
 """Pixels of the objects."""
+
+SCANS, WIDEST, FRAME_PIXELS = 4, 60, 2**17
+"""Small scans in a batch, pixels by which the frames of one may spread, and most pixels of its frames."""
+
+TOGETHER = 8
+"""Set-ups in a batch."""
 
 FAINTEST, BRIGHTEST = 2.0, 9.0
 """Powers of ten of the photons per frame."""
@@ -53,6 +65,31 @@ class Draw(NamedTuple):
         )
 
 
+class SmallScan(NamedTuple):
+    """A batch of small scans, each with a set-up of its own.
+
+    Attributes:
+        counts: (B, n, N, N) photons.
+        lights: probes and places as the network is told them.
+        targets: (B, E, E) complex objects.
+        photons: (B,) of a probe.
+        kinds: (B,) of the probes.
+    """
+
+    counts: Tensor
+    lights: Lights
+    targets: Tensor
+    photons: Tensor
+    kinds: Sequence[str]
+
+    def to(self, device: str) -> "SmallScan":
+        """The same on a device."""
+        lights = Lights(*(part if part is None else part.to(device) for part in self.lights))
+        return SmallScan(
+            self.counts.to(device), lights, self.targets.to(device), self.photons.to(device), self.kinds
+        )
+
+
 class Draws:
     """An endless source of batches; the same seed gives the same batches.
 
@@ -72,14 +109,55 @@ class Draws:
     def next(self) -> Draw:
         """One batch: set-ups of equal N and number of modes, and of similar lit squares."""
         rng = self.rng
-        N = int(rng.choice(list(SIZES), p=[share for share, _ in SIZES.values()]))
-        frames, modes = SIZES[N][1], 1 + int(rng.random() < SECOND_MODE)
+        N, modes = int(rng.choice(list(SIZES), p=list(SIZES.values()))), 1 + int(rng.random() < SECOND_MODE)
         pool = self._pool(N, modes)
         self._renew_objects()
         self.count += 1
-        chosen = max(2, frames // 2)
-        first = int(rng.integers(0, len(pool) - chosen + 1))
-        return self._frames([pool[first + i % chosen] for i in range(frames)])
+        # Small lit squares a little more often: they are cheap.
+        first = int(rng.beta(1.0, 1.5) * (POOL - TOGETHER + 1))
+        chosen = pool[first : first + TOGETHER]
+        frames = min(MOST, max(FEWEST, AREA // max(setup.support for setup in chosen) ** 2))
+        return self._frames([chosen[i % TOGETHER] for i in range(frames)])
+
+    def next_scans(self) -> SmallScan:
+        """One batch of small scans: frames on a jittered raster, more or less dense, of one object each."""
+        rng = self.rng
+        N, modes = int(rng.choice(list(SIZES), p=list(SIZES.values()))), 1 + int(rng.random() < SECOND_MODE)
+        pool = self._pool(N, modes)
+        self._renew_objects()
+        self.count += 1
+        first = int(rng.beta(1.0, 1.5) * (len(pool) - SCANS + 1))
+        chosen = pool[first : first + SCANS]
+        support = max(setup.support for setup in chosen)
+        side = int(rng.integers(2, 6))
+        while side > 2 and side**2 * N**2 * modes > FRAME_PIXELS:
+            side -= 1
+        room = max(8, WIDEST - support // 3)
+        step = min(support * rng.uniform(0.08, 0.3), room / max(1, side - 1))
+        edge = min(-(-int(support + (side - 1) * step + 6) // 4) * 4, EDGE)
+        parts = [self._scan(setup, side, step, edge) for setup in chosen]
+        counts, probes, places, targets, photons = (torch.stack(part) for part in zip(*parts, strict=True))
+        good = torch.stack([setup.good_pixels for setup in chosen])[:, None, None]
+        return SmallScan(counts, Lights(probes, places, good), targets, photons, [setup.kind for setup in chosen])
+
+    def _scan(self, setup: SetUp, side: int, step: float, edge: int) -> tuple[Tensor, ...]:
+        """Counts, probes and places as told, object and photons of one small scan."""
+        rng, N = self.rng, setup.probe.shape[-1]
+        grid = np.stack(np.meshgrid(*[np.arange(side) - (side - 1) / 2] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+        places = edge / 2 + step * (grid + rng.uniform(-0.25, 0.25, grid.shape))
+        told = places + rng.normal(size=grid.shape) * (rng.uniform(0, 0.6) if rng.random() < 0.2 else 0.0)
+        photons = 10 ** rng.uniform(FAINTEST, BRIGHTEST)
+        image = self.objects[int(rng.integers(len(self.objects)))]
+        y, x = rng.integers(0, EDGE - edge + 1, 2)
+        target = image[y : y + edge, x : x + edge].to(torch.complex64)
+        true, seen = (
+            probe_views(probe * photons**0.5, torch.from_numpy(where), "fourier")
+            for probe, where in ((setup.light, places), (setup.probe, told))
+        )
+        patches = 1 + extract_patches(target - 1, true.places, N)
+        rates = diffract(true.probes, patches) + setup.background * photons / N**2
+        counts = torch.poisson(rates, self.generator) * setup.good_pixels
+        return counts, seen.probes, seen.places, target, torch.tensor(photons)
 
     def _pool(self, N: int, modes: int) -> list[SetUp]:
         """Set-ups in the order of their lit squares, one of them new."""

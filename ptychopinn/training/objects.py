@@ -56,13 +56,12 @@ def _texture(edge: int, rng: np.random.Generator) -> NDArray[np.float64]:
     zoom = math.exp(rng.uniform(math.log(0.4), math.log(1.6)))
     size = max(8, min(round(edge / zoom), *photo.shape))
     y, x = (rng.integers(0, length - size + 1) for length in photo.shape)
-    part = np.rot90(photo[y : y + size, x : x + size], rng.integers(4))
+    part = np.rot90(photo[y : y + size, x : x + size], int(rng.integers(4)))
     if rng.random() < 0.5:
         part = part.T
     if size > edge:
         part = ndimage.gaussian_filter(part, 0.4 * size / edge)
-    # Mirrored at the rim where the photograph is too small.
-    grid = np.abs((np.arange(edge) * (size - 1) / (edge - 1)))
+    grid = np.arange(edge) * (size - 1) / (edge - 1)
     part = ndimage.map_coordinates(part, np.meshgrid(grid, grid, indexing="ij"), order=1)
     if rng.random() < 0.2:
         part = ndimage.gaussian_filter(part, rng.uniform(0.5, 2))

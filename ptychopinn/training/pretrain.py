@@ -14,20 +14,44 @@ from torch import Tensor
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.signals import StopRequest
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.model import PtychoModel
+from ptychopinn.model.whole import light_of, pull, reconstructed
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.text import Report
-from ptychopinn.training.draws import Draw, Draws
+from ptychopinn.training.callbacks import CHECKPOINTS, TABLE
+from ptychopinn.training.draws import Draws
 from ptychopinn.training.losses import patch_error
 from ptychopinn.training.setups import Field
 
-CHECKPOINT = "pretrain.ckpt"
+CHECKPOINT = Path(CHECKPOINTS) / "last.ckpt"
+
 CHECKPOINT_SECONDS = 60.0
+"""Between two checkpoints, each with a row of the history."""
+
+PANEL_SECONDS = 600.0
+"""Between two looks at the panel of scans."""
+
+USUAL_SECONDS = 3600.0
+"""Of a training without ``max_seconds``."""
+
+USUAL_RATE = 2e-3
+"""Peak step size without ``learning_rate``."""
 
 WARMUP_STEPS = 200
 FINAL_RATE = 0.005
 EARLY_STAGE_WEIGHT = 0.3
+
+SINGLE_FRAMES = 0.2
+"""Share of the batches whose frames are predicted one by one, as in the training on a scan."""
+
+REPEATED = 0.4
+"""Share of the small scans on which the later stages are trained to go on from where they ended."""
+
+LIT = 0.2
+"""Light, in units of the mean light of a lit pixel, at which a pixel counts half."""
 
 FLOOR = 1e-5
 """Added to a patch error: its root keeps a finite gradient."""
@@ -40,7 +64,7 @@ HEAVIEST = 3.0
 
 
 class RunningErrors:
-    """Errors of similar samples, of one kind of probe and one power of ten in photons: what is achievable for them."""
+    """Errors of similar samples (kind of probe, photons, contrast of the object): what is achievable for them."""
 
     def __init__(self) -> None:
         self.table: dict[str, float] = {}
@@ -65,9 +89,8 @@ class Pretraining:
         self.settings, self.device = settings, device_of(settings)
         torch.manual_seed(settings.training.seed)
         self.model = PtychoModel(settings.model).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.execution.learning_rate, weight_decay=1e-3
-        )
+        self.rate = settings.execution.learning_rate or USUAL_RATE
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.rate, weight_decay=1e-3)
         self.draws, self.given = Draws(settings.training.seed, given), given
         self.errors = RunningErrors()
         self.step, self.seconds = 0, 0.0
@@ -75,28 +98,71 @@ class Pretraining:
 
     def advance(self, progress: float) -> float:
         """One optimiser step; returns the mean root of the patch errors of its batch."""
-        draw = self.draws.next().to(self.device)
         rate = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.execution.learning_rate * rate * min(1.0, (self.step + 1) / WARMUP_STEPS)
-        bf16 = self.settings.execution.precision == "bf16-mixed"
-        with torch.autocast(self.device, torch.bfloat16, enabled=bf16):
-            offsets = draw.counts.new_zeros(len(draw.counts), 1, 2)
-            stages = self.model(draw.counts, offsets, draw.light, 0)
-        loss, found = self._loss(draw, stages)
+            group["lr"] = self.rate * rate * min(1.0, (self.step + 1) / WARMUP_STEPS)
+        alone = float(self.draws.rng.random()) < SINGLE_FRAMES
+        loss, found = self._single_frames() if alone else self._small_scans()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
         return found
 
-    def _loss(self, draw: Draw, stages: list[Tensor]) -> tuple[Tensor, float]:
-        """Roots of the patch errors of all stages, each relative to what similar samples reach."""
+    def _single_frames(self) -> tuple[Tensor, float]:
+        """Loss on frames that are predicted one by one."""
+        draw = self.draws.next().to(self.device)
+        with self._precision():
+            stages = self.model(draw.counts, draw.counts.new_zeros(len(draw.counts), 1, 2), draw.light, 0)
         weight = probe_intensity(draw.light.probe)
-        roots = [(patch_error(patches, draw.targets, weight) + FLOOR).sqrt() for patches in stages]
-        decades = draw.photons.log10().floor().int().tolist()
-        kinds = [f"{kind} {decade}" for kind, decade in zip(draw.kinds, decades, strict=True)]
+        keys = [f"{kind} alone" for kind in draw.kinds]
+        return self._weighed(stages, draw.targets, weight, draw.photons, keys)
+
+    def _small_scans(self) -> tuple[Tensor, float]:
+        """Loss on small scans that are reconstructed as a whole."""
+        draw = self.draws.next_scans().to(self.device)
+        shape = draw.targets.shape[-2], draw.targets.shape[-1]
+        light = light_of(draw.lights, shape)
+        made = [self.model.networks, lambda image: pull(image, draw.counts, draw.lights), light]
+        last = len(self.model.networks) - 1
+        first, start = list(range(last + 1)), None
+        with self._precision():
+            if last and float(self.draws.rng.random()) < REPEATED:
+                # The last stages go on from where they ended.
+                with torch.no_grad():
+                    start = reconstructed(*made, self.settings.model.amp_activation, first)[-1]  # type: ignore[arg-type]
+                first = first[1:]
+            found = reconstructed(*made, self.settings.model.amp_activation, first, start)  # type: ignore[arg-type]
+        usual = light.square().sum(dim=(-2, -1), keepdim=True) / light.sum(dim=(-2, -1), keepdim=True)
+        weight = (light / (light + LIT * usual))[:, None]
+        images = [estimate.image[:, None] for estimate in found]
+        keys = [f"{kind} {draw.counts.shape[1]}" for kind in draw.kinds]
+        return self._weighed(images, draw.targets[:, None], weight, draw.photons, keys)
+
+    def _precision(self) -> torch.autocast:
+        bf16 = self.settings.execution.precision == "bf16-mixed"
+        return torch.autocast(self.device, torch.bfloat16, enabled=bf16)
+
+    def _weighed(
+        self, stages: list[Tensor], targets: Tensor, weight: Tensor, photons: Tensor, keys: list[str]
+    ) -> tuple[Tensor, float]:
+        """Roots of the errors of all stages, each relative to what similar samples reach; and their mean.
+
+        Args:
+            stages: (B, 1, M, M) complex each.
+            targets: (B, 1, M, M) complex.
+            weight: (B, 1, M, M) real.
+            photons: (B,) of the probes.
+            keys: (B,) kinds of samples.
+        """
+        roots = [(patch_error(image, targets, weight) + FLOOR).sqrt() for image in stages]
+        # What is achievable depends on the light, its photons and how far the object is from vacuum.
+        contrasts = patch_error(torch.ones_like(targets), targets, weight).clamp_min(1e-4).log2().floor().int()
+        kinds = [
+            " ".join(map(str, key))
+            for key in zip(keys, photons.log10().floor().int().tolist(), contrasts.tolist(), strict=True)
+        ]
         weights = roots[-1].new_tensor(self.errors.weights(kinds, roots[-1].detach().square().tolist()))
         total = torch.stack([(EARLY_STAGE_WEIGHT if root is not roots[-1] else 1.0) * root for root in roots]).sum(0)
         return (weights * total).mean(), float(roots[-1].detach().mean())
@@ -121,3 +187,79 @@ class Pretraining:
         self.step, self.seconds, self.history = state["step"], state["seconds"], list(state["history"])
         # The set-ups of the first part were seen; a restart draws others.
         self.draws = Draws(self.settings.training.seed + 7919 * self.step, self.given)
+
+
+Look = Callable[[PtychoModel], dict[str, float]]
+"""Errors, by name, of a network on a panel of scans."""
+
+
+def pretrain(
+    settings: Settings,
+    folder: Path,
+    look: Look,
+    report: Report = lambda line: None,
+    given: tuple[Field, ...] = (),
+    resume: bool = False,
+) -> Pretraining:
+    """Train on generated frames until ``max_seconds`` of wall-clock time are over, those before a resume included.
+
+    Each minute a checkpoint and a row of ``metrics.csv`` are written; every ten, and at the end, the errors on the
+    panel as well.
+
+    Args:
+        settings: network, optimiser, ``max_seconds`` and seed.
+        folder: for the checkpoint and the table.
+        look: at the panel.
+        report: receives a line for each row.
+        given: measured probes to vary, (m, n, n) each.
+        resume: continue from the checkpoint in ``folder``.
+
+    Raises:
+        PtychoError: for a checkpoint that cannot be read.
+        RunFailedError: when a signal stops it, or the loss is not finite.
+    """
+    training = Pretraining(settings, given)
+    if resume:
+        training.restore(_read(folder / CHECKPOINT))
+    most = settings.training.max_seconds or USUAL_SECONDS
+    began, found = time.monotonic() - training.seconds, []
+    shown = training.seconds
+    with StopRequest() as stop:
+        while training.seconds < most and not stop.name:
+            found.append(training.advance(training.seconds / most))
+            training.seconds = time.monotonic() - began
+            if training.seconds - shown >= CHECKPOINT_SECONDS or training.seconds >= most or stop.name:
+                over = training.seconds // PANEL_SECONDS > shown // PANEL_SECONDS or training.seconds >= most
+                _note(training, found, look if over else lambda model: {}, folder, report)
+                found, shown = [], training.seconds
+        if stop.name and training.seconds < most:
+            done = f"stopped by {stop.name} after step {training.step}"
+            raise RunFailedError(f"training: {done}; go on with the same command and --resume.")
+    return training
+
+
+def _note(training: Pretraining, found: list[float], look: Look, folder: Path, report: Report) -> None:
+    """Add a row to the history, write it and a checkpoint."""
+    error = sum(found) / max(1, len(found))
+    if not math.isfinite(error):
+        raise RunFailedError("training: the loss is not finite; try a smaller --learning-rate.")
+    panel = look(training.model)
+    row = {"step": training.step, "seconds": round(training.seconds, 1), "patch_error": error}
+    training.history.append(row | panel)
+    beside = "".join(f"  {name} {value:.3f}" for name, value in panel.items())
+    report(f"step {training.step}  {training.seconds:.0f} s  patch error {error:.4f}{beside}")
+    buffer = io.BytesIO()
+    torch.save(training.state(), buffer)
+    (folder / CHECKPOINT).parent.mkdir(exist_ok=True)
+    with writing(folder / CHECKPOINT) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+    write_table(folder / TABLE, training.history)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint of :func:`pretrain`."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        raise PtychoError(f"{path}: is missing or damaged; train anew.") from None
+    return state

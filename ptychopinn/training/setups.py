@@ -101,21 +101,21 @@ def aperture_field(N: int, rng: np.random.Generator) -> Field:
     r = np.hypot(u, v) / radius
     kind = rng.integers(3)
     if kind == 0:
-        field = _step((1 - r) * radius / rng.uniform(0.5, 2.5))
+        shape = _step((1 - r) * radius / rng.uniform(0.5, 2.5))
     elif kind == 1:
-        field = np.exp(-(r**2))
+        shape = np.exp(-(r**2))
     else:
-        field = _step((1 - np.maximum(abs(u), abs(v)) / radius) * radius / rng.uniform(0.5, 1.5))
-    field *= (1 + rng.uniform(0, 0.25) * _noise(N, rng.uniform(1.5, 6), rng)).clip(0)
+        shape = _step((1 - np.maximum(abs(u), abs(v)) / radius) * radius / rng.uniform(0.5, 1.5))
+    shape *= (1 + rng.uniform(0, 0.25) * _noise(N, rng.uniform(1.5, 6), rng)).clip(0)
     waves = rng.uniform(-1, 1) * rng.choice([3.0, 8.0, 0.5 * radius]) * r**2
     waves += rng.uniform(0, 0.6) * _noise(N, rng.uniform(3, 8), rng)
-    field = field * np.exp(1j * waves)
+    field: Field = shape * np.exp(1j * waves)
     if rng.random() < 0.5:
         k = np.fft.fftfreq(N)
         # Fringes of an edge are sqrt(distance) wide, in units where the angular spectrum is exp(-i pi z k^2).
         z = rng.uniform(0, 0.1 * radius) * radius
         field = np.fft.ifft2(np.fft.fft2(field) * np.exp(-1j * math.pi * z * (k[:, None] ** 2 + k**2)))
-    return np.asarray(field)
+    return field
 
 
 def speckle_probe(N: int, rng: np.random.Generator) -> Field:
@@ -133,18 +133,19 @@ def speckle_probe(N: int, rng: np.random.Generator) -> Field:
 
 def _varied(probe: Field, N: int, rng: np.random.Generator) -> Field:
     """A measured probe (m, N, N): turned, mirrored, moved and defocused; its far field cut or padded to N."""
-    turned = np.rot90(probe, rng.integers(4), axes=(-2, -1))
+    turned = np.rot90(probe, int(rng.integers(4)), axes=(-2, -1))
     if rng.random() < 0.5:
         turned = turned[..., ::-1]
     size = turned.shape[-1]
     if size != N:
         low, room = (size - N) // 2, max(0, (N - size) // 2)
         pad = [(0, 0), (room, N - size - room), (room, N - size - room)]
-        turned = np.pad(turned, pad) if N > size else turned[..., low : low + N, low : low + N]
+        turned = np.pad(turned, pad) if size < N else turned[..., low : low + N, low : low + N]
     k = np.fft.fftfreq(N)
     phase = np.exp(1j * rng.normal() * 0.1 * N * math.pi * (k[:, None] ** 2 + k**2))
     field = np.fft.ifft2(np.fft.fft2(turned) * phase)
-    return np.stack([_moved(mode, rng, state) for state in [rng.integers(2**31)] for mode in field])
+    state = int(rng.integers(2**31))
+    return np.stack([_moved(mode, rng, state) for mode in field])
 
 
 def _second_mode(first: Field, rng: np.random.Generator) -> Field:
