@@ -67,7 +67,9 @@ def _inferred(run_path: Path | None, source: Path, request: Request) -> tuple[Re
     if run.any_setup:
         request.report(f"Network: {NAME}, which knows no set-up; one that 'ptychopinn train' made for it is better.")
     settings, report = request.settings, request.report
-    scan = open_scan(source, settings.data, once=not settings.inference.refine, spare=spare_probe(run))
+    scan = open_scan(
+        source, settings.data, once=not (settings.inference.refine or run.any_setup), spare=spare_probe(run)
+    )
     device = device_of(settings)
     report_scan(scan, report, passes=False)
     if run.settings.model.probe_trainable:

@@ -19,9 +19,6 @@ from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.training.setups import Field
 
-CALIBRATING = 7
-"""Seed of the scans that calibrate the error bars; those of the panel have another."""
-
 
 def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = False) -> Run:
     """Train a network on generated set-ups and write it as a run folder.
@@ -31,14 +28,14 @@ def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = Fal
         request: settings and folder; see :func:`ptychopinn.commands.train.resumed`.
         resume: continue the run that the folder holds.
     """
-    from ptychopinn.evaluation.panel import coverage_of, error_factor, errors_on, panel
+    from ptychopinn.evaluation.panel import calibrated, coverage_of, errors_on, panel
     from ptychopinn.training.pretrain import pretrain
 
     settings, out = request.settings, request.out
     if settings.model.gridsize > 1 or settings.model.features != "realspace":
         raise PtychoError("gridsize, features: a network for any set-up takes single frames in real space.")
     given = tuple(_probe_in(path) for path in probes)
-    scans, judged = panel(), panel(CALIBRATING)
+    scans = panel()
 
     def run_of(model: PtychoModel) -> Run:
         light = Illumination(curved_disc(64, 12.0), None, 32)
@@ -56,7 +53,7 @@ def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = Fal
         write_json(out / "settings.json", settings.flat())
         training = pretrain(settings, out, look, request.report, given, resume)
         run = run_of(training.model)
-        run = replace(run, error_factor=error_factor(run, judged), history=tuple(training.history))
+        run = replace(run, error_model=calibrated(run), history=tuple(training.history))
         run.provenance.update(provenance)
         bundle.save_run(out, run)
         columns = {name: [row[name] for row in training.history] for name in ("step", "patch_error")}

@@ -54,7 +54,7 @@ class Predictor:
             raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
         self.model, self.device = ready(run.model.scaled_to(scan), device, chosen.inference_precision), device
         self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
-        self.synchronise, self.error_factor = chosen.synchronise, run.error_factor
+        self.synchronise = chosen.synchronise
         self.illumination = Illumination.of(scan).to(device)
         seen, self.amplitude = as_networks_see(scan)
         self.seen = Illumination.of(seen).to(device)

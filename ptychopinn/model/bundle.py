@@ -51,7 +51,7 @@ class Manifest(BaseModel):
     support: int = Field(gt=0, description="pixels")
     network_factor: float = Field(1.0, gt=0, allow_inf_nan=False)
     any_setup: bool = False
-    error_factor: float = Field(1.0, gt=0, allow_inf_nan=False)
+    error_model: list[list[float]] = []
     sha256: dict[str, str]
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
@@ -78,7 +78,8 @@ class Run:
         held_out: those of them kept for validation.
         network_factor: amplitude of the probe that the network saw over that of ``illumination``.
         any_setup: whether it was trained on generated set-ups, and ``illumination`` is but one of them.
-        error_factor: by which the spread of overlapping patches is multiplied for an error bar.
+        error_model: coefficients of the error bars of amplitude and phase, see
+            :func:`ptychopinn.inference.own_errors.error_bars`; empty where a network has none.
     """
 
     model: PtychoModel
@@ -90,7 +91,7 @@ class Run:
     held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     network_factor: float = 1.0
     any_setup: bool = False
-    error_factor: float = 1.0
+    error_model: tuple[tuple[float, ...], ...] = ()
 
 
 def save_run(folder: Path, run: Run) -> Path:
@@ -118,7 +119,7 @@ def save_run(folder: Path, run: Run) -> Path:
         "support": run.illumination.support,
         "network_factor": run.network_factor,
         "any_setup": run.any_setup,
-        "error_factor": run.error_factor,
+        "error_model": run.error_model,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
@@ -160,7 +161,7 @@ def load_run(path: Path | str) -> Run:
     history, provenance = tuple(manifest.history), manifest.provenance
     factor = manifest.network_factor
     trained = model.eval(), illumination, settings, history, provenance, frames, held_out, factor
-    return Run(*trained, manifest.any_setup, manifest.error_factor)
+    return Run(*trained, manifest.any_setup, tuple(map(tuple, manifest.error_model)))
 
 
 def bundle_file(path: Path) -> Path:

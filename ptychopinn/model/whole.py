@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptychopinn.model.features import LIGHT_UNIT
 from ptychopinn.model.unet import to_complex
@@ -17,7 +17,10 @@ from ptychopinn.physics.diffraction import project_to_counts
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 
-PASSES: Final = (0, 1, 2, 1, 2)
+Network = Callable[[Tensor], Tensor]
+"""A stage: (B, 6, H, W) to (B, 2, H, W)."""
+
+PASSES: Final = (0, 1, 2, 1, 2, 1, 2, 1, 2)
 """Stages in the order in which they are applied; the last ones are trained to be repeated."""
 
 FLOOR = 0.05
@@ -77,7 +80,7 @@ def vacuum(light: Tensor) -> Estimate:
     return Estimate(light.new_zeros(len(light), 2, *light.shape[1:]), torch.ones_like(light, dtype=torch.complex64))
 
 
-def stage(network: nn.Module, estimate: Estimate, pulled: Tensor, light: Tensor, activation: str) -> Estimate:
+def stage(network: Network, estimate: Estimate, pulled: Tensor, light: Tensor, activation: str) -> Estimate:
     """One stage: the estimate with the change that a network adds.
 
     Args:
@@ -97,7 +100,7 @@ def stage(network: nn.Module, estimate: Estimate, pulled: Tensor, light: Tensor,
 
 
 def reconstructed(
-    networks: Sequence[nn.Module],
+    networks: Sequence[Network],
     pulling: Callable[[Tensor], Tensor],
     light: Tensor,
     activation: str,

@@ -54,7 +54,7 @@ class SyntheticDataset(Dataset[Batch]):
         counts = torch.stack([torch.poisson(*pair) for pair in zip(rates, generators, strict=True)]) / scale
         if self.mask is not None:
             counts = counts * self.mask
-        return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach, dose)
+        return Batch(counts, offsets, targets, torch.ones(len(index)), dose, self.reach)
 
 
 class MixedDataset(Dataset[Batch]):
@@ -81,29 +81,28 @@ class MixedDataset(Dataset[Batch]):
         if len(parts) == 1:
             return parts[0]._replace(reach=self.reach)
         parts = [part.to("cpu") for part in parts]  # synthetic counts are no whole numbers
-        names = ("counts", "offsets", "targets", "has_target", "dose")
-        counts, offsets, targets, known, dose = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-        return Batch(counts, offsets, targets, known, self.reach, dose)
+        counts, offsets, targets, known, dose = (torch.cat(some) for some in list(zip(*parts, strict=True))[:-1])
+        return Batch(counts, offsets, targets, known, dose, self.reach)
 
 
-class ManyScans(Dataset[list[Batch]]):
-    """Groups of several scans, one scan after another; a batch is a list with a part for each scan in it."""
+class ManyScans(Dataset[list[tuple[int, Batch]]]):
+    """Groups of several scans, one scan after another; a batch is a list of the numbers of scans and their parts."""
 
-    def __init__(self, scans: Sequence[Dataset[Batch]]) -> None:
+    def __init__(self, scans: Sequence[GroupDataset | MixedDataset]) -> None:
         """Args: the groups of each scan."""
         self.scans = scans
-        self.starts = np.cumsum([0, *(len(scan) for scan in scans)])  # type: ignore[arg-type]
+        self.starts = np.cumsum([0, *(len(scan) for scan in scans)])
 
     def __len__(self) -> int:
         """Number of groups of all scans."""
         return int(self.starts[-1])
 
-    def __getitems__(self, index: list[int]) -> list[Batch]:
+    def __getitems__(self, index: list[int]) -> list[tuple[int, Batch]]:
         """One batch: scans have probes, and may have frames, of their own."""
         chosen = np.asarray(index)
         of = np.searchsorted(self.starts, chosen, side="right") - 1
         parts = ((int(scan), (chosen[of == scan] - self.starts[scan]).tolist()) for scan in np.unique(of))
-        return [self.scans[scan].__getitems__(rows)._replace(scan=scan) for scan, rows in parts]  # type: ignore[attr-defined]
+        return [(scan, self.scans[scan].__getitems__(rows)) for scan, rows in parts]
 
 
 def frames_held_out(frames: int, val_fraction: float) -> int:

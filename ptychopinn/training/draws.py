@@ -84,10 +84,9 @@ class SmallScan(NamedTuple):
 
     def to(self, device: str) -> "SmallScan":
         """The same on a device."""
-        lights = Lights(*(part if part is None else part.to(device) for part in self.lights))
-        return SmallScan(
-            self.counts.to(device), lights, self.targets.to(device), self.photons.to(device), self.kinds
-        )
+        probes, places, good = self.lights
+        lights = Lights(probes.to(device), places.to(device), None if good is None else good.to(device))
+        return SmallScan(self.counts.to(device), lights, self.targets.to(device), self.photons.to(device), self.kinds)
 
 
 class Draws:

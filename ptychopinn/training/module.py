@@ -19,8 +19,8 @@ from ptychopinn.training.callbacks import Clock
 from ptychopinn.training.datamodule import ScanDataModule
 from ptychopinn.training.plan import monitored
 
-Batches = Batch | list[Batch]
-"""Groups of one scan, or a list of those of several."""
+Batches = Batch | list[tuple[int, Batch]]
+"""Groups of one scan, or a list of the numbers of scans and their groups."""
 
 EARLY_STAGE_WEIGHT = 0.3
 """Weight of the patch error of every stage before the last."""
@@ -75,7 +75,7 @@ class TrainingModule(lightning.LightningModule):
 
     def transfer_batch_to_device(self, batch: Batches, device: torch.device, dataloader_idx: int) -> Batches:
         """What Lightning calls for every batch, on a CPU too."""
-        return batch.to(device) if isinstance(batch, Batch) else [part.to(device) for part in batch]
+        return batch.to(device) if isinstance(batch, Batch) else [(scan, part.to(device)) for scan, part in batch]
 
     def training_step(self, batch: Batches, index: int) -> Tensor:
         """Loss of one batch."""
@@ -113,8 +113,8 @@ class TrainingModule(lightning.LightningModule):
         return warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def _loss(self, batch: Batches, stage: str) -> Tensor:
-        batches = [batch] if isinstance(batch, Batch) else batch
-        found = [(len(one.counts), self._parts(one, stage)) for one in batches]
+        batches = [(0, batch)] if isinstance(batch, Batch) else batch
+        found = [(len(one.counts), self._parts(one, scan, stage)) for scan, one in batches]
         groups = sum(count for count, _ in found)
         # The mean over the groups of all scans, whose parts are means over their own.
         names = found[0][1]
@@ -133,14 +133,14 @@ class TrainingModule(lightning.LightningModule):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=size, sync_dist=shared)
         return loss
 
-    def _parts(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+    def _parts(self, batch: Batch, scan: int, stage: str) -> dict[str, Tensor]:
         """Terms of the loss of groups of one scan."""
-        illumination = self._illumination(stage, batch.scan)
+        illumination = self._illumination(stage, scan)
         estimates = self.model(batch.counts, batch.offsets, illumination, batch.reach, batch.dose)
         parts = self._patch_parts(batch, estimates, illumination)
         if self.config.nll_weight or self.config.mae_weight:
             rate = self.model.predict_counts(estimates[-1], batch.offsets, illumination, batch.reach)
-            mean = self.mean_count[stage][batch.scan]
+            mean = self.mean_count[stage][scan]
             parts |= self._count_parts(batch.counts, rate, illumination.good_pixels, mean)
         return parts
 

@@ -47,8 +47,8 @@ EARLY_STAGE_WEIGHT = 0.3
 SINGLE_FRAMES = 0.2
 """Share of the batches whose frames are predicted one by one, as in the training on a scan."""
 
-REPEATED = 0.4
-"""Share of the small scans on which the later stages are trained to go on from where they ended."""
+REPEATED, MOST_REPEATS = 0.6, 3
+"""Share of the small scans on which the later stages are trained to go on from where they ended, up to 3 times."""
 
 LIT = 0.2
 """Light, in units of the mean light of a lit pixel, at which a pixel counts half."""
@@ -124,16 +124,20 @@ class Pretraining:
         draw = self.draws.next_scans().to(self.device)
         shape = draw.targets.shape[-2], draw.targets.shape[-1]
         light = light_of(draw.lights, shape)
-        made = [self.model.networks, lambda image: pull(image, draw.counts, draw.lights), light]
-        last = len(self.model.networks) - 1
-        first, start = list(range(last + 1)), None
+        networks, activation = list(self.model.networks), self.settings.model.amp_activation
+        passes, start = list(range(len(networks))), None
+
+        def pulling(image: Tensor) -> Tensor:
+            return pull(image, draw.counts, draw.lights)
+
         with self._precision():
-            if last and float(self.draws.rng.random()) < REPEATED:
+            if len(networks) > 1 and float(self.draws.rng.random()) < REPEATED:
                 # The last stages go on from where they ended.
+                again = int(self.draws.rng.integers(0, MOST_REPEATS))
                 with torch.no_grad():
-                    start = reconstructed(*made, self.settings.model.amp_activation, first)[-1]  # type: ignore[arg-type]
-                first = first[1:]
-            found = reconstructed(*made, self.settings.model.amp_activation, first, start)  # type: ignore[arg-type]
+                    start = reconstructed(networks, pulling, light, activation, passes + again * passes[1:])[-1]
+                passes = passes[1:]
+            found = reconstructed(networks, pulling, light, activation, passes, start)
         usual = light.square().sum(dim=(-2, -1), keepdim=True) / light.sum(dim=(-2, -1), keepdim=True)
         weight = (light / (light + LIT * usual))[:, None]
         images = [estimate.image[:, None] for estimate in found]

@@ -83,7 +83,7 @@ def train(
             if watch.asked_to_stop:
                 raise watch.stopped(trainer)
         _keep_the_better(trainer, module, data, watch)
-    return _trained(scan, factor, settings, module, data, watch, 1.0 if plan.start is None else plan.start.error_factor)
+    return _trained(scan, factor, settings, module, data, watch)
 
 
 def _trained(
@@ -93,15 +93,12 @@ def _trained(
     module: TrainingModule,
     data: ScanDataModule,
     watch: Watch,
-    error_factor: float,
 ) -> Run:
     """The run of a training that has ended."""
     illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
     trained = illumination._replace(probe=illumination.probe.detach() / factor)
     held_out, history = scan.numbers[data.held_out], tuple(watch.history)
-    return Run(
-        module.model.eval(), trained, settings, history, {}, scan.numbers, held_out, factor, error_factor=error_factor
-    )
+    return Run(module.model.eval(), trained, settings, history, {}, scan.numbers, held_out, network_factor=factor)
 
 
 @contextmanager

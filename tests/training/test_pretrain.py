@@ -10,9 +10,12 @@ from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.training import draws, pretrain
 from ptychopinn.training.draws import Draws
+from ptychopinn.training.losses import patch_error
 from ptychopinn.training.pretrain import FLOOR, Pretraining, RunningErrors
 
 SMALL = {"n_filters_scale": 0.25, "stages": 1, "depth": 1, "noise_input": True, "accelerator": "cpu"}
@@ -74,17 +77,33 @@ def test_the_network_sees_the_dose():
     draw = Draws(1).next()
     offsets, frames = torch.zeros(len(draw.counts), 1, 2), len(draw.counts)
     full, weak = (model(draw.counts, offsets, draw.light, 0, torch.full((frames,), dose))[-1] for dose in (1.0, 0.01))
-    brighter = draw.light._replace(probe=draw.light.probe * 0.1)
-    scaled = model(draw.counts * 0.01, offsets, brighter, 0)[-1]
+    dimmer = draw.light._replace(probe=draw.light.probe * 0.1)
+    scaled = model(draw.counts * 0.01, offsets, dimmer, 0)[-1]
     assert not torch.allclose(full, weak, atol=1e-5)
-    assert torch.allclose(scaled, weak, atol=1e-4)
+    # Where hardly any light is expected, a floor of the projection is felt.
+    assert float((scaled - weak).detach().abs().max()) < 0.1 * float((full - weak).detach().abs().max())
+
+
+def test_small_scans_hold_the_frames_of_their_objects():
+    """Frames of a small scan, made again from its object and the probes that are told, have the photons measured."""
+    source = Draws(5)
+    for _ in range(4):
+        draw = source.next_scans()
+        frames, N = draw.counts.shape[1], draw.counts.shape[-1]
+        assert draw.lights.probes.shape[:2] == (draws.SCANS, frames)
+        assert len(draw.targets) == draws.SCANS
+        patches = 1 + extract_patches(draw.targets - 1, draw.lights.places, N)
+        assert draw.lights.good_pixels is not None
+        rates = diffract(draw.lights.probes, patches) * draw.lights.good_pixels[:, :, 0]
+        ratio = draw.counts.sum(dim=(1, 2, 3)) / rates.sum(dim=(1, 2, 3))
+        assert bool(((ratio.log().abs() < math.log(1.5)) | (rates.sum(dim=(1, 2, 3)) < 1e3)).all())
 
 
 def test_samples_weigh_by_what_similar_ones_reach():
     errors = RunningErrors()
     for _ in range(300):
-        easy, hard = errors.weights(["easy", "hard"], [0.01, 1.0])
-    assert easy / hard == pytest.approx(math.sqrt((1 + FLOOR) / (0.01 + FLOOR)), rel=0.01)
+        easy, hard = errors.weights(["easy", "hard"], [0.04, 1.0])
+    assert easy / hard == pytest.approx(math.sqrt((1 + FLOOR) / (0.04 + FLOOR)), rel=0.01)
     for _ in range(2000):
         easy, hard = errors.weights(["easy", "hard"], [1e-9, 1.0])
     usual = math.exp(0.5 * (math.log(1e-9 + FLOOR) + math.log(1 + FLOOR)))
@@ -95,7 +114,7 @@ def test_it_learns():
     training = Pretraining(Settings.of(SMALL | {"learning_rate": 5e-3}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrain, "WARMUP_STEPS", 5)
-        held = [Draws(99).next() for _ in range(1)]
+        held = [Draws(seed).next() for seed in range(90, 94)]
         before = _mean(training, held)
         for step in range(80):
             training.advance(step / 80)
@@ -104,11 +123,11 @@ def test_it_learns():
 
 def _mean(training: Pretraining, batches: list[draws.Draw]) -> float:
     with torch.no_grad():
-        found = [
-            training._loss(draw, training.model(draw.counts, torch.zeros(len(draw.counts), 1, 2), draw.light, 0))[1]
-            for draw in batches
-        ]
-    return sum(found) / len(found)
+        found = []
+        for draw in batches:
+            patches = training.model(draw.counts, torch.zeros(len(draw.counts), 1, 2), draw.light, 0)[-1]
+            found.append(patch_error(patches, draw.targets, probe_intensity(draw.light.probe)).sqrt().mean())
+    return float(torch.stack(found).mean())
 
 
 def test_it_continues_from_its_checkpoint(tmp_path, monkeypatch):

@@ -45,14 +45,13 @@ def test_batches_hold_groups_of_all_scans_and_every_group_once(tiny_scan, other)
     settings = Settings.of(SMALL | {"neighbor_count": 4, "synthetic_fraction": 0.0, "val_fraction": 0.1})
     module = ScanDataModule(tiny_scan, settings, beside=[ScanDataModule(other, settings)])
     batches = list(module.train_dataloader())
-    assert all(isinstance(part, Batch) for batch in batches for part in batch)
+    assert all(isinstance(part, Batch) for batch in batches for _, part in batch)
     assert sum(len(batch) == 2 for batch in batches) > 0.6 * len(batches), "mixed"
     for scan, number in ((tiny_scan, 0), (other, 1)):
-        parts = [part for batch in batches for part in batch if part.scan == number]
+        parts = [part for batch in batches for which, part in batch if which == number]
         assert {part.counts.shape[-1] for part in parts} == {scan.N}
         assert sum(len(part.counts) for part in parts) == len(scan) - round(0.1 * len(scan))
-    held = [part for batch in module.val_dataloader() for part in batch]
-    assert {part.scan for part in held} == {0, 1}
+    assert {number for batch in module.val_dataloader() for number, _ in batch} == {0, 1}
 
 
 def test_one_network_learns_both(tiny_scan, other):

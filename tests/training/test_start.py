@@ -1,7 +1,5 @@
 """Where a training starts: the network of the package, a run, or random weights."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -18,7 +16,9 @@ def test_the_network_of_the_package_is_the_usual_start():
     assert start_of(Settings()) is pretrained()
 
 
-@pytest.mark.parametrize("changes", [{"stages": 2}, {"n_filters_scale": 0.5}, {"gridsize": 2}, {"features": "amplitude"}])
+@pytest.mark.parametrize(
+    "changes", [{"stages": 2}, {"n_filters_scale": 0.5}, {"gridsize": 2}, {"features": "amplitude"}]
+)
 def test_another_network_starts_from_random_weights(changes):
     assert start_of(Settings.of(changes)) is None
 
@@ -38,11 +38,10 @@ def test_a_training_from_trained_weights_is_shorter_and_takes_smaller_steps(tiny
 
 
 def test_a_run_is_continued_on_another_scan(tiny_scan, tiny_run, tmp_path):
-    save_run(tmp_path, replace(tiny_run, error_factor=1.7))
+    save_run(tmp_path, tiny_run)
     values = {"start_from": str(tmp_path), "nepochs": 1, "learning_rate": 1e-9, "synthetic_fraction": 0.0}
     run = train(tiny_scan, Settings.of({**values, "teacher_epochs": 0}))
     assert run.settings.model.stages == 2
-    assert run.error_factor == 1.7
     for name, value in tiny_run.model.state_dict().items():
         assert torch.allclose(run.model.state_dict()[name], value, atol=1e-6), name
     save_run(tmp_path / "..", run)
