@@ -49,6 +49,7 @@ CONFINED = {
     "h5py": "files",
     "hdf5plugin": "files",
     "matplotlib": "figures",
+    "bokeh": "figures",
 }
 
 MOST_IN_FOLDER, MOST_AT_ROOT = 18, 8

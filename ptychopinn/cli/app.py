@@ -15,7 +15,7 @@ from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
     *("simulate", "train", "pretrain", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("inspect", "convert", "subset", "export", "config", "demo"),
+    *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
 
 ARGS = "ptychopinn.args"
@@ -107,7 +107,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -11,6 +11,7 @@ from ptychopinn.config import (
     InferenceConfig,
     ModelConfig,
     OverlapConfig,
+    ProbeConfig,
     RefinementConfig,
     Section,
     Settings,
@@ -37,14 +38,17 @@ FOLLOWING: Final = frozenset(("follow_timeout", "follow_interval", "follow_frame
 NATIVE: Final = _of(RefinementConfig) | {"epochs", "refine_probe", "refine_positions", "seed"}
 """Settings of the native engine and its error bars."""
 
-NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws"}
+NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws", "memory"}
 """Settings that no engine of pty-chi knows."""
 
 NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"}
 """How networks run."""
 
+PROBE: Final = _of(ProbeConfig)
+"""Where a probe comes from that no file gives."""
+
 USED: Final = {
-    "simulate": _of(SimulationConfig, BeamlineConfig) | {"nphotons", "seed"},
+    "simulate": _of(SimulationConfig, BeamlineConfig) | {"nphotons", "seed", "allow_external"},
     # The run keeps the last two for 'infer'.
     "train": _of(ModelConfig, DataConfig, TrainingConfig, ExecutionConfig) | {"synchronise", "middle_trim"},
     "pretrain": _of(ModelConfig) - {"gridsize", "features", "model_type", "probe_trainable"}
@@ -54,17 +58,27 @@ USED: Final = {
     "baseline": READING | _of(BaselineConfig, RefinementConfig) | {"seed", "accelerator"},
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
+    "probe": PROBE
+    | MICROSCOPE
+    | frozenset(("format", "map", "frames", "probe", "probe_scale", "pixel_size", "measurement", "nphotons", "mask"))
+    | {"drop_frames", "scan_index", "allow_external", "subpixel", "seed", "accelerator"},
     "inspect": READING,
     "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask"))
+    | {"allow_external"}
     | MICROSCOPE,
     "subset": READING,
+    "view": READING,
     "export": READING,
 }
 """Settings that each command uses; ``--set`` takes all of them."""
 
 _SCAN: Final = (
     "crop centre every n_subsample scan_index map frames probe probe_scale flip_x flip_y swap_xy measurement nphotons "
-    "mask drop_frames"
+    "mask drop_frames allow_external"
+)
+_PROBE: Final = (
+    "probe_from modes aperture_diameter focal_length central_stop defocus refocus photon_energy "
+    "detector_distance detector_pixel"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
 _EXECUTION: Final = (
@@ -76,24 +90,29 @@ FLAGS: Final = {
     "simulate": "nphotons object object_size N step jitter probe_radius probe_curvature interpolation seed hard "
     "background flux_drift flux_jitter probe_drift position_error position_drift backlash position_rotation "
     "position_scale position_shear dead_pixels hot_pixels saturation detector_blur probe_modes mode_power "
-    "start_defocus bad_frames",
+    "start_defocus bad_frames allow_external",
     "train": f"{_SCAN} start_from gridsize neighbor_count n_groups model_type features stages n_filters_scale "
     "nepochs max_seconds batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs "
     f"synthetic_fraction seed learning_rate {_EXECUTION} accelerator",
     "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input precision seed accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws {_SCAN} seed accelerator",
+    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
-    "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames seed",
+    "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
+    "allow_external seed",
     "compare": "middle_trim crop every n_subsample subsample_seed scan_index probe_scale measurement nphotons mask "
-    "drop_frames inference_batch_size accelerator",
+    "drop_frames allow_external inference_batch_size accelerator",
+    "probe": f"{_PROBE} pixel_size scan_index format map frames measurement nphotons mask drop_frames "
+    "allow_external seed accelerator",
     "inspect": f"{_SCAN} format pixel_size",
-    "convert": "pixel_size format map frames probe measurement nphotons mask",
+    "convert": "pixel_size format map frames probe measurement nphotons mask allow_external",
     "subset": "scan_index format map frames probe probe_scale pixel_size crop centre measurement nphotons mask "
-    "drop_frames",
-    "export": "crop centre scan_index map frames probe probe_scale measurement nphotons mask drop_frames",
+    "drop_frames allow_external",
+    "view": f"{_SCAN} format pixel_size",
+    "export": "crop centre scan_index map frames probe probe_scale measurement nphotons mask drop_frames "
+    "allow_external",
 }
 """Settings of each command that have a flag, in the order of its help."""
 
@@ -116,6 +135,7 @@ MEANINGS: Final = {
     "pretrain learning_rate": "peak step size of AdamW [default: 2e-3]",
     "pretrain seed": "seed of weights and of all that is generated",
     "refine seed": "seed of the order of the frames",
+    "probe seed": "seed of the order of the frames in a search",
     "baseline seed": "seed of the order of the frames",
     "overlap seed": "seed of the groups",
 }

@@ -1,9 +1,12 @@
 """The folder of an inference that follows a growing scan."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
@@ -12,8 +15,9 @@ from ptychopinn.commands.shared.results import save_image, save_patterns
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
+from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
-from ptychopinn.files.reading import check_growing, files_of, growing_reader
+from ptychopinn.files.reading import files_of
 from ptychopinn.inference import following, processes
 from ptychopinn.model.bundle import reading_of, spare_probe
 from ptychopinn.model.execution import device_of
@@ -60,40 +64,57 @@ def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reco
     patience, spare = chosen.follow_timeout, spare_probe(run)
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
-    scans = following.begun(run, scans, patience, report)
-    with ending, filling(out, "infer", request.overwrite):
+    scans = following.begun(run, scans, chosen)
+    with ending, filling(out, "infer", request.overwrite), _live(out):
         inputs = {"run": NAME if run_path is None else str(run_path), "scan": str(source), "settings": request.given}
         inputs["inputs_sha256"] = hashes((bundle_of(run_path), *files_of(settings.data)))
         write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
-        inputs |= scan_record(scan)
-        _save(out, result, scan, inputs, report)
+        inputs |= scan_record(scan) | {"left_out": np.setdiff1d(np.arange(scan.numbers[-1]), scan.numbers).tolist()}
+        _save(out, result, scan, inputs, report, same=refused is None)
     report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
-        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
+        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames that were read before.")
     return result
+
+
+@contextmanager
+def _live(out: Path) -> Iterator[None]:
+    """Remove the picture of the growing scan, whichever way the block ends."""
+    try:
+        yield
+    finally:
+        (out / LIVE).unlink(missing_ok=True)
 
 
 def _telling(read: following.Read, report: Report) -> following.Read:
     """The same reader; the first scan it returns has its notes reported."""
     told = False
 
-    def reading() -> tuple[Scan, PtychoError | None]:
+    def reading() -> Look:
         nonlocal told
-        scan, refused = read()
+        look = read()
         if not told:
-            report_notes(scan, report)
+            report_notes(look.scan, report)
             told = True
-        return scan, refused
+        return look
 
     return reading
 
 
-def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:
-    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read."""
+def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report, same: bool) -> None:
+    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read.
+
+    Args:
+        out: folder.
+        result: image.
+        scan: its frames.
+        inputs: what provenance.json has of them.
+        report: receives a line for what is omitted.
+        same: whether the file still holds the scan.
+    """
     save_image(out, result, scan)
-    (out / LIVE).unlink(missing_ok=True)
     try:
         save_patterns(out, result, scan)
     except RunFailedError:
@@ -102,7 +123,7 @@ def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any],
         report(f"No patterns.png: {error}")
     source, digest = inputs["scan"], None
     try:
-        digest = file_hash(Path(source))
+        digest = file_hash(Path(source)) if same else None
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
     known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}

@@ -48,7 +48,9 @@ def refine_scan(
 def with_error_bars(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
     """Add error bars from the counts, and the seconds they took."""
     began = time.perf_counter()
-    result = error_bars.with_error_bars(result, scan, settings.refinement.error_draws, settings.training.seed, device)
+    draws, seed = settings.refinement.error_draws, settings.training.seed
+    memory = native.bytes_for(settings.refinement.memory, device)
+    result = error_bars.with_error_bars(result, scan, draws, seed, device, memory)
     return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
 
 

@@ -81,7 +81,7 @@ FROM_FILE: Final = {
 def make_scan(settings: Settings, source: Path | None = None, given: Mapping[str, str] = MappingProxyType({})) -> Scan:
     """Simulate a scan from settings; ``given`` maps the settings of the call to how the user wrote them."""
     what, seed = settings.simulation, settings.training.seed
-    found = start_in(source) if source is not None else {}
+    found = start_in(source, settings.data.allow_external) if source is not None else {}
     if source is not None and not found:
         raise PtychoError(f"{source}: holds none of objectGuess, probeGuess, xcoords and ycoords.")
     for part in found:

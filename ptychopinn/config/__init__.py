@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
+from ptychopinn.config.probe import ProbeConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -68,6 +69,7 @@ class DataConfig(Section):
     q_pixel: str | None = Field(None, description="detector pixel in 4D-STEM, such as '0.5 mrad' or '0.02 A^-1'")
     semiangle: float | None = Field(None, gt=0, lt=500, description="of the aperture that makes the probe, mrad")
     defocus: str | None = Field(None, description="of that probe, such as '15 nm'")
+    allow_external: bool = Field(False, description="read HDF5 that keeps values outside the folder of its file")
     every: int = Field(1, ge=1, description="keep every k-th frame")
     mask: str | None = Field(
         None, description="auto (broken pixels too), none, inverted, or FILE; None: of the file, and markers"
@@ -237,6 +239,9 @@ class RefinementConfig(Section):
         None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
     )
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
+    memory: float | None = Field(
+        None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"
+    )
 
 
 class OverlapConfig(Section):
@@ -261,6 +266,7 @@ class Settings(Section):
     inference: InferenceConfig = InferenceConfig()
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
+    probe: ProbeConfig = ProbeConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()

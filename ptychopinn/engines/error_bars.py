@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, solve
-from ptychopinn.engines.projections import Estimate
+from ptychopinn.engines.projections import KEPT_BYTES, Estimate
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -46,7 +46,14 @@ class ErrorBars(NamedTuple):
     phase: Real
 
 
-def error_bars(scan: Scan, estimate: Estimate, subpixel: SubPixel, draws: int = 4, seed: int = 0) -> ErrorBars:
+def error_bars(
+    scan: Scan,
+    estimate: Estimate,
+    subpixel: SubPixel,
+    draws: int = 4,
+    seed: int = 0,
+    memory: float = KEPT_BYTES,
+) -> ErrorBars:
     """Smallest standard deviations of an image under photon noise, with probe and positions known.
 
     Args:
@@ -56,8 +63,9 @@ def error_bars(scan: Scan, estimate: Estimate, subpixel: SubPixel, draws: int = 
         draws: random vectors; each costs ``CG_STEPS`` passes over the frames, the variance is known to
             ``sqrt(2 / draws)`` per pixel before it is smoothed.
         seed: of the draws.
+        memory: bytes for fields that are used again.
     """
-    linear = Linearised(scan, estimate, subpixel)
+    linear = Linearised(scan, estimate, subpixel, memory=memory)
     image, light, preconditioner = estimate.image, linear.light, linear.preconditioner()
     generator = torch.Generator().manual_seed(seed)
     size = image.abs().clamp_min(1e-6)
@@ -82,7 +90,12 @@ def without_global_phase(change: Tensor, image: Tensor, light: Tensor) -> Tensor
 
 
 def with_error_bars(
-    result: Reconstruction, scan: Scan, draws: int, seed: int = 0, device: torch.device | str = "cpu"
+    result: Reconstruction,
+    scan: Scan,
+    draws: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    memory: float = KEPT_BYTES,
 ) -> Reconstruction:
     """A reconstruction with its error bars; unchanged when ``draws`` is 0.
 
@@ -92,6 +105,7 @@ def with_error_bars(
         draws: see :func:`error_bars`.
         seed: of the draws.
         device: where to compute.
+        memory: see :func:`error_bars`.
     """
     if not draws:
         return result
@@ -99,7 +113,7 @@ def with_error_bars(
     image = torch.from_numpy(np.where(result.object == 0, 1, result.object))
     places = torch.from_numpy(result.positions - np.array(result.origin))
     estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device))
-    bars = error_bars(scan, estimate, result.subpixel, draws, seed)
+    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory)
     return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
 
 

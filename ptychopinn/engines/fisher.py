@@ -12,18 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import Estimate, Unknown, fitted_pixels
+from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Unknown, fitted_pixels
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.patches import Canvas, extract_patches
 from ptychopinn.scan.scan import Scan
 
 Step = dict[Unknown, Tensor]
 """A change of the unknowns: object (H, W), probe (m, N, N), positions (n, 2)."""
-
-KEPT_BYTES = 2**30
-"""Keep the fields of all frames up to this memory; recompute them for every product beyond it."""
 
 PRECISION = 1e-12
 """Relative squared residual at which a system is solved; about the precision of float32."""
@@ -38,6 +35,38 @@ class _Chunk(NamedTuple):
     unit: Tensor
     mask: Tensor | None
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(x.nbytes for x in (*self.views, self.patches, self.unit, self.mask) if x is not None)
+
+
+class _Sums:
+    """Running sums of a step over chunks of frames; the object is added to in place, on a canvas of its own."""
+
+    def __init__(self, estimate: Estimate, unknowns: Set[Unknown]) -> None:
+        image, shape = estimate.image, (estimate.image.shape[0], estimate.image.shape[1])
+        self.canvas = Canvas(shape, estimate.probe.shape[-1], image.dtype, image.device)
+        self.others: Step = {}
+        if "probe" in unknowns:
+            self.others["probe"] = torch.zeros_like(estimate.probe)
+        if "positions" in unknowns:
+            self.others["positions"] = torch.zeros(estimate.positions.shape, device=image.device)
+
+    def add(self, chunk: _Chunk, waves: Tensor) -> None:
+        """Add the adjoint of :meth:`Linearised._waves`."""
+        exit_waves.add_to_object(self.canvas, chunk.views, waves)
+        if "probe" in self.others:
+            self.others["probe"] += exit_waves.waves_to_probe(chunk.views, chunk.patches, waves)
+        if "positions" in self.others:
+            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
+            self.others["positions"][chunk.rows] += (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
+
+    def times(self, factor: float) -> Step:
+        """The sums times a factor."""
+        total: Step = {"object": self.canvas.image, **self.others}
+        return {name: value.mul_(factor) for name, value in total.items()}
+
 
 class Linearised:
     """A scan's Poisson likelihood around an estimate.
@@ -49,6 +78,8 @@ class Linearised:
         unknowns: what may change.
         hold_out: leave one in ``HELD_OUT`` detector pixels out of the fit, and measure the deviance on them.
         deviance_only: compute the deviances only; the other attributes and methods are then missing.
+        memory: bytes for the fields of the first frames, which are kept; those of the others are computed for every
+            product.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -65,46 +96,72 @@ class Linearised:
         unknowns: Set[Unknown] = frozenset({"object"}),
         hold_out: bool = False,
         deviance_only: bool = False,
+        memory: float = KEPT_BYTES,
     ) -> None:
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
-        self.unknowns, self.hold_out = unknowns, hold_out
+        self.unknowns, self.hold_out, self.memory = unknowns, hold_out, memory
         self.shape = (estimate.image.shape[0], estimate.image.shape[1])
         self._device = estimate.image.device
         self._good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
-        fields = 16 * len(scan) * len(estimate.probe) * scan.N**2
-        self._kept: list[_Chunk] | None = [] if fields < KEPT_BYTES else None
-        if not deviance_only:
-            self.gradient = self._zero()
-            self.light = torch.zeros(self.shape, device=self._device)
-            self._seen = torch.zeros(scan.N, scan.N, device=self._device)
+        self._kept: list[_Chunk] = []
         sums = torch.zeros(4, dtype=torch.float64)
-        for chunk, field, rate in self._frames():
-            counts = scan.frames(chunk.rows).to(self._device).unsqueeze(1)
-            sums += self._deviances(chunk, rate, counts)
-            if not deviance_only:
-                self._add(chunk, field, 1 - counts / rate)
+        if deviance_only:
+            for chunk, _, rate, counts in self._measured():
+                sums += self._deviances(chunk, rate, counts)
+        else:
+            self._linearise(sums)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
+
+    def _linearise(self, sums: Tensor) -> None:
+        """Gradient and diagonal of the information; keep the first chunks, and add the deviances to ``sums``."""
+        gradient, left = _Sums(self.estimate, self.unknowns), self.memory
+        light = Canvas(self.shape, self.scan.N, self.estimate.probe.real.dtype, self._device)
+        self._seen = torch.zeros(self.scan.N, self.scan.N, device=self._device)
+        self._power: list[Tensor] = []
+        for chunk, field, rate, counts in self._measured():
+            sums += self._deviances(chunk, rate, counts)
+            slope = 1 - counts / rate
+            if chunk.mask is not None:
+                slope = slope * chunk.mask
+            gradient.add(chunk, from_detector(slope * field))
+            exit_waves.add_light(light, chunk.views)
+            self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
+            if "positions" in self.unknowns:
+                slopes = exit_waves.position_gradients(chunk.views, chunk.patches)
+                self._power.append(slopes.abs().square().sum(dim=(2, 3, 4)))
+            left -= chunk.size
+            if left >= 0:
+                self._kept.append(chunk)
+        self.gradient, self.light = gradient.times(2.0), light.image
+
+    def at(self, estimate: Estimate) -> "Linearised":
+        """The likelihood around another estimate."""
+        return Linearised(self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, memory=self.memory)
+
+    def release(self) -> None:
+        """Free the fields that are kept: no product will be asked for."""
+        self._kept = []
 
     def information(self, step: Step) -> Step:
         """Fisher information times a step, ``J x``."""
-        total = self._zero()
+        total = _Sums(self.estimate, self.unknowns)
         for chunk in self._chunks():
             response = (chunk.unit.conj() * to_detector(self._waves(chunk, step))).real.sum(dim=1, keepdim=True)
             if chunk.mask is not None:
                 response = response * chunk.mask
-            self._collect(total, chunk, from_detector(chunk.unit * response), 4.0)
-        return total
+            total.add(chunk, from_detector(chunk.unit * response))
+        return total.times(4.0)
 
     def sample_score(self, generator: torch.Generator) -> Step:
         """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
-        total = self._zero()
+        total = _Sums(self.estimate, self.unknowns)
         for chunk in self._chunks():
             count, _, size, _ = chunk.unit.shape
             noise = torch.randn(count, 1, size, size, generator=generator).to(self._device)
             if chunk.mask is not None:
                 noise = noise * chunk.mask
-            self._collect(total, chunk, from_detector(chunk.unit * noise), 2.0)
-        return total
+            total.add(chunk, from_detector(chunk.unit * noise))
+        return total.times(2.0)
 
     def preconditioner(self) -> Step:
         """Diagonal preconditioner: about the inverse diagonal of J, damped on dim pixels.
@@ -115,19 +172,14 @@ class Linearised:
         if "probe" in self.unknowns:
             found["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
         if "positions" in self.unknowns:
-            rows = [
-                exit_waves.position_gradients(c.views, c.patches).abs().square().sum(dim=(2, 3, 4))
-                for c in self._chunks()
-            ]
-            power = torch.cat(rows)
+            power = torch.cat(self._power)
             found["positions"] = 0.5 / (power + 1e-3 * power.max())
         return found
 
-    def _frames(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
-        """Every chunk of frames with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
+    def _frames(self, first: int = 0) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
+        """Every chunk of frames from one on, with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
         now = self.estimate
-        count = exit_waves.frames_per_chunk(now.probe)
-        for start in range(0, len(self.scan), count):
+        for start in range(first, len(self.scan), count := exit_waves.frames_per_chunk(now.probe)):
             rows = slice(start, min(start + count, len(self.scan)))
             views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
@@ -137,11 +189,14 @@ class Linearised:
             mask = fitted_pixels(self.scan.N, numbers, self._good, self.hold_out)
             yield _Chunk(rows, views, patches, field * rate.rsqrt(), mask), field, rate
 
+    def _measured(self) -> Iterator[tuple[_Chunk, Tensor, Tensor, Tensor]]:
+        """:meth:`_frames` with their counts (n, 1, N, N)."""
+        for chunk, field, rate in self._frames():
+            yield chunk, field, rate, self.scan.frames(chunk.rows).to(self._device).unsqueeze(1)
+
     def _chunks(self) -> Iterator[_Chunk]:
-        if self._kept is not None:
-            yield from self._kept
-        else:
-            yield from (chunk for chunk, _, _ in self._frames())
+        yield from self._kept
+        yield from (chunk for chunk, _, _ in self._frames(self._kept[-1].rows.stop if self._kept else 0))
 
     def _deviances(self, chunk: _Chunk, rate: Tensor, counts: Tensor) -> Tensor:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""
@@ -152,16 +207,6 @@ class Linearised:
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
 
-    def _add(self, chunk: _Chunk, field: Tensor, slope: Tensor) -> None:
-        """Add a chunk to the gradient, given the derivative of its likelihood by the rate."""
-        if chunk.mask is not None:
-            slope = slope * chunk.mask
-        self._collect(self.gradient, chunk, from_detector(slope * field), 2.0)
-        self.light += exit_waves.illumination_map(chunk.views, self.shape)
-        self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
-        if self._kept is not None:
-            self._kept.append(chunk)
-
     def _waves(self, chunk: _Chunk, step: Step) -> Tensor:
         """Change of the exit waves by a step: (n, m, N, N)."""
         waves = exit_waves.object_to_waves(chunk.views, step["object"])
@@ -171,24 +216,6 @@ class Linearised:
             gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
             waves = waves + (gradients * step["positions"][chunk.rows][:, :, None, None, None]).sum(dim=1)
         return waves
-
-    def _collect(self, total: Step, chunk: _Chunk, waves: Tensor, factor: float) -> None:
-        """Add the adjoint of :meth:`_waves`, times a factor, to ``total``."""
-        total["object"] += factor * exit_waves.waves_to_object(chunk.views, waves, self.shape)
-        if "probe" in total:
-            total["probe"] += factor * exit_waves.waves_to_probe(chunk.views, chunk.patches, waves)
-        if "positions" in total:
-            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
-            total["positions"][chunk.rows] += factor * (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
-
-    def _zero(self) -> Step:
-        now = self.estimate
-        zeros: Step = {"object": torch.zeros_like(now.image)}
-        if "probe" in self.unknowns:
-            zeros["probe"] = torch.zeros_like(now.probe)
-        if "positions" in self.unknowns:
-            zeros["positions"] = torch.zeros(now.positions.shape, device=self._device)
-        return zeros
 
 
 def _centre(step: Step) -> Step:
@@ -227,11 +254,14 @@ def solve(linear: Linearised, right: Step, iterations: int, preconditioner: Step
 
 
 def dot(a: Mapping[Unknown, Tensor], b: Mapping[Unknown, Tensor]) -> float:
-    """Real inner product of two steps."""
+    """Real inner product of two steps, summed in float64 over a few rows at a time."""
     total = 0.0
     for name, value in a.items():
         other = b[name]
         if value.is_complex():
             value, other = torch.view_as_real(value.resolve_conj()), torch.view_as_real(other.resolve_conj())
-        total += float((value.double() * other.double()).sum())
+        rows = max(1, exit_waves.CHUNK_ON_GPU // max(1, value[0].numel()))
+        total += sum(
+            float((x.double() * y.double()).sum()) for x, y in zip(value.split(rows), other.split(rows), strict=True)
+        )
     return total

@@ -12,6 +12,7 @@ import torch
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.moves import moves_in_words
+from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.physics.exit_waves import SubPixel
@@ -68,6 +69,7 @@ def reconstruct(
         refine_positions=config.refine_positions,
         seed=seed,
         device=device,
+        memory=bytes_for(refinement.memory, device),
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
@@ -79,6 +81,14 @@ def reconstruct(
     for line in verdict(result, scan, config, device):
         report(line)
     return result
+
+
+def bytes_for(gigabytes: float | None, device: torch.device | str) -> float:
+    """Bytes of the setting ``memory``; where it is not given, half of what a GPU has free."""
+    if gigabytes is not None:
+        return gigabytes * 1e9
+    chosen = torch.device(device)
+    return torch.cuda.mem_get_info(chosen)[0] / 2 if chosen.type == "cuda" else KEPT_BYTES
 
 
 def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:

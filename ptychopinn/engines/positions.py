@@ -1,5 +1,8 @@
 """Position correction: small updates by least squares, and a search for frames that are pixels off."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -58,27 +61,31 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
         (n, 2) float64, each the best of the present position and those within ``REACH`` or ``FAR`` of the measured one.
     """
     every, count = torch.arange(len(scan), device=positions.device), frames_per_chunk(probe)
-    best = torch.cat([_misfit(scan, image, probe, positions[rows], rows, subpixel) for rows in every.split(count)])
+
+    def misfit(rows: Tensor) -> Callable[[Tensor], Tensor]:
+        return partial(_misfit, scan, scan.frames(rows.cpu().numpy()).to(image.device), image, probe, subpixel)
+
+    best = torch.cat([misfit(rows)(positions[rows]) for rows in every.split(count)])
     found = positions.clone()
     centres = positions + (measured - positions).round()
     for share, reach, step in ((SUSPECT, REACH, 1.0), (LOST, FAR, 1.0), (LOST, REACH, 0.5)):
-        worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))]
+        worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))].sort().values
         steps = torch.arange(-reach, reach + step, step, dtype=torch.float64, device=positions.device)
         for rows in worst.split(count):
+            of_place = misfit(rows)
             for offset in torch.cartesian_prod(steps, steps):
                 tried = centres[rows] + offset
-                misfit = _misfit(scan, image, probe, tried, rows, subpixel)
-                better = misfit < best[rows]
-                best[rows[better]] = misfit[better]
+                fits = of_place(tried)
+                better = fits < best[rows]
+                best[rows[better]] = fits[better]
                 found[rows[better]] = tried[better]
     return found
 
 
-def _misfit(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, rows: Tensor, subpixel: SubPixel) -> Tensor:
-    """Mean Poisson deviance of some frames at some positions: (n,)."""
+def _misfit(scan: Scan, counts: Tensor, image: Tensor, probe: Tensor, subpixel: SubPixel, positions: Tensor) -> Tensor:
+    """Mean Poisson deviance of some frames (n, N, N) at some positions (n, 2): (n,)."""
     views = probe_views(probe, positions, subpixel)
     rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
-    counts = scan.frames(rows.cpu().numpy()).to(image.device)
     if scan.good_pixels is not None:
         rate = rate * torch.from_numpy(scan.good_pixels).to(image.device)
     return poisson_deviance(rate, counts).mean(dim=(1, 2))

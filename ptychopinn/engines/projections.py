@@ -1,7 +1,9 @@
 """Projection steps in small batches on object, probe and positions: fast far from the solution."""
 
+import math
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, Self
 
 import numpy as np
@@ -11,8 +13,9 @@ from torch import Tensor
 from ptychopinn.engines.positions import position_updates
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.diffraction import project_to_counts
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.patches import Canvas, extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
+from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
 Unknown = Literal["object", "probe", "positions"]
@@ -23,6 +26,12 @@ DAMPING = 0.05
 
 ANSCOMBE = 0.375
 """Photons added to counts and rates: their roots then have equal variance (Anscombe, Biometrika 35, 1948)."""
+
+KEPT_BYTES = 2.0**31
+"""Memory for what is read or computed once and used again: counts here, fields in :mod:`ptychopinn.engines.fisher`."""
+
+COPIES = 4
+"""How often the counts of a part are in memory at most, while they are read."""
 
 HELD_OUT = 50
 """One in ``HELD_OUT`` detector pixels is held out, different ones in each frame."""
@@ -58,6 +67,9 @@ class Projections:
     likelihood, scaled by the photons on each pixel. The probe takes the same step with exchanged roles, each position
     a Gauss-Newton step of its own two unknowns.
 
+    An epoch reads the frames in parts that follow each other in the file, each part once. A batch is drawn from one
+    part, and changes the window of the object under it.
+
     Args:
         scan: counts and mask.
         estimate: to improve.
@@ -65,6 +77,7 @@ class Projections:
         unknowns: what to improve.
         seed: of the order of the frames.
         hold_out: leave out the detector pixels of :func:`held_out_pixels`.
+        memory: bytes that the counts of a part may take.
     """
 
     def __init__(
@@ -75,6 +88,7 @@ class Projections:
         unknowns: Set[Unknown] = frozenset({"object"}),
         seed: int = 0,
         hold_out: bool = False,
+        memory: float = KEPT_BYTES,
     ) -> None:
         self.scan, self.estimate, self.subpixel, self.unknowns = scan, estimate, subpixel, unknowns
         self.hold_out = hold_out
@@ -84,44 +98,81 @@ class Projections:
         self._mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
         self._photons = float(probe_power(estimate.probe).sum())
         self._middle = estimate.positions.mean(dim=0)
+        self._parts = _parts(scan, estimate.probe, memory)
 
     def epoch(self, batch: int) -> float:
-        """Pass once over all frames, ``batch`` at a time.
+        """Pass once over all frames, ``batch`` of them at a time that are spread over the whole object.
 
         Returns:
             Mean ``|dpsi|^2`` of the exit-wave updates, photons per pixel.
         """
-        batches = max(1, round(len(self.scan) / batch))
-        order = np.array_split(self._rng.permutation(len(self.scan)), batches)
-        moved = sum(self._step(index) for index in order)
+        moved = 0.0
+        for rows, overlap in self._parts:
+            counts = self.scan.compact_frames(rows)
+            batches = max(1, round(overlap * len(self.scan) / batch))
+            for some in np.array_split(self._rng.permutation(len(counts)), batches):
+                moved += self._step(rows.start, np.sort(some), counts)
+            del counts
         if "positions" in self.unknowns:
             # A shift of all positions is a shift of the image.
             self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
         return moved / (len(self.scan) * self.scan.N**2)
 
-    def _step(self, index: np.ndarray) -> float:
-        now, rows = self.estimate, torch.from_numpy(index).to(self._device)
-        views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
-        patches = extract_patches(now.image, views.places, self.scan.N)
-        counts = self.scan.frames(index).to(self._device)
-        mask = fitted_pixels(self.scan.N, rows, self._mask, self.hold_out)
-        change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE)
-        shape = (now.image.shape[0], now.image.shape[1])
-        light = exit_waves.illumination_map(views, shape)
-        pull = exit_waves.waves_to_object(views, change, shape) / (light + DAMPING * light.max())
-        self._velocity = MOMENTUM * self._velocity + pull
+    def _step(self, start: int, batch: np.ndarray, counts: Tensor) -> float:
+        """One step with the frames ``start + batch``; ``counts`` are those from ``start`` on."""
+        now, size = self.estimate, self.scan.N
+        window = _window(now.positions[start : start + len(counts)], size, now.image.shape)
+        image, corner = now.image[window], torch.tensor([part.start for part in window], device=self._device)
+        shape = (image.shape[0], image.shape[1])
+        pull, light = (Canvas(shape, size, kind, self._device) for kind in (image.dtype, image.real.dtype))
+        lit, pulled = torch.zeros_like(now.probe[0].real), torch.zeros_like(now.probe)
+        moved = 0.0
+        for some in np.array_split(batch, math.ceil(len(batch) / exit_waves.frames_per_chunk(now.probe))):
+            rows = torch.from_numpy(start + some).to(self._device)
+            views = exit_waves.probe_views(now.probe, now.positions[rows] - corner, self.subpixel)
+            patches = extract_patches(image, views.places, size)
+            mask = fitted_pixels(size, rows, self._mask, self.hold_out)
+            measured = counts[torch.from_numpy(some)].to(self._device).to(torch.float32)
+            change = project_to_counts(views.probes, patches, measured, mask, ANSCOMBE)
+            exit_waves.add_light(light, views)
+            exit_waves.add_to_object(pull, views, change)
+            if "probe" in self.unknowns:
+                lit += (patches.real.square() + patches.imag.square()).sum(dim=0)
+                pulled += exit_waves.waves_to_probe(views, patches, change)
+            if "positions" in self.unknowns:
+                now.positions[rows] += position_updates(views, patches, change)
+            moved += float((change.real.square() + change.imag.square()).sum())
+        velocity = self._velocity[window]
+        velocity.mul_(MOMENTUM).add_(pull.image / (light.image + DAMPING * light.image.max()))
+        image += velocity
         if "probe" in self.unknowns:
-            self._improve_probe(views, patches, change)
-        if "positions" in self.unknowns:
-            now.positions[rows] += position_updates(views, patches, change)
-        now.image += self._velocity
-        return float((change.real.square() + change.imag.square()).sum())
+            # Object and probe share one factor: the power of the probe is kept.
+            now.probe = normalise_probe(now.probe + pulled / (lit + DAMPING * lit.max()), self._photons)
+        return moved
 
-    def _improve_probe(self, views: exit_waves.ProbeViews, patches: Tensor, change: Tensor) -> None:
-        """Update the probe; its power is kept, since object and probe share one factor."""
-        seen = (patches.real.square() + patches.imag.square()).sum(dim=0)
-        step = exit_waves.waves_to_probe(views, patches, change) / (seen + DAMPING * seen.max())
-        self.estimate.probe = normalise_probe(self.estimate.probe + step, self._photons)
+
+def _parts(scan: Scan, probe: Tensor, memory: float) -> list[tuple[slice, float]]:
+    """Frames that follow each other, and the share of the overlap of the whole scan that each such part has.
+
+    A part of a raster is a strip of the object where all frames overlap, and the share is 1; a part of a scan in random
+    order lies thinly over the whole object.
+    """
+    frame = np.dtype(scan.compact_frames(slice(0, 1)).numpy().dtype).itemsize * scan.N**2
+    count = min(len(scan), math.ceil(COPIES * len(scan) * frame / memory))
+    edges = np.linspace(0, len(scan), count + 1).round().astype(int).tolist()
+    parts = [slice(start, stop) for start, stop in pairwise(edges)]
+    if len(parts) == 1:
+        return [(parts[0], 1.0)]
+    whole = mean_overlap(scan, probe)
+    return [(part, mean_overlap(scan.subset(part), probe) / whole) for part in parts]
+
+
+def _window(positions: Tensor, size: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The rows and columns of an image of a shape (H, W) under frames at positions (n, 2)."""
+    low = positions.min(dim=0).values.floor().long() - size // 2
+    high = positions.max(dim=0).values.ceil().long() + size // 2 + 1
+    (top, left), (bottom, right) = low.clamp_min(0).tolist(), high.tolist()
+    return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
 
 def fitted_pixels(size: int, frames: Tensor, good: Tensor | None, hold_out: bool) -> Tensor | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, Step, solve
 from ptychopinn.engines.positions import search
-from ptychopinn.engines.projections import Estimate, Projections, Unknown
+from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
 from ptychopinn.reconstruction import deviances
@@ -143,6 +143,7 @@ def refine(
     refine_positions: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    memory: float = KEPT_BYTES,
     report: Callable[[str], None] = lambda line: None,
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
@@ -163,6 +164,7 @@ def refine(
         refine_positions: refine the positions too: keep their mean.
         seed: of the order of the frames.
         device: torch device.
+        memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
         report: receives lines of progress.
 
     Returns:
@@ -174,8 +176,8 @@ def refine(
     margin = ROOM if refine_positions else 0
     estimate = Estimate.of(scan, device, start, margin)
     blank = start is None or _poor(scan, start.to(device), subpixel)
-    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, report)
-    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, report)
+    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, memory, report)
+    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, memory, report)
     if refine_probe:
         found = replace(found, probe=orthogonal_modes(found.probe))
     return Refined(found, margin, deviance, budget.spent, reason)
@@ -189,10 +191,11 @@ def _project(
     seed: int,
     budget: _Budget,
     blank: bool,
+    memory: float,
     report: Callable[[str], None],
 ) -> Estimate:
     """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
-    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan))
+    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan), memory)
     early = EarlyStop(scan, subpixel, estimate) if holds_out(scan) else None
     dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(scan, estimate.probe))
     alone = dim * len(scan) / mean_overlap(scan, estimate.probe)
@@ -242,13 +245,14 @@ def _score(
     unknowns: Set[Unknown],
     tolerance: float,
     budget: _Budget,
+    memory: float,
     report: Callable[[str], None],
 ) -> tuple[Estimate, tuple[float, ...], str]:
     """Fisher scoring until the deviance settles: estimate, deviances, and why it ended."""
     hold_out = holds_out(scan)
     # A scoring step takes a pass to linearise, one to solve and one to try; the deviance alone is no epoch.
     reason = budget.over(3)
-    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, deviance_only=reason is not None)
+    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, deviance_only=reason is not None, memory=memory)
     deviance = [now.deviance]
     if reason is None:
         budget.spend()
@@ -263,6 +267,7 @@ def _score(
         steps = min(length, budget.left - 1)
         step = solve(now, {name: -value for name, value in now.gradient.items()}, steps)
         budget.spend(steps)
+        now.release()
         then = _taken(now, step, budget)
         if then is None:
             reason = "no step improves the likelihood"
@@ -286,13 +291,14 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
     places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
     moved = float((places != here.positions).any(dim=1).double().mean())
     places += (here.positions - places).mean(dim=0)
-    return Linearised(now.scan, replace(here, positions=places), now.subpixel, now.unknowns, now.hold_out), moved
+    now.release()
+    return now.at(replace(here, positions=places)), moved
 
 
 def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
     """The model after a step, halved until the likelihood improves; None if it never does."""
     for _ in range(5):
-        then = Linearised(now.scan, _moved(now.estimate, step), now.subpixel, now.unknowns, now.hold_out)
+        then = now.at(_moved(now.estimate, step))
         budget.spend()
         if then.deviance < now.deviance:
             return then

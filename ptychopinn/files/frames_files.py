@@ -10,7 +10,7 @@ from ptychopinn.files.geometry.raster import Cube, check_cube
 from ptychopinn.files.record import Record
 
 
-def read(name: Path, in_memory: int) -> Record | None:
+def read(name: Path, in_memory: int, allow_external: bool = False) -> Record | None:
     """The frames in their order in the file; None where the name is that of a file with a format of its own.
 
     Raises:
@@ -26,10 +26,12 @@ def read(name: Path, in_memory: int) -> Record | None:
     file, _, inside = text.rpartition(":")
     if not Path(file).is_file():
         return None
-    with hdf5.opened(Path(file)) as opened:
+    with hdf5.opened(Path(file), allow_external) as opened:
         item = hdf5.find(opened, inside, "frames are needed")
         check_cube(inside, item.shape, item.dtype)
-        return _record(Cube(partial(dataset, Path(file), inside), item.shape, item.dtype), inside, in_memory)
+        return _record(
+            Cube(partial(dataset, Path(file), inside, opened.folders), item.shape, item.dtype), inside, in_memory
+        )
 
 
 def _record(cube: Cube, key: str, in_memory: int) -> Record:

@@ -16,8 +16,9 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.files.conventions.links import DAMAGED, NOT_THERE, broken, check_sources, opened_file
+from ptychopinn.errors import IncurableError, PtychoError, shortened
+from ptychopinn.files.conventions.links import NOT_THERE, broken
+from ptychopinn.files.conventions.own_folder import DAMAGED, Folders, ScanFile, check_sources, opened_file
 from ptychopinn.files.conventions.units import told_unit, unit
 from ptychopinn.files.naming import naming
 from ptychopinn.files.values import Array, as_numbers, check_frames
@@ -57,6 +58,7 @@ class Stack:
         grid: frames along each axis of the scan, the last one running fastest; (n,) in a plain stack.
         corner: whether the file stores the zero frequency at [0, 0].
         cache: bytes of decompressed chunks to keep.
+        folders: of the files that it may read from.
     """
 
     path: Path
@@ -67,6 +69,7 @@ class Stack:
     grid: tuple[int, ...] = ()
     corner: bool = False
     cache: int = CACHE
+    folders: Folders = ()
     _open: tuple[int, Any, Any] | None = None
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -95,13 +98,19 @@ class Stack:
         """The open dataset; closed again in a growing file, where a refresh by another reader would invalidate it."""
         process = os.getpid()  # a forked process must not share the file of its parent
         if self._open is None or self._open[0] != process:
-            file = opened_file(self.path, rdcc_nbytes=self.cache)
+            file = opened_file(self.path, self.folders, rdcc_nbytes=self.cache)
             if file.swmr_mode:
                 with file:
                     yield file[self.name]
                 return
             self._open = (process, file, file[self.name])
         yield self._open[2]
+
+    def close(self) -> None:
+        """Close the file, which the next read opens again."""
+        if self._open is not None and self._open[0] == os.getpid():
+            self._open[1].close()
+        self._open = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}
@@ -133,6 +142,11 @@ class Joined:
             start += part.shape[0]
         return np.concatenate(found)
 
+    def close(self) -> None:
+        """Close all files."""
+        for part in self.parts:
+            part.close()
+
 
 def frames_of(source: Source, in_memory: int) -> Counts:
     """A small stack as an array, a large one as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
@@ -149,8 +163,12 @@ def _as_it_is_now(dataset: h5py.Dataset) -> h5py.Dataset:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path, allow_external: bool = False) -> Iterator[ScanFile]:
     """Open a file to read; errors inside the block name it.
+
+    Args:
+        path: file.
+        allow_external: let it read from files outside its folder, too.
 
     Raises:
         PtychoError: when it is no readable HDF5 file, also where the block meets damage in it.
@@ -158,12 +176,17 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; an HDF5 file is needed.")
     try:
-        with naming(path), opened_file(path) as file:
+        with naming(path), opened_file(path, None if allow_external else ()) as file:
             yield file
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None
     except DAMAGED as error:
         raise PtychoError(f"{path}: is no readable HDF5 file ({reason(error)}).") from None
+
+
+def folders_of(dataset: h5py.Dataset) -> Folders:
+    """The folders that the file of a dataset may read from."""
+    return getattr(dataset, "folders", ())
 
 
 def has_signature(path: Path) -> bool:
@@ -177,7 +200,8 @@ def is_matlab(file: h5py.File) -> bool:
         with Path(file.filename).open("rb") as stream:
             if stream.read(6) == b"MATLAB":
                 return True
-    return any("MATLAB_class" in item.attrs for item in file.values() if item is not None)
+    own = (file[key] for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink))
+    return any("MATLAB_class" in item.attrs for item in own)
 
 
 def reason(error: Exception) -> str:
@@ -205,9 +229,9 @@ def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Datase
         raise PtychoError(f"{name}: {broken(file, name)}; {need}.")
     if isinstance(found, h5py.Group):
         inside = ", ".join(list(found)[:6]) or "nothing"
-        raise PtychoError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
+        raise IncurableError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
     if not isinstance(found, h5py.Dataset):
-        raise PtychoError(f"{name}: is a type; a dataset is needed.")
+        raise IncurableError(f"{name}: is a type; a dataset is needed.")
     return found
 
 
@@ -244,7 +268,9 @@ def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner
     flat = (*stored[: order[0]], int(np.prod(grid)), *stored[order[0] + len(grid) :])
     shape = tuple(int(flat[axis]) for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
-    return Stack(path, name, shape, counts_dtype(dataset.dtype), order, grid, corner, max(CACHE, 2 * chunk))
+    return Stack(
+        path, name, shape, counts_dtype(dataset.dtype), order, grid, corner, max(CACHE, 2 * chunk), folders_of(dataset)
+    )
 
 
 def array(dataset: h5py.Dataset) -> Array:
@@ -260,7 +286,7 @@ def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
     """All values of a dataset of real numbers."""
     values = array(dataset)
     if values.dtype.kind not in "uif":
-        raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
+        raise IncurableError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
     return values.astype(np.float64)
 
 

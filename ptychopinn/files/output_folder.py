@@ -266,6 +266,14 @@ def is_run(path: Path) -> bool:
     return path.name.endswith("wts.h5.zip") or (path / "wts.h5.zip").is_file()
 
 
+def write_columns(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:
+    """Write columns of equal length, by their titles, as CSV whole or not at all; rows are made one by one."""
+    with writing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(columns)
+        table.writerows(zip(*columns.values(), strict=True))
+
+
 def file_in(path: Path) -> Path | None:
     """The reconstruction in a folder, None where it holds none; any other path as it is."""
     if not path.is_dir():

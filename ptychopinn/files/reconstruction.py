@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.files import nexus
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.conventions.own_folder import opened_file
 from ptychopinn.files.formats.npz import load_arrays
 from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
@@ -38,16 +40,21 @@ ARRAYS: Final = {
 
 
 def write_reconstruction(
-    folder: Path, result: Reconstruction, probe: NDArray[np.complex64] | None = None
+    folder: Path,
+    result: Reconstruction,
+    probe: NDArray[np.complex64] | None = None,
+    provenance: str | None = None,
 ) -> tuple[Path, Path]:
     """Write the same arrays and attributes as HDF5 and as NPZ, each whole or not at all.
 
-    Scalars such as ``pixel_size_m`` and ``deviance_per_pixel`` are attributes in HDF5 and 0-d arrays in NPZ.
+    Scalars such as ``pixel_size_m`` and ``deviance_per_pixel`` are attributes in HDF5 and 0-d arrays in NPZ. The HDF5
+    file also has the plots of :mod:`ptychopinn.files.nexus`.
 
     Args:
         folder: of ``reconstruction.h5`` and ``reconstruction.npz``.
         result: to write.
         probe: of the scan, (m, N, N), for an image whose fit kept it; ``probe_of`` says which one the file has.
+        provenance: JSON text of command, version and settings, for the HDF5 file.
 
     Returns:
         Both paths.
@@ -74,6 +81,7 @@ def write_reconstruction(
         for name, value in arrays.items():
             file.create_dataset(name, data=value)
         file.attrs.update(attributes)
+        nexus.add_plots(file, result, provenance)
     return hdf5, npz
 
 
@@ -146,7 +154,7 @@ def arrays_of(file: h5py.File) -> Arrays:
 
 def _read_hdf5(path: Path) -> Arrays:
     try:
-        with h5py.File(path, "r") as file:
+        with opened_file(path) as file:
             return arrays_of(file)
     except FileNotFoundError:
         raise PtychoError(f"{path}: no such file.") from None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import IncurableError, PtychoError, shortened
 from ptychopinn.physics.wavelength import HC_EV_M as HC_EV_M
 from ptychopinn.physics.wavelength import Particle, wavelength
 from ptychopinn.scan.dtypes import counts_dtype, plain
@@ -77,7 +77,7 @@ def check_frames(value: Any, key: str) -> None:
     shape = value.shape or ()  # an empty dataset has none
     if len(shape) < 3 or value.dtype.kind not in "uifb":
         needed = "real frames (n, N, N) or (rows, columns, N, N) are needed"
-        raise PtychoError(f"{key}: shape {shape}, dtype {value.dtype}; {needed}.")
+        raise IncurableError(f"{key}: shape {shape}, dtype {value.dtype}; {needed}.")
 
 
 PARTS = (("real", "imag"), ("re", "im"), ("r", "i"))
@@ -104,7 +104,7 @@ def as_stack(frames: Array, key: str) -> Array:
 def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
     """Complex numbers in the precision of the file."""
     if value.dtype.kind not in "cfui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
+        raise IncurableError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
     if value.dtype.kind == "c":
         return value
     return value.astype(np.complex128 if value.dtype.itemsize > 4 else np.complex64)
@@ -155,7 +155,7 @@ def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -
 def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
     """Two real numbers per frame, (n, 2)."""
     if values.ndim < 2 or values.shape[-1] != 2 or values.dtype.kind not in "uif" or not values.size:
-        raise PtychoError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
+        raise IncurableError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
     return values.reshape(-1, 2).astype(np.float64)
 
 
@@ -163,5 +163,5 @@ def as_good(value: Array, key: str) -> NDArray[np.bool_]:
     """Good pixels from a mask that is nonzero where the detector is bad; floats are a mask where all are 0 or 1."""
     whole = value.dtype.kind == "f" and bool(np.isin(value, (0, 1)).all())
     if value.dtype.kind not in "bui" and not whole:
-        raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
+        raise IncurableError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
     return np.asarray(value == 0)

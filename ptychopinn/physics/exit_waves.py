@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.patches import chunk_length, extract_patches, place_patches
+from ptychopinn.physics.patches import Canvas, chunk_length, extract_patches, place_patches
 
 SubPixel = Literal["bilinear", "fourier"]
 
@@ -80,10 +80,25 @@ def waves_to_object(views: ProbeViews, waves: Tensor, shape: tuple[int, int]) ->
     return place_patches((views.probes.conj() * waves).sum(dim=1), views.places, shape)
 
 
+def add_to_object(canvas: Canvas, views: ProbeViews, waves: Tensor) -> None:
+    """:func:`waves_to_object` of some more frames, added to a canvas."""
+    canvas.add((views.probes.conj() * waves).sum(dim=1), views.places)
+
+
+def add_light(canvas: Canvas, views: ProbeViews) -> None:
+    """:func:`illumination_map` of some more frames, added to a canvas."""
+    canvas.add(_power(views), views.places)
+
+
 def illumination_map(views: ProbeViews, shape: tuple[int, int]) -> Tensor:
     """Photons that the frames put on each pixel of a canvas, ``sum |P|^2``: (H, W) real."""
+    return place_patches(_power(views), views.places, shape)
+
+
+def _power(views: ProbeViews) -> Tensor:
+    """Photons of every frame on its pixels: (n, N, N)."""
     power = (views.probes.real.square() + views.probes.imag.square()).sum(dim=1)
-    return place_patches(power.expand(len(views.places), -1, -1), views.places, shape)
+    return power.expand(len(views.places), -1, -1)
 
 
 def probe_to_waves(views: ProbeViews, patches: Tensor, probe: Tensor) -> Tensor:

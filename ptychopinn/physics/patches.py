@@ -76,34 +76,47 @@ def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
     """:func:`extract_patches` on a CPU: reads whole windows, with zeros outside the images.
 
     The images lie one below the other in one array, with a margin of one window above and to the left of each. A
-    window that passes the right or lower edge reads the margin of the next row or of the next image.
+    window that passes the right or lower edge reads the margin of the next row or of the next image. One image that
+    holds all windows is read where it is: a copy of a large one takes longer than the patches.
     """
     height, width = image.shape[-2:]
-    margin, step, count = size + 1, 2 if image.is_complex() else 1, int(torch.Size(positions.shape[:-2]).numel())
+    if image.ndim == 2 and image.stride(1) == 1 and not image.is_conj():
+        corner, fraction = _split(positions, size)
+        if bool((corner >= 0).all() and (corner + size < torch.tensor([height, width])).all()):
+            return _mixed(
+                _windows(image, size)[0], corner[:, 0] * image.stride(0) + corner[:, 1], fraction, image, size
+            )
+    margin, count = size + 1, int(torch.Size(positions.shape[:-2]).numel())
     padded = image.new_zeros((count + 1) * (height + margin) + 1, width + margin)
     each = padded[: count * (height + margin)].view(count, height + margin, width + margin)
     each[:, margin:, margin:] = image.reshape(count, height, width)
     first, fraction = _starts(positions.reshape(count, positions.shape[-2], 2), size, height, width, width + margin)
     first = (first + torch.arange(count)[:, None] * (height + margin) * (width + margin)).flatten()
-    v, u = fraction.reshape(-1, 2, 1, 1).to(image.real.dtype).unbind(1)
+    patches = _mixed(_windows(padded, size)[0], first, fraction.reshape(-1, 2), image, size)
+    return patches.reshape(*positions.shape[:-1], size, size)
+
+
+def _mixed(windows: Tensor, first: Tensor, fraction: Tensor, image: Tensor, size: int) -> Tensor:
+    """Patches (n, N, N) of the type of an image, between the pixels of windows: starts (n,), remainders (n, 2)."""
+    step = 2 if image.is_complex() else 1
+    v, u = fraction[:, :, None, None].to(image.real.dtype).unbind(1)
     patches = image.new_empty(len(first), size, size)
-    windows = _windows(padded, size)[0]
     count = chunk_length(size**2, CHUNK)
-    down = patches.real.new_empty(min(count, len(first)), size, step * margin)
+    down = patches.real.new_empty(min(count, len(first)), size, step * (size + 1))
     for start in range(0, len(first), count):
         some = slice(start, min(start + count, len(first)))
         window, d = windows.index_select(0, first[some]), down[: some.stop - start]
         torch.lerp(window[:, :-1], window[:, 1:], v[some], out=d)
         torch.lerp(d[..., :-step], d[..., step:], u[some], out=_as_real(patches[some]))
-    return patches.reshape(*positions.shape[:-1], size, size)
+    return patches
 
 
-def _windows(padded: Tensor, size: int) -> Tensor:
+def _windows(image: Tensor, size: int) -> Tensor:
     """View of all windows of (N + 1) x (N + 1) pixels, one starting at each pixel: (1, starts, N + 1, N + 1)."""
-    width, step = padded.shape[1], 2 if padded.is_complex() else 1
-    starts = padded.numel() - size * (width + 1)
+    (height, width), row, step = image.shape, image.stride(0), 2 if image.is_complex() else 1
+    starts = (height - 1 - size) * row + width - size
     edges = (1, starts, size + 1, step * (size + 1))
-    return _as_real(padded).as_strided(edges, (0, step, step * width, 1))
+    return _as_real(image).as_strided(edges, (0, step, step * row, 1))
 
 
 def _starts(positions: Tensor, size: int, height: int, width: int, row: int) -> tuple[Tensor, Tensor]:

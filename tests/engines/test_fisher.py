@@ -184,15 +184,20 @@ def test_pixels_held_out_say_nothing_of_the_fit(tiny_scan, tiny_truth, subpixel)
 
 
 @KINDS
-def test_a_scan_that_does_not_fit_into_memory_gives_the_same(monkeypatch, unknowns):
+@pytest.mark.parametrize("memory", [0, 45_000])
+def test_a_scan_that_does_not_fit_into_memory_gives_the_same(monkeypatch, unknowns, memory):
     scan, now = random_case(8)
+    # Two frames are a chunk of 10 kB: 45 kB keep four of the five.
+    monkeypatch.setattr("ptychopinn.physics.exit_waves.CHUNK", 2 * 2 * 64)
     kept = Linearised(scan, now, "fourier", unknowns)
-    monkeypatch.setattr(fisher, "KEPT_BYTES", 0)
-    anew = Linearised(scan, now, "fourier", unknowns)
+    anew = Linearised(scan, now, "fourier", unknowns, memory=memory)
+    assert (len(kept._kept), len(anew._kept)) == (5, 4 if memory else 0)
     step = random_step(kept, 10)
     for name, value in kept.information(step).items():
         torch.testing.assert_close(anew.information(step)[name], value)
         torch.testing.assert_close(anew.preconditioner()[name], kept.preconditioner()[name])
+    kept.release()
+    torch.testing.assert_close(kept.information(step)["object"], anew.information(step)["object"])
 
 
 @pytest.mark.cuda

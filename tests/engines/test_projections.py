@@ -8,6 +8,7 @@ import torch
 
 from ptychopinn.engines.projections import HELD_OUT, Estimate, Projections, held_out_pixels
 from ptychopinn.physics.probe import probe_power
+from ptychopinn.scan.frames import Frames
 
 MODELS = pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
 
@@ -84,3 +85,44 @@ def test_a_margin_is_vacuum_around_the_same_places(tiny_scan, tiny_truth):
     assert torch.equal(wide.image[3:-3, 3:-3], plain.image)
     assert (wide.image[:3] == 1).all()
     assert torch.equal(wide.positions, plain.positions + 3)
+
+
+class Recorded:
+    """Frames of a scan that say which of them were read, in which order."""
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self.counts, self.dtype, self.shape, self.rows = counts, counts.dtype, counts.shape, []
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        self.rows.extend(rows.tolist())
+        return self.counts[rows]
+
+
+@pytest.mark.parametrize("order", ["raster", "random"])
+def test_frames_that_do_not_fit_into_memory_are_read_once_an_epoch_in_order(tiny_scan, order):
+    source = Recorded(tiny_scan.counts.astype(np.uint16))
+    index = np.arange(len(tiny_scan)) if order == "raster" else np.random.default_rng(0).permutation(len(tiny_scan))
+    scan = replace(tiny_scan.subset(index), counts=Frames.of(source))
+    source.counts = source.counts[index]
+    # Room for a quarter of the frames, four times over.
+    estimate = Estimate.of(scan)
+    steps = Projections(scan, estimate, memory=source.counts.nbytes)
+    assert len(steps._parts) == 4
+    source.rows.clear()
+    moved = [steps.epoch(8) for _ in range(6)]
+    assert source.rows == 6 * list(range(len(scan)))
+    # A part is a strip of two rows, not wider than the probe, so that it takes longer than all at once.
+    assert moved[-1] < 0.3 * moved[0]
+
+
+@pytest.mark.parametrize("unknowns", [{"object"}, {"object", "probe"}, {"object", "positions"}])
+def test_a_batch_of_any_size_is_summed_over_chunks(tiny_scan, monkeypatch, unknowns):
+    found = []
+    for chunk in (2**19, 5 * 32 * 32):
+        monkeypatch.setattr("ptychopinn.physics.exit_waves.CHUNK", chunk)
+        estimate = Estimate.of(tiny_scan, margin=8)
+        Projections(tiny_scan, estimate, "fourier", unknowns).epoch(len(tiny_scan))
+        found.append(estimate)
+    torch.testing.assert_close(found[1].image, found[0].image, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[1].probe, found[0].probe, rtol=0, atol=1e-4 * float(found[0].probe.abs().max()))
+    torch.testing.assert_close(found[1].positions, found[0].positions, rtol=0, atol=1e-5)

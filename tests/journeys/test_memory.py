@@ -1,4 +1,6 @@
-"""Memory of an inference does not grow with the number of frames."""
+"""Memory of an inference and of a refinement does not grow with the number of frames."""
+
+import pytest
 
 from benchmarks.memory_of_a_large_file import run, same_field
 from ptychopinn.config import Settings
@@ -27,5 +29,21 @@ def test_twice_the_frames_need_the_same_memory(tmp_path, monkeypatch):
     few, many = (run("infer", str(model), str(file), "--out", str(file.with_suffix("")), *flags) for file in files)
     print(f"\n{FEW} frames: {few}\n{MANY} frames: {many}")
     # How much of its libraries a system keeps mapped differs by 100 MB from run to run, with what else it has in mind.
+    assert many.anonymous < 1.1 * few.anonymous
+    assert many.resident < 2000
+
+
+@pytest.mark.slow
+def test_twice_the_frames_are_refined_in_the_same_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    needed = []
+    for count in (FEW, MANY):
+        file = tmp_path / f"{count}.cxi"
+        same_field(file, count)
+        # Both phases, and error bars.
+        flags = ("--memory", "0.02", "--epochs", "13", "--error-draws", "1", "--accelerator", "cpu")
+        needed.append(run("refine", str(file), "--out", str(file.with_suffix("")), *flags))
+    few, many = needed
+    print(f"\n{FEW} frames: {few}\n{MANY} frames: {many}")
     assert many.anonymous < 1.1 * few.anonymous
     assert many.resident < 2000

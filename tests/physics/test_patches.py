@@ -221,3 +221,18 @@ def test_whole_windows_and_single_pixels_are_read_alike(size, leading, dtype):
     with_gradient = extract_patches(image.clone().requires_grad_(), positions, size)
     torch.testing.assert_close(extract_patches(image, positions, size), with_gradient.detach())
     assert extract_patches(image, positions[..., :0, :], size).shape == (*leading, 0, size, size)
+
+
+@pytest.mark.parametrize("complex_too", [False, True])
+def test_a_window_of_a_large_image_is_read_where_it_lies(complex_too):
+    image = random_tensor(60, 50) if complex_too else random_tensor(60, 50).real
+    window = image[7:40, 5:45]
+    # Windows up to the very edges of the part, and one beyond it.
+    low, high = torch.tensor([4.0, 4.0]), torch.tensor([33 - 4 - 1.0, 40 - 4 - 1.0])
+    inside = torch.stack([low, high, (low + high) / 3 + 0.4]).double()
+    beyond = torch.cat([inside, torch.tensor([[0.5, 39.25]], dtype=torch.float64)])
+    for positions in (inside, beyond):
+        found = extract_patches(window, positions, 8)
+        torch.testing.assert_close(found, extract_patches(window.clone(), positions, 8), rtol=0, atol=0)
+        padded = torch.nn.functional.pad(window, (9, 9, 9, 9))
+        torch.testing.assert_close(found, extract_patches(padded, positions + 9, 8))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptychopinn.cli import options
+from ptychopinn.cli import applicable, options
 from ptychopinn.commands.shared.request import Request
 
 OUT = typer.Argument(help="NPZ file to write; must be new")
@@ -23,5 +23,9 @@ def simulate(
 ) -> None:
     """Simulate a scan of an embedded object, or of any object, probe and positions."""
     from ptychopinn.commands.simulate import simulate_files
+
+    if source is None:
+        why = "says how the file of --from is read, and none is given; omit it"
+        applicable.refuse(request.written, ("allow_external",), why)
 
     simulate_files(request, source, split, split_gap)

@@ -12,7 +12,7 @@ from ptychopinn.evaluation import metrics
 from ptychopinn.figures.frames import draw_frames
 from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
-from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.output_folder import PROVENANCE, write_columns
 from ptychopinn.files.reconstruction import write_reconstruction
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
@@ -51,7 +51,8 @@ def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bo
 
 def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
     """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
-    write_reconstruction(out, result, scan.probe)
+    provenance = out / PROVENANCE
+    write_reconstruction(out, result, scan.probe, provenance.read_text() if provenance.is_file() else None)
     beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
     bars = None
     if result.amplitude_std is not None and result.phase_std is not None:
@@ -82,9 +83,7 @@ def save_frames(out: Path, result: Reconstruction, scan: Scan) -> None:
         "photons": measured,
         "predicted_photons": predicted,
     }
-    write_table(
-        out / "frames.csv", [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    )
+    write_columns(out / "frames.csv", columns)
     draw_frames(out / "frames.png", scan.numbers, result.positions, ratio, measured, predicted)
 
 

@@ -17,7 +17,7 @@ from ptychopinn.files.formats import registry
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.reading import open_record, read
 from ptychopinn.files.reconstruction import read_reconstruction
-from ptychopinn.files.record import Record, pixel_size
+from ptychopinn.files.record import Reading, Record, pixel_size
 from ptychopinn.files.results.own import OWN
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
@@ -59,7 +59,7 @@ def start_of(path: Path, scan: Scan, data: DataConfig, source: Path, report: Rep
         start = read_reconstruction(path)
         check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {path}", "the scan")
         return start
-    record = read(inside)
+    record = read(inside, Reading(allow_external=data.allow_external))
     if record.object is None:
         raise PtychoError(f"--init {path}: holds no object; an image to start from is needed.")
     check_pixels(pixel_size(record), scan.pixel_size_m, f"--init {path}", "the scan")

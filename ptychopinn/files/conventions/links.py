@@ -1,39 +1,17 @@
-"""Links between HDF5 files, and the files that virtual datasets are made of.
+"""Links between HDF5 files: what a file holds behind them, and what is said of a broken one."""
 
-HDF5 reads a virtual dataset whose source is gone as its fill value, in silence: frames become zeros. So each source is
-looked for, where HDF5 looks for it, before a dataset is read.
-"""
-
-import os
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 
 from ptychopinn.errors import PtychoError
-
-DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""Exceptions of h5py for a damaged file."""
+from ptychopinn.files.conventions.own_folder import DAMAGED, MAX_DEPTH, candidates
 
 NOT_THERE = "not there"
-
-MAX_DEPTH = 16
-"""Levels of groups that are listed, and of virtual datasets made of others."""
-
-
-def opened_file(path: Path, **options: Any) -> h5py.File:
-    """Open a file to read, also one to which a detector appends in SWMR mode."""
-    try:
-        return h5py.File(path, "r", **options)
-    except OSError as error:
-        try:
-            return h5py.File(path, "r", swmr=True, **options)
-        except OSError:
-            raise error from None
 
 
 class Entry(NamedTuple):
@@ -56,6 +34,12 @@ def contents(file: h5py.Group) -> list[str]:
     """
     found = sorted(_walk(file, "", frozenset(), 0), key=lambda entry: (entry.shape is not None, -entry.size))
     return [_together(list(alike)) for _, alike in groupby(found, key=_kind)]
+
+
+def stacks(file: h5py.Group) -> list[str]:
+    """Name and shape of every dataset that may be frames and holds some, the largest first."""
+    found = [entry for entry in _walk(file, "", frozenset(), 0) if len(entry.shape or ()) > 2 and entry.size]
+    return [str(entry) for entry in sorted(found, key=lambda entry: -entry.size)]
 
 
 def _kind(entry: Entry) -> tuple[Any, ...]:
@@ -106,6 +90,9 @@ def _walk(group: h5py.Group, prefix: str, above: frozenset[tuple[str, int]], dep
         name, link = f"{prefix}/{key}", group.get(key, getlink=True)
         try:
             item = group.get(key)
+        except PtychoError:
+            yield Entry(name, None, 0, f" in {getattr(link, 'filename', link)}")  # outside the folder of the file
+            continue
         except DAMAGED:
             item = None
         if isinstance(item, h5py.Group):
@@ -129,7 +116,7 @@ def broken(group: h5py.Group, name: str) -> str:
         if isinstance(link, h5py.SoftLink) and _leads_nowhere(group, path):
             return f"{NOT_THERE}: it is a link to {link.path}, which is not there"
         if isinstance(link, h5py.ExternalLink) and _leads_nowhere(group, path):
-            there = _search(group, link.filename) is not None
+            there = any(place.is_file() for place in candidates(group, link.filename))
             what = f"{link.path} in {link.filename}" if there else link.filename
             why = "which is not there or cannot be read" if there else "and that file is not there"
             return f"{NOT_THERE}: it is a link to {what}, {why}"
@@ -141,77 +128,3 @@ def _leads_nowhere(group: h5py.Group, path: str) -> bool:
         return group.get(path) is None
     except DAMAGED:
         return True
-
-
-def check_sources(dataset: h5py.Dataset, depth: int = 0) -> None:
-    """Refuse a virtual dataset of which a source is missing, unreadable or too small.
-
-    Raises:
-        PtychoError: naming the dataset and the source.
-    """
-    if not dataset.is_virtual:
-        return
-    if depth > MAX_DEPTH:
-        raise PtychoError(f"{dataset.name}: is made of virtual datasets, more than {MAX_DEPTH} deep; fewer are read.")
-    needed: dict[tuple[str, str], tuple[int, ...]] = {}
-    for source in dataset.virtual_sources():
-        key, reach = (source.file_name, source.dset_name), _reach(source)
-        before = needed.get(key, ())
-        needed[key] = tuple(map(max, before, reach)) if len(before) == len(reach) else reach
-    for (file_name, name), reach in needed.items():
-        numbered = [text.replace("%b", "0").replace("%%", "%") if "%" in text else text for text in (file_name, name)]
-        _check_source(dataset, numbered[0], numbered[1], reach, depth)
-
-
-def _reach(source: Any) -> tuple[int, ...]:
-    """The least shape of a source that holds what is taken of it; empty for a source that may grow."""
-    whole = source.src_space.get_select_type() == h5py.h5s.SEL_ALL
-    try:
-        # A source that is taken as a whole says nothing of its shape: it is as large as what it fills.
-        low, high = (source.vspace if whole else source.src_space).get_select_bounds()
-    except DAMAGED:
-        return ()
-    return tuple(int(last) + 1 - (int(first) if whole else 0) for first, last in zip(low, high, strict=True))
-
-
-def _check_source(dataset: h5py.Dataset, file_name: str, name: str, reach: tuple[int, ...], depth: int) -> None:
-    label = name if file_name == "." else f"{file_name}: {name}"
-    begin = f"{dataset.name}: is a virtual dataset"
-    if file_name == ".":
-        _check_part(dataset.file, begin, label, name, reach, depth)
-        return
-    path = _search(dataset, file_name)
-    if path is None:
-        raise PtychoError(
-            f"{begin}, and its source {file_name} is not there; without it HDF5 makes up the values: put that file "
-            f"beside {Path(dataset.file.filename).name}."
-        )
-    try:
-        file = opened_file(path)
-    except DAMAGED:
-        raise PtychoError(f"{begin}, and its source {path} is no readable HDF5 file.") from None
-    with file:
-        _check_part(file, begin, label, name, reach, depth)
-
-
-def _check_part(file: h5py.File, begin: str, label: str, name: str, reach: tuple[int, ...], depth: int) -> None:
-    try:
-        item = file.get(name)
-    except DAMAGED:
-        item = None
-    if not isinstance(item, h5py.Dataset):
-        raise PtychoError(f"{begin}, and its source {label} is not there; without it HDF5 makes up the values.")
-    if len(item.shape or ()) == len(reach) and any(have < need for have, need in zip(item.shape, reach, strict=True)):
-        raise PtychoError(f"{begin}, and its source {label} has shape {item.shape}; at least {reach} is needed.")
-    check_sources(item, depth + 1)
-
-
-def _search(item: h5py.Dataset | h5py.Group, file_name: str) -> Path | None:
-    """Where HDF5 finds a file that another one names; None where it does not."""
-    named, holder = Path(file_name), Path(item.file.filename)
-    prefixes = os.environ.get("HDF5_VDS_PREFIX" if isinstance(item, h5py.Dataset) else "HDF5_EXT_PREFIX", "")
-    folders = [*filter(None, prefixes.split(":")), str(holder.parent), ".", str(holder.resolve().parent)]
-    folders = [folder.replace("${ORIGIN}", str(holder.parent)) for folder in folders]
-    relative = Path(named.name) if named.is_absolute() else named
-    candidates = [*([named] if named.is_absolute() else []), *(Path(folder) / relative for folder in folders)]
-    return next((path for path in candidates if path.is_file()), None)

@@ -23,12 +23,13 @@ PICTURES = (".tif", ".tiff", ".png")
 HDF5 = (".h5", ".hdf5", ".cxi", ".nxs", ".hdf")
 
 
-def read_mask(text: str, flag: str = "--mask") -> NDArray[np.bool_]:
+def read_mask(text: str, flag: str = "--mask", allow_external: bool = False) -> NDArray[np.bool_]:
     """Good pixels of a mask file, nonzero where the detector is bad: NPY, NPZ, TIFF, PNG or HDF5.
 
     Args:
         text: path; of an HDF5 file with ``:dataset``, unless it holds one image only.
         flag: for complaints.
+        allow_external: read an HDF5 file whose mask lies outside its folder.
 
     Raises:
         PtychoError: naming the file.
@@ -38,7 +39,7 @@ def read_mask(text: str, flag: str = "--mask") -> NDArray[np.bool_]:
         words = "auto, none or inverted" if path.parent == Path() and not path.suffix else "or give auto or none"
         raise PtychoError(f"{flag} {text}: {'is a folder' if path.is_dir() else 'no such file'}; a mask, {words}.")
     try:
-        values = _values(path, dataset)
+        values = _values(path, dataset, allow_external)
         if values.ndim > 2:
             values = values.reshape(values.shape[-3:]) if values.size == np.prod(values.shape[-3:]) else values
         if values.ndim == 3 and len(values) == 1:
@@ -56,10 +57,10 @@ def _split(text: str) -> tuple[Path, str | None]:
     return (Path(name), dataset) if sign and not Path(text).exists() else (Path(text), None)
 
 
-def _values(path: Path, dataset: str | None) -> Array:
+def _values(path: Path, dataset: str | None, allow_external: bool) -> Array:
     ending = path.suffix.lower()
     if dataset is not None or ending in HDF5:
-        return _hdf5(path, dataset)
+        return _hdf5(path, dataset, allow_external)
     if ending == ".npz":
         arrays = load_arrays(path)
         found = [arrays[name] for name in NAMES if name in arrays] or list(arrays.values())
@@ -85,8 +86,8 @@ def _npy(path: Path) -> Array:
         raise PtychoError("is no readable NPY file.") from None
 
 
-def _hdf5(path: Path, dataset: str | None) -> Array:
-    with hdf5.opened(path) as file:
+def _hdf5(path: Path, dataset: str | None, allow_external: bool) -> Array:
+    with hdf5.opened(path, allow_external) as file:
         if dataset is not None:
             return hdf5.array(hdf5.find(file, dataset, "the mask is needed"))
         found: list[Any] = []

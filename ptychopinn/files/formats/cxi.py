@@ -8,19 +8,19 @@ translation, as ptychodus takes it.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.files import hdf5
+from ptychopinn.files import hdf5, nexus
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.geometry.pixels import in_pixels, without_placeholders
-from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, with_gaps
 from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
@@ -59,6 +59,17 @@ PROBES = (f"{ENTRY}/image_1/data", f"{SOURCE}/illumination", f"{SOURCE}/probe", 
 OBJECT = f"{ENTRY}/image_2/data"
 PTYCHODUS = f"{ENTRY}/ptychodus"
 OWN = f"{ENTRY}/ptychopinn"
+CLASSES: Final = {
+    ENTRY: "NXentry",
+    f"{ENTRY}/data_1": "NXdata",
+    f"{ENTRY}/image_1": "NXdata",
+    f"{ENTRY}/image_2": "NXdata",
+    f"{ENTRY}/sample_1": "NXsample",
+    f"{ENTRY}/instrument_1": "NXinstrument",
+    DETECTOR: "NXdetector",
+    SOURCE: "NXsource",
+}
+"""NeXus classes of what :func:`write` writes; the frames are shown first, of a file without them the image."""
 KEPT = ("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m")
 NUMBERS = (
     "probe_photon_count",
@@ -207,7 +218,7 @@ def _direction(axis: NDArray[np.float64]) -> str:
 
 
 def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], growing: bool) -> Record:
-    """A record with positions; of a growing scan those before the first unusable one.
+    """A record with positions; those of a growing scan are NaN where they cannot be used.
 
     The origin is that of the object in the file; without one the first patch touches the corner of the image.
     """
@@ -220,14 +231,14 @@ def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], 
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
             "give --set pixel_size=METRES."
         )
-    places, refused = -translation @ axes[:, : translation.shape[1]].T, None
+    places = -translation @ axes[:, : translation.shape[1]].T
     if growing:
-        places, refused = as_far_as_usable(places, pixel)
+        places = with_gaps(places, pixel)
     center = both(*(_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"))
     origin = both(*(_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"))
     if origin is None and center is not None and shape is not None:
         origin = center[0] - pixel[0] * shape[0] / 2, center[1] - pixel[1] * shape[1] / 2
-    record = replace(in_pixels(record, places, pixel, origin), metric=True, refused=refused)
+    record = replace(in_pixels(record, places, pixel, origin, growing), metric=True)
     if not growing and record.counts is not None and len(places) != len(record.counts):
         raise PtychoError(f"translation: {len(places)} entries for {len(record.counts)} frames; as many are needed.")
     return record
@@ -297,6 +308,7 @@ def write(path: Path, record: Record) -> None:
         _write_detector(file, record)
         _write_sample(file, record)
         _write_images(file, record)
+        nexus.mark(file, CLASSES)
 
 
 def _write_detector(file: h5py.File, record: Record) -> None:

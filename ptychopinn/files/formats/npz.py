@@ -16,7 +16,7 @@ from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz_contract import NpzScan
 from ptychopinn.files.naming import naming
-from ptychopinn.files.record import INTERPOLATION, PROVENANCE, Reading, Record, pixel_size, start_of
+from ptychopinn.files.record import INTERPOLATION, MAKE_PROBE, PROVENANCE, Reading, Record, pixel_size, start_of
 from ptychopinn.files.values import Array, as_coordinates, as_modes, as_numbers, both
 from ptychopinn.scan.beamline import TRUTH
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
@@ -247,7 +247,7 @@ def _absent(file: Mapping[str, Array]) -> dict[str, str]:
     return {
         "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(file)))}.{hint}",
         "positions": f"{missing}: not there; positions in pixels are needed.",
-        "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
+        "probe": f"probeGuess: not there; the illumination is needed: {MAKE_PROBE}",
     }
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.conventions.links import check_sources
+from ptychopinn.files.conventions.own_folder import check_sources
 from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.record import NO_PROBE, Reading, Record
 from ptychopinn.files.values import as_pairs

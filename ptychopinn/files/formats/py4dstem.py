@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.conventions.links import DAMAGED
+from ptychopinn.files.conventions.own_folder import DAMAGED, Folders, opened_file
 from ptychopinn.files.geometry.microscope import PIXELS
 from ptychopinn.files.geometry.raster import NO_LENS, Calibration, Cube, check_cube, on_raster, raster_shape
 from ptychopinn.files.record import Reading, Record
@@ -46,7 +46,7 @@ def read(file: h5py.File, how: Reading) -> Record:
     name = cubes[0]
     item = hdf5.find(file, name)
     check_cube(name, item.shape, item.dtype)
-    cube = Cube(partial(dataset, Path(file.filename), name), item.shape, item.dtype)
+    cube = Cube(partial(dataset, Path(file.filename), name, hdf5.folders_of(item)), item.shape, item.dtype)
     shape, notes = raster_shape(name, item.shape, how.microscope.shape())
     record = Record(
         "py4dstem",
@@ -60,10 +60,10 @@ def read(file: h5py.File, how: Reading) -> Record:
     return on_raster(record, shape, calibration_of(file, name), how)
 
 
-def dataset(path: Path, name: str) -> h5py.Dataset:
-    """A dataset of a file, which stays open as long as it is used."""
+def dataset(path: Path, name: str, folders: Folders = ()) -> h5py.Dataset:
+    """A dataset of a file, which stays open as long as it is used; ``folders`` as of ``opened_file``."""
     try:
-        return h5py.File(path, "r")[name]
+        return opened_file(path, folders)[name]
     except DAMAGED as error:
         raise PtychoError(f"{path}: {name}: cannot be read: {hdf5.reason(error)}.") from None
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
-from ptychopinn.errors import PtychoError
-from ptychopinn.files.conventions.links import check_sources
+from ptychopinn.errors import IncurableError, PtychoError
+from ptychopinn.files import hdf5
+from ptychopinn.files.conventions.own_folder import check_sources
 from ptychopinn.files.formats.py4dstem import dataset
 from ptychopinn.files.geometry.microscope import ANGLES, FREQUENCIES, LENGTHS, PIXELS
 from ptychopinn.files.geometry.raster import Cube, raster_places, spatial_frequency
@@ -49,7 +50,7 @@ class RasterMap(Section):
         """
         shape = self.shape or found
         if len(shape) != 2:
-            raise PtychoError(f"positions: raster: {found[0]} frames in one row; shape, [rows, columns], is needed.")
+            raise IncurableError(f"positions: raster: {found[0]} frames in one row; shape, [rows, columns], is needed.")
         if shape[0] * shape[1] != np.prod(found) or (len(found) == 2 and shape != found):
             there = " x ".join(map(str, found))
             raise PtychoError(f"positions: raster: shape {list(shape)} given; there are {there} frames.")
@@ -71,13 +72,14 @@ def cube(item: h5py.Dataset, order: str, corner: bool) -> Cube:
     """
     name = str(item.name)
     if item.ndim != len(order) or item.dtype.kind not in "uif":
-        raise PtychoError(
+        raise IncurableError(
             f"{name}: shape {item.shape}, dtype {item.dtype}; real frames in the order {order} are needed."
         )
     check_sources(item)
     axes = tuple(order.index(axis) for axis in "YXyx")
     full = tuple(item.shape[axis] for axis in axes)
-    return Cube(partial(dataset, Path(item.file.filename), name), full, item.dtype, axes=axes, corner=corner)
+    where = partial(dataset, Path(item.file.filename), name, hdf5.folders_of(item))
+    return Cube(where, full, item.dtype, axes=axes, corner=corner)
 
 
 def pixel_of_angle(record: Record, size: float, unit: str) -> tuple[float, float]:

@@ -67,7 +67,7 @@ class Format(NamedTuple):
             PtychoError: naming the file, what it holds and what is needed.
         """
         if self.kind in ("hdf5", "emd"):
-            with hdf5.opened(path) as file:
+            with hdf5.opened(path, how.allow_external) as file:
                 return self.read(file, how)
         content = npz.load_arrays(path) if self.kind == "npz" else path
         with naming(path):

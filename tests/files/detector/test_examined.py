@@ -13,7 +13,8 @@ from ptychopinn.config import DataConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.detector import examined
 from ptychopinn.files.detector.examined import FirstMask
-from ptychopinn.files.reading import open_growing, open_scan
+from ptychopinn.files.growing.reader import open_growing
+from ptychopinn.files.reading import open_scan
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan.checks import doubts
 from ptychopinn.scan.scan import Scan
@@ -278,10 +279,10 @@ def test_mask_of_the_first_frames_of_a_growing_scan_stays(tmp_path: Path, clean:
         counts[10:, 0, 0] = 2**32 - 1  # later markers change nothing
         part = counts[:count]
         data = mapped(tmp_path, clean.subset(slice(0, count)), part)
-        scan, refused = open_growing(
+        scan, left, _ = open_growing(
             tmp_path / "a.h5", data.model_copy(update={"drop_frames": str(tmp_path / "list.txt")}), mask
         )
-        assert refused is None and np.array_equal(~scan.good_pixels, GAP)
+        assert not left and np.array_equal(~scan.good_pixels, GAP)
         assert scan.numbers.tolist() == [n for n in range(count) if n not in (1, 30)]
     assert lines == ["Masked: 63 pixels that hold 4294967295 (the largest uint32) in the first frames."]
 

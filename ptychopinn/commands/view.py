@@ -1,0 +1,157 @@
+"""``view``: a page to look at results."""
+
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import check_pixels
+from ptychopinn.errors import PtychoError
+from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit, rounded
+from ptychopinn.files.output_folder import check_new, read_provenance
+from ptychopinn.files.reading import open_scan
+from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
+from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.exit_waves import probe_views
+from ptychopinn.physics.patches import extract_patches
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.canvas import covered
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import readable_length
+
+WORST: Final = 6
+"""Frames in the page that the image explains worst; the others are spread over the scan."""
+
+SUFFIXES: Final = (".html", ".htm")
+
+
+def view_page(results: Sequence[Path], source: Path | None, browse: bool, request: Request) -> Path:
+    """Write one self-contained page of results.
+
+    Args:
+        results: folders or files that image-producing commands wrote.
+        source: their scan, for measured and fitted frames.
+        browse: open the page in the browser.
+        request: how to read the scan; ``out`` is the page.
+    """
+    out = request.out
+    if out.suffix not in SUFFIXES:
+        raise PtychoError(f"{out}: the name of the page must end in .html.")
+    check_new(out, request.overwrite)
+    images = {path: read_reconstruction(path) for path in results}
+    scan = None if source is None else open_scan(source, request.settings.data)
+    shown = [
+        page_part(_name(path, results), image, scan, len(images), _made_by(path)) for path, image in images.items()
+    ]
+    draw_page(out, shown, "Reconstruction" if len(shown) == 1 else "Reconstructions")
+    if browse:
+        webbrowser.open(out.resolve().as_uri())
+    return out
+
+
+def page_part(
+    name: str, image: Reconstruction, scan: Scan | None, count: int = 1, made_by: dict[str, str] | None = None
+) -> Shown:
+    """A result as a page shows it.
+
+    Args:
+        name: in the page.
+        image: the result.
+        scan: of its frames, for some of them.
+        count: results in the page.
+        made_by: further rows of its table.
+
+    Raises:
+        PtychoError: when the scan is another one.
+    """
+    bars = None
+    if image.amplitude_std is not None and image.phase_std is not None:
+        bars = image.amplitude_std, image.phase_std
+    part = Shown(
+        name,
+        image.object,
+        image.coverage,
+        image.origin,
+        image.positions,
+        image.pixel_size_m,
+        bars,
+        "standard deviation" if image.std_of == "counts" else "spread of patches",
+        image.frame_numbers,
+        _facts(image) | (made_by or {}),
+    )
+    return part if scan is None else _with_frames(part, image, scan, count)
+
+
+def _name(path: Path, others: Sequence[Path]) -> str:
+    """The folder's name, or as much of the path as tells it from the others."""
+    own = reconstruction_file(path).resolve()
+    names = [reconstruction_file(other).resolve().parent.name for other in others]
+    return own.parent.name if names.count(own.parent.name) == 1 else str(path)
+
+
+def _made_by(path: Path) -> dict[str, str]:
+    """Command and date, where a provenance lies beside the file."""
+    try:
+        record = read_provenance(reconstruction_file(path).parent)
+    except PtychoError:
+        return {}
+    return {
+        "made by": f"ptychopinn {record.get('ptychopinn', '')} {record.get('command', '')}, {record.get('date', '')}"
+    }
+
+
+def _facts(image: Reconstruction) -> dict[str, str]:
+    height, width = image.object.shape
+    size = image.pixel_size_m
+    lit = covered(image.coverage)
+    facts = {
+        "image": f"{height} x {width} pixels" + ("" if size is None else f" of {readable_length(size)}"),
+        "frames": str(len(image.positions)),
+        "deviance per pixel": f"{rounded(image.deviance)} (noise alone {rounded(image.expected_deviance)})",
+    }
+    if image.phase_std is not None and lit.any():
+        kind = "standard deviation" if image.std_of == "counts" else "spread of patches"
+        facts[f"phase, median {kind}"] = f"{rounded(float(np.nanmedian(image.phase_std[lit])))} rad"
+    return facts
+
+
+def _with_frames(part: Shown, image: Reconstruction, scan: Scan, count: int) -> Shown:
+    """With some measured frames and what the image makes of them."""
+    check_pixels(image.pixel_size_m, scan.pixel_size_m, part.name, "the scan")
+    if image.probe is not None and image.probe.shape[-1] != scan.N:
+        raise PtychoError(
+            f"{part.name}: its probe has {image.probe.shape[-1]} pixels and the scan's frames {scan.N}; read the scan "
+            "as it was read then (--crop)."
+        )
+    mine = np.arange(len(image.positions)) if image.frame_numbers is None else image.frame_numbers
+    numbers, rows, there = np.intersect1d(mine, scan.numbers, return_indices=True)
+    if len(numbers) < len(mine):
+        missing = sorted(set(mine.tolist()) - set(numbers.tolist()))[0]
+        raise PtychoError(f"--scan: holds no frame {missing} of {part.name}; the scan that it was made of is needed.")
+    chosen = _chosen(image, rows, frames_that_fit(scan.N, count))
+    rows, there = rows[chosen], there[chosen]
+    measured = scan.frames(there).numpy().astype(np.float32)
+    if scan.good_pixels is not None:
+        measured[:, ~scan.good_pixels] = np.nan
+    probe = scan.probe if image.probe is None else image.probe
+    places = torch.from_numpy(image.positions[rows] - np.array(image.origin))
+    views = probe_views(torch.from_numpy(probe), places, image.subpixel)
+    patches = extract_patches(torch.from_numpy(image.object), views.places, scan.N)
+    return replace(part, frames=rows, measured=measured, fitted=diffract(views.probes, patches).numpy())
+
+
+def _chosen(image: Reconstruction, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Which of some rows to show: the worst ones, and others spread over the scan."""
+    chosen: Any = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))
+    if image.frame_deviance is None or image.expected_frame_deviance is None or len(chosen) == len(rows):
+        return np.asarray(chosen)
+    ratio = (image.frame_deviance / np.maximum(image.expected_frame_deviance, 1e-12))[rows]
+    worst = np.argsort(ratio)[::-1][: min(WORST, most // 2)]
+    others = np.unique(np.linspace(0, len(rows) - 1, max(1, most - len(worst))).astype(np.int64))
+    return np.union1d(worst, others)

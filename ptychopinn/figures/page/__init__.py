@@ -1,0 +1,1 @@
+"""One self-contained page for results: images with linked zoom, values, profiles, frames; drawn by Bokeh."""
