@@ -3,7 +3,7 @@
 import difflib
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +17,9 @@ COMMANDS = (
     *("simulate", "train", "pretrain", "infer", "refine", "overlap", "baseline", "compare", "study"),
     *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
+
+ELSEWHERE: Final = {"pretrain": "train"}
+"""Commands that stand in the module of another one."""
 
 ARGS = "ptychopinn.args"
 """Where a call keeps its arguments, for what is said of a wrong one."""
@@ -88,7 +91,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ptychopinn.cli.commands.{cmd_name}")
+        module = import_module(f"ptychopinn.cli.commands.{ELSEWHERE.get(cmd_name, cmd_name)}")
         command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command

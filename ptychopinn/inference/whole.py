@@ -12,7 +12,7 @@ from ptychopinn.config import InferenceConfig
 from ptychopinn.inference.own_errors import Features, error_bars, features_of
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready
-from ptychopinn.model.whole import PASSES, Lights, light_of, pull, stage, vacuum
+from ptychopinn.model.whole import Lights, light_of, passes, pull, stage, vacuum
 from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import check_scan
@@ -64,7 +64,7 @@ def infer_whole(
         light = frames.light()
         networks, activation = [_Tiled(network) for network in model.networks], model.config.amp_activation
         before = now = vacuum(light[None])
-        for number in PASSES:
+        for number in passes(len(networks)):
             pulled = frames.pulled(now.image[0])
             before, now = now, stage(networks[number], now, pulled[None], light[None], activation)
     height, width = scan.canvas_shape

@@ -6,7 +6,7 @@ adds up, so that the noise falls with the photons on a pixel, of all frames.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,14 +20,20 @@ from ptychopinn.physics.probe import probe_intensity
 Network = Callable[[Tensor], Tensor]
 """A stage: (B, 6, H, W) to (B, 2, H, W)."""
 
-PASSES: Final = (0, 1, 2, 1, 2, 1, 2, 1, 2)
-"""Stages in the order in which they are applied; the last ones are trained to be repeated."""
+REPEATS = 3
+"""How often the stages after the first are repeated; they are trained to go on from where they ended."""
 
 FLOOR = 0.05
 """Regulariser c of the division by the light, in units of the mean light of a lit pixel."""
 
 DARK = 1e-3
 """Light, in the same units, below which a pixel stays vacuum."""
+
+
+def passes(stages: int, repeats: int = REPEATS) -> tuple[int, ...]:
+    """Stages in the order in which they are applied: of three, 0, 1, 2 and then 1, 2 again and again."""
+    once = tuple(range(stages))
+    return once + repeats * once[1:]
 
 
 class Lights(NamedTuple):
@@ -104,7 +110,7 @@ def reconstructed(
     pulling: Callable[[Tensor], Tensor],
     light: Tensor,
     activation: str,
-    passes: Sequence[int] = PASSES,
+    order: Sequence[int],
     start: Estimate | None = None,
 ) -> list[Estimate]:
     """The estimates after each pass.
@@ -114,11 +120,11 @@ def reconstructed(
         pulling: :func:`pull` of all frames.
         light: (B, H, W) photons per pixel.
         activation: of the amplitude.
-        passes: which stages, in which order.
+        order: which stages, see :func:`passes`.
         start: estimate to start from; vacuum when None.
     """
     estimates, now = [], start or vacuum(light)
-    for number in passes:
-        now = stage(networks[min(number, len(networks) - 1)], now, pulling(now.image), light, activation)
+    for number in order:
+        now = stage(networks[number], now, pulling(now.image), light, activation)
         estimates.append(now)
     return estimates

@@ -18,7 +18,7 @@ from ptychopinn.files.output_folder import write_table
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.model import PtychoModel
-from ptychopinn.model.whole import light_of, pull, reconstructed
+from ptychopinn.model.whole import light_of, passes, pull, reconstructed
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.text import Report
 from ptychopinn.training.callbacks import CHECKPOINTS, TABLE
@@ -125,7 +125,7 @@ class Pretraining:
         shape = draw.targets.shape[-2], draw.targets.shape[-1]
         light = light_of(draw.lights, shape)
         networks, activation = list(self.model.networks), self.settings.model.amp_activation
-        passes, start = list(range(len(networks))), None
+        order, start = passes(len(networks), 0), None
 
         def pulling(image: Tensor) -> Tensor:
             return pull(image, draw.counts, draw.lights)
@@ -133,11 +133,11 @@ class Pretraining:
         with self._precision():
             if len(networks) > 1 and float(self.draws.rng.random()) < REPEATED:
                 # The last stages go on from where they ended.
-                again = int(self.draws.rng.integers(0, MOST_REPEATS))
+                before = passes(len(networks), int(self.draws.rng.integers(0, MOST_REPEATS)))
                 with torch.no_grad():
-                    start = reconstructed(networks, pulling, light, activation, passes + again * passes[1:])[-1]
-                passes = passes[1:]
-            found = reconstructed(networks, pulling, light, activation, passes, start)
+                    start = reconstructed(networks, pulling, light, activation, before)[-1]
+                order = order[1:]
+            found = reconstructed(networks, pulling, light, activation, order, start)
         usual = light.square().sum(dim=(-2, -1), keepdim=True) / light.sum(dim=(-2, -1), keepdim=True)
         weight = (light / (light + LIT * usual))[:, None]
         images = [estimate.image[:, None] for estimate in found]

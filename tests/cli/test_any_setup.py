@@ -87,7 +87,6 @@ def test_a_run_is_trained_further(folder: Path, both: dict[str, Any]) -> None:
         (f"train a.npz nothing.npz {TINY} --out out", ("nothing.npz", "no such file")),
         ("train a.npz --from both --stages 4 --out out", ("stages 1", "4 is given")),
         ("train a.npz --from nothing --out out", ("nothing", "no such file")),
-        ("infer both", ("both", "give a scan file too")),
         ("infer both --out out", ("both", "give a scan file too")),
         ("export both/../nothing --out net.pt2", ("nothing",)),
         (f"train b.npz a.npz {TINY} --out both --resume", ("--resume",)),

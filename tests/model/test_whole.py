@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ptychopinn.model.unet import UNet
-from ptychopinn.model.whole import PASSES, Lights, light_of, pull, reconstructed, stage, vacuum
+from ptychopinn.model.whole import Lights, light_of, passes, pull, reconstructed, stage, vacuum
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
@@ -56,12 +56,12 @@ def test_networks_without_an_answer_leave_vacuum_and_the_others_change_lit_pixel
     def pulling(now: torch.Tensor) -> torch.Tensor:
         return pull(now[0], counts, lights)[None]
 
-    silent = reconstructed(networks, pulling, light, "softplus")
-    assert len(silent) == len(PASSES)
+    silent = reconstructed(networks, pulling, light, "softplus", passes(3))
+    assert len(silent) == 9
     assert torch.allclose(silent[-1].image, torch.ones_like(image)[None], atol=1e-6)
     for network in networks:
         torch.nn.init.normal_(network.leave.weight, std=0.1)
-    spoken = reconstructed(networks, pulling, light, "softplus")[-1].image
+    spoken = reconstructed(networks, pulling, light, "softplus", passes(3))[-1].image
     dark = light < 1e-6 * light.max()
     assert bool((spoken[dark] == 1).all())
     assert float((spoken - 1).detach().abs()[~dark].max()) > 0.01
@@ -83,3 +83,9 @@ def test_the_step_of_a_stage_does_not_depend_on_the_dose():
     first, second = seen
     assert torch.allclose(first[:, :3], second[:, :3], atol=1e-3)
     assert np.isclose(float((second[:, 3] - first[:, 3]).max()), np.log(100) / 8, atol=0.02)
+
+
+def test_stages_after_the_first_are_repeated():
+    assert passes(3, 1) == (0, 1, 2, 1, 2)
+    assert passes(2, 2) == (0, 1, 1, 1)
+    assert passes(1) == (0,)

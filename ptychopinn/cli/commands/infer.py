@@ -13,8 +13,11 @@ from ptychopinn.files.output_folder import is_run
 FOLLOW = "reconstruct frames while a detector appends them to SCAN"
 
 
-RUN = typer.Argument(metavar="[RUN]", help="folder that 'train' wrote; without it the network of the package is used")
-SCAN = typer.Argument(metavar="SCAN", help="scan file", show_default=False)
+RUN = typer.Argument(
+    metavar="RUN_OR_SCAN",
+    help="folder that 'train' wrote, or its wts.h5.zip, before the scan file; or the scan file alone",
+)
+SCAN = typer.Argument(metavar="SCAN", help="scan file, after a run", show_default=False)
 
 
 @options.command("infer star.npz --out image", working="Reconstructing")
