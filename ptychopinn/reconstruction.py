@@ -109,15 +109,18 @@ class Reconstruction:
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         image = torch.from_numpy(self.object).to(device)
-        fit = frame_fits(image, self.origin, scan, self.subpixel, few)
+        return self.with_fits(frame_fits(image, self.origin, scan, self.subpixel, few), all_frames=few is None)
+
+    def with_fits(self, fits: NDArray[np.float64], all_frames: bool = True) -> Self:
+        """The same with how it explains frames, (4, n) as :func:`frame_fits` says: all frames, or some."""
         return replace(
             self,
-            deviance=float(fit[0].mean()),
-            expected_deviance=float(fit[1].mean()),
-            deviance_frames=None if few is None else len(few),
-            frame_deviance=fit[0] if few is None else None,
-            expected_frame_deviance=fit[1] if few is None else None,
-            frame_photons=fit[2:] if few is None else None,
+            deviance=float(fits[0].mean()),
+            expected_deviance=float(fits[1].mean()),
+            deviance_frames=None if all_frames else fits.shape[1],
+            frame_deviance=fits[0] if all_frames else None,
+            expected_frame_deviance=fits[1] if all_frames else None,
+            frame_photons=fits[2:] if all_frames else None,
         )
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:

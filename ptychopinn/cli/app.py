@@ -14,9 +14,12 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import leads
 
 COMMANDS = (
-    *("simulate", "train", "pretrain", "infer", "refine", "overlap", "baseline", "compare", "study"),
+    *("simulate", "train", "pretrain", "infer", "reconstruct", "refine", "overlap", "baseline", "compare", "study"),
     *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
+
+FITTING = ("reconstruct", "probe")
+"""Commands whose files lie in ``commands/fitting/``."""
 
 ELSEWHERE: Final = {"pretrain": "train"}
 """Commands that stand in the module of another one."""
@@ -91,7 +94,8 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ptychopinn.cli.commands.{ELSEWHERE.get(cmd_name, cmd_name)}")
+        room = "fitting." if cmd_name in FITTING else ""
+        module = import_module(f"ptychopinn.cli.commands.{room}{ELSEWHERE.get(cmd_name, cmd_name)}")
         command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command

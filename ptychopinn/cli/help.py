@@ -37,6 +37,7 @@ ELSEWHERE: Final = {
     "early_stop_patience": "Training",
     "simulate nphotons": "Simulation",
     "probe defocus": "Making the probe",
+    "reconstruct defocus": "Making the probe",
 }
 """Heading of settings that read better in another group than their section's, also by command."""
 

@@ -18,7 +18,8 @@ from ptychopinn.files.detector.examined import FirstMask
 from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
 from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
 from ptychopinn.files.reading import files_of
-from ptychopinn.inference import following, processes
+from ptychopinn.inference import following
+from ptychopinn.model import processes
 from ptychopinn.model.bundle import reading_of, spare_probe
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.pretrained import NAME, bundle_of, chosen_run

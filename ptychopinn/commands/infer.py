@@ -17,8 +17,8 @@ from ptychopinn.commands.shared.results import save_reconstruction
 from ptychopinn.errors import WARNING
 from ptychopinn.files.output_folder import check_folder, file_hash, hashes, holding, leads, write_provenance
 from ptychopinn.files.reading import files_of, open_scan
-from ptychopinn.inference import processes
 from ptychopinn.inference.infer import infer
+from ptychopinn.model import processes
 from ptychopinn.model.bundle import reading_of, spare_probe, with_trained_probe
 from ptychopinn.model.execution import algorithms, device_of
 from ptychopinn.model.pretrained import NAME, bundle_of, chosen_run

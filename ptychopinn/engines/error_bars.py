@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, solve
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -53,6 +54,7 @@ def error_bars(
     draws: int = 4,
     seed: int = 0,
     memory: float = KEPT_BYTES,
+    team: Team = ALONE,
 ) -> ErrorBars:
     """Smallest standard deviations of an image under photon noise, with probe and positions known.
 
@@ -64,15 +66,15 @@ def error_bars(
             ``sqrt(2 / draws)`` per pixel before it is smoothed.
         seed: of the draws.
         memory: bytes for fields that are used again.
+        team: processes that share the frames.
     """
-    linear = Linearised(scan, estimate, subpixel, memory=memory)
+    linear = Linearised(scan, estimate, subpixel, memory=memory, team=team)
     image, light, preconditioner = estimate.image, linear.light, linear.preconditioner()
-    generator = torch.Generator().manual_seed(seed)
     size = image.abs().clamp_min(1e-6)
     across = torch.zeros_like(light)
     along = torch.zeros_like(light)
-    for _ in range(draws):
-        found = solve(linear, linear.sample_score(generator), CG_STEPS, preconditioner)
+    for number in range(seed * draws, (seed + 1) * draws):
+        found = solve(linear, linear.sample_score(number), CG_STEPS, preconditioner)
         draw = without_global_phase(found["object"], image, light)
         turned = draw * image.conj() / size
         along += turned.real.square() / draws
@@ -96,6 +98,7 @@ def with_error_bars(
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: float = KEPT_BYTES,
+    team: Team = ALONE,
 ) -> Reconstruction:
     """A reconstruction with its error bars; unchanged when ``draws`` is 0.
 
@@ -106,6 +109,7 @@ def with_error_bars(
         seed: of the draws.
         device: where to compute.
         memory: see :func:`error_bars`.
+        team: see there.
     """
     if not draws:
         return result
@@ -113,7 +117,7 @@ def with_error_bars(
     image = torch.from_numpy(np.where(result.object == 0, 1, result.object))
     places = torch.from_numpy(result.positions - np.array(result.origin))
     estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device))
-    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory)
+    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team)
     return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
 
 

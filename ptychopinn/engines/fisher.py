@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Unknown, fitted_pixels
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.fourier import from_detector, to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
@@ -42,9 +43,10 @@ class _Chunk(NamedTuple):
 
 
 class _Sums:
-    """Running sums of a step over chunks of frames; the object is added to in place, on a canvas of its own."""
+    """Running sums of a step over the frames of all processes; the object is added to in place, on its own canvas."""
 
-    def __init__(self, estimate: Estimate, unknowns: Set[Unknown]) -> None:
+    def __init__(self, estimate: Estimate, unknowns: Set[Unknown], team: Team) -> None:
+        self.team = team
         image, shape = estimate.image, (estimate.image.shape[0], estimate.image.shape[1])
         self.canvas = Canvas(shape, estimate.probe.shape[-1], image.dtype, image.device)
         self.others: Step = {}
@@ -63,7 +65,10 @@ class _Sums:
             self.others["positions"][chunk.rows] += (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
 
     def times(self, factor: float) -> Step:
-        """The sums times a factor."""
+        """The sums over all processes, times a factor."""
+        self.team.total(self.canvas.pixels)
+        for value in self.others.values():
+            self.team.total(value)
         total: Step = {"object": self.canvas.image, **self.others}
         return {name: value.mul_(factor) for name, value in total.items()}
 
@@ -80,6 +85,7 @@ class Linearised:
         deviance_only: compute the deviances only; the other attributes and methods are then missing.
         memory: bytes for the fields of the first frames, which are kept; those of the others are computed for every
             product.
+        team: processes that share the frames; each one keeps the fields of the first ones of its share.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -97,7 +103,9 @@ class Linearised:
         hold_out: bool = False,
         deviance_only: bool = False,
         memory: float = KEPT_BYTES,
+        team: Team = ALONE,
     ) -> None:
+        self.team, self._rows = team, team.share(slice(0, len(scan)))
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
         self.unknowns, self.hold_out, self.memory = unknowns, hold_out, memory
         self.shape = (estimate.image.shape[0], estimate.image.shape[1])
@@ -110,14 +118,15 @@ class Linearised:
                 sums += self._deviances(chunk, rate, counts)
         else:
             self._linearise(sums)
+        team.total(sums)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
 
     def _linearise(self, sums: Tensor) -> None:
         """Gradient and diagonal of the information; keep the first chunks, and add the deviances to ``sums``."""
-        gradient, left = _Sums(self.estimate, self.unknowns), self.memory
+        gradient, left = _Sums(self.estimate, self.unknowns, self.team), self.memory
         light = Canvas(self.shape, self.scan.N, self.estimate.probe.real.dtype, self._device)
         self._seen = torch.zeros(self.scan.N, self.scan.N, device=self._device)
-        self._power: list[Tensor] = []
+        self._power = torch.zeros(len(self.scan), 2, device=self._device)
         for chunk, field, rate, counts in self._measured():
             sums += self._deviances(chunk, rate, counts)
             slope = 1 - counts / rate
@@ -128,15 +137,19 @@ class Linearised:
             self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
             if "positions" in self.unknowns:
                 slopes = exit_waves.position_gradients(chunk.views, chunk.patches)
-                self._power.append(slopes.abs().square().sum(dim=(2, 3, 4)))
+                self._power[chunk.rows] = slopes.abs().square().sum(dim=(2, 3, 4)).float()
             left -= chunk.size
             if left >= 0:
                 self._kept.append(chunk)
+        for part in (light.pixels, self._seen, self._power):
+            self.team.total(part)
         self.gradient, self.light = gradient.times(2.0), light.image
 
     def at(self, estimate: Estimate) -> "Linearised":
         """The likelihood around another estimate."""
-        return Linearised(self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, memory=self.memory)
+        return Linearised(
+            self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, False, self.memory, self.team
+        )
 
     def release(self) -> None:
         """Free the fields that are kept: no product will be asked for."""
@@ -144,7 +157,7 @@ class Linearised:
 
     def information(self, step: Step) -> Step:
         """Fisher information times a step, ``J x``."""
-        total = _Sums(self.estimate, self.unknowns)
+        total = _Sums(self.estimate, self.unknowns, self.team)
         for chunk in self._chunks():
             response = (chunk.unit.conj() * to_detector(self._waves(chunk, step))).real.sum(dim=1, keepdim=True)
             if chunk.mask is not None:
@@ -152,12 +165,17 @@ class Linearised:
             total.add(chunk, from_detector(chunk.unit * response))
         return total.times(4.0)
 
-    def sample_score(self, generator: torch.Generator) -> Step:
-        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
-        total = _Sums(self.estimate, self.unknowns)
+    def sample_score(self, seed: int) -> Step:
+        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e.
+
+        Every frame draws with a seed of its own, so that chunks and processes change nothing.
+        """
+        total, generator = _Sums(self.estimate, self.unknowns, self.team), torch.Generator()
+        size = self.scan.N
         for chunk in self._chunks():
-            count, _, size, _ = chunk.unit.shape
-            noise = torch.randn(count, 1, size, size, generator=generator).to(self._device)
+            seeds = range(seed * len(self.scan) + chunk.rows.start, seed * len(self.scan) + chunk.rows.stop)
+            noise = torch.stack([torch.randn(1, size, size, generator=generator.manual_seed(one)) for one in seeds])
+            noise = noise.to(self._device)
             if chunk.mask is not None:
                 noise = noise * chunk.mask
             total.add(chunk, from_detector(chunk.unit * noise))
@@ -172,15 +190,16 @@ class Linearised:
         if "probe" in self.unknowns:
             found["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
         if "positions" in self.unknowns:
-            power = torch.cat(self._power)
+            power = self._power
             found["positions"] = 0.5 / (power + 1e-3 * power.max())
         return found
 
-    def _frames(self, first: int = 0) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
-        """Every chunk of frames from one on, with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
+    def _frames(self, first: int | None = None) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
+        """Chunks of this process's frames from one on: with the detector field (n, m, N, N), the rate (n, 1, N, N)."""
         now = self.estimate
-        for start in range(first, len(self.scan), count := exit_waves.frames_per_chunk(now.probe)):
-            rows = slice(start, min(start + count, len(self.scan)))
+        first, count = self._rows.start if first is None else first, exit_waves.frames_per_chunk(now.probe)
+        for start in range(first, self._rows.stop, count):
+            rows = slice(start, min(start + count, self._rows.stop))
             views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
@@ -196,7 +215,7 @@ class Linearised:
 
     def _chunks(self) -> Iterator[_Chunk]:
         yield from self._kept
-        yield from (chunk for chunk, _, _ in self._frames(self._kept[-1].rows.stop if self._kept else 0))
+        yield from (chunk for chunk, _, _ in self._frames(self._kept[-1].rows.stop if self._kept else None))
 
     def _deviances(self, chunk: _Chunk, rate: Tensor, counts: Tensor) -> Tensor:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""

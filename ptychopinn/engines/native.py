@@ -12,11 +12,13 @@ import torch
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.advice import verdict
 from ptychopinn.engines.moves import moves_in_words
+from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
 from ptychopinn.errors import WARNING, RunFailedError
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.reconstruction import Reconstruction, frame_fits
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
@@ -33,6 +35,7 @@ def reconstruct(
     device: str = "cpu",
     start: Reconstruction | None = None,
     report: Report = lambda line: None,
+    running: Running = BY_ITSELF,
 ) -> Reconstruction:
     """Maximise the Poisson likelihood (:func:`ptychopinn.engines.refinement.refine`), in the object frame of the scan.
 
@@ -44,6 +47,7 @@ def reconstruct(
         device: torch device.
         start: image to start from; vacuum when None. Probe and positions come from the scan.
         report: receives lines of progress.
+        running: with which processes, from which progress on, and who keeps it.
 
     Returns:
         The image, refined ``probe`` and ``positions``, and the deviance of every scoring step as ``loss``.
@@ -70,6 +74,7 @@ def reconstruct(
         seed=seed,
         device=device,
         memory=bytes_for(refinement.memory, device),
+        running=running,
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
@@ -77,9 +82,10 @@ def reconstruct(
         for line in _moves(scan, found):
             report(line)
     seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, config, refinement, seconds)
-    for line in verdict(result, scan, config, device):
-        report(line)
+    result = _result(scan, found, config, refinement, seconds, running.team)
+    if running.team.leads and not found.stopped:
+        for line in verdict(result, scan, config, device):
+            report(line)
     return result
 
 
@@ -113,7 +119,12 @@ def _moves(scan: Scan, found: Refined) -> list[str]:
 
 
 def _result(
-    scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
+    scan: Scan,
+    found: Refined,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seconds: dict[str, float],
+    team: Team,
 ) -> Reconstruction:
     """The estimate on the canvas of its positions."""
     estimate, device = found.estimate, found.estimate.image.device
@@ -136,4 +147,10 @@ def _result(
         loss=found.deviance,
         subpixel=refinement.subpixel,
     )
-    return result.with_deviance(scan, device)
+    if found.stopped:
+        return result.with_deviance(scan, device, sampled=True)
+    mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
+    rows = np.arange(mine.start, mine.stop)
+    seen = torch.from_numpy(result.object).to(device)
+    fits[:, mine] = torch.from_numpy(frame_fits(seen, result.origin, scan, result.subpixel, rows))
+    return result.with_fits(team.total(fits).numpy())

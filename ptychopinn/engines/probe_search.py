@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised
+from ptychopinn.engines.gauge import Slope, mean_slope, tilted
 from ptychopinn.engines.projections import Estimate, Projections
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.fourier import fourier_pad
-from ptychopinn.physics.probe import curved_disc, normalise_probe, orthogonal_modes
+from ptychopinn.physics.probe import curved_disc, normalise_probe, orthogonal_modes, probe_intensity
 from ptychopinn.physics.start_probes import alike, hermite_modes, pattern_probe, squared_radius
+from ptychopinn.scan.coverage import light_on_canvas
 from ptychopinn.scan.scan import Scan
 
 FRAMES = 160
@@ -158,7 +160,7 @@ def search_probe(
     chosen = _with_modes(best, part, modes, subpixel, seed, device)
     if len(chosen.probe) > 1:
         report(f"probe: {len(chosen.probe)} modes, held out {chosen.held_out:.4g}, one mode {best.held_out:.4g}")
-    found = orthogonal_modes(chosen.probe.cpu())
+    found = torch.from_numpy(tilted(orthogonal_modes(chosen.probe.cpu()).numpy(), _slope(chosen)))
     return Found(
         fourier_pad(found, scan.N).to(torch.complex64).numpy() if size < scan.N else found.numpy(),
         best.name,
@@ -205,6 +207,12 @@ def _innermost(scan: Scan) -> Scan:
     """The frames nearest to the middle, in order."""
     distance = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
     return scan.subset(np.sort(np.argsort(distance, kind="stable")[:FRAMES]))
+
+
+def _slope(trial: Trial) -> Slope:
+    """Phase slope of the image of a trial, which its probe is to take: the fit that follows then ends level."""
+    light = light_on_canvas(trial.fit.scan, probe_intensity(trial.probe.cpu()))
+    return mean_slope(trial.fit.estimate.image.cpu().numpy(), light.numpy())
 
 
 def _rivals(best: Trial, other: Trial) -> bool:

@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 
 from ptychopinn.engines.positions import position_updates
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics import exit_waves
 from ptychopinn.physics.diffraction import project_to_counts
 from ptychopinn.physics.patches import Canvas, extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.coverage import mean_overlap
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.scan import Scan
 
 Unknown = Literal["object", "probe", "positions"]
+Window = tuple[slice, slice]
 
 MOMENTUM = 0.5
 DAMPING = 0.05
@@ -78,6 +81,13 @@ class Projections:
         seed: of the order of the frames.
         hold_out: leave out the detector pixels of :func:`held_out_pixels`.
         memory: bytes that the counts of a part may take.
+        team: processes that share the frames of every batch; all have the whole estimate.
+
+    Attributes:
+        velocity: (H, W) complex, the last change of the object, of which ``MOMENTUM`` is repeated.
+        rng: draws the order of the frames.
+        photons: of the probe, which are kept.
+        middle: (2,) mean position, which is kept.
     """
 
     def __init__(
@@ -89,15 +99,17 @@ class Projections:
         seed: int = 0,
         hold_out: bool = False,
         memory: float = KEPT_BYTES,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.scan, self.estimate, self.subpixel, self.unknowns = scan, estimate, subpixel, unknowns
         self.hold_out = hold_out
         self._device = estimate.image.device
-        self._rng = np.random.default_rng(seed)
-        self._velocity = torch.zeros_like(estimate.image)
+        self.rng = np.random.default_rng(seed)
+        self.velocity = torch.zeros_like(estimate.image)
         self._mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
-        self._photons = float(probe_power(estimate.probe).sum())
-        self._middle = estimate.positions.mean(dim=0)
+        self.photons = float(probe_power(estimate.probe).sum())
+        self.middle = estimate.positions.mean(dim=0)
         self._parts = _parts(scan, estimate.probe, memory)
 
     def epoch(self, batch: int) -> float:
@@ -108,31 +120,41 @@ class Projections:
         """
         moved = 0.0
         for rows, overlap in self._parts:
-            counts = self.scan.compact_frames(rows)
+            mine = self.team.share(rows)
+            counts = self.scan.compact_frames(mine)
             batches = max(1, round(overlap * len(self.scan) / batch))
-            for some in np.array_split(self._rng.permutation(len(counts)), batches):
-                moved += self._step(rows.start, np.sort(some), counts)
+            for some in np.array_split(self.rng.permutation(rows.stop - rows.start), batches):
+                numbers = np.sort(some) + rows.start
+                numbers = numbers[(numbers >= mine.start) & (numbers < mine.stop)]
+                window = _window(self.estimate.positions[rows], self.scan.N, self.estimate.image.shape)
+                moved += self._step(window, numbers, counts, mine.start)
             del counts
         if "positions" in self.unknowns:
             # A shift of all positions is a shift of the image.
-            self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
+            self.estimate.positions += self.middle - self.estimate.positions.mean(dim=0)
         return moved / (len(self.scan) * self.scan.N**2)
 
-    def _step(self, start: int, batch: np.ndarray, counts: Tensor) -> float:
-        """One step with the frames ``start + batch``; ``counts`` are those from ``start`` on."""
+    def _step(self, window: Window, batch: np.ndarray, counts: Tensor, first: int) -> float:
+        """One step.
+
+        Args:
+            window: of the object, under all frames of the part.
+            batch: numbers of this process's frames, ascending.
+            counts: of this process's frames of the part, from number ``first`` on.
+            first: see ``counts``.
+        """
         now, size = self.estimate, self.scan.N
-        window = _window(now.positions[start : start + len(counts)], size, now.image.shape)
         image, corner = now.image[window], torch.tensor([part.start for part in window], device=self._device)
         shape = (image.shape[0], image.shape[1])
         pull, light = (Canvas(shape, size, kind, self._device) for kind in (image.dtype, image.real.dtype))
         lit, pulled = torch.zeros_like(now.probe[0].real), torch.zeros_like(now.probe)
-        moved = 0.0
-        for some in np.array_split(batch, math.ceil(len(batch) / exit_waves.frames_per_chunk(now.probe))):
-            rows = torch.from_numpy(start + some).to(self._device)
+        moves, moved = torch.zeros_like(now.positions), torch.zeros(1, dtype=torch.float64)
+        for some in chunks(len(batch), exit_waves.frames_per_chunk(now.probe)):
+            rows = torch.from_numpy(batch[some]).to(self._device)
             views = exit_waves.probe_views(now.probe, now.positions[rows] - corner, self.subpixel)
             patches = extract_patches(image, views.places, size)
             mask = fitted_pixels(size, rows, self._mask, self.hold_out)
-            measured = counts[torch.from_numpy(some)].to(self._device).to(torch.float32)
+            measured = counts[torch.from_numpy(batch[some] - first)].to(self._device).to(torch.float32)
             change = project_to_counts(views.probes, patches, measured, mask, ANSCOMBE)
             exit_waves.add_light(light, views)
             exit_waves.add_to_object(pull, views, change)
@@ -140,15 +162,21 @@ class Projections:
                 lit += (patches.real.square() + patches.imag.square()).sum(dim=0)
                 pulled += exit_waves.waves_to_probe(views, patches, change)
             if "positions" in self.unknowns:
-                now.positions[rows] += position_updates(views, patches, change)
+                moves[rows] = position_updates(views, patches, change)
             moved += float((change.real.square() + change.imag.square()).sum())
-        velocity = self._velocity[window]
+        total = self.team.total
+        total(pull.pixels), total(light.pixels)
+        velocity = self.velocity[window]
         velocity.mul_(MOMENTUM).add_(pull.image / (light.image + DAMPING * light.image.max()))
         image += velocity
         if "probe" in self.unknowns:
             # Object and probe share one factor: the power of the probe is kept.
-            now.probe = normalise_probe(now.probe + pulled / (lit + DAMPING * lit.max()), self._photons)
-        return moved
+            total(pulled), total(lit)
+            step = pulled / (lit + DAMPING * lit.max())
+            now.probe = normalise_probe(now.probe + step, self.photons)
+        if "positions" in self.unknowns:
+            now.positions += total(moves)
+        return float(total(moved))
 
 
 def _parts(scan: Scan, probe: Tensor, memory: float) -> list[tuple[slice, float]]:
@@ -167,7 +195,7 @@ def _parts(scan: Scan, probe: Tensor, memory: float) -> list[tuple[slice, float]
     return [(part, mean_overlap(scan.subset(part), probe) / whole) for part in parts]
 
 
-def _window(positions: Tensor, size: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def _window(positions: Tensor, size: int, shape: tuple[int, ...]) -> Window:
     """The rows and columns of an image of a shape (H, W) under frames at positions (n, 2)."""
     low = positions.min(dim=0).values.floor().long() - size // 2
     high = positions.max(dim=0).values.ceil().long() + size // 2 + 1

@@ -43,6 +43,9 @@ BESIDE = "network_and_refined.png"
 CHECKPOINTS = "checkpoints/*.ckpt"
 """Checkpoints from which a training resumes."""
 
+CHECKPOINT = "checkpoint.pt"
+"""Progress of a refinement, from which it resumes."""
+
 PICTURE: Final = (
     "reconstruction.h5",
     "reconstruction.npz",
@@ -61,7 +64,8 @@ OURS: Final = {
     "pretrain": RUN,
     "infer": (*PICTURE, LIVE),
     "baseline": FITTED,
-    "refine": FITTED,
+    "refine": (*FITTED, CHECKPOINT),
+    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *("reconstructions.npz", "reconstructions_aligned.npz"),
@@ -117,7 +121,7 @@ def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = Fa
 
     def ready() -> None:
         if not keep:
-            check_folder(folder, command, overwrite)
+            check_folder(folder, command, overwrite, CHECKPOINT if command == "refine" else None)
             _empty(folder)
 
     try:
@@ -148,8 +152,14 @@ def _check_above(folder: Path) -> None:
         raise PtychoError(f"{folder}: cannot be made, {above.name} is a file; give another --out.")
 
 
-def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
+def check_folder(folder: Path, command: str, overwrite: bool = False, own: str | None = None) -> None:
     """Refuse a folder that holds anything, or with ``overwrite`` anything that ``command`` did not write.
+
+    Args:
+        folder: to check.
+        command: that is to write there.
+        overwrite: replace what it wrote.
+        own: name of a file that this process has written.
 
     Raises:
         PtychoError: naming what is there.
@@ -159,20 +169,23 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
         return
     if not folder.is_dir():
         raise PtychoError(f"{folder}: is a file; --out needs a folder.")
-    if all(_is_left_over(entry.name) for entry in folder.iterdir()):
+    if all(_is_left_over(entry.name) or entry.name == own for entry in folder.iterdir()):
         return
     reason = _not_to_replace(folder, command)
     if overwrite and reason is not None:
         raise PtychoError(reason)
     if not overwrite:
         ways = ["another --out"] + (["--overwrite to replace it"] if reason is None else [])
-        if command == "train" and reason is None and any(folder.glob(CHECKPOINTS)):
+        kept = {"train": CHECKPOINTS, "refine": CHECKPOINT}.get(command)
+        if kept is not None and reason is None and any(folder.glob(kept)):
             ways.append("--resume to go on with it")
         raise PtychoError(f"{folder}: is not empty; give {', or '.join(ways)}.")
 
 
 def _not_to_replace(folder: Path, command: str) -> str | None:
     """Why a command may not replace a folder that holds something; None where it may."""
+    if command == "refine" and all(entry.name == CHECKPOINT or _is_left_over(entry.name) for entry in folder.iterdir()):
+        return None
     try:
         record = read_provenance(folder)
     except PtychoError:
@@ -194,12 +207,12 @@ def _not_to_replace(folder: Path, command: str) -> str | None:
 
 
 def _empty(folder: Path) -> None:
-    """Empty a folder, its mark last; the folder itself may be a mount or a link and stays."""
+    """Empty a folder, its mark last; the folder itself may be a mount or a link and stays, as do checkpoints."""
     try:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name != LOCK:
+            elif entry.name not in (LOCK, CHECKPOINT):
                 entry.unlink()
     except OSError as error:
         raise RunFailedError(f"{folder}: cannot be emptied: {error.strerror or error}.") from None

@@ -12,11 +12,12 @@ from torch import Tensor
 from ptychopinn.config import InferenceConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.inference.phases import group_phases
-from ptychopinn.inference.processes import Team, receive, send
+from ptychopinn.inference.processes import receive, send
 from ptychopinn.inference.stitching import Stitcher, joined
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready, usual_batch_size
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.reassembly import central_mask
 from ptychopinn.scan.frames import chunks
