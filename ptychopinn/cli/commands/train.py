@@ -42,7 +42,7 @@ def pretrain(
 
     The package has such a network, which 'infer' and 'train' take by themselves; this command makes another.
     """
-    from ptychopinn.commands.pretrain import pretrain_folder
+    from ptychopinn.commands.networks.pretrain import pretrain_folder
     from ptychopinn.commands.train import resumed
 
     if resume:

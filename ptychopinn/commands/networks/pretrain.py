@@ -56,8 +56,10 @@ def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = Fal
         run = replace(run, error_model=calibrated(run), history=tuple(training.history))
         run.provenance.update(provenance)
         bundle.save_run(out, run)
-        columns = {name: [row[name] for row in training.history] for name in ("step", "patch_error")}
-        draw_history(out / "loss.png", columns, "")
+        names = {"step": "step", "train_loss": "patch_error"}
+        draw_history(
+            out / "loss.png", {title: [row[name] for row in training.history] for title, name in names.items()}
+        )
     for name, share in coverage_of(run, scans).items():
         request.report(f"{name}: 90 % error bars hold {share:.0%} of the phase errors")
     return run
