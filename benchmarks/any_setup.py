@@ -108,7 +108,7 @@ def measured(run: Run) -> Iterator[str]:
         began = time.process_time()
         result = infer(run, scan)
         seconds = time.process_time() - began
-        truth = refine(scan, epochs=60).estimate.image.cpu().numpy()
+        truth = refine(scan, epochs=25).estimate.image.cpu().numpy()
         low, high = (np.rint(edge - np.array(scan.canvas_origin)).astype(int) for edge in _edges(scan))
         box = slice(low[0], high[0]), slice(low[1], high[1])
         flat, error = (score(part, truth[box]).phase_mae for part in (np.ones_like(truth[box]), result.object[box]))
