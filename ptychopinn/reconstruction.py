@@ -23,6 +23,9 @@ THINNED = 7
 reaches all columns of a frame."""
 
 
+StdOf = Literal["patches", "counts", "network"]
+
+
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """An image of the object.
@@ -51,7 +54,8 @@ class Reconstruction:
         subpixel: model between pixels, of the image and of its deviance.
         amplitude_std: (H, W) float32 standard deviation of the amplitude, if known.
         phase_std: (H, W) float32 standard deviation of the phase, rad, if known.
-        std_of: source of these: the spread of overlapping patches, or the noise of the counts.
+        std_of: source of these: the spread of overlapping patches, the noise of the counts, or the errors that the
+            network made on generated scans.
         dark: numbers of the frames without a photon that this process read.
         frame_numbers: (n,) number of each frame in its file; None if unknown.
     """
@@ -78,7 +82,7 @@ class Reconstruction:
     subpixel: SubPixel = "bilinear"
     amplitude_std: NDArray[np.float32] | None = None
     phase_std: NDArray[np.float32] | None = None
-    std_of: Literal["patches", "counts"] = "patches"
+    std_of: StdOf = "patches"
     dark: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     frame_numbers: NDArray[np.int64] | None = None
 

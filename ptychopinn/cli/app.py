@@ -19,12 +19,15 @@ from ptychopinn.files.output_folder import leads
 from ptychopinn.memory import in_gib, memory
 
 COMMANDS = (
-    *("simulate", "train", "infer", "reconstruct", "refine", "overlap", "baseline", "compare", "study"),
+    *("simulate", "train", "pretrain", "infer", "reconstruct", "refine", "overlap", "baseline", "compare", "study"),
     *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
 
 FITTING = ("reconstruct", "probe")
 """Commands whose files lie in ``commands/fitting/``."""
+
+ELSEWHERE: Final = {"pretrain": "train"}
+"""Commands that stand in the module of another one."""
 
 ARGS = "ptychopinn.args"
 """Where a call keeps its arguments, for what is said of a wrong one."""
@@ -130,7 +133,7 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         room = "fitting." if cmd_name in FITTING else ""
-        module = import_module(f"ptychopinn.cli.commands.{room}{cmd_name}")
+        module = import_module(f"ptychopinn.cli.commands.{room}{ELSEWHERE.get(cmd_name, cmd_name)}")
         command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command

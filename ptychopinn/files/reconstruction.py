@@ -1,7 +1,7 @@
 """Reconstructions on disk: ``reconstruction.npz`` and ``reconstruction.h5`` with the same names."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import h5py
 import numpy as np
@@ -15,7 +15,7 @@ from ptychopinn.files.naming import naming
 from ptychopinn.files.npz_arrays import NpzArrays
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.written_hdf5 import writing_hdf5
-from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.reconstruction import Reconstruction, StdOf
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -117,7 +117,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
         expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
         subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
         fitted=tuple(str(arrays.get("fitted", "")).split()),
-        std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
+        std_of=next((kind for kind in get_args(StdOf) if kind == str(arrays.get("std_of", ""))), "patches"),
         **known,
     )
 

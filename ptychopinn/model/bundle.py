@@ -55,6 +55,8 @@ class Manifest(BaseModel):
     input_scale: float = Field(gt=0, allow_inf_nan=False)
     support: int = Field(gt=0, description="pixels")
     network_factor: float = Field(1.0, gt=0, allow_inf_nan=False)
+    any_setup: bool = False
+    error_model: list[list[float]] = []
     sha256: dict[str, str]
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
@@ -77,9 +79,12 @@ class Run:
         settings: effective settings.
         history: a row per epoch.
         provenance: anything else worth keeping: source file, hash, where settings came from.
-        frames: (n,) numbers of the frames of the file that were used.
+        frames: (n,) numbers of the frames of the file that were used, of the first file where there are several.
         held_out: those of them kept for validation.
         network_factor: amplitude of the probe that the network saw over that of ``illumination``.
+        any_setup: whether it was trained on generated set-ups, and ``illumination`` is but one of them.
+        error_model: coefficients of the error bars of amplitude and phase, see
+            :func:`ptychopinn.inference.own_errors.error_bars`; empty where a network has none.
     """
 
     model: PtychoModel
@@ -90,6 +95,8 @@ class Run:
     frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     network_factor: float = 1.0
+    any_setup: bool = False
+    error_model: tuple[tuple[float, ...], ...] = ()
 
 
 def save_run(folder: Path, run: Run) -> Path:
@@ -107,13 +114,17 @@ def save_run(folder: Path, run: Run) -> Path:
     if run.illumination.good_pixels is not None:
         physics["good_pixels"] = run.illumination.good_pixels
     frames = {name: torch.from_numpy(np.ascontiguousarray(getattr(run, name))) for name in ("frames", "held_out")}
-    members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics}), "frames": save(frames)}
+    # A network for any set-up has no physics of its own to go with it.
+    both = physics if run.any_setup else {**network, **physics}
+    members = {"diffraction_to_obj": save(network), "autoencoder": save(both), "frames": save(frames)}
     manifest = {
         "schema": SCHEMA,
         "settings": run.settings.flat(),
         "input_scale": run.model.input_scale,
         "support": run.illumination.support,
         "network_factor": run.network_factor,
+        "any_setup": run.any_setup,
+        "error_model": run.error_model,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
@@ -154,7 +165,8 @@ def load_run(path: Path | str) -> Run:
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
     history, provenance = tuple(manifest.history), manifest.provenance
     factor = manifest.network_factor
-    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out, factor)
+    trained = model.eval(), illumination, settings, history, provenance, frames, held_out, factor
+    return Run(*trained, manifest.any_setup, tuple(map(tuple, manifest.error_model)))
 
 
 def bundle_file(path: Path) -> Path:
@@ -238,6 +250,11 @@ SHARED = (
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""
+
+
+def spare_probe(run: Run) -> NDArray[np.complex64] | None:
+    """Probe (m, N, N) of the training scan, for a scan whose file has none; None where there was no such scan."""
+    return None if run.any_setup else run.illumination.probe.numpy()
 
 
 def reading_of(run: Run) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool) -> N
         pixel_size_m=result.pixel_size_m,
         truth=beside,
         bars=bars,
-        bars_are="error bar" if result.std_of == "counts" else "spread of patches",
+        bars_are="spread of patches" if result.std_of == "patches" else "error bar",
     )
 
 
