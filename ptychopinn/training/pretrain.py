@@ -263,7 +263,7 @@ def _note(training: Pretraining, found: list[float], look: Look, place: Place, r
             temporary.write_bytes(buffer.getbuffer())
 
     place.put(TABLE, lambda path: write_table(path, training.history))
-    place.put(CHECKPOINT, write, ready=True)
+    place.put(str(CHECKPOINT), write, ready=True)
 
 
 def _read(path: Path) -> dict[str, Any]:
