@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
-from ptychopinn.engines.advice import verdict
-from ptychopinn.engines.axes import axes_in_words, better_axes
-from ptychopinn.engines.moves import affine, moves_in_words
+from ptychopinn.engines.judging.advice import verdict
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes
+from ptychopinn.engines.judging.moves import affine, moves_in_words
 from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine

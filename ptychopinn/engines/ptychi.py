@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from ptychopinn.config import BaselineConfig
-from ptychopinn.engines.advice import verdict
+from ptychopinn.engines.judging.advice import verdict
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.memory import check_memory
 from ptychopinn.physics.probe import probe_intensity

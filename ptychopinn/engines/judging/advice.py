@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
-from ptychopinn.engines.axes import axes_in_words, better_axes
-from ptychopinn.engines.verdict import Finding, findings, flux_factors, outliers
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes
+from ptychopinn.engines.judging.verdict import Finding, findings, flux_factors, outliers
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.beam import beam_offset, mean_frame

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptychopinn.engines.axes import Axes, axes_in_words, better_axes
+from ptychopinn.engines.judging.axes import Axes, axes_in_words, better_axes
 from ptychopinn.scan.scan import Scan
 from tests.independent import scan_arrays
 
