@@ -28,15 +28,16 @@ from ptychopinn.files.output_folder import (
 from ptychopinn.files.reading import files_of
 from ptychopinn.files.replacing import holding
 from ptychopinn.inference import following
-from ptychopinn.model import bundle, processes
-from ptychopinn.model.bundle import reading_of
+from ptychopinn.model import processes
+from ptychopinn.model.bundle import reading_of, spare_probe
 from ptychopinn.model.execution import device_of
+from ptychopinn.model.pretrained import NAME, bundle_of, chosen_run
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 
-def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruction:
+def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reconstruction:
     """Reconstruct a scan while a detector appends it to an HDF5 file in SWMR mode.
 
     ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
@@ -46,7 +47,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     SIGTERM mean that the scan is over.
 
     Args:
-        run_path: run folder or bundle.
+        run_path: run folder or bundle; None: the network of the package.
         source: CXI file, or any HDF5 file with a map.
         request: its settings win over what the run was trained with.
 
@@ -58,7 +59,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     out, report = request.out, request.report
     check_folder(out, "infer", request.overwrite)
     check_apart([out], request.reads(run_path, source))
-    run = bundle.load_run(run_path)
+    run = chosen_run(run_path)
     asked, request = request.settings.data, request.over(reading_of(run))
     settings = request.settings
     chosen, device = settings.inference, device_of(settings)
@@ -72,13 +73,13 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
-    patience, spare = chosen.follow_timeout, run.illumination.probe.numpy()
+    patience, spare = chosen.follow_timeout, spare_probe(run)
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, chosen)
     with ending, holding(out, "infer", request.overwrite) as place, _live(out):
-        inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
-        inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
+        inputs = {"run": NAME if run_path is None else str(run_path), "scan": str(source), "settings": request.given}
+        inputs["inputs_sha256"] = hashes((bundle_of(run_path), *files_of(settings.data)))
         # With the first picture, so that a killed one can be replaced.
         place.put(PROVENANCE, lambda path: write_provenance(path.parent, "infer", inputs))
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)

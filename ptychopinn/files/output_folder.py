@@ -55,6 +55,9 @@ LOCK = ".lock"
 LIVE = "live.png"
 """Picture of a growing scan."""
 
+BESIDE = "network_and_refined.png"
+"""Picture of the demo: two images of one scan and their error bars."""
+
 CHECKPOINTS = "checkpoints/*.ckpt"
 """Checkpoints from which a training resumes."""
 
@@ -76,6 +79,7 @@ RUN: Final = (
 FITTED: Final = (*PICTURE, "loss.csv", "loss.png", "probe.png")
 OURS: Final = {
     "train": RUN,
+    "pretrain": RUN,
     "infer": (*PICTURE, LIVE),
     "baseline": FITTED,
     "refine": (*FITTED, CHECKPOINT),
@@ -89,6 +93,7 @@ OURS: Final = {
         *("star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
         *(f"run/{name}" for name in RUN),
         *(f"{kind}/{name}" for kind in ("star", "lines") for name in PICTURE),
+        f"star/{BESIDE}",
     ),
 }
 """What each command writes into its folder, besides ``files`` of its provenance; nothing else is removed."""
@@ -220,6 +225,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
         table.writeheader()
         table.writerows(rows)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run folder or its bundle, by its name."""
+    return path.name.endswith("wts.h5.zip") or (path / "wts.h5.zip").is_file()
 
 
 def write_columns(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:

@@ -19,7 +19,6 @@ from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import compile_networks, device_of
 from ptychopinn.model.features import input_scale
 from ptychopinn.model.model import PtychoModel
-from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
@@ -47,7 +46,7 @@ def train(
     patches of the scan's own object instead.
 
     Args:
-        scan: to train on.
+        scan: to train on; the plan may name further ones.
         settings: all settings; see :mod:`ptychopinn.config`.
         folder: where checkpoints and logs go, held or not; nothing is written when None.
         report: receives a line of progress per epoch.
@@ -64,18 +63,21 @@ def train(
     """
     plan = plan or check_training(scan, settings)
     full, validation = plan.settings, plan.validation and as_networks_see(plan.validation)[0]
+    settings = settings.model_copy(update={"model": full.model})
     scan, factor = as_networks_see(scan)
     lightning.seed_everything(settings.training.seed, verbose=False)
     clock, device = Clock(settings.training.max_seconds), device_of(full)
-    data = ScanDataModule(scan, full, validation)
+    beside = [ScanDataModule(as_networks_see(other)[0], chosen) for other, chosen in plan.others]
+    data = ScanDataModule(scan, full, validation, beside)
     place = Place(folder, "train") if isinstance(folder, Path) else folder
     watch = Watch(clock, report, data, place, full.execution)
     checkpoint = _last_checkpoint(place, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(_model(full, scan, device), Illumination.of(scan), full, clock, data)
+    module = TrainingModule(_model(full, scan, device, plan.start), full, clock, data)
     with quiet_lightning(), watch.stop:
-        callbacks = [watch, Teacher(_targets(data, full, device, report), data)]
+        teachers = [Teacher(_targets(part, full, device, report), part) for part in data.parts]
+        callbacks = [watch, *teachers]
         trainer = build_trainer(full, device, place, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
         with _writing(place):
@@ -83,6 +85,18 @@ def train(
             if watch.asked_to_stop:
                 raise watch.stopped(trainer)
         _keep_the_better(trainer, module, data, watch)
+    return _trained(scan, factor, settings, module, data, watch)
+
+
+def _trained(
+    scan: Scan,
+    factor: float,
+    settings: Settings,
+    module: TrainingModule,
+    data: ScanDataModule,
+    watch: Watch,
+) -> Run:
+    """The run of a training that has ended."""
     illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
     trained = illumination._replace(probe=illumination.probe.detach() / factor)
     held_out, history = scan.numbers[data.held_out], tuple(watch.history)
@@ -101,9 +115,11 @@ def _writing(place: Place | None) -> Iterator[None]:
         raise RunFailedError(f"{name}: cannot be written: {reason}; what was there is intact.") from error
 
 
-def _model(settings: Settings, scan: Scan, device: str) -> PtychoModel:
+def _model(settings: Settings, scan: Scan, device: str, start: Run | None) -> PtychoModel:
     """The network to train."""
     model = PtychoModel(settings.model, input_scale(scan))
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
     if settings.execution.compile_network:
         compile_networks(model, device)
     return model

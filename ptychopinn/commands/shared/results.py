@@ -14,9 +14,7 @@ from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.output_folder import PROVENANCE, write_columns
 from ptychopinn.files.reconstruction import write_reconstruction
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import probe_views
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report, readable_length
@@ -80,7 +78,7 @@ def _save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool) -> N
         pixel_size_m=result.pixel_size_m,
         truth=beside,
         bars=bars,
-        bars_are="error bar" if result.std_of == "counts" else "spread of patches",
+        bars_are="spread of patches" if result.std_of == "patches" else "error bar",
     )
 
 
@@ -108,9 +106,8 @@ def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
     places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
     probe = scan.probe if result.probe is None else result.probe
-    views = probe_views(torch.from_numpy(probe), places, result.subpixel)
-    patches = extract_patches(torch.from_numpy(result.object), views.places, scan.N)
-    predicted = diffract(views.probes, patches).numpy()
+    image, conditions = torch.from_numpy(result.object), result.conditions.of(torch.from_numpy(shown))
+    predicted = expected_counts(image, torch.from_numpy(probe), places, result.subpixel, conditions).numpy()
     measured = scan.frames(shown).numpy()
     if scan.good_pixels is not None:
         measured[:, ~scan.good_pixels] = np.nan
