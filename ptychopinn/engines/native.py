@@ -74,6 +74,9 @@ def reconstruct(
     placed, first = _placed(scan, config, refinement, seed, device, start, report, len(running.team.members) > 1)
     if running.resume is not None:
         terms = terms.plus(*found_in(running.resume.estimate.conditions))
+    if refinement.refine_seconds is not None:
+        left = max(refinement.refine_seconds - (time.perf_counter() - began), 1e-3)
+        refinement = refinement.model_copy(update={"refine_seconds": left})
     fit = partial(_fit, placed, first, placed is not scan, config, refinement, seed, device, report)
     found = fit(terms, running)
     if refinement.model == "auto" and not found.stopped:

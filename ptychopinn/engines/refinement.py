@@ -203,29 +203,25 @@ def refine(
         scan: counts, positions and probe.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
         epochs: passes over all frames; a conjugate-gradient step counts as one.
-        seconds: wall-clock limit, checked between steps.
+        seconds: limit, checked between steps.
         tolerance: relative.
         subpixel: model between pixels.
         refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
-        drag: let moves drag the image along (:mod:`ptychopinn.engines.places.drag`).
+        drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
         seed: of the order of the frames.
         device: torch device.
         memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
         running: processes, progress to go on from, and who keeps it after every epoch and scoring step.
         report: receives lines of progress.
-
-    Returns:
-        Image, probe, positions and how the deviance fell.
     """
     unknowns = unknowns_of(refine_probe, refine_positions, also, opr)
     margin = ROOM if {"positions", "affine"} & unknowns else 0
     now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
-    fit = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag)
-    stopped = False
+    fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag), False
     try:
         with running.allowed():
             _project(fit, now, opr)
