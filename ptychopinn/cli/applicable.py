@@ -51,6 +51,8 @@ USED: Final = {
     "simulate": _of(SimulationConfig, BeamlineConfig) | {"nphotons", "seed", "allow_external"},
     # The run keeps the last two for 'infer'.
     "train": _of(ModelConfig, DataConfig, TrainingConfig, ExecutionConfig) | {"synchronise", "middle_trim"},
+    "pretrain": _of(ModelConfig) - {"gridsize", "features", "model_type", "probe_trainable"}
+    | {"max_seconds", "learning_rate", "precision", "seed", "accelerator"},
     "infer": READING | _of(InferenceConfig) | NATIVE | {"accelerator", "deterministic"},
     "refine": READING | NATIVE | {"engine", "accelerator"},
     "reconstruct": READING | NATIVE | PROBE | {"engine", "accelerator"},
@@ -80,6 +82,7 @@ _PROBE: Final = (
     "detector_distance detector_pixel"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
+_MODEL: Final = "model refine_flux refine_background refine_affine opr"
 _EXECUTION: Final = (
     "scheduler accumulate_grad_batches gradient_clip_val early_stop_patience monitor enable_checkpointing logger "
     "precision deterministic num_workers devices"
@@ -90,12 +93,13 @@ FLAGS: Final = {
     "background flux_drift flux_jitter probe_drift position_error position_drift backlash position_rotation "
     "position_scale position_shear dead_pixels hot_pixels saturation detector_blur probe_modes mode_power "
     "start_defocus bad_frames allow_external",
-    "train": f"{_SCAN} gridsize neighbor_count n_groups model_type features stages n_filters_scale nepochs max_seconds "
-    "batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
-    f"learning_rate {_EXECUTION} accelerator",
+    "train": f"{_SCAN} start_from gridsize neighbor_count n_groups model_type features stages n_filters_scale "
+    "nepochs max_seconds batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs "
+    f"synthetic_fraction seed learning_rate {_EXECUTION} accelerator",
+    "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input precision seed accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "refine": f"{_FIT} {_MODEL} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
     "reconstruct": f"{_PROBE} {_FIT} refine_seconds tolerance error_draws memory {_SCAN} format pixel_size "
     "seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
@@ -116,13 +120,16 @@ FLAGS: Final = {
 }
 """Settings of each command that have a flag, in the order of its help."""
 
+REFINED: Final = tuple(f"refine_{part}" for part in ("probe", "positions", "flux", "background", "affine"))
+
 SPELLINGS: Final = {
     "N": "--N",
+    "start_from": "--from",
     "refine_seconds": "--max-seconds",
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
     "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",
-    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", "refine_probe", "refine_positions")},
+    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", *REFINED)},
     "overlap n_subsample": "--s-img --n-subsample",
 }
 """Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""
@@ -130,6 +137,9 @@ SPELLINGS: Final = {
 MEANINGS: Final = {
     "simulate nphotons": "mean photons per frame, before noise [default: 1e6]",
     "simulate seed": "seed of object, positions and noise [default: 0]",
+    "pretrain max_seconds": "wall-clock time of the training, s [default: 3600]",
+    "pretrain learning_rate": "peak step size of AdamW [default: 2e-3]",
+    "pretrain seed": "seed of weights and of all that is generated",
     "refine seed": "seed of the order of the frames",
     "reconstruct seed": "seed of the order of the frames",
     "reconstruct refine_probe": "refine the probe too, its power kept [default: yes]",

@@ -19,7 +19,19 @@ from ptychopinn.cli.app import app
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
-COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "export", "config", "demo")
+COMMANDS = (
+    "simulate",
+    "train",
+    "pretrain",
+    "infer",
+    "overlap",
+    "baseline",
+    "compare",
+    "inspect",
+    "export",
+    "config",
+    "demo",
+)
 SMALL = ("--n-filters-scale", 0.25, "--stages", 1)
 LONGEST_HELP = 100
 """Lines of a terminal 100 columns wide."""
