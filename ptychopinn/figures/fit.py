@@ -23,15 +23,16 @@ def residual_figure(measured: Real, fitted: Real, expected: Real, good: Mask | N
     """
     figure = new_figure(19, 4.4)
     left, middle, right, last = figure.subplots(1, 4)
-    norm = counts_norm(float(max(measured.max(), fitted.max())), max(1e-3, float(fitted.max()) * 1e-6))
+    seen = np.ones(measured.shape, bool) if good is None else good
+    top = float(max(measured[seen].max(), fitted[seen].max()))
+    norm = counts_norm(top, max(1e-3, 1e-6 * top))
     photons_panel(left, measured, norm, good)
     photons_panel(middle, fitted, norm, good)
-    seen = np.ones(measured.shape, bool) if good is None else good
     part = np.where(seen, (measured - fitted) / np.maximum(fitted, 1e-3 * fitted.max()), np.nan)
     panel(right, part, "measured / fitted - 1", error_norm(part[seen], 0.01), ERROR_MAP)
     ratio = np.where(seen, expected, np.nan)
-    top = float(np.quantile(ratio[seen], 0.995))
-    panel(last, ratio, "deviance / noise alone", Normalize(0, max(2.0, top)), AMPLITUDE_MAP)
+    worst = float(np.quantile(ratio[seen], 0.995))
+    panel(last, ratio, "deviance / noise alone", Normalize(0, max(2.0, worst)), AMPLITUDE_MAP)
     for axes, title in zip((left, middle, right, last), ("Measured", "Fitted", "Difference", "Deviance"), strict=True):
         axes.set_title(f"{title}, mean of frames")
     return figure
@@ -43,10 +44,12 @@ def moves_figure(before: NDArray[np.float64], after: NDArray[np.float64]) -> Fig
     field, histogram = figure.subplots(1, 2)
     moved, distance = after - before, np.linalg.norm(after - before, axis=1)
     arrows = field.quiver(before[:, 1], before[:, 0], moved[:, 1], moved[:, 0], distance, angles="xy", width=0.003)
+    top = max(1e-3, float(distance.max()))
+    arrows.set_clim(0, top)
     figure.colorbar(arrows, ax=field, label="moved (px)")
     field.set(xlabel="x (px)", ylabel="y (px)", title="Positions moved", aspect="equal", adjustable="datalim")
     field.invert_yaxis()
-    histogram.hist(distance, bins=min(50, max(5, len(distance) // 8)), color="0.35")
+    histogram.hist(distance, bins=min(50, max(5, len(distance) // 8)), range=(0, top), color="0.35")
     histogram.set(xlabel="distance (px)", ylabel="frames", title="How far")
     return figure
 

@@ -41,6 +41,12 @@ SCALES: Final = (0.75, 0.83, 0.91, 1.1, 1.2, 1.33)
 BETTER, CLEARLY = 0.9, 0.7
 """Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried."""
 
+NOISE, MOSTLY = 1.3, 0.5
+"""Deviance that noise hardly leaves; a map after which more is left must explain half of it, or it is not the cause."""
+
+STRETCHES: Final = (0.6, 1.7)
+"""Plausible ones; a map beyond them only makes frames overlap that do not."""
+
 STEP: Final = 0.03
 """First change of a map by its refinement: half a pixel at the edge of 64 frames."""
 
@@ -111,6 +117,9 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
     for trials in (some, more):
         start = _refined(trials, start)
     gain = more(start) / more(np.eye(2))
+    stretches = np.linalg.svd(start, compute_uv=False)
+    if (more(start) > NOISE and gain > MOSTLY) or not STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]:
+        return None
     reach = np.linalg.norm((scan.positions - scan.positions.mean(axis=0)) @ (start - np.eye(2)).T, axis=1).max()
     if not (gain < BETTER and reach > 1):
         return None
