@@ -122,7 +122,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
     )
 
 
-ATTRIBUTES = ("deviance_per_pixel", "expected_deviance_per_pixel", "subpixel", "std_of", "pixel_size_m")
+ATTRIBUTES = ("deviance_per_pixel", "expected_deviance_per_pixel", "subpixel", "std_of", "pixel_size_m", "fitted")
 """Numbers and texts of an image."""
 
 
