@@ -9,8 +9,8 @@ from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.output_folder import filling
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference import infer as inference
 from ptychopinn.model import bundle
 from ptychopinn.model import pretrained as shipped
@@ -85,8 +85,8 @@ def train(
     plan = check_training(first, chosen, validate_on, others)
     if out is None:
         return train(first, chosen, plan=plan)
-    with filling(Path(out), "train"):
-        return fill_run(first, plan, Request(chosen, out=Path(out)))
+    with holding(Path(out), "train") as place:
+        return fill_run(first, plan, Request(chosen, out=Path(out)), place)
 
 
 def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:

@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import SubPixel, probe_views
+from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
+from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
@@ -46,6 +45,11 @@ class Reconstruction:
         frame_photons: (2, n) photons of each frame over the good pixels, measured and predicted.
         seconds: wall time of each step.
         probe: (m, N, N) complex64 in sqrt(photons), if refined with the object; None means the probe of the scan.
+        flux: (n,) float64 factors of the photons of every frame, if fitted.
+        background: (N, N) float32 counts per detector pixel, if fitted.
+        opr_modes: (K, N, N) complex64 changes of the first mode of the probe, if fitted.
+        opr_weights: (n, K) float64 of these in every frame.
+        fitted: names of what was fitted beside the object, which the error bars then know of.
         loss: of every epoch of an iterative engine.
         subpixel: model between pixels, of the image and of its deviance.
         amplitude_std: (H, W) float32 standard deviation of the amplitude, if known.
@@ -69,6 +73,11 @@ class Reconstruction:
     frame_photons: NDArray[np.float64] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
+    flux: NDArray[np.float64] | None = None
+    background: NDArray[np.float32] | None = None
+    opr_modes: NDArray[np.complex64] | None = None
+    opr_weights: NDArray[np.float64] | None = None
+    fitted: tuple[str, ...] = ()
     loss: tuple[float, ...] = ()
     subpixel: SubPixel = "bilinear"
     amplitude_std: NDArray[np.float32] | None = None
@@ -99,6 +108,12 @@ class Reconstruction:
             **more,
         )
 
+    @property
+    def conditions(self) -> Conditions:
+        """Flux, background and changes of the probe as tensors."""
+        parts = (self.flux, self.background, self.opr_modes, self.opr_weights)
+        return Conditions(*(None if part is None else torch.from_numpy(part) for part in parts))
+
     def with_deviance(self, scan: Scan, device: torch.device | str = "cpu", sampled: bool = False) -> Self:
         """The same with the deviance of the counts of a scan, under its probe and at its positions.
 
@@ -109,7 +124,8 @@ class Reconstruction:
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         image = torch.from_numpy(self.object).to(device)
-        return self.with_fits(frame_fits(image, self.origin, scan, self.subpixel, few), all_frames=few is None)
+        fits = frame_fits(image, self.origin, scan, self.subpixel, few, conditions=self.conditions)
+        return self.with_fits(fits, all_frames=few is None)
 
     def with_fits(self, fits: NDArray[np.float64], all_frames: bool = True) -> Self:
         """The same with how it explains frames, (4, n) as :func:`frame_fits` says: all frames, or some."""
@@ -148,6 +164,7 @@ def frame_fits(
     subpixel: SubPixel = "bilinear",
     frames: NDArray[np.int64] | None = None,
     chunk: int = 64,
+    conditions: Conditions = IDEAL,
 ) -> NDArray[np.float64]:
     """How an image explains every frame, over its good detector pixels.
 
@@ -158,6 +175,7 @@ def frame_fits(
         subpixel: model between pixels.
         frames: their numbers in the scan; all when None.
         chunk: frames at once.
+        conditions: of all frames of the scan.
 
     Returns:
         (4, n): mean Poisson deviance per pixel, its expectation from noise alone at the rates of the image, and the
@@ -169,8 +187,8 @@ def frame_fits(
     found = []
     for rows in chosen.split(chunk):
         counts = scan.frames(rows.numpy()).to(image.device).double()
-        views = probe_views(probe, positions[rows].to(image.device), subpixel)
-        rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
+        here = conditions.of(rows).to(image.device)
+        rate = expected_counts(image, probe, positions[rows].to(image.device), subpixel, here)
         deviance = poisson_deviance(rate.double(), counts)
         kept, rate, counts = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate, counts))
         some = torch.arange(0, rate.shape[1] - THINNED + 1, THINNED)[None, :] + rows[:, None] % THINNED

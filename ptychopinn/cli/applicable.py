@@ -82,6 +82,7 @@ _PROBE: Final = (
     "detector_distance detector_pixel"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
+_MODEL: Final = "model refine_flux refine_background refine_affine opr"
 _EXECUTION: Final = (
     "scheduler accumulate_grad_batches gradient_clip_val early_stop_patience monitor enable_checkpointing logger "
     "precision deterministic num_workers devices"
@@ -98,7 +99,7 @@ FLAGS: Final = {
     "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input precision seed accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "refine": f"{_FIT} {_MODEL} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
     "reconstruct": f"{_PROBE} {_FIT} refine_seconds tolerance error_draws memory {_SCAN} format pixel_size "
     "seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
@@ -119,6 +120,8 @@ FLAGS: Final = {
 }
 """Settings of each command that have a flag, in the order of its help."""
 
+REFINED: Final = tuple(f"refine_{part}" for part in ("probe", "positions", "flux", "background", "affine"))
+
 SPELLINGS: Final = {
     "N": "--N",
     "start_from": "--from",
@@ -126,7 +129,7 @@ SPELLINGS: Final = {
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
     "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",
-    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", "refine_probe", "refine_positions")},
+    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", *REFINED)},
     "overlap n_subsample": "--s-img --n-subsample",
 }
 """Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""

@@ -13,8 +13,10 @@ from ptychopinn.commands.simulate import make_scan
 from ptychopinn.config import Settings
 from ptychopinn.figures.beside import draw_beside
 from ptychopinn.figures.scan import draw_scan
+from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.files.output_folder import BESIDE, filling, write_json, write_provenance
+from ptychopinn.files.output_folder import BESIDE, check_apart, write_json, write_provenance
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.pretrained import pretrained
@@ -35,9 +37,10 @@ def run_demo(request: Request) -> str:
     Returns:
         A table of scores, also written to ``scores.json`` and ``scores.md``.
     """
-    out, report = request.out, request.report
+    report = request.report
     settings = request.settings.changed(**SCAN, nepochs=1000)
-    with filling(out, "demo", request.overwrite):
+    check_apart([request.out], request.reads())
+    with holding(request.out, "demo", request.overwrite) as place, place.staging() as out:
         write_provenance(out, "demo", {"settings": settings.flat()})
         star, lines = make_scan(settings), make_scan(Settings.of({**SCAN, "object": "lines", "seed": 1}))
         report(f"simulated {len(star)} frames of {star.N} x {star.N} pixels, {star.photons:.3g} photons per frame")
@@ -63,7 +66,8 @@ def run_demo(request: Request) -> str:
         }
         write_json(out / "scores.json", scores)
         table = _table(scores)
-        (out / "scores.md").write_text(table + "\n", encoding="utf-8")
+        with writing(out / "scores.md") as temporary:
+            temporary.write_text(table + "\n", encoding="utf-8")
     return table
 
 

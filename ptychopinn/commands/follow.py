@@ -11,13 +11,22 @@ from torch import Tensor
 
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.commands.shared.results import save_image, save_patterns
-from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.commands.shared.results import save_image
+from ptychopinn.errors import PtychoError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
 from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
-from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
+from ptychopinn.files.output_folder import (
+    LIVE,
+    PROVENANCE,
+    check_apart,
+    check_folder,
+    file_hash,
+    hashes,
+    write_provenance,
+)
 from ptychopinn.files.reading import files_of
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference import following
 from ptychopinn.model import processes
 from ptychopinn.model.bundle import reading_of, spare_probe
@@ -49,6 +58,7 @@ def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reco
         raise PtychoError("--follow: one process follows a file; start it without torchrun.")
     out, report = request.out, request.report
     check_folder(out, "infer", request.overwrite)
+    check_apart([out], request.reads(run_path, source))
     run = chosen_run(run_path)
     asked, request = request.settings.data, request.over(reading_of(run))
     settings = request.settings
@@ -58,7 +68,8 @@ def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reco
     check_growing(source, asked)
 
     def show(image: Tensor, coverage: Tensor, frames: int) -> None:
-        draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
+        shown = image.cpu().numpy(), coverage.cpu().numpy()
+        place.put(LIVE, lambda path: draw_reconstruction(path, *shown, title=f"{frames} frames"), ready=True)
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
@@ -66,13 +77,21 @@ def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reco
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, chosen)
-    with ending, filling(out, "infer", request.overwrite), _live(out):
+    with ending, holding(out, "infer", request.overwrite) as place, _live(out):
         inputs = {"run": NAME if run_path is None else str(run_path), "scan": str(source), "settings": request.given}
         inputs["inputs_sha256"] = hashes((bundle_of(run_path), *files_of(settings.data)))
-        write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
+        # With the first picture, so that a killed one can be replaced.
+        place.put(PROVENANCE, lambda path: write_provenance(path.parent, "infer", inputs))
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
-        inputs |= scan_record(scan) | {"left_out": np.setdiff1d(np.arange(scan.numbers[-1]), scan.numbers).tolist()}
-        _save(out, result, scan, inputs, report, same=refused is None)
+        left_out = np.setdiff1d(np.arange(scan.numbers[-1]), scan.numbers).tolist()
+        found = inputs | scan_record(scan) | {"left_out": left_out}
+        found |= _known(result, scan, source, report, same=refused is None)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, "infer", found)
+            save_image(folder, result, scan, report=report)
+
+        place.publish(write)
     report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
@@ -104,29 +123,20 @@ def _telling(read: following.Read, report: Report) -> following.Read:
     return reading
 
 
-def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report, same: bool) -> None:
-    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read.
+def _known(result: Reconstruction, scan: Scan, source: Path, report: Report, same: bool) -> dict[str, Any]:
+    """What the provenance says of a result.
 
     Args:
-        out: folder.
         result: image.
         scan: its frames.
-        inputs: what provenance.json has of them.
-        report: receives a line for what is omitted.
-        same: whether the file still holds the scan.
+        source: file of the scan.
+        report: receives a line where that can no longer be read, so that its hash is not known.
+        same: whether it still holds the scan.
     """
-    save_image(out, result, scan)
+    digest = None
     try:
-        save_patterns(out, result, scan)
-    except RunFailedError:
-        raise
-    except PtychoError as error:
-        report(f"No patterns.png: {error}")
-    source, digest = inputs["scan"], None
-    try:
-        digest = file_hash(Path(source)) if same else None
+        digest = file_hash(source) if same else None
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
     known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
-    found = {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}
-    write_provenance(out, "infer", {**inputs, **found})
+    return {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}

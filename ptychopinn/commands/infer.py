@@ -15,8 +15,9 @@ from ptychopinn.commands.shared.messages import (
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import save_reconstruction
 from ptychopinn.errors import WARNING
-from ptychopinn.files.output_folder import check_folder, file_hash, hashes, holding, leads, write_provenance
+from ptychopinn.files.output_folder import check_apart, check_folder, hashes, leads, write_provenance
 from ptychopinn.files.reading import files_of, open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import processes
 from ptychopinn.model.bundle import reading_of, spare_probe, with_trained_probe
@@ -39,29 +40,34 @@ def infer_folder(run_path: Path | None, source: Path, request: Request) -> Recon
     """
     out = request.out
     check_folder(out, "infer", request.overwrite)
+    check_apart([out], request.reads(run_path, source))
     if not leads():
         return _inferred(run_path, source, replace(request, report=lambda line: None))[0]
-    with holding(out, "infer", request.overwrite) as ready:
-        result, scan, given = _inferred(run_path, source, request)
-        files = (bundle_of(run_path), source, *files_of(request.settings.data))
+    with holding(out, "infer", request.overwrite) as place:
+        result, scan, given, known = _inferred(run_path, source, request)
         inputs = {
             "run": NAME if run_path is None else str(run_path),
             "scan": str(source),
-            "sha256": file_hash(source),
-            "inputs_sha256": hashes(files),
+            "sha256": known[str(source)],
+            "inputs_sha256": known,
             **scan_record(scan),
         }
-        ready()
-        write_provenance(
-            out, "infer", {**inputs, "settings": given, "seconds": result.seconds, **deviance_record(result)}
-        )
-        save_reconstruction(out, result, scan)
+        found = {"settings": given, "seconds": result.seconds, **deviance_record(result)}
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, "infer", {**inputs, **found})
+            save_reconstruction(folder, result, scan, report=request.report)
+
+        place.publish(write)
     report_result(result, scan, request.report, judged=request.settings.inference.refine)
     return result
 
 
-def _inferred(run_path: Path | None, source: Path, request: Request) -> tuple[Reconstruction, Scan, dict[str, Any]]:
-    """The image that :func:`infer_folder` writes, its scan, and the settings that were given."""
+def _inferred(
+    run_path: Path | None, source: Path, request: Request
+) -> tuple[Reconstruction, Scan, dict[str, Any], dict[str, str]]:
+    """The image that :func:`infer_folder` writes, its scan, the settings given, and hashes of what was read."""
+    files = (bundle_of(run_path), source, *files_of(request.settings.data))
     run = chosen_run(run_path)
     request = request.over(reading_of(run))
     if run.any_setup:
@@ -72,6 +78,7 @@ def _inferred(run_path: Path | None, source: Path, request: Request) -> tuple[Re
     )
     device = device_of(settings)
     report_scan(scan, report, passes=False)
+    known = hashes(files) if leads() else {}  # before the work: the file may go meanwhile
     if run.settings.model.probe_trainable:
         report("The probe that was trained is used, not the one in the file.")
     with processes.team() as team, algorithms(settings.execution.deterministic):
@@ -82,4 +89,4 @@ def _inferred(run_path: Path | None, source: Path, request: Request) -> tuple[Re
     if settings.inference.refine and leads():
         report(f"network: {deviance_in_words(result)}")
         result = refine_scan(with_trained_probe(run, scan), settings, device, result, report)
-    return result, with_trained_probe(run, scan), request.given
+    return result, with_trained_probe(run, scan), request.given, known

@@ -20,9 +20,10 @@ from ptychopinn.engines.gauge import levelled
 from ptychopinn.engines.probe_search import Found
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.probe import draw_probe
-from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
+from ptychopinn.files.output_folder import check_apart, file_hash, write_json, write_provenance
 from ptychopinn.files.reading import open_unlit
 from ptychopinn.files.record import Record
+from ptychopinn.files.replacing import holding
 from ptychopinn.model.execution import device_of
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
@@ -96,14 +97,15 @@ def reconstruct_folder(source: Path, request: Request) -> Reconstruction:
 
     limit = settings.refinement.refine_seconds
     began = time.monotonic()
-    with holding(out, "reconstruct", request.overwrite) as ready:
+    check_apart([out], request.reads(source))
+    with holding(out, "reconstruct", request.overwrite) as place:
         course = _opened(source, request, None if limit is None else began + limit, report)
+        sha256 = file_hash(source)
         for step in STEPS:
             course = step(course)
         assert course.result is not None
         report_result(course.result, course.scan, report, judged=True)
-        ready()
-        _save(out, source, request, course, said)
+        place.publish(lambda folder: _save(folder, source, sha256, request, course, said))
     return course.result
 
 
@@ -208,7 +210,7 @@ def _at(course: Course, result: Reconstruction) -> Course:
     return course if result.probe is None else replace(course, scan=replace(course.scan, probe=result.probe))
 
 
-def _save(out: Path, source: Path, request: Request, course: Course, said: list[str]) -> None:
+def _save(out: Path, source: Path, sha256: str, request: Request, course: Course, said: list[str]) -> None:
     """Files, pictures and the report."""
     result, scan, settings = course.result, course.scan, course.settings
     assert result is not None
@@ -228,7 +230,7 @@ def _save(out: Path, source: Path, request: Request, course: Course, said: list[
         power = probe_power(torch.from_numpy(result.probe)).double()
         found["power_of_modes"] = (power / power.sum()).tolist()
     write_json(out / "settings.json", used)
-    inputs = {"scan": str(source), "sha256": file_hash(source), "settings": used, "sources": origins}
+    inputs = {"scan": str(source), "sha256": sha256, "settings": used, "sources": origins}
     write_provenance(out, "reconstruct", {**inputs, **found})
     save_reconstruction(out, result, scan)
     draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)

@@ -21,13 +21,15 @@ from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
+    CHECKPOINT,
+    check_apart,
     file_hash,
-    holding,
     leads,
     write_provenance,
     write_table,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.files.signals import Interruption, Stopped, StopRequest
 from ptychopinn.model import processes
 from ptychopinn.model.execution import device_of
@@ -127,8 +129,11 @@ def baseline_folder(
         stop: may end it.
     """
     out, settings, report = request.out, request.settings, request.report
-    with holding(out, command, request.overwrite, checkpoints is not None and checkpoints.resume) as ready:
+    keep = checkpoints is not None and checkpoints.resume
+    check_apart(() if keep else [out], request.reads(source, init))
+    with holding(out, command, request.overwrite, keep, own=None if checkpoints is None else CHECKPOINT) as place:
         scan = open_scan(source, settings.data)
+        sha256 = file_hash(source) if checkpoints is None else checkpoints.sha256
         report_scan(scan, report)
         start = None if init is None else start_of(init, scan, settings.data, source, report)
         if checkpoints is None:
@@ -136,7 +141,6 @@ def baseline_folder(
         else:
             with processes.team() as team:
                 result = _fitted(scan, settings, start, report, checkpoints.running(team, stop))
-        sha256 = file_hash(source) if checkpoints is None else checkpoints.sha256
         used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": sha256, "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
@@ -149,11 +153,14 @@ def baseline_folder(
             report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
         is_ours = settings.baseline.engine == "native"
         library = {} if is_ours else {"ptychi": version("ptychi")}
-        ready()
-        write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
-        save_reconstruction(out, result, scan)
-        _save_losses(out, result, "step" if is_ours else "epoch")
-        draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, command, {**inputs, "sources": origins, **library, **found})
+            save_reconstruction(folder, result, scan, report=report)
+            _save_losses(folder, result, "step" if is_ours else "epoch")
+            draw_probe(folder / "probe.png", scan.probe if result.probe is None else result.probe)
+
+        place.publish(write)
     report_result(result, scan, report, judged=True)
     return result
 

@@ -9,19 +9,20 @@ from typing import Any, Final
 from ptychopinn.commands.shared.messages import report_scan, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
-from ptychopinn.errors import WARNING, PtychoError
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    check_apart,
     file_hash,
-    filling,
     leads,
+    provenance_of,
     read_provenance,
     write_json,
-    write_provenance,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import Place, holding
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.pretrained import NAME
@@ -52,6 +53,8 @@ def train_folder(sources: Sequence[Path], request: Request, resume: bool = False
     source, *more = sources
     if len({path.resolve() for path in sources}) < len(sources):
         raise PtychoError(f"{', '.join(map(str, sources))}: a scan is given twice.")
+    if not resume:
+        check_apart([out], request.reads(*sources))
     scan, validation = open_scan(source, settings.data), open_validation(settings)
     others = {str(path): open_scan(path, settings.data) for path in more}
     plan = check_training(scan, settings, validation, others)
@@ -68,8 +71,8 @@ def train_folder(sources: Sequence[Path], request: Request, resume: bool = False
         origin["validation"] = _report_beside(Path(str(settings.training.validate_on)), validation, request.report)
     if resume:
         _check_resumed(origin, request)
-    with filling(out, "train", request.overwrite, keep=resume):
-        run = fill_run(scan, plan, request, origin, resume)
+    with holding(out, "train", request.overwrite, keep=resume) as place:
+        run = fill_run(scan, plan, request, place, origin, resume)
         draw_probe(out / "probe.png", run.illumination.probe.numpy())
         name = settings.training.validate_on
         draw_history(out / "loss.png", _loss_columns(run), "frames held out" if name is None else Path(name).name)
@@ -148,21 +151,25 @@ def fill_run(
     scan: Scan,
     plan: TrainingPlan,
     request: Request,
+    place: Place,
     origin: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> Run:
-    """Train into the folder of a request, which is held: settings, provenance, checkpoints and the bundle.
+    """Train into a folder: settings, provenance, checkpoints and the bundle.
+
+    An older run stays in it until the first checkpoint of this one.
 
     Args:
         scan: to train on.
         plan: of the scan and the settings of ``request``.
         request: ``settings.json`` keeps its settings; the provenance keeps those of the plan.
+        place: the folder of the request, held.
         origin: of the scan, for the provenance.
         resume: continue from the last checkpoint.
     """
     from ptychopinn.training.train import train
 
-    folder, settings = request.out, request.settings
+    settings = request.settings
     sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
     start = "scratch" if plan.start is None else settings.training.start_from or NAME
     values = {
@@ -173,9 +180,13 @@ def fill_run(
         "settings": settings.flat() | plan.derived,
     }
     values |= scan_record(scan)
-    provenance = write_provenance(folder, "train", values)
-    write_json(folder / "settings.json", settings.flat())
-    run = train(scan, settings, folder, request.report, request.progress_bar, resume, plan)
-    run.provenance.update(provenance)
-    bundle.save_run(folder, run)
+    record = provenance_of("train", values)
+    place.put(PROVENANCE, lambda path: write_json(path, record))
+    place.put("settings.json", lambda path: write_json(path, settings.flat()))
+    run = train(scan, settings, place, request.report, request.progress_bar, resume, plan)
+    run.provenance.update(record)
+    try:
+        place.put(bundle.BUNDLE, lambda path: bundle.save_run(path.parent, run), ready=True)
+    except RunFailedError as error:
+        place.keep_elsewhere(lambda folder: bundle.save_run(folder, run), error)
     return run

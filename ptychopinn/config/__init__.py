@@ -238,6 +238,14 @@ class RefinementConfig(Section):
     refine_seconds: float | None = Field(
         None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
     )
+    model: Literal["basic", "auto", "full"] = Field(
+        "basic", description="object and what is asked for; auto: what held-out pixels ask for; full: all below"
+    )
+    refine_flux: bool = Field(False, description="refine the flux of every frame too")
+    refine_background: bool = Field(False, description="refine a smooth background of the detector too, never negative")
+    free_background: bool = Field(False, description="let the background of every detector pixel be free")
+    refine_affine: bool = Field(False, description="refine rotation, scale and shear of the positions too")
+    opr: int = Field(0, ge=0, le=10, description="modes by which the probe changes from frame to frame; 0: it does not")
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
     memory: float | None = Field(
         None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"

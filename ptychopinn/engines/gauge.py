@@ -23,7 +23,8 @@ def levelled(result: Reconstruction) -> tuple[Reconstruction, Slope]:
     rows, columns = (np.arange(size) for size in result.object.shape)
     image = result.object * np.exp(-1j * (slope[0] * rows[:, None] + slope[1] * columns))
     image = image * np.exp(-1j * np.angle((result.coverage * image).sum()))
-    return replace(result, object=image.astype(np.complex64), probe=tilted(result.probe, slope)), slope
+    modes = None if result.opr_modes is None else tilted(result.opr_modes, slope)
+    return replace(result, object=image.astype(np.complex64), probe=tilted(result.probe, slope), opr_modes=modes), slope
 
 
 def tilted(probe: Complex, slope: Slope) -> Complex:

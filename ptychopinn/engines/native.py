@@ -4,17 +4,21 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
-from ptychopinn.engines.advice import verdict
-from ptychopinn.engines.moves import moves_in_words
+from ptychopinn.engines.judging.advice import verdict
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes
+from ptychopinn.engines.judging.moves import affine, moves_in_words
 from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, refine
+from ptychopinn.engines.terms import Terms, found_in, gains, in_words, needed, told
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
@@ -25,6 +29,9 @@ from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
+
+FAR = 2.0
+"""Pixels rms by which positions of a good stage are hardly wrong."""
 
 
 def reconstruct(
@@ -61,7 +68,42 @@ def reconstruct(
     check_scan(scan)
     canvas = scan.canvas_origin, scan.canvas_shape
     first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
-    began = time.perf_counter()
+    began, terms = time.perf_counter(), Terms.of(config, refinement)
+    if running.resume is not None:
+        terms = terms.plus(*found_in(running.resume.estimate.conditions))
+    fit = partial(_fit, scan, first, config, refinement, seed, device, report)
+    found = fit(terms, running)
+    if refinement.model == "auto" and not found.stopped:
+        lacking = needed(gains(scan, found.estimate, refinement.subpixel, seed))
+        for line in in_words(lacking):
+            report(line)
+        if lacking:
+            terms = terms.plus(*(one.term for one in lacking))
+            found = fit(terms, running._replace(resume=None))
+    look = running.team.leads and not found.stopped
+    moves = _moves(scan, found, terms, refinement.subpixel, device, look) if terms.moves else []
+    for line in (*told(found.estimate.conditions, found.estimate.probe), *moves):
+        report(line)
+    seconds = {"native": time.perf_counter() - began}
+    result = _result(scan, found, terms, refinement.subpixel, seconds, running.team)
+    if look:
+        for line in verdict(result, scan, config, device):
+            report(line)
+    return result
+
+
+def _fit(
+    scan: Scan,
+    first: Tensor | None,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seed: int,
+    device: str,
+    report: Report,
+    terms: Terms,
+    running: Running,
+) -> Refined:
+    """One fit with some terms."""
     found = refine(
         scan,
         first,
@@ -69,8 +111,10 @@ def reconstruct(
         seconds=refinement.refine_seconds,
         tolerance=refinement.tolerance,
         subpixel=refinement.subpixel,
-        refine_probe=config.refine_probe,
-        refine_positions=config.refine_positions,
+        refine_probe=terms.probe,
+        refine_positions=terms.positions,
+        also=terms.also,
+        opr=terms.opr,
         seed=seed,
         device=device,
         memory=bytes_for(refinement.memory, device),
@@ -78,15 +122,7 @@ def reconstruct(
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
-    if config.refine_positions:
-        for line in _moves(scan, found):
-            report(line)
-    seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, config, refinement, seconds, running.team)
-    if running.team.leads and not found.stopped:
-        for line in verdict(result, scan, config, device):
-            report(line)
-    return result
+    return found
 
 
 def bytes_for(gigabytes: float | None, device: torch.device | str) -> float:
@@ -109,20 +145,30 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined) -> list[str]:
-    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
+def _moves(scan: Scan, found: Refined, terms: Terms, subpixel: SubPixel, device: str, look: bool) -> list[str]:
+    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common.
+
+    The image takes up a part of a map of all positions, so that the moves show less than the whole: the map is then
+    looked for from the measured positions, where there is time to ``look``.
+    """
     there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
-    return [moved, *(f"{WARNING}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
+    lines = moves_in_words(scan.positions, there, scan.numbers)
+    if "affine" in terms.also:
+        return [moved, *lines]  # a map that was asked for is no surprise
+    if look and (affine(scan.positions, there) is not None or (not lines and rms > FAR)):
+        axes = better_axes(scan, subpixel, device)
+        lines = lines if axes is None else [axes_in_words(axes)]
+    return [moved, *(f"{WARNING}{line}" for line in lines)]
 
 
 def _result(
     scan: Scan,
     found: Refined,
-    config: BaselineConfig,
-    refinement: RefinementConfig,
+    terms: Terms,
+    subpixel: SubPixel,
     seconds: dict[str, float],
     team: Team,
 ) -> Reconstruction:
@@ -132,25 +178,33 @@ def _result(
     image = estimate.image.cpu().numpy()
     if not np.isfinite(image).all():
         raise RunFailedError("native: NaN or infinity in the image; the probe or the positions may be far off.")
-    if config.refine_positions:
+    if terms.moves:
         scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
-    if config.refine_probe:
+    if terms.probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
     moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
     coverage = probe_coverage(scan, device)
+    flux, background, modes, weights = (None if part is None else part.cpu().numpy() for part in estimate.conditions)
     result = Reconstruction.from_canvas(
         moved.to(device),
         scan,
         coverage,
         seconds=seconds,
-        probe=scan.probe if config.refine_probe else None,
+        probe=scan.probe if terms.probe else None,
+        flux=None if flux is None else flux.astype(np.float64),
+        background=background,
+        opr_modes=modes,
+        opr_weights=None if weights is None else weights.astype(np.float64),
+        fitted=() if found.stopped else terms.unknowns,
         loss=found.deviance,
-        subpixel=refinement.subpixel,
+        subpixel=subpixel,
     )
     if found.stopped:
         return result.with_deviance(scan, device, sampled=True)
     mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
     rows = np.arange(mine.start, mine.stop)
     seen = torch.from_numpy(result.object).to(device)
-    fits[:, mine] = torch.from_numpy(frame_fits(seen, result.origin, scan, result.subpixel, rows))
+    fits[:, mine] = torch.from_numpy(
+        frame_fits(seen, result.origin, scan, result.subpixel, rows, 64, result.conditions)
+    )
     return result.with_fits(team.total(fits).numpy())

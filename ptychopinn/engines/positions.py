@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from ptychopinn.model.processes import ALONE, Team
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients, probe_views
+from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
+from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients
 from ptychopinn.physics.likelihood import poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.scan import Scan
 
 LARGEST_UPDATE = 0.5
@@ -50,6 +49,7 @@ def search(
     measured: Tensor,
     subpixel: SubPixel,
     team: Team = ALONE,
+    conditions: Conditions = IDEAL,
 ) -> Tensor:
     """Search better positions, pixels away, for the frames that fit worst.
 
@@ -66,6 +66,7 @@ def search(
         measured: (n, 2) float64, as measured.
         subpixel: model between pixels.
         team: processes that share the frames.
+        conditions: of the frames.
 
     Returns:
         (n, 2) float64, each the best of the present position and those within ``REACH`` or ``FAR`` of the measured one.
@@ -73,7 +74,8 @@ def search(
     every, count = torch.arange(len(scan), device=positions.device), frames_per_chunk(probe)
 
     def misfit(rows: Tensor) -> Callable[[Tensor], Tensor]:
-        return partial(_misfit, scan, scan.frames(rows.cpu().numpy()).to(image.device), image, probe, subpixel)
+        counts = scan.frames(rows.cpu().numpy()).to(image.device)
+        return partial(_misfit, scan, counts, image, probe, subpixel, conditions.of(rows))
 
     best, found = torch.zeros(len(scan), device=image.device), positions.clone()
     for rows in every[team.share(slice(0, len(scan)))].split(count):
@@ -97,10 +99,17 @@ def search(
     return found
 
 
-def _misfit(scan: Scan, counts: Tensor, image: Tensor, probe: Tensor, subpixel: SubPixel, positions: Tensor) -> Tensor:
+def _misfit(
+    scan: Scan,
+    counts: Tensor,
+    image: Tensor,
+    probe: Tensor,
+    subpixel: SubPixel,
+    conditions: Conditions,
+    positions: Tensor,
+) -> Tensor:
     """Mean Poisson deviance of some frames (n, N, N) at some positions (n, 2): (n,)."""
-    views = probe_views(probe, positions, subpixel)
-    rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
+    rate = expected_counts(image, probe, positions, subpixel, conditions)
     if scan.good_pixels is not None:
         rate = rate * torch.from_numpy(scan.good_pixels).to(image.device)
     return poisson_deviance(rate, counts).mean(dim=(1, 2))

@@ -11,6 +11,7 @@ import torch
 from ptychopinn.engines.projections import Estimate, Projections
 from ptychopinn.files.signals import Interruption
 from ptychopinn.model.processes import ALONE, Team
+from ptychopinn.physics.conditions import Conditions
 
 
 @dataclass
@@ -56,9 +57,9 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and text, as :meth:`of` takes them."""
-        found = dict(vars(self)) | {"estimate": vars(self.estimate)}
+        found = dict(vars(self)) | {"estimate": tensors_of(self.estimate)}
         if self.best is not None:
-            found["best"] = [vars(self.best[0]), *self.best[1:]]
+            found["best"] = [tensors_of(self.best[0]), *self.best[1:]]
         return found
 
     @classmethod
@@ -66,7 +67,9 @@ class Progress:
         """The progress that :meth:`state` described, on a device."""
 
         def there(parts: dict[str, torch.Tensor]) -> Estimate:
-            return Estimate(**{name: part.to(device) for name, part in parts.items()})
+            moved = {name: part.to(device) for name, part in parts.items()}
+            conditions = {name: moved.pop(name) for name in Conditions._fields if name in moved}
+            return Estimate(**moved, conditions=Conditions(**conditions))
 
         best, velocity = state["best"], state["velocity"]
         known = {
@@ -75,6 +78,12 @@ class Progress:
             "best": None if best is None else (there(best[0]), *best[1:]),
         }
         return cls(**state | known)
+
+
+def tensors_of(estimate: Estimate) -> dict[str, torch.Tensor]:
+    """The tensors of an estimate by name."""
+    known = vars(estimate) | estimate.conditions._asdict()
+    return {name: part for name, part in known.items() if isinstance(part, torch.Tensor)}
 
 
 class Running(NamedTuple):

@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.engines.changes import changed, first_conditions, unknowns_of
 from ptychopinn.engines.fisher import Linearised, Step, solve
+from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.positions import search
 from ptychopinn.engines.progress import BY_ITSELF, Progress, Running
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
 from ptychopinn.files.signals import Stopped
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
+from ptychopinn.physics.probe import orthogonal_modes, probe_intensity
 from ptychopinn.reconstruction import deviances
 from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
@@ -37,6 +39,9 @@ LEAST_PHOTONS = 3.0
 
 PROBE_EPOCHS, POSITION_EPOCHS = 4, 2
 """Epoch multipliers of the projections for an unknown probe, and for unknown positions, which scoring fits better."""
+
+AFFINE_EPOCHS = 5
+"""Epoch multiplier of the first stage for an unknown map of the positions, which must end in the right minimum."""
 
 DIM_EPOCHS = 4
 """Largest epoch multiplier for dim frames."""
@@ -132,7 +137,9 @@ class _Budget:
     def over(self, need: int = 1) -> str | None:
         """Why a step of ``need`` epochs is impossible; None when it is possible."""
         if self.left < need:
-            return f"another step does not fit in the {self.epochs} asked for"
+            if self.left < 0:  # a step that was halved takes more than was planned
+                return f"the {self.epochs} epochs asked for are used up, and the last step took {-self.left} more"
+            return f"the next step does not fit in the epochs asked for ({self.epochs})"
         return "the time is over" if self._team.any(time.monotonic() > self._end) else None
 
 
@@ -175,6 +182,8 @@ def refine(
     subpixel: SubPixel = "fourier",
     refine_probe: bool = False,
     refine_positions: bool = False,
+    also: Set[Unknown] = frozenset(),
+    opr: int = 0,
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: float = KEPT_BYTES,
@@ -183,10 +192,9 @@ def refine(
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps in small batches give a first estimate. Each scoring step then linearises the model at the image
-    (:mod:`ptychopinn.engines.fisher`), solves ``J dx = -gradient`` by a few conjugate-gradient steps and halves ``dx``
-    until the likelihood improves. It ends when a step improves the deviance by less than ``tolerance``, when the
-    deviance of the held-out pixels rises (the fit would follow the noise), or after its epochs or seconds.
+    Projection steps in small batches give a first estimate. Each scoring step solves ``J dx = -gradient`` by a few
+    conjugate-gradient steps and halves ``dx`` until the likelihood improves. It ends when the deviance falls by less
+    than ``tolerance``, when that of held-out pixels rises, or after its epochs or seconds.
 
     Args:
         scan: counts, positions and probe.
@@ -195,44 +203,52 @@ def refine(
         seconds: wall-clock limit, checked between steps.
         tolerance: relative.
         subpixel: model between pixels.
-        refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
+        refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
+        also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
+        opr: modes by which the first mode of the probe changes from frame to frame.
         seed: of the order of the frames.
         device: torch device.
         memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
-        running: with which processes, from which progress on, and who keeps it: after every epoch of projections and
-            after every scoring step.
+        running: processes, progress to go on from, and who keeps it after every epoch and scoring step.
         report: receives lines of progress.
 
     Returns:
         Image, probe, positions and how the deviance fell.
     """
-    extra = {"probe": refine_probe, "positions": refine_positions}
-    unknowns: Set[Unknown] = {"object", *(name for name, wanted in extra.items() if wanted)}  # type: ignore[arg-type]
-    margin = ROOM if refine_positions else 0
-    now = running.resume or _begun(scan, start, device, margin, subpixel)
+    unknowns = unknowns_of(refine_probe, refine_positions, also, opr)
+    margin = ROOM if {"positions", "affine"} & unknowns else 0
+    now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
     fit = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report)
     stopped = False
     try:
         with running.allowed():
-            _project(fit, now)
+            _project(fit, now, opr)
             reason = _score(fit, now)
     except Stopped as signal:
         reason, stopped = f"stopped by {signal}", True
         if now.stage is not None and now.best is not None:
             now.estimate = now.best[0]
-    modes = orthogonal_modes(now.estimate.probe) if refine_probe else now.estimate.probe
+    modes = orthogonal_modes(now.estimate.probe) if refine_probe and not opr else now.estimate.probe
     return Refined(replace(now.estimate, probe=modes), margin, tuple(now.deviance), budget.spent, reason, stopped)
 
 
-def _begun(scan: Scan, start: Tensor | None, device: torch.device | str, margin: int, subpixel: SubPixel) -> Progress:
+def _begun(
+    scan: Scan,
+    start: Tensor | None,
+    device: torch.device | str,
+    margin: int,
+    subpixel: SubPixel,
+    unknowns: Set[Unknown],
+) -> Progress:
     """The beginning of a refinement."""
     blank = start is None or _poor(scan, start.to(device), subpixel)
-    return Progress(Estimate.of(scan, device, start, margin), blank)
+    estimate = Estimate.of(scan, device, start, margin)
+    return Progress(replace(estimate, conditions=first_conditions(scan, unknowns, device)), blank)
 
 
-def _project(fit: _Fit, now: Progress) -> None:
+def _project(fit: _Fit, now: Progress, opr: int) -> None:
     """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
     if now.stage is None:
         return
@@ -256,6 +272,8 @@ def _project(fit: _Fit, now: Progress) -> None:
         fit.keep(now)
     if now.best is not None:
         now.estimate = now.best[0]
+    if opr:
+        now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
     now.stage, now.velocity, now.best = None, None, None
 
 
@@ -267,6 +285,8 @@ def _stages(fit: _Fit, blank: bool) -> list[tuple[int, int]]:
     found = []
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
         longer = PROBE_EPOCHS if "probe" in fit.unknowns else POSITION_EPOCHS if "positions" in fit.unknowns else 1
+        if "affine" in fit.unknowns and lighting == 1:
+            longer = AFFINE_EPOCHS
         if longer == 1 and lighting == 1:
             longer = min(DIM_EPOCHS, round(dim))
         found.append((min(len(fit.scan), math.ceil(lighting * alone)), longer * count))
@@ -293,7 +313,7 @@ class EarlyStop:
         here, (best, least, since) = now.estimate, now.best
         held_out = self._fit.linearised(here, deviance_only=True, unknowns={"object"}).held_out
         if held_out < least:
-            now.best = Estimate(here.image.clone(), here.probe.clone(), here.positions.clone()), held_out, 0
+            now.best = here.clone(), held_out, 0
         else:
             now.best = best, least, since + 1
         return now.best[2] >= PATIENCE
@@ -345,7 +365,7 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
     """The model after a search for badly fitting frames, and the share of frames that it moved."""
     here = now.estimate
     measured = now.scan.canvas_positions.to(here.positions) + ROOM
-    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel, now.team)
+    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel, now.team, here.conditions)
     moved = float((places != here.positions).any(dim=1).double().mean())
     places += (here.positions - places).mean(dim=0)
     now.release()
@@ -355,26 +375,12 @@ def _searched(now: Linearised) -> tuple[Linearised, float]:
 def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
     """The model after a step, halved until the likelihood improves; None if it never does."""
     for _ in range(5):
-        then = now.at(_moved(now.estimate, step))
+        then = now.at(changed(now.estimate, step))
         budget.spend()
         if then.deviance < now.deviance:
             return then
         step = {name: value / 2 for name, value in step.items()}
     return None
-
-
-def _moved(estimate: Estimate, step: Step) -> Estimate:
-    """An estimate after a step that keeps the power of the probe and the mean position."""
-    image, probe, positions = estimate.image + step["object"], estimate.probe, estimate.positions
-    if "probe" in step:
-        power = float(probe_power(probe).sum())
-        raw = probe + step["probe"]
-        probe = normalise_probe(raw, power)
-        image = image * math.sqrt(float(probe_power(raw).sum()) / power)
-    if "positions" in step:
-        move = step["positions"].double()
-        positions = positions + move - move.mean(dim=0)
-    return Estimate(image, probe, positions)
 
 
 def holds_out(scan: Scan) -> bool:

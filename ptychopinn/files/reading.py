@@ -24,6 +24,7 @@ from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
+from ptychopinn.memory import in_gib, memory
 from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.arrays import even_square
 from ptychopinn.scan.beam import centre_of
@@ -71,7 +72,14 @@ def files_of(data: DataConfig) -> list[Path]:
     how, mask = how_to_read(data), data.mask or ""
     # A mask is [auto:|inverted:]FILE[:dataset].
     masks = (mask, mask.partition(":")[2], mask.rpartition(":")[0], mask.partition(":")[2].rpartition(":")[0])
-    given = [how.map, how.frames, how.probe, next((Path(text) for text in masks if Path(text).is_file()), None)]
+    # Frames are FILE[:dataset].
+    frames = None if how.frames is None or how.frames.is_file() else Path(str(how.frames).rpartition(":")[0])
+    given = [
+        how.map,
+        frames or how.frames,
+        how.probe,
+        next((Path(text) for text in masks if Path(text).is_file()), None),
+    ]
     given += [None if data.drop_frames is None else Path(data.drop_frames)]
     return [path for path in given if path is not None and path.is_file()]
 
@@ -164,12 +172,10 @@ def read(path: Path, how: Reading | None = None) -> Record:
     """
     how = how or Reading()
     path = file_in(path) or path
-    if how.map is None:
-        record = format_of(path, how).open(path, how)
-    else:
-        layout = read_map(how.map)
-        with hdf5.opened(path, how.allow_external) as file:
-            record = hdf5_map.read(file, how, layout)
+    try:
+        record = _open(path, how)
+    except MemoryError as error:
+        raise PtychoError(f"{path}: does not fit in memory, {in_gib(memory())} are there: {error}.") from None
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
@@ -184,6 +190,14 @@ def read(path: Path, how: Reading | None = None) -> Record:
         probe, notes = probe_of(how.probe, how.allow_external)
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
     return record
+
+
+def _open(path: Path, how: Reading) -> Record:
+    if how.map is None:
+        return format_of(path, how).open(path, how)
+    layout = read_map(how.map)
+    with hdf5.opened(path, how.allow_external) as file:
+        return hdf5_map.read(file, how, layout)
 
 
 def format_of(path: Path, how: Reading) -> Format:

@@ -3,6 +3,7 @@
 A value that cannot be used raises a PtychoError that names its key, what it holds and what is needed.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,12 +47,26 @@ def likely_length(value: float, name: str, longest: float) -> float:
 
 
 def check_finite(values: Array, name: str) -> None:
-    """Refuse rows that hold NaN or infinity, naming the first."""
-    wrong = ~np.isfinite(values).all(axis=1)
-    if wrong.any():
+    """Refuse rows of which none is finite; single ones may still be left out."""
+    if not np.isfinite(values).all(axis=1).any():
+        raise PtychoError(f"{name}: NaN or infinity in all {len(values)} rows; positions are needed.")
+
+
+def check_placed(positions: Array | None, numbers: Sequence[int] | NDArray[np.int64], way_out: str) -> None:
+    """Refuse frames without a finite position.
+
+    Args:
+        positions: (n, 2); None where there are none.
+        numbers: (n,) of the frames, as the user knows them.
+        way_out: what to do.
+    """
+    if positions is None or positions.dtype.kind not in "uif" or len(positions) != len(numbers):
+        return  # others complain of these
+    wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(wrong):
         raise PtychoError(
-            f"{name}: holds NaN or infinity, first in frame {int(wrong.argmax())}, in {int(wrong.sum())} of "
-            f"{len(values)}; --drop-frames FILE leaves frames out."
+            f"positions: NaN or infinity, first in frame {numbers[wrong[0]]}, in {len(wrong)} of {len(positions)}; "
+            f"{way_out}."
         )
 
 

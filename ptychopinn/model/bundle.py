@@ -23,7 +23,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
-from ptychopinn.json_reader import parse_json, validated
+from ptychopinn.json_reader import LARGEST, parse_json, validated
+from ptychopinn.memory import check_memory
 from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.illumination import Illumination
@@ -33,8 +34,12 @@ BUNDLE = "wts.h5.zip"
 SCHEMA = 1
 MANIFEST = "manifest.json"
 MEMBERS = ("diffraction_to_obj", "autoencoder", "frames")
-LARGEST_MEMBER = 4 * 2**30
-"""Bytes; a bundle that claims more is refused before it is unpacked."""
+PACKED = 16
+"""Bytes of tensors that one byte of a bundle unpacks to, at most: those that ptychopinn writes are not compressed, and
+trained weights hardly can be."""
+
+COPIES = 3
+"""Times that tensors are held while they are read."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 """What a damaged ZIP archive or JSON text raises."""
@@ -187,7 +192,7 @@ def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                _check_members(archive)
+                _check_members(archive, path)
                 with naming(MANIFEST):
                     manifest = validated(Manifest, parse_json(archive.read(MANIFEST), "manifest entries", finite=False))
                 data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
@@ -201,22 +206,30 @@ def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
         return manifest, {name: _tensors(name, content, manifest) for name, content in data.items()}
 
 
-def _check_members(archive: zipfile.ZipFile) -> None:
-    for info in archive.infolist():
-        if info.file_size > LARGEST_MEMBER:
-            raise PtychoError(f"{info.filename!r} claims {info.file_size} bytes; no bundle is so large.")
-    for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
-        if name not in archive.namelist():
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse a bundle that lacks a member, or claims more than it can hold, before any of it is unpacked."""
+    found = {info.filename: info.file_size for info in archive.infolist()}
+    needed = (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS))
+    for name in needed:
+        if name not in found:
             raise PtychoError(f"holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
+        most = LARGEST if name == MANIFEST else 2**20 + PACKED * path.stat().st_size
+        if found[name] > most:
+            raise PtychoError(f"{name}: claims {found[name]} bytes, at most {most} are possible.")
+    check_memory(COPIES * sum(found[name] for name in needed), "the tensors")
 
 
 def _tensors(name: str, content: bytes, manifest: Manifest) -> dict[str, Tensor]:
     if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
         raise PtychoError(f"{name}: does not match its hash; the file was changed or damaged.")
     try:
-        return load(content)
+        tensors = load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise PtychoError(f"{name}: is no safetensors data: {error}.") from None
+    for key, values in tensors.items():
+        if not bool(torch.isfinite(values).all()):
+            raise PtychoError(f"{name}: {key} holds NaN or infinity, so the network gives no image; train it anew.")
+    return tensors
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:

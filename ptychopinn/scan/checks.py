@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
+from ptychopinn.memory import check_memory, memory
+from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.beam import beam_offset, mean_frame, off_centre
 from ptychopinn.scan.frames import chunks, light_in_corners
 from ptychopinn.scan.outliers import check_wild

@@ -15,6 +15,7 @@ from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.replacing import Place
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.model import PtychoModel
@@ -199,7 +200,7 @@ Look = Callable[[PtychoModel], dict[str, float]]
 
 def pretrain(
     settings: Settings,
-    folder: Path,
+    folder: Path | Place,
     look: Look,
     report: Report = lambda line: None,
     given: tuple[Field, ...] = (),
@@ -212,7 +213,7 @@ def pretrain(
 
     Args:
         settings: network, optimiser, ``max_seconds`` and seed.
-        folder: for the checkpoint and the table.
+        folder: for the checkpoint and the table, held or not.
         look: at the panel.
         report: receives a line for each row.
         given: measured probes to vary, (m, n, n) each.
@@ -223,8 +224,9 @@ def pretrain(
         RunFailedError: when a signal stops it, or the loss is not finite.
     """
     training = Pretraining(settings, given)
+    place = Place(folder, "pretrain") if isinstance(folder, Path) else folder
     if resume:
-        training.restore(_read(folder / CHECKPOINT))
+        training.restore(_read(place.folder / CHECKPOINT))
     most = settings.training.max_seconds or USUAL_SECONDS
     began, found = time.monotonic() - training.seconds, []
     shown = training.seconds
@@ -234,7 +236,7 @@ def pretrain(
             training.seconds = time.monotonic() - began
             if training.seconds - shown >= CHECKPOINT_SECONDS or training.seconds >= most or stop.name:
                 over = training.seconds // PANEL_SECONDS > shown // PANEL_SECONDS or training.seconds >= most
-                _note(training, found, look if over else lambda model: {}, folder, report)
+                _note(training, found, look if over else lambda model: {}, place, report)
                 found, shown = [], training.seconds
         if stop.name and training.seconds < most:
             done = f"stopped by {stop.name} after step {training.step}"
@@ -242,7 +244,7 @@ def pretrain(
     return training
 
 
-def _note(training: Pretraining, found: list[float], look: Look, folder: Path, report: Report) -> None:
+def _note(training: Pretraining, found: list[float], look: Look, place: Place, report: Report) -> None:
     """Add a row to the history, write it and a checkpoint."""
     error = sum(found) / max(1, len(found))
     if not math.isfinite(error):
@@ -254,10 +256,14 @@ def _note(training: Pretraining, found: list[float], look: Look, folder: Path, r
     report(f"step {training.step}  {training.seconds:.0f} s  patch error {error:.4f}{beside}")
     buffer = io.BytesIO()
     torch.save(training.state(), buffer)
-    (folder / CHECKPOINT).parent.mkdir(exist_ok=True)
-    with writing(folder / CHECKPOINT) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-    write_table(folder / TABLE, training.history)
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        with writing(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    place.put(TABLE, lambda path: write_table(path, training.history))
+    place.put(str(CHECKPOINT), write, ready=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

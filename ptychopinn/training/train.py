@@ -14,6 +14,7 @@ from torch import Tensor
 from ptychopinn.config import Settings
 from ptychopinn.engines import refinement
 from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.replacing import Place
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import compile_networks, device_of
 from ptychopinn.model.features import input_scale
@@ -31,7 +32,7 @@ from ptychopinn.training.trainer import build_trainer, quiet_lightning
 def train(
     scan: Scan,
     settings: Settings,
-    folder: Path | None = None,
+    folder: Path | Place | None = None,
     report: Report = lambda line: None,
     progress_bar: bool = False,
     resume: bool = False,
@@ -47,7 +48,7 @@ def train(
     Args:
         scan: to train on; the plan may name further ones.
         settings: all settings; see :mod:`ptychopinn.config`.
-        folder: where checkpoints and logs go; nothing is written when None.
+        folder: where checkpoints and logs go, held or not; nothing is written when None.
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
         resume: continue from the last checkpoint in ``folder``, if there is one.
@@ -68,17 +69,18 @@ def train(
     clock, device = Clock(settings.training.max_seconds), device_of(full)
     beside = [ScanDataModule(as_networks_see(other)[0], chosen) for other, chosen in plan.others]
     data = ScanDataModule(scan, full, validation, beside)
-    watch = Watch(clock, report, data, folder, full.execution)
-    checkpoint = _last_checkpoint(folder, full) if resume else None
+    place = Place(folder, "train") if isinstance(folder, Path) else folder
+    watch = Watch(clock, report, data, place, full.execution)
+    checkpoint = _last_checkpoint(place, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
     module = TrainingModule(_model(full, scan, device, plan.start), full, clock, data)
     with quiet_lightning(), watch.stop:
         teachers = [Teacher(_targets(part, full, device, report), part) for part in data.parts]
         callbacks = [watch, *teachers]
-        trainer = build_trainer(full, device, folder, callbacks, data.validates, progress_bar)
+        trainer = build_trainer(full, device, place, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
-        with _writing(folder):
+        with _writing(place):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
             if watch.asked_to_stop:
                 raise watch.stopped(trainer)
@@ -102,15 +104,15 @@ def _trained(
 
 
 @contextmanager
-def _writing(folder: Path | None) -> Iterator[None]:
+def _writing(place: Place | None) -> Iterator[None]:
     """Say of errors of the file system that the folder could not be written."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = error.strerror or error
-        raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
+        name, reason = place and place.folder, error.strerror or error
+        raise RunFailedError(f"{name}: cannot be written: {reason}; what was there is intact.") from error
 
 
 def _model(settings: Settings, scan: Scan, device: str, start: Run | None) -> PtychoModel:
@@ -159,13 +161,13 @@ def _target(scan: Scan, settings: Settings, device: str, report: Report) -> Call
     return truth if settings.model.model_type == "supervised" else teacher
 
 
-def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
+def _last_checkpoint(place: Place | None, settings: Settings) -> Path | None:
     """The checkpoint to continue from, if there is one.
 
     Raises:
         PtychoError: when it cannot be read, or holds more epochs than asked for.
     """
-    path = None if folder is None else folder / LAST
+    path = None if place is None else place.folder / LAST
     if path is None or not path.is_file():
         return None
     try:

@@ -61,6 +61,16 @@ def test_the_report_needs_no_other_file(place: Path) -> None:
     assert "The deviance is" in page or "Nothing: the image explains" in page
 
 
+def test_the_probe_of_a_file_is_taken(place: Path) -> None:
+    write_scan(place / "whole.npz")
+    done = call(place, "reconstruct whole.npz --epochs 6 --set refine_probe=false --set error_draws=0 --out image")
+    assert done.exit_code == 0, done.output
+    assert "Probe found" not in done.output
+    assert "phase ramp" not in done.output
+    settings = json.loads((place / "image/settings.json").read_text())
+    assert (settings["probe_from"], settings["refine_probe"], settings["centre"]) == (None, False, "8,8")
+
+
 REFUSED: dict[str, tuple[str, Words]] = {
     "another engine": ("reconstruct bare.npz --set engine=lsqml --out image", ("engine", "lsqml")),
     "a crop too large": (f"reconstruct bare.npz {QUICK} --crop 64 --out image", ("crop", "64")),

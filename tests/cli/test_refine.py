@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.files.output_folder import holding
 from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.files.replacing import holding
 from tests.cli.refusing import Words, assert_refused, call, contents, scan_arrays, write_scan
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -27,7 +27,9 @@ def test_refine_fills_a_folder_with_error_bars(scan: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, ""), done.output
     lines = done.stdout.splitlines()
     assert "projections 1: " in done.stdout
-    assert any(line.startswith("ended after ") and line.endswith("does not fit in the 20 asked for") for line in lines)
+    assert any(
+        line.startswith("ended after ") and line.endswith("does not fit in the epochs asked for (20)") for line in lines
+    )
     assert lines[-1] == "Image: out/reconstruction.h5 and out/reconstruction.png"
     names = {path.name for path in (scan / "out").iterdir()}
     pictures = {"reconstruction.png", "patterns.png", "frames.png", "frames.csv", "loss.png", "probe.png"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.engines.progress import Progress, Running
+from ptychopinn.engines.progress import Progress, Running, tensors_of
 from ptychopinn.engines.refinement import refine
 from ptychopinn.files.checkpoint import load_checkpoint, save_checkpoint
 from ptychopinn.files.signals import Stopped
@@ -55,10 +55,11 @@ def test_a_stopped_fit_goes_on_to_the_same_end(tiny_scan: Scan, tmp_path: Path, 
 
 
 def test_probe_and_positions_go_on_too(tiny_scan: Scan, tmp_path: Path) -> None:
-    asked = {"epochs": 40, "refine_probe": True, "refine_positions": True}
+    asked = {"epochs": 40, "refine_probe": True, "refine_positions": True, "also": {"flux", "smooth_background"}}
     path = tmp_path / "checkpoint.pt"
     whole = refine(tiny_scan, **asked)
     refine(tiny_scan, **asked, running=Running(keep=stopping_after(6, path)))
     found = refine(tiny_scan, **asked, running=Running(resume=Progress.of(load_checkpoint(path), "cpu")))
-    for name, part in vars(whole.estimate).items():
-        assert torch.equal(vars(found.estimate)[name], part), name
+    assert {"flux", "background"} <= tensors_of(whole.estimate).keys()
+    for name, part in tensors_of(whole.estimate).items():
+        assert torch.equal(tensors_of(found.estimate)[name], part), name

@@ -10,8 +10,9 @@ import torch
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.history import draw_history
-from ptychopinn.files.output_folder import file_hash, filling, write_json, write_provenance
+from ptychopinn.files.output_folder import PROVENANCE, check_apart, file_hash, provenance_of, write_json
 from ptychopinn.files.reading import start_in
+from ptychopinn.files.replacing import holding
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.model import PtychoModel
@@ -34,6 +35,8 @@ def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = Fal
     settings, out = request.settings, request.out
     if settings.model.gridsize > 1 or settings.model.features != "realspace":
         raise PtychoError("gridsize, features: a network for any set-up takes single frames in real space.")
+    if not resume:
+        check_apart([out], request.reads(*probes))
     given = tuple(_probe_in(path) for path in probes)
     scans = panel()
 
@@ -47,15 +50,16 @@ def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = Fal
         model.to(device).train()
         return found
 
-    with filling(out, "pretrain", request.overwrite, keep=resume):
+    with holding(out, "pretrain", request.overwrite, keep=resume) as place:
         origin = {"probes": {str(path): file_hash(path) for path in probes}, "sources": dict(request.sources)}
-        provenance = write_provenance(out, "pretrain", {**origin, "settings": settings.flat()})
-        write_json(out / "settings.json", settings.flat())
-        training = pretrain(settings, out, look, request.report, given, resume)
+        provenance = provenance_of("pretrain", {**origin, "settings": settings.flat()})
+        place.put(PROVENANCE, lambda path: write_json(path, provenance))
+        place.put("settings.json", lambda path: write_json(path, settings.flat()))
+        training = pretrain(settings, place, look, request.report, given, resume)
         run = run_of(training.model)
         run = replace(run, error_model=calibrated(run), history=tuple(training.history))
         run.provenance.update(provenance)
-        bundle.save_run(out, run)
+        place.put(bundle.BUNDLE, lambda path: bundle.save_run(path.parent, run), ready=True)
         names = {"step": "step", "train_loss": "patch_error"}
         draw_history(
             out / "loss.png", {title: [row[name] for row in training.history] for title, name in names.items()}

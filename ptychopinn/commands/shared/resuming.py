@@ -1,6 +1,7 @@
 """The checkpoint of a refinement: what it belongs to, and how a later call goes on from it."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import Settings
 from ptychopinn.engines.progress import Progress, Running
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.files.checkpoint import load_checkpoint, save_checkpoint
 from ptychopinn.files.output_folder import CHECKPOINT, file_hash
 from ptychopinn.files.signals import Interruption
@@ -38,6 +39,7 @@ class Checkpoints:
     def __init__(self, request: Request, source: Path, resume: bool) -> None:
         self.request, self.resume, self._source, self._path = request, resume, source, request.out / CHECKPOINT
         self._kept: dict[str, Any] = {}
+        self._told = False
         self._before: dict[str, Any] = {}
         if resume:
             self._load()
@@ -65,12 +67,18 @@ class Checkpoints:
 
     def remove(self) -> None:
         """The fit has ended: nothing is to be resumed."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _keep(self, progress: Progress) -> None:
         request = self.request
         origin = {"sha256": self.sha256, "settings": request.settings.flat(), "sources": dict(request.sources)}
-        save_checkpoint(self._path, {"origin": json.dumps(origin), "progress": progress.state()})
+        try:
+            save_checkpoint(self._path, {"origin": json.dumps(origin), "progress": progress.state()})
+        except RunFailedError as error:
+            if not self._told:
+                request.report(f"{WARNING}no checkpoint, so that --resume will not go on from here: {error}")
+            self._told = True
 
     def _load(self) -> None:
         request, out = self.request, self.request.out

@@ -11,6 +11,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.detector.given_mask import Given, given_mask
 from ptychopinn.files.detector.masks import read_frame_list
 from ptychopinn.files.record import Record
+from ptychopinn.files.values import check_placed
 from ptychopinn.scan.detector import wording
 from ptychopinn.scan.detector.faults import Faults, faults_in
 from ptychopinn.scan.detector.health import Health, mask_doubts
@@ -58,7 +59,7 @@ def examined(record: Record, data: DataConfig, once: bool = False, drop: bool = 
         drop: whether frames may be left out.
 
     Raises:
-        PtychoError: for a mask or list that does not fit, or when no pixel or frame is left.
+        PtychoError: for a mask or list that does not fit, when no pixel or frame is left, or one has no position.
     """
     counts = record.counts
     if counts is None or counts.ndim != 3 or not np.prod(counts.shape) or record.near_field is not None:
@@ -86,7 +87,11 @@ def examined(record: Record, data: DataConfig, once: bool = False, drop: bool = 
     story.judge_pixels()
     story.judge_frames()
     story.judge_mask(never)
-    return story.ending(masked)
+    found = story.ending(masked)
+    if drop and paired:
+        numbers = np.arange(len(counts)) if found.numbers is None else found.numbers
+        check_placed(found.record.positions, numbers, "--drop-frames FILE leaves frames out")
+    return found
 
 
 def rule_of(record: Record, data: DataConfig) -> Rule:

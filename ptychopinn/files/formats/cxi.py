@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5, nexus
-from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.geometry.pixels import in_pixels, without_placeholders
@@ -37,6 +36,7 @@ from ptychopinn.files.values import (
     check_finite,
     likely_length,
 )
+from ptychopinn.files.written_hdf5 import WrittenFile, writing_hdf5
 
 ENTRY = "entry_1"
 DETECTOR = f"{ENTRY}/instrument_1/detector_1"
@@ -303,7 +303,7 @@ def write(path: Path, record: Record) -> None:
         record.check_parts("a CXI file needs them, or an object; they are", "counts")
     if record.counts is not None:
         record.check_parts("a CXI file needs them; they are", "positions")
-    with writing(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(path) as file:
         file["cxi_version"], file["number_of_entries"] = 160, 1
         _write_detector(file, record)
         _write_sample(file, record)
@@ -311,11 +311,11 @@ def write(path: Path, record: Record) -> None:
         nexus.mark(file, CLASSES)
 
 
-def _write_detector(file: h5py.File, record: Record) -> None:
+def _write_detector(file: WrittenFile, record: Record) -> None:
     assert record.energy_eV is not None
-    detector = file.create_group(DETECTOR)
+    file.create_group(DETECTOR)
     if record.counts is not None:
-        hdf5.write_frames(detector, "data", record.counts, signed=True)
+        hdf5.write_frames(file, f"{DETECTOR}/data", record.counts, signed=True)
         file[f"{ENTRY}/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
     _put(file, f"{SOURCE}/energy", record.energy_eV * JOULE_PER_EV, "J")
     _put(file, f"{SOURCE}/wavelength", HC_EV_M / record.energy_eV, "m")
@@ -326,7 +326,7 @@ def _write_detector(file: h5py.File, record: Record) -> None:
         _put(file, f"{DETECTOR}/x_pixel_size", width, "m")
         _put(file, f"{DETECTOR}/basis_vectors", (np.array(USUAL_AXES) * [[height], [width]]).T, "m")
     if record.good_pixels is not None:
-        detector["mask"] = (~record.good_pixels).astype(np.uint32)
+        file[f"{DETECTOR}/mask"] = (~record.good_pixels).astype(np.uint32)
 
 
 def _put(file: h5py.File, name: str, value: Any, units: str) -> None:

@@ -139,6 +139,7 @@ def in_pixels(
     pixel = pixel or record.far_field_pixel
     assert pixel is not None
     size = 0 if record.counts is None else record.counts.shape[-1]
+    places_m = np.where(np.isfinite(places_m), places_m, np.nan)  # a wrong one does not move the others
     low = np.nanmin(places_m, axis=0)
     origin = origin or (float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2))
     return replace(
