@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,7 @@ def main() -> None:
         "| scan | frames | flat image (rad) | network (rad) | within 90 % bars | CPU (s) |",
         "|---|---|---|---|---|---|",
     ]
-    for text in (*(row(name, run, scan) for name, scan in scans()), *measured(run)):
+    for text in chain((row(name, run, scan) for name, scan in scans()), measured(run)):
         print(text, flush=True)
         lines.append(text)
     if asked.train:

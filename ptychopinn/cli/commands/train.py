@@ -10,7 +10,7 @@ from ptychopinn.cli import applicable, options
 from ptychopinn.commands.shared.request import Request
 
 PROBES = "file with a probe that a quarter of the set-ups vary; may be given several times"
-SCANS = typer.Argument(help="scan files; several are trained on together, each with its own probe, dose and N")
+SCANS = typer.Argument(help="scan files; several are trained on together")
 
 
 @options.command("train star.npz --out run --max-seconds 60")
