@@ -12,8 +12,9 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from ptychopinn.cli.options import CONTEXT
+from ptychopinn.cli.options import ARGS, CONTEXT
 from ptychopinn.cli.streams import keep_streams
+from ptychopinn.cli.switches import flags_of, switch_with_value
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import leads
 from ptychopinn.memory import in_gib, memory
@@ -28,9 +29,6 @@ FITTING = ("reconstruct", "probe")
 
 ELSEWHERE: Final = {"pretrain": "train"}
 """Commands that stand in the module of another one."""
-
-ARGS = "ptychopinn.args"
-"""Where a call keeps its arguments, for what is said of a wrong one."""
 
 PRINTING: Final = ("inspect", "config", "doctor", "--help", "-h", "--version")
 """Calls whose work is what they print."""
@@ -65,16 +63,11 @@ def _wrong_call(error: Any, args: list[str]) -> str:
         return str(error.format_message())
     from ptychopinn.cli import unknown_flags
 
-    known = {
-        flag: not option.is_flag and not option.count
-        for option in error.ctx.command.get_params(error.ctx)
-        if option.param_type_name == "option"
-        for flag in (*option.opts, *option.secondary_opts)
-    }
+    known = flags_of(error.ctx)
     if (flag := getattr(error, "option_name", None)) is not None and hasattr(error, "possibilities"):
         path = " ".join(error.ctx.command_path.split()[1:])
         return unknown_flags.in_place_of(error.ctx.info_name, path, known, args, flag)
-    return unknown_flags.switch_with_value(known, args) or str(error.format_message())
+    return switch_with_value(known, args) or str(error.format_message())
 
 
 def _is_of_memory(error: Exception) -> bool:

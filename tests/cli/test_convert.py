@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], Words]] = {
     "NaN translation": (
         "scan.cxi",
         changed("scan.cxi", lambda f: replaced(f, TRANSLATION, np.full((9, 3), np.nan))),
-        ("translation: holds NaN",),
+        ("translation: NaN",),
     ),
     "mask of another size": (
         "scan.cxi",
