@@ -82,16 +82,16 @@ def expected_pattern(mean: Image, far: Image, good: Mask, frames: int) -> Image:
 
 def _parts(far: Image) -> Image:
     """The far field spread by each ring, and the background last, of unit sum: (k, N, N)."""
-    parts = [_spread(far / far.sum(), ring) for ring in _rings(len(far))]
+    parts = [_spread(far / far.sum(), ring) for ring in _rings(far.shape)]
     return np.stack([*parts, np.full(far.shape, 1 / far.size)])
 
 
-def _rings(size: int) -> list[Mask]:
+def _rings(shape: tuple[int, ...]) -> list[Mask]:
     """Rings of growing width up to a third of the frame: beyond, S looks like a background."""
-    y, x = np.mgrid[:size, :size] - size // 2
-    radius = np.hypot(y, x)
+    rows, columns = (np.arange(size) - size // 2 for size in shape)
+    radius = np.hypot(rows[:, None], columns)
     edges = [0.0, 0.5]
-    while edges[-1] < size / 3:
+    while edges[-1] < min(shape) / 3:
         edges.append(max(1.5, WIDER * edges[-1]))
     return [(radius >= low) & (radius < high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
 

