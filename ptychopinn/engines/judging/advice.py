@@ -27,6 +27,10 @@ LOW = 0.8
 """Flux, of the median, below which a frame counts as one of a beam that was off."""
 
 
+ENOUGH = 30
+"""Epochs from which on axes are looked at: a fit of fewer is poor by itself, and the search takes longer than it."""
+
+
 def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: str = "cpu") -> list[str]:
     """Lines about a fit that leaves more than noise: the frames that stand out, and the likely cause.
 
@@ -55,7 +59,7 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
 
 def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
     """The likely causes as one sentence; axes are looked at where neither detector nor flux is to blame."""
-    if not found or found[0].cause in ("positions", "probe"):
+    if config.epochs >= ENOUGH and (not found or found[0].cause in ("positions", "probe")):
         axes = better_axes(scan, result.subpixel, device)
         if axes is not None:
             return axes_in_words(axes)

@@ -38,8 +38,9 @@ ANGLES: Final = tuple(sign * angle for angle in range(4, 46, 4) for sign in (1, 
 SCALES: Final = (0.75, 0.83, 0.91, 1.1, 1.2, 1.33)
 """Factors, of a wrong pixel size."""
 
-BETTER, CLEARLY = 0.9, 0.7
-"""Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried."""
+BETTER, CLEARLY, HARDLY = 0.9, 0.7, 0.97
+"""Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried; and
+above which it is not worth the last refinement."""
 
 NOISE, MOSTLY = 1.3, 0.5
 """Deviance that noise hardly leaves; a map after which more is left must explain half of it, or it is not the cause."""
@@ -56,7 +57,7 @@ TRIALS: Final = 30
 SMALLEST, MOST_LIGHT = 64, 0.95
 """Edge of the smallest part of a detector that is looked at, and the share of the light that it must hold."""
 
-LEAST_FRAMES: Final = 12
+LEAST_FRAMES: Final = 25
 """Frames that a map must explain."""
 
 TURN, STRETCH, SHEAR = 0.7, 0.015, 0.02
@@ -112,10 +113,12 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
     swap = _best(few, (_turned(swap) for swap in SWAPS))
     start = swap
     if few(start) > CLEARLY * few(np.eye(2)):
-        start = _best(few, (start, *(_rotation(angle) @ _turned(each) for each in SWAPS for angle in ANGLES)))
-    start = _best(some, (np.eye(2), start, *(scale * start for scale in SCALES)))
-    for trials in (some, more):
-        start = _refined(trials, start)
+        bases = {swap.tobytes(): swap, np.eye(2).tobytes(): np.eye(2)}.values()
+        start = _best(few, (start, *(_rotation(angle) @ base for base in bases for angle in ANGLES)))
+    start = _refined(some, _best(some, (np.eye(2), start, *(scale * start for scale in SCALES))))
+    if more(start) > HARDLY * more(np.eye(2)):
+        return None
+    start = _refined(more, start)
     gain = more(start) / more(np.eye(2))
     stretches = np.linalg.svd(start, compute_uv=False)
     if (more(start) > NOISE and gain > MOSTLY) or not STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]:
