@@ -1,9 +1,9 @@
-"""Time and memory of ``infer`` against frames, frame size, width of the network and processes.
+"""Time and memory of ``infer`` and ``refine`` against frames, frame size, width of the network and processes.
 
     python -m benchmarks.scaling measure --folder /tmp/scaling [--only frames] [--longest 100]
     python -m benchmarks.scaling draw
 
-``measure`` writes generated scans to the folder, runs ``ptychopinn infer`` on each as a process of its own and keeps a
+``measure`` writes generated scans to the folder, runs a command on each as a process of its own and keeps a
 row per run in ``benchmarks/results/scaling.json``; what is there already is not run again. The networks are not
 trained: their time does not depend on their weights. CPU-seconds count, which others on the machine hardly change.
 ``draw`` makes ``docs/images/scaling.png`` and prints the tables.
@@ -34,7 +34,7 @@ NARROW = {"stages": 1, "n_filters_scale": 0.25, "depth": 1}
 
 @dataclass(frozen=True)
 class Case:
-    """One run of ``infer``.
+    """One run.
 
     Attributes:
         series: what is varied.
@@ -43,6 +43,7 @@ class Case:
         network: "default" or "narrow".
         width: ``n_filters_scale`` of the network.
         processes: that torchrun starts.
+        command: ``infer``; or ``refine`` or ``baseline`` (LSQML), from vacuum, for ``EPOCHS`` epochs.
     """
 
     series: str
@@ -51,10 +52,14 @@ class Case:
     network: str = "default"
     width: float = 1.0
     processes: int = 1
+    command: str = "infer"
 
     @property
     def key(self) -> str:
-        return "-".join(str(value) for value in asdict(self).values())
+        values = asdict(self)
+        if self.command == "infer":
+            del values["command"]
+        return "-".join(str(value) for value in values.values())
 
 
 CASES = (
@@ -63,20 +68,42 @@ CASES = (
     *(Case("width", 3_000, width=width) for width in (0.25, 0.5, 1.0, 2.0)),
     *(Case("frames", count, N=32, network="narrow", width=0.25) for count in (1_000, 10_000, 100_000, 1_000_000)),
     *(Case("processes", 100_000, processes=processes) for processes in (1, 2)),
+    *(Case("refine", count, command="refine") for count in (1_000, 10_000, 30_000, 100_000, 1_000_000)),
+    *(Case("refine processes", count, processes=2, command="refine") for count in (10_000, 100_000)),
+    *(Case("lsqml", count, command="baseline") for count in (1_000, 10_000)),
 )
 
+EPOCHS = {"refine": 14, "baseline": 3}
+"""Of the fits: for ``refine`` 9 of projections, one to linearise, 3 products and one to try the step."""
 
-def write_scan(path: Path, N: int, count: int) -> None:
-    """A CXI file of so many frames of a simulated scan, repeated, on a field that grows with their number."""
-    import ptychopinn
+
+def write_scan(path: Path, N: int, count: int, lines: int = 16) -> None:
+    """A CXI file of so many frames on a field that grows with their number.
+
+    The object repeats itself after ``lines`` steps, so that few simulated frames are those of every place of the field.
+    """
     from benchmarks.memory_of_a_large_file import write
-    from ptychopinn.scan.simulation import raster
+    from ptychopinn.physics.probe import curved_disc
+    from ptychopinn.scan.simulation import simulate
 
-    step = STEP * N / 64
-    probe = {"probe_radius": 12 * N / 64}
-    scan = ptychopinn.simulate(N=N, object_size=2 * N + 32, step=2 * step, nphotons=1e5, **probe)
-    edge = int((np.sqrt(count) + 2) * step + N + 4)
-    write(path, scan, count, raster((edge, edge), N, step)[:count])
+    step, rng = STEP * N // 64, np.random.default_rng(0)
+    edge = lines * step
+    frequency = np.fft.fftfreq(edge)
+    smooth = np.exp(-(frequency[:, None] ** 2 + frequency[None, :] ** 2) / (2 * 0.06**2))
+    loss, phase = np.fft.ifft2(np.fft.fft2(rng.standard_normal((2, edge, edge))) * smooth).real
+    tile = (1 - 0.2 * (loss - loss.min()) / np.ptp(loss)) * np.exp(0.4j * phase / phase.std())
+    image = np.tile(tile, (N // edge + 4,) * 2).astype(np.complex64)
+    places = step * np.stack(np.mgrid[:lines, :lines], axis=-1).reshape(-1, 2)
+    moves = rng.uniform(-0.2, 0.2, places.shape) * step
+    first = edge * -(-N // edge)
+    probe = curved_disc(N, 12.0 * N / 64, 2.5).numpy()
+    scan = simulate(image, probe, first + places + moves, nphotons=1e5, interpolation="fourier")
+    across = lines * max(1, round(np.sqrt(count) / lines))
+    row, column = np.divmod(np.arange(count), across)
+    of_tile = (row % lines) * lines + column % lines
+    positions = N + step * np.stack([row, column], axis=1) + moves[of_tile]
+    repeated = np.resize(np.arange(lines * across), min(count, lines * across))
+    write(path, scan.subset(of_tile[repeated] if count >= lines * across else of_tile), count, positions)
 
 
 def write_run(folder: Path, scan: Path, case: Case) -> None:
@@ -96,16 +123,20 @@ def write_run(folder: Path, scan: Path, case: Case) -> None:
 
 def run(case: Case, folder: Path) -> dict[str, Any]:
     """Seconds and the largest resident memory of a process, and what ``infer`` says of its steps."""
-    scan, model, image = (folder / f"{name}-{case.key}" for name in ("scan", "run", "image"))
+    model, image = (folder / f"{name}-{case.key}" for name in ("run", "image"))
     scan = folder / f"{case.N}-{case.frames}.cxi"
     if not scan.is_file():
         write_scan(scan, case.N, case.frames)
-    write_run(model, scan, case)
     several = ("torch.distributed.run", "--standalone", f"--nproc-per-node={case.processes}", "-m")
     launch = several if case.processes > 1 else ()
-    threads = str(max(1, cores() // case.processes))
-    line = [sys.executable, "-m", *launch, "ptychopinn", "infer", model, scan, "--out", image, "--accelerator", "cpu"]
-    began, peak, cpu = time.perf_counter(), 0, cpu_of_children()
+    threads = str(max(1, cores() // case.processes) if case.command == "infer" else 1)
+    line = [sys.executable, "-m", *launch, "ptychopinn", case.command, "--out", image, "--accelerator", "cpu"]
+    if case.command == "infer":
+        write_run(model, scan, case)
+        line += [model, scan]
+    else:
+        line += [scan, "--epochs", str(EPOCHS[case.command]), "--set", "error_draws=0"]
+    began, peak, cpu, read = time.perf_counter(), 0, cpu_of_children(), read_of_children()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": threads})
     while process.poll() is None:
         peak = max(peak, resident_peak(process.pid))
@@ -115,13 +146,18 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     steps = json.loads((image / "provenance.json").read_text(encoding="utf-8"))["seconds"]
     found = {"seconds": seconds, "cpu_seconds": cpu_of_children() - cpu, "peak_bytes": peak, "steps": steps}
-    return asdict(case) | found | {"threads": int(threads)}
+    return asdict(case) | found | {"threads": int(threads), "bytes_read": read_of_children() - read}
 
 
 def cpu_of_children() -> float:
     """Seconds that the processes which were started and have ended kept cores busy."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def read_of_children() -> int:
+    """Bytes that the processes which were started and have ended read from a disk, not from its cache."""
+    return 512 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock
 
 
 def resident_peak(process: int) -> int:
@@ -185,7 +221,7 @@ def cost(rows: list[dict[str, Any]]) -> tuple[float, float]:
 def series(rows: dict[str, dict[str, Any]], name: str, network: str = "default") -> list[dict[str, Any]]:
     """Rows of a series in the order of what is varied."""
     found = [row for row in rows.values() if row["series"] == name and row["network"] == network]
-    return sorted(found, key=lambda row: row[name])
+    return sorted(found, key=lambda row: row[name if name in row else "frames"])
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -196,6 +232,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     ]
     for row in rows.values():
         network = row["network"] if row["width"] in (1.0, NARROW["n_filters_scale"]) else f"width {row['width']:g}"
+        network = "" if row.get("command", "infer") != "infer" else network
         network = f"width {row['width']:g}" if row["series"] == "width" else network
         lines.append(
             f"| {row['series']} | {row['frames']:,} | {row['N']} | {network} | {row['processes']} | "
@@ -284,8 +321,9 @@ def main() -> None:
     stored = load()
     draw(stored)
     print(table(stored["rows"]))
-    for network in ("default", "narrow"):
-        if len(rows := series(stored["rows"], "frames", network)) > 1:
+    names = {"default": "frames", "narrow": "frames", "refine": "refine"}
+    for network, name in names.items():
+        if len(rows := series(stored["rows"], name, "default" if network == "refine" else network)) > 1:
             a, b = cost(rows)
             print(f"{network}: {a:.2f} CPU-s + {1e3 * b:.3g} CPU-ms per frame; {extrapolated(b, rows[0]['N'])}")
 

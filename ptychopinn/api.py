@@ -1,18 +1,19 @@
-"""Five functions from a scan file to an image; keyword arguments are settings of :mod:`ptychopinn.config`."""
+"""Six functions from a scan file to an image; keyword arguments are settings of :mod:`ptychopinn.config`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.output_folder import filling
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference import infer as inference
 from ptychopinn.model import bundle
+from ptychopinn.model import pretrained as shipped
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
@@ -50,11 +51,13 @@ def simulate(source: Path | str | None = None, **settings: Any) -> Scan:
     return make_scan(chosen, None if source is None else Path(source), {name: name for name in settings})
 
 
-def train(scan: Scan, out: Path | str | None = None, *, validate_on: Scan | None = None, **settings: Any) -> Run:
-    """Train a network on a scan.
+def train(
+    scan: Scan | Sequence[Scan], out: Path | str | None = None, *, validate_on: Scan | None = None, **settings: Any
+) -> Run:
+    """Train a network on a scan, or on several together, each with its own probe, N and dose.
 
     Args:
-        scan: from :func:`read_scan` or :func:`simulate`.
+        scan: from :func:`read_scan` or :func:`simulate`; several as a list.
         out: new or empty folder for the bundle and checkpoints; nothing is written when None.
         validate_on: second scan, not trained on; frames of the first are held out when None.
         **settings: of ``ModelConfig``, ``TrainingConfig`` and the grouping part of ``DataConfig``.
@@ -66,7 +69,9 @@ def train(scan: Scan, out: Path | str | None = None, *, validate_on: Scan | None
     for name in READING:
         if name in settings:
             raise PtychoError(f"settings: {name}: has no effect here; give it to read_scan.")
-    _expect(scan, Scan, "scan", "read_scan or simulate")
+    scans = list(scan) if isinstance(scan, Sequence) and scan else [scan]
+    for each in scans:
+        _expect(each, Scan, "scan", "read_scan or simulate")
     if chosen.execution.devices > 1:
         raise PtychoError("devices: several train together from the command line: ptychopinn train --devices 2.")
     if validate_on is not None:
@@ -75,11 +80,13 @@ def train(scan: Scan, out: Path | str | None = None, *, validate_on: Scan | None
             raise PtychoError("val_fraction: has no effect with validate_on; give one of them.")
     from ptychopinn.training.train import train
 
-    plan = check_training(scan, chosen, validate_on)
+    first = cast(Scan, scans[0])
+    others = {f"scan {number}": cast(Scan, other) for number, other in enumerate(scans[1:], 2)}
+    plan = check_training(first, chosen, validate_on, others)
     if out is None:
-        return train(scan, chosen, plan=plan)
-    with filling(Path(out), "train"):
-        return fill_run(scan, plan, Request(chosen, out=Path(out)))
+        return train(first, chosen, plan=plan)
+    with holding(Path(out), "train") as place:
+        return fill_run(first, plan, Request(chosen, out=Path(out)), place)
 
 
 def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
@@ -98,6 +105,11 @@ def infer(run: Run, scan: Scan, **settings: Any) -> Reconstruction:
     _expect(scan, Scan, "scan", "read_scan or simulate")
     chosen, device = settings_of_all.inference, device_of(settings_of_all)
     return inference.infer(run, scan, chosen, device)
+
+
+def pretrained() -> Run:
+    """The network that ships with the package: ``infer(pretrained(), scan)`` needs no training."""
+    return shipped.pretrained()
 
 
 def load_run(path: Path | str) -> Run:

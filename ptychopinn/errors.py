@@ -25,6 +25,10 @@ class PtychoError(Exception):
         return self if str(self).startswith(f"{place}: ") else type(self)(f"{place}: {self}")
 
 
+class UnusableError(PtychoError):
+    """Frames that hold no counts; others of the same file may."""
+
+
 class IncurableError(PtychoError):
     """Wrong input that further frames of a growing scan cannot repair."""
 

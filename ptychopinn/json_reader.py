@@ -13,8 +13,8 @@ from ptychopinn.errors import PtychoError, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
 
-LARGEST = 2**28
-"""Bytes of a JSON file; no file of ours is so large."""
+LARGEST = 2**26
+"""Bytes of a JSON text; no file of ours is so large, and its values take up to thirty times as much memory."""
 
 NAMES = MappingProxyType(
     {

@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import SubPixel, probe_views
+from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
+from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
@@ -22,6 +21,9 @@ SAMPLE = 4096
 THINNED = 7
 """The expected deviance, which has no noise, is computed from one in ``THINNED`` detector pixels; an odd number
 reaches all columns of a frame."""
+
+
+StdOf = Literal["patches", "counts", "network"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +45,17 @@ class Reconstruction:
         frame_photons: (2, n) photons of each frame over the good pixels, measured and predicted.
         seconds: wall time of each step.
         probe: (m, N, N) complex64 in sqrt(photons), if refined with the object; None means the probe of the scan.
+        flux: (n,) float64 factors of the photons of every frame, if fitted.
+        background: (N, N) float32 counts per detector pixel, if fitted.
+        opr_modes: (K, N, N) complex64 changes of the first mode of the probe, if fitted.
+        opr_weights: (n, K) float64 of these in every frame.
+        fitted: names of what was fitted beside the object, which the error bars then know of.
         loss: of every epoch of an iterative engine.
         subpixel: model between pixels, of the image and of its deviance.
         amplitude_std: (H, W) float32 standard deviation of the amplitude, if known.
         phase_std: (H, W) float32 standard deviation of the phase, rad, if known.
-        std_of: source of these: the spread of overlapping patches, or the noise of the counts.
+        std_of: source of these: the spread of overlapping patches, the noise of the counts, or the errors that the
+            network made on generated scans.
         dark: numbers of the frames without a photon that this process read.
         frame_numbers: (n,) number of each frame in its file; None if unknown.
     """
@@ -65,11 +73,16 @@ class Reconstruction:
     frame_photons: NDArray[np.float64] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     probe: NDArray[np.complex64] | None = None
+    flux: NDArray[np.float64] | None = None
+    background: NDArray[np.float32] | None = None
+    opr_modes: NDArray[np.complex64] | None = None
+    opr_weights: NDArray[np.float64] | None = None
+    fitted: tuple[str, ...] = ()
     loss: tuple[float, ...] = ()
     subpixel: SubPixel = "bilinear"
     amplitude_std: NDArray[np.float32] | None = None
     phase_std: NDArray[np.float32] | None = None
-    std_of: Literal["patches", "counts"] = "patches"
+    std_of: StdOf = "patches"
     dark: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     frame_numbers: NDArray[np.int64] | None = None
 
@@ -95,6 +108,12 @@ class Reconstruction:
             **more,
         )
 
+    @property
+    def conditions(self) -> Conditions:
+        """Flux, background and changes of the probe as tensors."""
+        parts = (self.flux, self.background, self.opr_modes, self.opr_weights)
+        return Conditions(*(None if part is None else torch.from_numpy(part) for part in parts))
+
     def with_deviance(self, scan: Scan, device: torch.device | str = "cpu", sampled: bool = False) -> Self:
         """The same with the deviance of the counts of a scan, under its probe and at its positions.
 
@@ -105,15 +124,19 @@ class Reconstruction:
         """
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         image = torch.from_numpy(self.object).to(device)
-        fit = frame_fits(image, self.origin, scan, self.subpixel, few)
+        fits = frame_fits(image, self.origin, scan, self.subpixel, few, conditions=self.conditions)
+        return self.with_fits(fits, all_frames=few is None)
+
+    def with_fits(self, fits: NDArray[np.float64], all_frames: bool = True) -> Self:
+        """The same with how it explains frames, (4, n) as :func:`frame_fits` says: all frames, or some."""
         return replace(
             self,
-            deviance=float(fit[0].mean()),
-            expected_deviance=float(fit[1].mean()),
-            deviance_frames=None if few is None else len(few),
-            frame_deviance=fit[0] if few is None else None,
-            expected_frame_deviance=fit[1] if few is None else None,
-            frame_photons=fit[2:] if few is None else None,
+            deviance=float(fits[0].mean()),
+            expected_deviance=float(fits[1].mean()),
+            deviance_frames=None if all_frames else fits.shape[1],
+            frame_deviance=fits[0] if all_frames else None,
+            expected_frame_deviance=fits[1] if all_frames else None,
+            frame_photons=fits[2:] if all_frames else None,
         )
 
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
@@ -141,6 +164,7 @@ def frame_fits(
     subpixel: SubPixel = "bilinear",
     frames: NDArray[np.int64] | None = None,
     chunk: int = 64,
+    conditions: Conditions = IDEAL,
 ) -> NDArray[np.float64]:
     """How an image explains every frame, over its good detector pixels.
 
@@ -151,6 +175,7 @@ def frame_fits(
         subpixel: model between pixels.
         frames: their numbers in the scan; all when None.
         chunk: frames at once.
+        conditions: of all frames of the scan.
 
     Returns:
         (4, n): mean Poisson deviance per pixel, its expectation from noise alone at the rates of the image, and the
@@ -162,8 +187,8 @@ def frame_fits(
     found = []
     for rows in chosen.split(chunk):
         counts = scan.frames(rows.numpy()).to(image.device).double()
-        views = probe_views(probe, positions[rows].to(image.device), subpixel)
-        rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
+        here = conditions.of(rows).to(image.device)
+        rate = expected_counts(image, probe, positions[rows].to(image.device), subpixel, here)
         deviance = poisson_deviance(rate.double(), counts)
         kept, rate, counts = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate, counts))
         some = torch.arange(0, rate.shape[1] - THINNED + 1, THINNED)[None, :] + rows[:, None] % THINNED

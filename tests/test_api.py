@@ -14,7 +14,7 @@ from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.evaluation import metrics
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.files.reading import open_growing
+from ptychopinn.files.growing.reader import open_growing
 from tests.helpers import read_npz
 
 TINY = {
@@ -250,27 +250,30 @@ def growing_file(folder, tiny_scan, frames, x, y):
 @pytest.mark.parametrize(
     ("frames", "x", "y", "usable", "wrong"),
     [
-        pytest.param(6, range(6), range(6), 6, None, id="complete"),
-        pytest.param(6, range(6), range(4), 4, None, id="x before y"),
-        pytest.param(4, [*range(4), *[np.nan] * 4], range(8), 4, None, id="filled with NaN in advance"),
-        pytest.param(6, [*range(4), np.nan, 5], range(6), 4, "positions: frame 4 has a position that", id="NaN"),
-        pytest.param(6, range(6), [0, -1, -2, -1e30, -4, -5], 3, "positions: frame 3 lies at", id="far"),
-        pytest.param(6, range(6), [0, 1, 2, -9e8, -9e8, 5], 3, "frame 3: positions: they reach over", id="wide"),
+        pytest.param(6, range(6), range(6), range(6), {}, id="complete"),
+        pytest.param(6, range(6), range(4), range(4), {}, id="x before y"),
+        pytest.param(4, [*range(4), *[np.nan] * 4], range(8), range(4), {}, id="filled with NaN in advance"),
+        pytest.param(6, [*range(4), 0, 0], [*range(4), 0, 0], range(4), {4: "NaN, not written", 5: "NaN"}, id="room"),
+        pytest.param(6, [*range(4), np.nan, 5], range(6), [0, 1, 2, 3, 5], {4: "frame 4: positions: NaN"}, id="NaN"),
+        pytest.param(6, range(6), [0, -1, -2, -1e30, -4, -5], [0, 1, 2, 4, 5], {3: "too large"}, id="far"),
+        pytest.param(6, range(6), [0, 1, 2, -9e8, 4, 5], [0, 1, 2, 4, 5], {3: "9.00e8 px away"}, id="wide"),
+        pytest.param(9, range(9), [0, 1, 2, 5e3, 4, 5, 6, 7, 8], [0, 1, 2, *range(4, 9)], {3: "px away"}, id="wild"),
     ],
 )
-def test_a_growing_scan_is_read_as_far_as_it_can_be_used(tmp_path, tiny_scan, frames, x, y, usable, wrong):
+def test_a_growing_scan_is_read_where_it_can_be_used(tmp_path, tiny_scan, frames, x, y, usable, wrong):
     path, data = growing_file(tmp_path, tiny_scan, frames, x, y)
-    scan, refused = open_growing(path, data)
-    moves = np.stack([y[:usable], x[:usable]], axis=-1)
-    np.testing.assert_allclose(scan.positions - scan.positions[0], moves, atol=1e-6)
-    assert (refused is None) == (wrong is None)
-    if wrong:
-        assert str(refused).startswith(f"{path}: {wrong}")
+    scan, left, room = open_growing(path, data)
+    assert (scan.numbers.tolist(), room) == (list(usable), 0)
+    moves = np.stack([np.asarray(y, float)[scan.numbers], np.asarray(x, float)[scan.numbers]], axis=-1)
+    np.testing.assert_allclose(scan.positions - scan.positions[0], moves - moves[0], atol=1e-6)
+    np.testing.assert_array_equal(scan.counts[:], np.square(tiny_scan.counts[scan.numbers]))  # amplitudes
+    assert left.keys() == wrong.keys()
+    assert all(words in left[number] for number, words in wrong.items())
 
 
 def test_a_growing_scan_needs_a_first_frame_that_can_be_used(tmp_path, tiny_scan):
     for x, y, words in (
-        ([np.nan, 1], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
+        ([np.nan, np.nan], [0, 1], "growing.h5: positions: frame 0 has a position that is not a finite number"),
         ([], [0], "growing.h5: positions: x, y: no entries"),
     ):
         with pytest.raises(PtychoError, match=words):

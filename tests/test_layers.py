@@ -18,7 +18,7 @@ PACKAGE = ROOT / "ptychopinn"
 
 # Folders, and files beside them, low to high. A file may import from its own line and from the lines above it.
 LAYERS = (
-    "errors text json_reader",
+    "errors text json_reader memory",
     "physics",
     "config",
     "scan",

@@ -1,25 +1,40 @@
 """``ptychopinn``: finds commands by name and turns errors into one line and an exit code."""
 
 import difflib
+import errno
+import re
+import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from ptychopinn.cli.options import CONTEXT
-from ptychopinn.errors import PtychoError
+from ptychopinn.cli.options import ARGS, CONTEXT
+from ptychopinn.cli.streams import keep_streams
+from ptychopinn.cli.switches import flags_of, switch_with_value
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import leads
+from ptychopinn.memory import in_gib, memory
 
 COMMANDS = (
-    *("simulate", "train", "infer", "refine", "overlap", "baseline", "compare", "study"),
-    *("view", "inspect", "convert", "subset", "export", "config", "demo", "doctor"),
+    *("simulate", "train", "pretrain", "infer", "reconstruct", "refine", "overlap", "baseline", "compare", "study"),
+    *("view", "inspect", "probe", "convert", "subset", "export", "config", "demo", "doctor"),
 )
 
-ARGS = "ptychopinn.args"
-"""Where a call keeps its arguments, for what is said of a wrong one."""
+FITTING = ("reconstruct", "probe")
+"""Commands whose files lie in ``commands/fitting/``."""
+
+ELSEWHERE: Final = {"pretrain": "train"}
+"""Commands that stand in the module of another one."""
+
+PRINTING: Final = ("inspect", "config", "doctor", "--help", "-h", "--version")
+"""Calls whose work is what they print."""
+
+OF_A_NAME: Final = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EACCES)
+"""Errors of the system that another name in the call would avoid."""
 
 # Typer exports only this child of the class that means "wrong call"; where it lives depends on its version.
 WrongCall: Any = typer.BadParameter.__mro__[1]
@@ -48,16 +63,38 @@ def _wrong_call(error: Any, args: list[str]) -> str:
         return str(error.format_message())
     from ptychopinn.cli import unknown_flags
 
-    known = {
-        flag: not option.is_flag and not option.count
-        for option in error.ctx.command.get_params(error.ctx)
-        if option.param_type_name == "option"
-        for flag in (*option.opts, *option.secondary_opts)
-    }
+    known = flags_of(error.ctx)
     if (flag := getattr(error, "option_name", None)) is not None and hasattr(error, "possibilities"):
         path = " ".join(error.ctx.command_path.split()[1:])
         return unknown_flags.in_place_of(error.ctx.info_name, path, known, args, flag)
-    return unknown_flags.switch_with_value(known, args) or str(error.format_message())
+    return switch_with_value(known, args) or str(error.format_message())
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether there was no memory, which PyTorch says by a RuntimeError."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
+
+
+def _out_of_memory(error: Exception, args: list[str]) -> str:
+    """What needed more memory than there is, of which how much is there, and what needs less."""
+    told = re.search(r"(you tried to|[Tt]ried to|Unable to) allocate [^.;]*(\.\d+ \w+)?", str(error))
+    what = f" ({told[0]})" if told else ""
+    return (
+        f"{' '.join(args[:2])}: out of memory{what}; {in_gib(memory())} are there. Fewer frames (--n-subsample), a "
+        "smaller --crop or another machine may do."
+    )
+
+
+def _as_ours(error: Exception, args: list[str]) -> PtychoError | None:
+    """An error of the system in our words; None for one that is a fault of the program."""
+    if isinstance(error, PtychoError) or getattr(error, "exit_code", None) is not None:
+        return error if isinstance(error, PtychoError) else None
+    if isinstance(error, OSError):
+        text = f"{error.filename or 'the system'}: {error.strerror or error}."
+        return PtychoError(text) if error.filename and error.errno in OF_A_NAME else RunFailedError(text)
+    if _is_of_memory(error):
+        return RunFailedError(_out_of_memory(error, args))
+    return None
 
 
 class _Commands(TyperGroup):
@@ -88,7 +125,8 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ptychopinn.cli.commands.{cmd_name}")
+        room = "fitting." if cmd_name in FITTING else ""
+        module = import_module(f"ptychopinn.cli.commands.{room}{ELSEWHERE.get(cmd_name, cmd_name)}")
         command = get_command(getattr(module, "app", None) or getattr(module, cmd_name))
         command.name = cmd_name
         return command
@@ -96,13 +134,15 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (PtychoError, WrongCall) as error:
-            if ctx.params.get("debug"):
+        except (PtychoError, WrongCall, OSError, MemoryError, RuntimeError) as error:
+            args = ctx.meta.get(ARGS, [])
+            said = error if isinstance(error, WrongCall) else _as_ours(error, args)
+            if ctx.params.get("debug") or said is None:
                 raise
-            text = str(error) if isinstance(error, PtychoError) else _wrong_call(error, ctx.meta.get(ARGS, []))
+            text = str(said) if isinstance(said, PtychoError) else _wrong_call(said, args)
             if leads():
                 typer.echo(f"ptychopinn: {_one_line(text)}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise typer.Exit(said.exit_code) from None
 
 
 app = typer.Typer(
@@ -133,7 +173,16 @@ def _root(
 
 def main() -> None:
     """Entry point of the console script."""
-    app(prog_name="ptychopinn")
+    output = keep_streams()
+    try:
+        app(prog_name="ptychopinn")
+    except SystemExit as stop:
+        sys.stdout.flush()
+        if stop.code or output.error is None or not set(PRINTING) & set(sys.argv[1:2]):
+            raise
+        reason = output.error.strerror or output.error
+        typer.echo(f"ptychopinn: standard output: cannot be written: {reason}; lines are missing.", err=True)
+        raise SystemExit(RunFailedError.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from ptychopinn.config import (
     InferenceConfig,
     ModelConfig,
     OverlapConfig,
+    ProbeConfig,
     RefinementConfig,
     Section,
     Settings,
@@ -43,15 +44,25 @@ NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws", "memory"}
 NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"}
 """How networks run."""
 
+PROBE: Final = _of(ProbeConfig)
+"""Where a probe comes from that no file gives."""
+
 USED: Final = {
     "simulate": _of(SimulationConfig, BeamlineConfig) | {"nphotons", "seed", "allow_external"},
     # The run keeps the last two for 'infer'.
     "train": _of(ModelConfig, DataConfig, TrainingConfig, ExecutionConfig) | {"synchronise", "middle_trim"},
+    "pretrain": _of(ModelConfig) - {"gridsize", "features", "model_type", "probe_trainable"}
+    | {"max_seconds", "learning_rate", "precision", "seed", "accelerator"},
     "infer": READING | _of(InferenceConfig) | NATIVE | {"accelerator", "deterministic"},
     "refine": READING | NATIVE | {"engine", "accelerator"},
+    "reconstruct": READING | NATIVE | PROBE | {"engine", "accelerator"},
     "baseline": READING | _of(BaselineConfig, RefinementConfig) | {"seed", "accelerator"},
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
+    "probe": PROBE
+    | MICROSCOPE
+    | frozenset(("format", "map", "frames", "probe", "probe_scale", "pixel_size", "measurement", "nphotons", "mask"))
+    | {"drop_frames", "scan_index", "allow_external", "subpixel", "seed", "accelerator"},
     "inspect": READING,
     "convert": frozenset(("format", "map", "frames", "probe", "pixel_size", "measurement", "nphotons", "mask"))
     | {"allow_external"}
@@ -66,7 +77,12 @@ _SCAN: Final = (
     "crop centre every n_subsample scan_index map frames probe probe_scale flip_x flip_y swap_xy measurement nphotons "
     "mask drop_frames allow_external"
 )
+_PROBE: Final = (
+    "probe_from modes aperture_diameter focal_length central_stop defocus refocus photon_energy "
+    "detector_distance detector_pixel"
+)
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
+_MODEL: Final = "model refine_flux refine_background refine_affine opr"
 _EXECUTION: Final = (
     "scheduler accumulate_grad_batches gradient_clip_val early_stop_patience monitor enable_checkpointing logger "
     "precision deterministic num_workers devices"
@@ -77,18 +93,23 @@ FLAGS: Final = {
     "background flux_drift flux_jitter probe_drift position_error position_drift backlash position_rotation "
     "position_scale position_shear dead_pixels hot_pixels saturation detector_blur probe_modes mode_power "
     "start_defocus bad_frames allow_external",
-    "train": f"{_SCAN} gridsize neighbor_count n_groups model_type features stages n_filters_scale nepochs max_seconds "
-    "batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs synthetic_fraction seed "
-    f"learning_rate {_EXECUTION} accelerator",
+    "train": f"{_SCAN} start_from gridsize neighbor_count n_groups model_type features stages n_filters_scale "
+    "nepochs max_seconds batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs "
+    f"synthetic_fraction seed learning_rate {_EXECUTION} accelerator",
+    "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input precision seed accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
-    "refine": f"{_FIT} refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "refine": f"{_FIT} {_MODEL} nominal_error refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
+    "reconstruct": f"{_PROBE} {_FIT} nominal_error refine_seconds tolerance error_draws memory {_SCAN} format "
+    "pixel_size seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
     "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
     "allow_external seed",
     "compare": "middle_trim crop every n_subsample subsample_seed scan_index probe_scale measurement nphotons mask "
     "drop_frames allow_external inference_batch_size accelerator",
+    "probe": f"{_PROBE} pixel_size scan_index format map frames measurement nphotons mask drop_frames "
+    "allow_external seed accelerator",
     "inspect": f"{_SCAN} format pixel_size",
     "convert": "pixel_size format map frames probe measurement nphotons mask allow_external",
     "subset": "scan_index format map frames probe probe_scale pixel_size crop centre measurement nphotons mask "
@@ -99,13 +120,16 @@ FLAGS: Final = {
 }
 """Settings of each command that have a flag, in the order of its help."""
 
+REFINED: Final = tuple(f"refine_{part}" for part in ("probe", "positions", "flux", "background", "affine"))
+
 SPELLINGS: Final = {
     "N": "--N",
+    "start_from": "--from",
     "refine_seconds": "--max-seconds",
     "baseline_batch_size": "--batch-size",
     "middle_trim": "--stitch-crop-size",
     "enable_checkpointing": "--enable-checkpointing/--disable-checkpointing",
-    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", "refine_probe", "refine_positions")},
+    **{name: "--" + name.replace("_", "-") for name in ("hard", "refine", *REFINED)},
     "overlap n_subsample": "--s-img --n-subsample",
 }
 """Flags that are not just the name of their setting (of a truth value: the name and its ``--no-``), also by command."""
@@ -113,7 +137,15 @@ SPELLINGS: Final = {
 MEANINGS: Final = {
     "simulate nphotons": "mean photons per frame, before noise [default: 1e6]",
     "simulate seed": "seed of object, positions and noise [default: 0]",
+    "pretrain max_seconds": "wall-clock time of the training, s [default: 3600]",
+    "pretrain learning_rate": "peak step size of AdamW [default: 2e-3]",
+    "pretrain seed": "seed of weights and of all that is generated",
     "refine seed": "seed of the order of the frames",
+    "reconstruct seed": "seed of the order of the frames",
+    "reconstruct refine_probe": "refine the probe too, its power kept [default: yes]",
+    "reconstruct centre": "detector pixel y,x of the beam; auto: where the light lies; keep [default: auto]",
+    "reconstruct mask": "auto, none, inverted, or FILE [default: auto]",
+    "probe seed": "seed of the order of the frames in a search",
     "baseline seed": "seed of the order of the frames",
     "overlap seed": "seed of the groups",
 }

@@ -18,6 +18,7 @@ SECTIONS: Final = {
     "inference": "Making the image",
     "baseline": "Iterative engine",
     "refinement": "Iterative engine",
+    "probe": "Making the probe",
     "overlap": "Overlap",
     "simulation": "Simulation",
     "beamline": "Faults of a simulated beamline",
@@ -35,6 +36,8 @@ ELSEWHERE: Final = {
     "gradient_clip_val": "Training",
     "early_stop_patience": "Training",
     "simulate nphotons": "Simulation",
+    "probe defocus": "Making the probe",
+    "reconstruct defocus": "Making the probe",
 }
 """Heading of settings that read better in another group than their section's, also by command."""
 

@@ -10,11 +10,15 @@ from pydantic.fields import FieldInfo
 
 from ptychopinn.cli import applicable, older_names, screen
 from ptychopinn.cli.help import GroupedCommand
+from ptychopinn.cli.switches import flags_of, switch_with_value
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import Settings, read_assignments, resolve
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.output_folder import leads
 from ptychopinn.text import Report
+
+ARGS: Final = "ptychopinn.args"
+"""Where a call keeps its arguments, for what is said of a wrong one."""
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Help as wide as the terminal up to this width, so that an option takes one line."""
@@ -135,6 +139,9 @@ def _settings(command: str) -> Iterator[inspect.Parameter]:
 def _request(ctx: typer.Context, report: Report) -> Request:
     """The request of a call; its settings are resolved and checked here, once."""
     name, values = str(ctx.info_name), ctx.params
+    # A command that takes several files would take the value for one.
+    if said := switch_with_value(flags_of(ctx), ctx.meta.get(ARGS, [])):
+        raise PtychoError(said)
     options = {str(option.name): option.opts[0] for option in ctx.command.params}
     flags = {key: values[key] for key in applicable.FLAGS[name].split() if values[key] is not None}
     assigned = read_assignments(values["assigned"] or ())

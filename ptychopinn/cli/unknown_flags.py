@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Final
 
 from ptychopinn.cli import applicable, older_names, options
@@ -40,16 +39,6 @@ def _unknown(known: Mapping[str, bool], args: Sequence[str]) -> Iterator[tuple[s
         if flag.startswith("--") and flag not in known and not is_value:
             after = args[number + 1] if number + 1 < len(args) else "-"
             yield flag, value if sign else None if _is_flag(after) else after
-
-
-def switch_with_value(known: Mapping[str, bool], args: Sequence[str]) -> str | None:
-    """A sentence where a switch is followed by true or false, as other programs write it."""
-    for flag, value in pairwise(args):
-        if known.get(flag) is False and value.lower() in ("true", "false", "0", "1", "yes", "no"):
-            other = f"--no-{flag.removeprefix('--')}"
-            off = f", or {other}" if other in known else ""
-            return f"{flag}: is a switch and takes no value, {value} given; type {flag}{off}."
-    return None
 
 
 def _is_flag(text: str) -> bool:

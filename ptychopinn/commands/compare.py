@@ -31,9 +31,9 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    check_apart,
     file_hash,
     hashes,
-    holding,
     read_provenance,
     write_json,
     write_provenance,
@@ -41,6 +41,7 @@ from ptychopinn.files.output_folder import (
 )
 from ptychopinn.files.reading import files_of, open_scan
 from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
@@ -105,17 +106,22 @@ def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str
         A table of the scores.
     """
     out = request.out
-    with holding(out, "compare", request.overwrite) as ready:
+    paths = (each.path for each in (*wanted.runs, *wanted.images))
+    check_apart([out], request.reads(source, wanted.truth, *paths))
+    with holding(out, "compare", request.overwrite) as place:
         settings, scan, arms, result, bound = _compared(source, wanted, request)
         rows = [_row(arm, result, bound) for arm in arms]
         frames = None if scan is None else scan.numbers.tolist()
         used = settings.flat() | {"refine": wanted.refine}
         record = {**_inputs(source, wanted, settings), "settings": used, "frames": frames}
-        ready()
-        write_provenance(out, "compare", record | ({} if scan is None else scan_record(scan)))
-        _write(out, rows, result, wanted.save_npz)
         size = next((arm.result.pixel_size_m for arm in arms if arm.result.pixel_size_m), None)
-        draw_comparison(out / "comparison.png", result, size)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, "compare", record | ({} if scan is None else scan_record(scan)))
+            _write(folder, rows, result, wanted.save_npz)
+            draw_comparison(folder / "comparison.png", result, size)
+
+        place.publish(write)
     return _table(rows, result)
 
 

@@ -14,9 +14,10 @@ from ptychopinn.files.detector.examined import examined
 from ptychopinn.files.formats import registry
 from ptychopinn.files.geometry.pixels import Geometry
 from ptychopinn.files.naming import naming
-from ptychopinn.files.output_folder import check_new
+from ptychopinn.files.output_folder import check_apart, check_new
 from ptychopinn.files.reading import open_record
 from ptychopinn.files.record import Record
+from ptychopinn.files.values import check_placed
 
 ENDINGS: Final = {
     **{".npz": "npz", ".cxi": "cxi", ".h5": "ptychodus-product", ".hdf5": "ptychodus-product"},
@@ -59,8 +60,7 @@ def convert_file(
     _check_given(name, given)
     for target in targets(out, to):
         check_new(target, request.overwrite)
-        if target.exists() and target.samefile(source):
-            raise PtychoError(f"{target}: is the file to convert; give another name.")
+    check_apart(targets(out, to), request.reads(source))
     record = open_record(source, data)
     if record.is_empty:
         raise PtychoError(f"{source}: holds nothing to convert.")
@@ -72,6 +72,9 @@ def convert_file(
         if with_frames and name != "tiff":
             found = examined(record, data, once=True, drop=False)
             record = replace(found.record, notes=(*found.record.notes, *found.notes))
+        if record.positions is not None:
+            numbers = range(len(record.positions))
+            check_placed(record.positions, numbers, "subset --drop-frames FILE makes a file without these frames")
         record = registry.prepared(record, name, given, data.measurement, data.nphotons, with_frames and name != "tiff")
         if name == "tiff" and (record.pixel_m is None or record.made_up):
             record = replace(record, notes=(*record.notes, NO_PIXEL))

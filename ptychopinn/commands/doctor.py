@@ -13,7 +13,7 @@ import torch
 
 from ptychopinn.errors import RunFailedError
 from ptychopinn.files.filters import reading_speeds
-from ptychopinn.scan.arrays import memory
+from ptychopinn.memory import memory
 from ptychopinn.text import readable
 
 LIBRARIES: Final = ("torch", "numpy", "lightning", "h5py", "hdf5plugin", "ptychi", "matplotlib", "bokeh")

@@ -5,7 +5,7 @@ from typing import Any
 
 from ptychopinn.commands.shared.messages import report_notes
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.files.output_folder import check_new
+from ptychopinn.files.output_folder import check_apart, check_new
 from ptychopinn.files.reading import open_scan
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import reading_of
@@ -21,6 +21,7 @@ def export_file(run_path: Path, source: Path | None, request: Request) -> dict[s
         request: how to read ``source``; ``out`` is a new file, ``.pt2`` or ``.onnx``.
     """
     check_new(request.out, request.overwrite)
+    check_apart([request.out], request.reads(bundle.bundle_file(run_path), source))
     check_ending(request.out)
     run = bundle.load_run(run_path)
     scan = None if source is None else open_scan(source, request.over(reading_of(run)).settings.data)

@@ -1,29 +1,43 @@
 """The folder of an inference that follows a growing scan."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.commands.shared.results import save_image, save_patterns
-from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.commands.shared.results import save_image
+from ptychopinn.errors import PtychoError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
-from ptychopinn.files.output_folder import LIVE, PROVENANCE, check_folder, file_hash, filling, hashes, write_provenance
-from ptychopinn.files.reading import check_growing, files_of, growing_reader
-from ptychopinn.inference import following, processes
-from ptychopinn.model import bundle
-from ptychopinn.model.bundle import reading_of
+from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
+from ptychopinn.files.output_folder import (
+    LIVE,
+    PROVENANCE,
+    check_apart,
+    check_folder,
+    file_hash,
+    hashes,
+    write_provenance,
+)
+from ptychopinn.files.reading import files_of
+from ptychopinn.files.replacing import holding
+from ptychopinn.inference import following
+from ptychopinn.model import processes
+from ptychopinn.model.bundle import reading_of, spare_probe
 from ptychopinn.model.execution import device_of
+from ptychopinn.model.pretrained import NAME, bundle_of, chosen_run
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 
-def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruction:
+def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reconstruction:
     """Reconstruct a scan while a detector appends it to an HDF5 file in SWMR mode.
 
     ``live.png`` is drawn anew at intervals; when the scan is over it gives way to what ``infer`` writes. The folder is
@@ -33,7 +47,7 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     SIGTERM mean that the scan is over.
 
     Args:
-        run_path: run folder or bundle.
+        run_path: run folder or bundle; None: the network of the package.
         source: CXI file, or any HDF5 file with a map.
         request: its settings win over what the run was trained with.
 
@@ -44,7 +58,8 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
         raise PtychoError("--follow: one process follows a file; start it without torchrun.")
     out, report = request.out, request.report
     check_folder(out, "infer", request.overwrite)
-    run = bundle.load_run(run_path)
+    check_apart([out], request.reads(run_path, source))
+    run = chosen_run(run_path)
     asked, request = request.settings.data, request.over(reading_of(run))
     settings = request.settings
     chosen, device = settings.inference, device_of(settings)
@@ -53,58 +68,75 @@ def follow_folder(run_path: Path, source: Path, request: Request) -> Reconstruct
     check_growing(source, asked)
 
     def show(image: Tensor, coverage: Tensor, frames: int) -> None:
-        draw_reconstruction(out / LIVE, image.cpu().numpy(), coverage.cpu().numpy(), title=f"{frames} frames")
+        shown = image.cpu().numpy(), coverage.cpu().numpy()
+        place.put(LIVE, lambda path: draw_reconstruction(path, *shown, title=f"{frames} frames"), ready=True)
         report(f"{frames} frames: {out / LIVE}")
 
     ending = following.Ending(report)
-    patience, spare = chosen.follow_timeout, run.illumination.probe.numpy()
+    patience, spare = chosen.follow_timeout, spare_probe(run)
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
-    scans = following.begun(run, scans, patience, report)
-    with ending, filling(out, "infer", request.overwrite):
-        inputs = {"run": str(run_path), "scan": str(source), "settings": request.given}
-        inputs["inputs_sha256"] = hashes((bundle.bundle_file(run_path), *files_of(settings.data)))
-        write_provenance(out, "infer", inputs)  # so that a killed one can be replaced
+    scans = following.begun(run, scans, chosen)
+    with ending, holding(out, "infer", request.overwrite) as place, _live(out):
+        inputs = {"run": NAME if run_path is None else str(run_path), "scan": str(source), "settings": request.given}
+        inputs["inputs_sha256"] = hashes((bundle_of(run_path), *files_of(settings.data)))
+        # With the first picture, so that a killed one can be replaced.
+        place.put(PROVENANCE, lambda path: write_provenance(path.parent, "infer", inputs))
         result, scan, refused = following.follow(run, scans, chosen, device, show, report, ending)
-        inputs |= scan_record(scan)
-        _save(out, result, scan, inputs, report)
+        left_out = np.setdiff1d(np.arange(scan.numbers[-1]), scan.numbers).tolist()
+        found = inputs | scan_record(scan) | {"left_out": left_out}
+        found |= _known(result, scan, source, report, same=refused is None)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, "infer", found)
+            save_image(folder, result, scan, report=report)
+
+        place.publish(write)
     report_result(result, scan, report)
     if refused is not None:
         why = str(refused.of(source)).rstrip(".")
-        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames before it.")
+        raise PtychoError(f"{why}; {out} holds the image of the {len(scan)} frames that were read before.")
     return result
+
+
+@contextmanager
+def _live(out: Path) -> Iterator[None]:
+    """Remove the picture of the growing scan, whichever way the block ends."""
+    try:
+        yield
+    finally:
+        (out / LIVE).unlink(missing_ok=True)
 
 
 def _telling(read: following.Read, report: Report) -> following.Read:
     """The same reader; the first scan it returns has its notes reported."""
     told = False
 
-    def reading() -> tuple[Scan, PtychoError | None]:
+    def reading() -> Look:
         nonlocal told
-        scan, refused = read()
+        look = read()
         if not told:
-            report_notes(scan, report)
+            report_notes(look.scan, report)
             told = True
-        return scan, refused
+        return look
 
     return reading
 
 
-def _save(out: Path, result: Reconstruction, scan: Scan, inputs: dict[str, Any], report: Report) -> None:
-    """Write what ``infer`` writes, the image first; omit what needs the scan file if that can no longer be read."""
-    save_image(out, result, scan)
-    (out / LIVE).unlink(missing_ok=True)
+def _known(result: Reconstruction, scan: Scan, source: Path, report: Report, same: bool) -> dict[str, Any]:
+    """What the provenance says of a result.
+
+    Args:
+        result: image.
+        scan: its frames.
+        source: file of the scan.
+        report: receives a line where that can no longer be read, so that its hash is not known.
+        same: whether it still holds the scan.
+    """
+    digest = None
     try:
-        save_patterns(out, result, scan)
-    except RunFailedError:
-        raise
-    except PtychoError as error:
-        report(f"No patterns.png: {error}")
-    source, digest = inputs["scan"], None
-    try:
-        digest = file_hash(Path(source))
+        digest = file_hash(source) if same else None
     except OSError as error:
         report(f"{source}: cannot be read at the end ({error.strerror or error}): {PROVENANCE} has no hash of it.")
     known = {name: None if math.isnan(value) else value for name, value in deviance_record(result).items()}
-    found = {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}
-    write_provenance(out, "infer", {**inputs, **found})
+    return {"sha256": digest, "seconds": result.seconds, **known, "frames": len(scan)}

@@ -17,9 +17,10 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.figures.overlap import draw_view
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.naming import naming
-from ptychopinn.files.output_folder import file_hash, holding, write_json, write_provenance
+from ptychopinn.files.output_folder import check_apart, file_hash, write_json, write_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.record import PROVENANCE
+from ptychopinn.files.replacing import holding
 from ptychopinn.physics.probe import probe_width
 from ptychopinn.scan.grouping import check_neighbor_count, choose_frames, usual_neighbor_count
 from ptychopinn.scan.overlap import Selection, measure, select_spaced, spacing_of
@@ -55,36 +56,43 @@ def overlap_folder(sources: Sequence[Path], request: Request) -> None:
         PtychoError: for files that cannot be read, two of one name, or frames that all lie at one position.
     """
     out, settings = request.out, request.settings
-    _check_sources(sources, out)
+    _check_sources(sources)
+    check_apart([out], request.reads(*sources))
     if settings.data.neighbor_count is not None:
         check_neighbor_count(settings.data.neighbor_count, settings.model.gridsize**2)
     used, origins = request.used(settings.data, settings.overlap, names=("gridsize", "seed"))
-    with holding(out, "overlap", request.overwrite) as ready:
+    with holding(out, "overlap", request.overwrite) as place:
         splits = [_split(source, settings, request.report) for source in sources]
-        ready()
         record = {
             "scans": {str(split.source): split.metrics["sha256"] for split in splits},
             "settings": used,
             "sources": origins,
             "files": [BUNDLE, *(name for split in splits for name in split.files)],
         }
-        write_provenance(out, "overlap", record)
-        for split in splits:
-            npz, numbers, picture = (out / name for name in split.files)
-            write_npz(npz, replace(split.scan.subset(split.kept), provenance=_provenance(split)))
-            write_json(numbers, split.metrics)
-            found = split.metrics["parameters"]
-            draw_view(picture, split.scan.positions, split.kept, found["probe_diameter_px"], found["spacing_threshold"])
-        write_json(out / BUNDLE, {"splits": {split.source.stem: split.metrics for split in splits}, "settings": used})
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, "overlap", record)
+            for split in splits:
+                _write_view(folder, split)
+            metrics = {split.source.stem: split.metrics for split in splits}
+            write_json(folder / BUNDLE, {"splits": metrics, "settings": used})
+
+        place.publish(write)
 
 
-def _check_sources(sources: Sequence[Path], out: Path) -> None:
+def _write_view(folder: Path, split: Split) -> None:
+    """Write the view of a scan, its numbers and its picture."""
+    npz, numbers, picture = (folder / name for name in split.files)
+    write_npz(npz, replace(split.scan.subset(split.kept), provenance=_provenance(split)))
+    write_json(numbers, split.metrics)
+    found = split.metrics["parameters"]
+    draw_view(picture, split.scan.positions, split.kept, found["probe_diameter_px"], found["spacing_threshold"])
+
+
+def _check_sources(sources: Sequence[Path]) -> None:
     (stem, count), *_ = Counter(source.stem for source in sources).most_common(1)
     if count > 1:
         raise PtychoError(f"{stem}.npz: {count} files of this name given; a split is named by its file, rename one.")
-    for source in sources:
-        if out.is_dir() and source.resolve().is_relative_to(out.resolve()):
-            raise PtychoError(f"{source}: lies in {out}, which is to be filled; give another --out.")
 
 
 def _split(source: Path, settings: Settings, report: Report) -> Split:

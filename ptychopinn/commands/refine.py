@@ -1,5 +1,6 @@
 """``refine`` and ``baseline``: a scan file to an image by an iterative engine."""
 
+import signal
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -11,20 +12,28 @@ import torch
 from ptychopinn.commands.shared.messages import deviance_record, report_result, report_scan, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import save_reconstruction
+from ptychopinn.commands.shared.resuming import Checkpoints
 from ptychopinn.commands.shared.starting import start_of
 from ptychopinn.config import Settings
 from ptychopinn.engines import error_bars, native, ptychi
-from ptychopinn.errors import PtychoError
+from ptychopinn.engines.progress import BY_ITSELF, Running
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
+    CHECKPOINT,
+    check_apart,
     file_hash,
-    holding,
+    leads,
     write_provenance,
     write_table,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
+from ptychopinn.files.signals import Interruption, Stopped, StopRequest
+from ptychopinn.model import processes
 from ptychopinn.model.execution import device_of
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -37,34 +46,77 @@ def refine_scan(
     device: str,
     start: Reconstruction | None = None,
     report: Report = lambda line: None,
+    running: Running = BY_ITSELF,
 ) -> Reconstruction:
     """Reconstruct with the native engine and error bars; ``seconds`` include those of ``start``."""
     seed = settings.training.seed
-    result = native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, report)
-    spent = result.seconds if start is None else start.seconds | result.seconds
-    return with_error_bars(replace(result, seconds=spent), scan, settings, device)
+    result = native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, report, running)
+    result = replace(result, seconds=result.seconds if start is None else start.seconds | result.seconds)
+    try:
+        with running.allowed():
+            return with_error_bars(result, scan, settings, device, running.team)
+    except Stopped:
+        return result
 
 
-def with_error_bars(result: Reconstruction, scan: Scan, settings: Settings, device: str) -> Reconstruction:
+def with_error_bars(
+    result: Reconstruction, scan: Scan, settings: Settings, device: str, team: Team = ALONE
+) -> Reconstruction:
     """Add error bars from the counts, and the seconds they took."""
     began = time.perf_counter()
     draws, seed = settings.refinement.error_draws, settings.training.seed
     memory = native.bytes_for(settings.refinement.memory, device)
-    result = error_bars.with_error_bars(result, scan, draws, seed, device, memory)
+    result = error_bars.with_error_bars(result, scan, draws, seed, device, memory, team)
     return replace(result, seconds=result.seconds | {"error bars": time.perf_counter() - began})
 
 
-def refine_folder(source: Path, request: Request, init: Path | None = None) -> Reconstruction:
-    """:func:`baseline_folder` with the native engine."""
+def refine_folder(source: Path, request: Request, init: Path | None = None, resume: bool = False) -> Reconstruction:
+    """:func:`baseline_folder` with the native engine; a signal ends it with the image so far.
+
+    Args:
+        source: scan file.
+        request: settings and folder.
+        init: reconstruction to start from; vacuum when None.
+        resume: go on from the checkpoint in the folder, which every scoring step leaves there.
+    """
     engine = request.settings.baseline.engine
     if request.sources["engine"] != "default" and engine != "native":
         raise PtychoError(f"engine: {engine} given; refine has one engine, use baseline for others.")
+    if resume and init is not None:
+        raise PtychoError("--init: has no effect with --resume, which goes on from its own image; give one of them.")
     request = replace(request, settings=request.settings.changed(engine="native"))
-    return baseline_folder(source, request, init, "refine")
+    if not leads():
+        return _helped(source, request, init, resume)
+    with Interruption(signal.SIGINT, take=False) as stop:
+        checkpoints = Checkpoints(request, source, resume)
+        result = baseline_folder(source, checkpoints.request, init, "refine", checkpoints, stop)
+    if stop.name is not None:
+        raise RunFailedError(
+            f"refine: stopped by {stop.name}; the image so far is in {request.out}; go on with the same command and "
+            "--resume."
+        )
+    checkpoints.remove()
+    return result
+
+
+def _helped(source: Path, request: Request, init: Path | None, resume: bool) -> Reconstruction:
+    """Do the share of a process that does not lead: it writes and reports nothing, and stops with the first one."""
+    with StopRequest():
+        checkpoints = Checkpoints(request, source, resume)
+        settings = checkpoints.request.settings
+        scan = open_scan(source, settings.data)
+        start = None if init is None else start_of(init, scan, settings.data, source, lambda line: None)
+        with processes.team() as team:
+            return refine_scan(scan, settings, device_of(settings), start, running=checkpoints.running(team))
 
 
 def baseline_folder(
-    source: Path, request: Request, init: Path | None = None, command: str = "baseline"
+    source: Path,
+    request: Request,
+    init: Path | None = None,
+    command: str = "baseline",
+    checkpoints: Checkpoints | None = None,
+    stop: Interruption | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan file with an iterative engine; write what ``infer`` writes, the losses and the probe.
 
@@ -73,16 +125,27 @@ def baseline_folder(
         request: settings and folder.
         init: reconstruction to start from; vacuum when None.
         command: ``baseline`` or ``refine``.
+        checkpoints: keep the progress of the native engine.
+        stop: may end it.
     """
     out, settings, report = request.out, request.settings, request.report
-    with holding(out, command, request.overwrite) as ready:
+    keep = checkpoints is not None and checkpoints.resume
+    check_apart(() if keep else [out], request.reads(source, init))
+    with holding(out, command, request.overwrite, keep, own=None if checkpoints is None else CHECKPOINT) as place:
         scan = open_scan(source, settings.data)
+        sha256 = file_hash(source) if checkpoints is None else checkpoints.sha256
         report_scan(scan, report)
         start = None if init is None else start_of(init, scan, settings.data, source, report)
-        result = _fitted(scan, settings, start, report)
+        if checkpoints is None:
+            result = _fitted(scan, settings, start, report, BY_ITSELF)
+        else:
+            with processes.team() as team:
+                result = _fitted(scan, settings, start, report, checkpoints.running(team, stop))
         used, origins = _used(scan, request)
-        inputs = {"scan": str(source), "sha256": file_hash(source), "init": init and str(init), "settings": used}
+        inputs = {"scan": str(source), "sha256": sha256, "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
+        if stop is not None and stop.name is not None:
+            found["stopped"] = stop.name
         if result.probe is not None:
             power = probe_power(torch.from_numpy(result.probe)).double()
             shares = (power / power.sum()).tolist()
@@ -90,26 +153,36 @@ def baseline_folder(
             report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
         is_ours = settings.baseline.engine == "native"
         library = {} if is_ours else {"ptychi": version("ptychi")}
-        ready()
-        write_provenance(out, command, {**inputs, "sources": origins, **library, **found})
-        save_reconstruction(out, result, scan)
-        epochs = range(1, len(result.loss) + 1)
-        step = "step" if is_ours else "epoch"
-        rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
-        write_table(out / "loss.csv", rows)
-        draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
-        draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+
+        def write(folder: Path) -> None:
+            write_provenance(folder, command, {**inputs, "sources": origins, **library, **found})
+            save_reconstruction(folder, result, scan, report=report)
+            _save_losses(folder, result, "step" if is_ours else "epoch")
+            draw_probe(folder / "probe.png", scan.probe if result.probe is None else result.probe)
+
+        place.publish(write)
     report_result(result, scan, report, judged=True)
     return result
 
 
-def _fitted(scan: Scan, settings: Settings, start: Reconstruction | None, report: Report) -> Reconstruction:
+def _save_losses(out: Path, result: Reconstruction, step: str) -> None:
+    """Write the loss of every step as a table and a picture; nothing where a signal came before the first."""
+    if result.loss:
+        epochs = range(1, len(result.loss) + 1)
+        rows = [{step: epoch, "loss": loss} for epoch, loss in zip(epochs, result.loss, strict=True)]
+        write_table(out / "loss.csv", rows)
+        draw_history(out / "loss.png", {step: epochs, "train_loss": result.loss})
+
+
+def _fitted(
+    scan: Scan, settings: Settings, start: Reconstruction | None, report: Report, running: Running
+) -> Reconstruction:
     """Reconstruct with the chosen engine, with error bars."""
     chosen, seed, device = settings.baseline, settings.training.seed, device_of(settings)
     if chosen.engine == "native":
         if chosen.noise_model == "poisson" or chosen.baseline_batch_size is not None:
             report("noise_model and batch size: the native engine is Poisson and chooses its batches.")
-        return refine_scan(scan, settings, device, start, report)
+        return refine_scan(scan, settings, device, start, report, running)
     if (size := chosen.baseline_batch_size or 0) > len(scan):
         report(f"--batch-size {size}: the scan has {len(scan)} frames; one update takes them all.")
     return with_error_bars(ptychi.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)

@@ -15,7 +15,7 @@ from ptychopinn.config import BeamlineConfig, Settings, SimulationConfig
 from ptychopinn.config.simulation import HARD
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz, write_npz_files
-from ptychopinn.files.output_folder import check_new, file_hash
+from ptychopinn.files.output_folder import check_apart, check_new, file_hash
 from ptychopinn.files.reading import start_in
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan import simulation
@@ -51,6 +51,7 @@ def simulate_files(
     files = [out] if split is None else [out.with_name(f"{out.stem}_{side}.npz") for side in SIDES]
     for file in files:
         check_new(file, request.overwrite)
+    check_apart(files, request.reads(source))
     scan = make_scan(request.settings, source, request.written)
     if split is None:
         parts: tuple[Scan, ...] = (scan,)

@@ -9,7 +9,7 @@ from ptychopinn.commands.shared.messages import report_notes, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.files.output_folder import check_new, file_hash, write_json
+from ptychopinn.files.output_folder import check_apart, check_new, file_hash, write_json
 from ptychopinn.files.reading import open_scan
 from ptychopinn.scan.frames import stored_dtype
 from ptychopinn.scan.grouping import spread_frames
@@ -32,8 +32,7 @@ def subset_file(source: Path, count: int, request: Request) -> Scan:
     beside = out.with_suffix(".json")
     for path in (out, beside):
         check_new(path, request.overwrite)
-        if path.exists() and path.samefile(source):
-            raise PtychoError(f"{path}: is the file to read; give another name.")
+    check_apart((out, beside), request.reads(source))
     scan = open_scan(source, request.settings.data)
     report_notes(scan, request.report)
     whole = np.maximum(np.ptp(scan.positions, axis=0), np.finfo(float).tiny)

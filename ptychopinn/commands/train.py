@@ -1,6 +1,6 @@
 """``train``: a scan file to a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -9,24 +9,27 @@ from typing import Any, Final
 from ptychopinn.commands.shared.messages import report_scan, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
-from ptychopinn.errors import WARNING, PtychoError
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    check_apart,
     file_hash,
-    filling,
     leads,
+    provenance_of,
     read_provenance,
     write_json,
-    write_provenance,
 )
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import Place, holding
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run
+from ptychopinn.model.pretrained import NAME
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 from ptychopinn.training.plan import TrainingPlan, check_training
+from ptychopinn.training.start import SCRATCH
 
 OF_ONE_SCAN: Final = {"n_subsample": None, "frames": None}
 """Settings of reading that belong to the training scan alone, as they are for a second one."""
@@ -38,38 +41,38 @@ MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}
 """Settings that may change when a training continues."""
 
 
-def train_folder(source: Path, request: Request, resume: bool = False) -> Run:
-    """Train on a scan file and write a run folder: bundle, checkpoints, log, settings and pictures.
+def train_folder(sources: Sequence[Path], request: Request, resume: bool = False) -> Run:
+    """Train on scan files and write a run folder: bundle, checkpoints, log, settings and pictures.
 
     Args:
-        source: scan file.
+        sources: scan files, one or more.
         request: settings and folder; see :func:`resumed`.
         resume: continue the run that the folder holds, from its last checkpoint.
     """
     out, settings = request.out, request.settings
+    source, *more = sources
+    if len({path.resolve() for path in sources}) < len(sources):
+        raise PtychoError(f"{', '.join(map(str, sources))}: a scan is given twice.")
+    if not resume:
+        check_apart([out], request.reads(*sources))
     scan, validation = open_scan(source, settings.data), open_validation(settings)
+    others = {str(path): open_scan(path, settings.data) for path in more}
+    plan = check_training(scan, settings, validation, others)
     if not leads():
         from ptychopinn.training.train import train
 
-        return train(scan, settings, out, resume=resume, plan=check_training(scan, settings, validation))
+        return train(scan, settings, out, resume=resume, plan=plan)
     report_scan(scan, request.report)
     origin: dict[str, Any] = {"scan": str(source), "sha256": file_hash(source)}
+    if others:
+        files = ((path, _report_beside(Path(path), each, request.report)) for path, each in others.items())
+        origin["scans"] = [{**origin, "frames": len(scan)}, *(found for _, found in files)]
     if validation is not None:
-        origin["validation"] = _report_validation(validation, settings, request.report)
-    plan = check_training(scan, settings, validation)
-    if resume and not settings.execution.enable_checkpointing:
-        raise PtychoError(
-            f"--resume: {out} was trained with enable_checkpointing false; there is nothing to continue from."
-        )
-    if resume and read_provenance(out).get("sha256") != origin["sha256"]:
-        raise PtychoError(f"{source}: is not the scan that {out} was trained on; --resume needs the same file.")
-    if resume and read_provenance(out).get("validation", {}).get("sha256") != origin.get("validation", {}).get(
-        "sha256"
-    ):
-        other = settings.training.validate_on
-        raise PtychoError(f"{other}: is not the scan that {out} was validated on; --resume needs the same file.")
-    with filling(out, "train", request.overwrite, keep=resume):
-        run = fill_run(scan, plan, request, origin, resume)
+        origin["validation"] = _report_beside(Path(str(settings.training.validate_on)), validation, request.report)
+    if resume:
+        _check_resumed(origin, request)
+    with holding(out, "train", request.overwrite, keep=resume) as place:
+        run = fill_run(scan, plan, request, place, origin, resume)
         draw_probe(out / "probe.png", run.illumination.probe.numpy())
         name = settings.training.validate_on
         draw_history(out / "loss.png", _loss_columns(run), "frames held out" if name is None else Path(name).name)
@@ -86,9 +89,28 @@ def open_validation(settings: Settings) -> Scan | None:
     return open_scan(Path(path), settings.data.model_copy(update=OF_ONE_SCAN | of_any))
 
 
-def _report_validation(scan: Scan, settings: Settings, report: Report) -> dict[str, Any]:
-    """Report what was found in the second scan; its file, hash and frames for the provenance."""
-    path = Path(str(settings.training.validate_on))
+def _check_resumed(origin: Mapping[str, Any], request: Request) -> None:
+    """Refuse to continue a run with other scans than it was begun with, or one without checkpoints."""
+    out, before = request.out, read_provenance(request.out)
+    if not request.settings.execution.enable_checkpointing:
+        raise PtychoError(
+            f"--resume: {out} was trained with enable_checkpointing false; there is nothing to continue from."
+        )
+    if before.get("sha256") != origin["sha256"]:
+        raise PtychoError(f"{origin['scan']}: is not the scan that {out} was trained on; --resume needs the same file.")
+    if _hashes(before) != _hashes(origin):
+        raise PtychoError(f"--resume: {out} was trained on other scans, or in another order; give the same files.")
+    if before.get("validation", {}).get("sha256") != origin.get("validation", {}).get("sha256"):
+        other = request.settings.training.validate_on
+        raise PtychoError(f"{other}: is not the scan that {out} was validated on; --resume needs the same file.")
+
+
+def _hashes(origin: Mapping[str, Any]) -> list[str]:
+    return [each["sha256"] for each in origin.get("scans", [])]
+
+
+def _report_beside(path: Path, scan: Scan, report: Report) -> dict[str, Any]:
+    """Report what was found in a further scan; its file, hash and frames for the provenance."""
 
     def about(line: str) -> None:
         warning = WARNING if line.startswith(WARNING) else ""
@@ -109,7 +131,9 @@ def resumed(request: Request) -> Request:
     out, changes = request.out, request.given
     if not all((out / name).is_file() for name in (PROVENANCE, "settings.json")):
         raise PtychoError(f"--resume: {out} holds no run; give the --out of an earlier 'ptychopinn train'.")
-    before = Settings.of(read_settings(out / "settings.json"), str(out / "settings.json"))
+    # Runs of an older version began with random weights.
+    values = {"start_from": SCRATCH} | read_settings(out / "settings.json")
+    before = Settings.of(values, str(out / "settings.json"))
     for name, value in changes.items():
         if value != (old := before.flat()[name]) and name not in MAY_CHANGE:
             raise PtychoError(f"--resume: {name} {value!r} given, but {out} was begun with {old!r}; start a new run.")
@@ -127,27 +151,42 @@ def fill_run(
     scan: Scan,
     plan: TrainingPlan,
     request: Request,
+    place: Place,
     origin: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> Run:
-    """Train into the folder of a request, which is held: settings, provenance, checkpoints and the bundle.
+    """Train into a folder: settings, provenance, checkpoints and the bundle.
+
+    An older run stays in it until the first checkpoint of this one.
 
     Args:
         scan: to train on.
         plan: of the scan and the settings of ``request``.
         request: ``settings.json`` keeps its settings; the provenance keeps those of the plan.
+        place: the folder of the request, held.
         origin: of the scan, for the provenance.
         resume: continue from the last checkpoint.
     """
     from ptychopinn.training.train import train
 
-    folder, settings = request.out, request.settings
+    settings = request.settings
     sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
-    values = {**origin, "sources": sources, "frames": len(scan), "settings": settings.flat() | plan.derived}
+    start = "scratch" if plan.start is None else settings.training.start_from or NAME
+    values = {
+        **origin,
+        "start": start,
+        "sources": sources,
+        "frames": len(scan),
+        "settings": settings.flat() | plan.derived,
+    }
     values |= scan_record(scan)
-    provenance = write_provenance(folder, "train", values)
-    write_json(folder / "settings.json", settings.flat())
-    run = train(scan, settings, folder, request.report, request.progress_bar, resume, plan)
-    run.provenance.update(provenance)
-    bundle.save_run(folder, run)
+    record = provenance_of("train", values)
+    place.put(PROVENANCE, lambda path: write_json(path, record))
+    place.put("settings.json", lambda path: write_json(path, settings.flat()))
+    run = train(scan, settings, place, request.report, request.progress_bar, resume, plan)
+    run.provenance.update(record)
+    try:
+        place.put(bundle.BUNDLE, lambda path: bundle.save_run(path.parent, run), ready=True)
+    except RunFailedError as error:
+        place.keep_elsewhere(lambda folder: bundle.save_run(folder, run), error)
     return run

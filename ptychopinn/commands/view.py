@@ -14,12 +14,10 @@ from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import check_pixels
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit, rounded
-from ptychopinn.files.output_folder import check_new, read_provenance
+from ptychopinn.files.output_folder import check_apart, check_new, read_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import probe_views
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import covered
 from ptychopinn.scan.scan import Scan
@@ -44,6 +42,7 @@ def view_page(results: Sequence[Path], source: Path | None, browse: bool, reques
     if out.suffix not in SUFFIXES:
         raise PtychoError(f"{out}: the name of the page must end in .html.")
     check_new(out, request.overwrite)
+    check_apart([out], request.reads(source, *map(reconstruction_file, results)))
     images = {path: read_reconstruction(path) for path in results}
     scan = None if source is None else open_scan(source, request.settings.data)
     shown = [
@@ -141,9 +140,9 @@ def _with_frames(part: Shown, image: Reconstruction, scan: Scan, count: int) -> 
         measured[:, ~scan.good_pixels] = np.nan
     probe = scan.probe if image.probe is None else image.probe
     places = torch.from_numpy(image.positions[rows] - np.array(image.origin))
-    views = probe_views(torch.from_numpy(probe), places, image.subpixel)
-    patches = extract_patches(torch.from_numpy(image.object), views.places, scan.N)
-    return replace(part, frames=rows, measured=measured, fitted=diffract(views.probes, patches).numpy())
+    pixels, conditions = torch.from_numpy(image.object), image.conditions.of(torch.from_numpy(rows))
+    fitted = expected_counts(pixels, torch.from_numpy(probe), places, image.subpixel, conditions)
+    return replace(part, frames=rows, measured=measured, fitted=fitted.numpy())
 
 
 def _chosen(image: Reconstruction, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
+from ptychopinn.config.probe import ProbeConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -34,6 +35,7 @@ class ModelConfig(Section):
     stages: int = Field(3, ge=1, le=8, description="networks in a row, each starting from the last image")
     n_filters_scale: float = Field(1.0, gt=0, le=16, description="network width; 1 is 16 channels at full size")
     depth: int = Field(2, ge=1, le=5, description="times the network halves the image")
+    noise_input: bool = Field(False, description="tell the network how many photons light each object pixel")
     model_type: Literal["pinn", "supervised"] = Field("pinn", description="learn from the counts, or from true patches")
     amp_activation: Literal["softplus", "exp", "relu"] = Field(
         "softplus", description="what keeps the amplitude positive"
@@ -120,7 +122,12 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """Loss, data and length of a training."""
 
-    nepochs: int | None = Field(None, ge=1, description="passes over the scan; None: enough for 1100 batches")
+    start_from: str | None = Field(
+        None, description="network to start from: a run, or scratch; None: the one that ships, where it fits"
+    )
+    nepochs: int | None = Field(
+        None, ge=1, description="passes over the scan; None: enough for 1100 batches, or 300 from a trained network"
+    )
     max_seconds: float | None = Field(None, gt=0, description="wall-clock budget of the training, s")
     batch_size: int = Field(16, ge=1, description="groups per batch, all devices together")
     validate_on: str | None = Field(None, description="second scan, to validate on in place of frames held out")
@@ -154,7 +161,9 @@ class ExecutionConfig(Section):
     pin_memory: bool = Field(False, description="page-locked batches, for a GPU")
     persistent_workers: bool = Field(False, description="keep the workers between epochs")
     prefetch_factor: int | None = Field(None, ge=1, description="batches each worker prepares ahead")
-    learning_rate: float = Field(2e-3, gt=0, description="peak step size of AdamW")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak step size of AdamW; None: 2e-3, or 1e-3 from a trained network"
+    )
     scheduler: Literal["warmup_cosine", "constant", "exponential", "multistep", "plateau"] = Field(
         "warmup_cosine", description="how the step size changes over the run"
     )
@@ -229,6 +238,17 @@ class RefinementConfig(Section):
     refine_seconds: float | None = Field(
         None, gt=0, description="wall-clock limit of a refinement, without its error bars, s; None: no limit"
     )
+    model: Literal["basic", "auto", "full"] = Field(
+        "basic", description="object and what is asked for; auto: what held-out pixels ask for; full: all below"
+    )
+    refine_flux: bool = Field(False, description="refine the flux of every frame too")
+    refine_background: bool = Field(False, description="refine a smooth background of the detector too, never negative")
+    free_background: bool = Field(False, description="let the background of every detector pixel be free")
+    refine_affine: bool = Field(False, description="refine rotation, scale and shear of the positions too")
+    opr: int = Field(0, ge=0, le=10, description="modes by which the probe changes from frame to frame; 0: it does not")
+    nominal_error: float | None = Field(
+        None, gt=0, le=1000, description="how far positions may be off, px rms; None: a third of the step, at least 2"
+    )
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
     memory: float | None = Field(
         None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"
@@ -257,6 +277,7 @@ class Settings(Section):
     inference: InferenceConfig = InferenceConfig()
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
+    probe: ProbeConfig = ProbeConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()

@@ -6,8 +6,9 @@ The covariance of any unbiased estimate is at least the inverse of the Fisher in
 its inverse. The global phase, which the counts do not determine, is removed from every draw.
 """
 
+from collections.abc import Set
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, solve
-from ptychopinn.engines.projections import KEPT_BYTES, Estimate
+from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Unknown
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -26,6 +28,9 @@ Real = NDArray[np.float32]
 CG_STEPS = 20
 """Conjugate-gradient steps per draw. Fewer miss the lowest frequencies of the phase: for 100 frames of 32 pixels 10
 steps give 0.0097 rad, 20 give 0.0103 and 160 give 0.0105; on Run1084 10 and 80 give traces within 1 %."""
+
+JOINT_STEPS = 40
+"""The same where more than the object is unknown."""
 
 SMOOTH = 4.0
 """Pixels over which the draws are averaged, relative to the variance from the photons of a pixel alone."""
@@ -53,8 +58,13 @@ def error_bars(
     draws: int = 4,
     seed: int = 0,
     memory: float = KEPT_BYTES,
+    team: Team = ALONE,
+    unknowns: Set[Unknown] = frozenset(),
 ) -> ErrorBars:
-    """Smallest standard deviations of an image under photon noise, with probe and positions known.
+    """Smallest standard deviations of an image under photon noise.
+
+    With further unknowns the draws come from the information of all of them together, so the bars of the image have
+    what it costs to find those from the same counts.
 
     Args:
         scan: counts and mask; only the mask matters, since the noise is that of the image's own rates.
@@ -64,15 +74,17 @@ def error_bars(
             ``sqrt(2 / draws)`` per pixel before it is smoothed.
         seed: of the draws.
         memory: bytes for fields that are used again.
+        team: processes that share the frames.
+        unknowns: what was fitted beside the object; all else is taken as known.
     """
-    linear = Linearised(scan, estimate, subpixel, memory=memory)
+    linear = Linearised(scan, estimate, subpixel, {"object", *unknowns}, memory=memory, team=team)
+    steps = JOINT_STEPS if unknowns else CG_STEPS
     image, light, preconditioner = estimate.image, linear.light, linear.preconditioner()
-    generator = torch.Generator().manual_seed(seed)
     size = image.abs().clamp_min(1e-6)
     across = torch.zeros_like(light)
     along = torch.zeros_like(light)
-    for _ in range(draws):
-        found = solve(linear, linear.sample_score(generator), CG_STEPS, preconditioner)
+    for number in range(seed * draws, (seed + 1) * draws):
+        found = solve(linear, linear.sample_score(number), steps, preconditioner)
         draw = without_global_phase(found["object"], image, light)
         turned = draw * image.conj() / size
         along += turned.real.square() / draws
@@ -96,6 +108,7 @@ def with_error_bars(
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: float = KEPT_BYTES,
+    team: Team = ALONE,
 ) -> Reconstruction:
     """A reconstruction with its error bars; unchanged when ``draws`` is 0.
 
@@ -106,14 +119,16 @@ def with_error_bars(
         seed: of the draws.
         device: where to compute.
         memory: see :func:`error_bars`.
+        team: see there.
     """
     if not draws:
         return result
     probe = scan.probe if result.probe is None else result.probe
     image = torch.from_numpy(np.where(result.object == 0, 1, result.object))
     places = torch.from_numpy(result.positions - np.array(result.origin))
-    estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device))
-    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory)
+    conditions, fitted = result.conditions.to(device), cast("tuple[Unknown, ...]", result.fitted)
+    estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device), conditions)
+    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team, frozenset(fitted))
     return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
 
 

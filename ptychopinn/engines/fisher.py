@@ -7,65 +7,34 @@ Urbach & Coene, Phys. Rev. A 102, 043516, 2020). No dense matrix is built.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Unknown, fitted_pixels
+from ptychopinn.engines.projections import (
+    BACKGROUNDS,
+    KEPT_BYTES,
+    LEAST_BACKGROUND,
+    Estimate,
+    Unknown,
+    fitted_pixels,
+)
+from ptychopinn.engines.responses import Chunk, Step, Sums, background_basis, diagonal, respond
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics import exit_waves
-from ptychopinn.physics.fourier import from_detector, to_detector
+from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.likelihood import RATE_FLOOR, poisson_deviance
 from ptychopinn.physics.patches import Canvas, extract_patches
 from ptychopinn.scan.scan import Scan
 
-Step = dict[Unknown, Tensor]
-"""A change of the unknowns: object (H, W), probe (m, N, N), positions (n, 2)."""
-
 PRECISION = 1e-12
 """Relative squared residual at which a system is solved; about the precision of float32."""
 
+DAMPING = 1e-3
+"""Share of the largest diagonal that is added to the others."""
 
-class _Chunk(NamedTuple):
-    """Some frames at the image: views, patches (n, N, N), unit fields u (n, m, N, N), fitted pixels or None."""
-
-    rows: slice
-    views: exit_waves.ProbeViews
-    patches: Tensor
-    unit: Tensor
-    mask: Tensor | None
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(x.nbytes for x in (*self.views, self.patches, self.unit, self.mask) if x is not None)
-
-
-class _Sums:
-    """Running sums of a step over chunks of frames; the object is added to in place, on a canvas of its own."""
-
-    def __init__(self, estimate: Estimate, unknowns: Set[Unknown]) -> None:
-        image, shape = estimate.image, (estimate.image.shape[0], estimate.image.shape[1])
-        self.canvas = Canvas(shape, estimate.probe.shape[-1], image.dtype, image.device)
-        self.others: Step = {}
-        if "probe" in unknowns:
-            self.others["probe"] = torch.zeros_like(estimate.probe)
-        if "positions" in unknowns:
-            self.others["positions"] = torch.zeros(estimate.positions.shape, device=image.device)
-
-    def add(self, chunk: _Chunk, waves: Tensor) -> None:
-        """Add the adjoint of :meth:`Linearised._waves`."""
-        exit_waves.add_to_object(self.canvas, chunk.views, waves)
-        if "probe" in self.others:
-            self.others["probe"] += exit_waves.waves_to_probe(chunk.views, chunk.patches, waves)
-        if "positions" in self.others:
-            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
-            self.others["positions"][chunk.rows] += (gradients.conj() * waves.unsqueeze(1)).real.sum(dim=(2, 3, 4))
-
-    def times(self, factor: float) -> Step:
-        """The sums times a factor."""
-        total: Step = {"object": self.canvas.image, **self.others}
-        return {name: value.mul_(factor) for name, value in total.items()}
+PER_FRAME = ("positions", "flux", "opr_weights")
 
 
 class Linearised:
@@ -80,6 +49,7 @@ class Linearised:
         deviance_only: compute the deviances only; the other attributes and methods are then missing.
         memory: bytes for the fields of the first frames, which are kept; those of the others are computed for every
             product.
+        team: processes that share the frames; each one keeps the fields of the first ones of its share.
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
@@ -97,46 +67,50 @@ class Linearised:
         hold_out: bool = False,
         deviance_only: bool = False,
         memory: float = KEPT_BYTES,
+        team: Team = ALONE,
     ) -> None:
+        self.team, self._rows = team, team.share(slice(0, len(scan)))
         self.scan, self.estimate, self.subpixel = scan, estimate, subpixel
         self.unknowns, self.hold_out, self.memory = unknowns, hold_out, memory
         self.shape = (estimate.image.shape[0], estimate.image.shape[1])
         self._device = estimate.image.device
         self._good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
-        self._kept: list[_Chunk] = []
+        self._kept: list[Chunk] = []
         sums = torch.zeros(4, dtype=torch.float64)
         if deviance_only:
-            for chunk, _, rate, counts in self._measured():
-                sums += self._deviances(chunk, rate, counts)
+            for chunk, counts in self._measured():
+                sums += self._deviances(chunk, counts)
         else:
             self._linearise(sums)
+        team.total(sums)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
 
     def _linearise(self, sums: Tensor) -> None:
         """Gradient and diagonal of the information; keep the first chunks, and add the deviances to ``sums``."""
-        gradient, left = _Sums(self.estimate, self.unknowns), self.memory
+        gradient, left = Sums(self.estimate, self.unknowns, self.team), self.memory
         light = Canvas(self.shape, self.scan.N, self.estimate.probe.real.dtype, self._device)
-        self._seen = torch.zeros(self.scan.N, self.scan.N, device=self._device)
-        self._power: list[Tensor] = []
-        for chunk, field, rate, counts in self._measured():
-            sums += self._deviances(chunk, rate, counts)
-            slope = 1 - counts / rate
-            if chunk.mask is not None:
-                slope = slope * chunk.mask
-            gradient.add(chunk, from_detector(slope * field))
+        self._diagonal = {name: torch.zeros_like(part.real) for name, part in gradient.others.items()}
+        for chunk, counts in self._measured():
+            sums += self._deviances(chunk, counts)
+            gradient.add(chunk, chunk.root - counts / chunk.root)
             exit_waves.add_light(light, chunk.views)
-            self._seen += (chunk.patches.real.square() + chunk.patches.imag.square()).sum(dim=0)
-            if "positions" in self.unknowns:
-                slopes = exit_waves.position_gradients(chunk.views, chunk.patches)
-                self._power.append(slopes.abs().square().sum(dim=(2, 3, 4)))
+            for name, part in diagonal(chunk, self.estimate, self.unknowns).items():
+                if name in PER_FRAME:
+                    self._diagonal[name][chunk.rows] = part
+                else:
+                    self._diagonal[name] += part
             left -= chunk.size
             if left >= 0:
                 self._kept.append(chunk)
+        for part in (light.pixels, *self._diagonal.values()):
+            self.team.total(part)
         self.gradient, self.light = gradient.times(2.0), light.image
 
     def at(self, estimate: Estimate) -> "Linearised":
         """The likelihood around another estimate."""
-        return Linearised(self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, memory=self.memory)
+        return Linearised(
+            self.scan, estimate, self.subpixel, self.unknowns, self.hold_out, False, self.memory, self.team
+        )
 
     def release(self) -> None:
         """Free the fields that are kept: no product will be asked for."""
@@ -144,62 +118,73 @@ class Linearised:
 
     def information(self, step: Step) -> Step:
         """Fisher information times a step, ``J x``."""
-        total = _Sums(self.estimate, self.unknowns)
+        sums = Sums(self.estimate, self.unknowns, self.team)
         for chunk in self._chunks():
-            response = (chunk.unit.conj() * to_detector(self._waves(chunk, step))).real.sum(dim=1, keepdim=True)
-            if chunk.mask is not None:
-                response = response * chunk.mask
-            total.add(chunk, from_detector(chunk.unit * response))
-        return total.times(4.0)
+            sums.add(chunk, respond(chunk, self.estimate, step))
+        return sums.times(4.0)
 
-    def sample_score(self, generator: torch.Generator) -> Step:
-        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e."""
-        total = _Sums(self.estimate, self.unknowns)
+    def sample_score(self, seed: int) -> Step:
+        """Sample a score, whose covariance is the Fisher information: ``2 A^T e`` with standard normal e.
+
+        Every frame draws with a seed of its own, so that chunks and processes change nothing.
+        """
+        sums, generator = Sums(self.estimate, self.unknowns, self.team), torch.Generator()
+        size = self.scan.N
         for chunk in self._chunks():
-            count, _, size, _ = chunk.unit.shape
-            noise = torch.randn(count, 1, size, size, generator=generator).to(self._device)
-            if chunk.mask is not None:
-                noise = noise * chunk.mask
-            total.add(chunk, from_detector(chunk.unit * noise))
-        return total.times(2.0)
+            seeds = range(seed * len(self.scan) + chunk.rows.start, seed * len(self.scan) + chunk.rows.stop)
+            noise = torch.stack([torch.randn(1, size, size, generator=generator.manual_seed(one)) for one in seeds])
+            sums.add(chunk, noise.to(self._device))
+        return sums.times(2.0)
 
     def preconditioner(self) -> Step:
-        """Diagonal preconditioner: about the inverse diagonal of J, damped on dim pixels.
+        """Diagonal preconditioner: about the inverse diagonal of J, damped where it is small.
 
-        Half of the change of a detector field is along the field, hence 2 and not 4.
+        A background at its least value that would be smaller has 0: no step changes it.
         """
         found: Step = {"object": 0.5 / (self.light + 2e-3 * self.light.max())}
-        if "probe" in self.unknowns:
-            found["probe"] = (0.5 / (self._seen + 2e-3 * self._seen.max())).expand_as(self.estimate.probe)
-        if "positions" in self.unknowns:
-            power = torch.cat(self._power)
-            found["positions"] = 0.5 / (power + 1e-3 * power.max())
+        for name, whole in self._diagonal.items():
+            damping = 0.0 if name in BACKGROUNDS else 2e-3 if name == "probe" else DAMPING
+            found[name] = 0.25 / (whole + damping * whole.max()).clamp_min(1e-30)
+        if "background" in found:
+            background = self.estimate.conditions.background
+            assert background is not None
+            found["background"] *= ~((background <= LEAST_BACKGROUND) & (self.gradient["background"] > 0))
+        if "smooth_background" in found:
+            background = self.estimate.conditions.background
+            assert background is not None
+            basis = background_basis(background)
+            none = basis.T @ (background > LEAST_BACKGROUND).to(basis.dtype) @ basis == 0
+            found["smooth_background"] *= ~(none & (self.gradient["smooth_background"] > 0))
         return found
 
-    def _frames(self, first: int = 0) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
-        """Every chunk of frames from one on, with its detector field (n, m, N, N) and rate (n, 1, N, N)."""
+    def _frames(self, first: int | None = None) -> Iterator[Chunk]:
+        """Chunks of this process's frames from one on."""
         now = self.estimate
-        for start in range(first, len(self.scan), count := exit_waves.frames_per_chunk(now.probe)):
-            rows = slice(start, min(start + count, len(self.scan)))
-            views = exit_waves.probe_views(now.probe, now.positions[rows], self.subpixel)
+        first, count = self._rows.start if first is None else first, exit_waves.frames_per_chunk(now.probe)
+        for start in range(first, self._rows.stop, count):
+            rows = slice(start, min(start + count, self._rows.stop))
+            probes = now.conditions.probes(now.probe, rows)
+            views = exit_waves.probe_views(probes, now.positions[rows], self.subpixel)
             patches = extract_patches(now.image, views.places, self.scan.N)
             field = to_detector(views.probes * patches.unsqueeze(1))
-            rate = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True).clamp_min(RATE_FLOOR)
+            light = (field.real.square() + field.imag.square()).sum(dim=1, keepdim=True)
+            root = now.conditions.counted(light).clamp_min(RATE_FLOOR).sqrt()
             numbers = torch.arange(rows.start, rows.stop, device=self._device)
             mask = fitted_pixels(self.scan.N, numbers, self._good, self.hold_out)
-            yield _Chunk(rows, views, patches, field * rate.rsqrt(), mask), field, rate
+            yield Chunk(rows, views, patches, field / root, root, mask, now.conditions.amplitudes(rows, now.probe))
 
-    def _measured(self) -> Iterator[tuple[_Chunk, Tensor, Tensor, Tensor]]:
+    def _measured(self) -> Iterator[tuple[Chunk, Tensor]]:
         """:meth:`_frames` with their counts (n, 1, N, N)."""
-        for chunk, field, rate in self._frames():
-            yield chunk, field, rate, self.scan.frames(chunk.rows).to(self._device).unsqueeze(1)
+        for chunk in self._frames():
+            yield chunk, self.scan.frames(chunk.rows).to(self._device).unsqueeze(1)
 
-    def _chunks(self) -> Iterator[_Chunk]:
+    def _chunks(self) -> Iterator[Chunk]:
         yield from self._kept
-        yield from (chunk for chunk, _, _ in self._frames(self._kept[-1].rows.stop if self._kept else 0))
+        yield from self._frames(self._kept[-1].rows.stop if self._kept else None)
 
-    def _deviances(self, chunk: _Chunk, rate: Tensor, counts: Tensor) -> Tensor:
+    def _deviances(self, chunk: Chunk, counts: Tensor) -> Tensor:
         """Deviance and number of pixels, summed over fitted and over held-out pixels: (4,)."""
+        rate = chunk.root.square()
         deviance = poisson_deviance(rate.double(), counts.double())
         every = torch.ones_like(rate, dtype=torch.bool)
         fitted, good = (every if mask is None else every & mask for mask in (chunk.mask, self._good))
@@ -207,25 +192,26 @@ class Linearised:
         sums = [(deviance * fitted).sum(), fitted.sum(), (deviance * held).sum(), held.sum()]
         return torch.stack([value.double() for value in sums]).cpu()
 
-    def _waves(self, chunk: _Chunk, step: Step) -> Tensor:
-        """Change of the exit waves by a step: (n, m, N, N)."""
-        waves = exit_waves.object_to_waves(chunk.views, step["object"])
-        if "probe" in step:
-            waves = waves + exit_waves.probe_to_waves(chunk.views, chunk.patches, step["probe"])
-        if "positions" in step:
-            gradients = exit_waves.position_gradients(chunk.views, chunk.patches)
-            waves = waves + (gradients * step["positions"][chunk.rows][:, :, None, None, None]).sum(dim=1)
-        return waves
-
 
 def _centre(step: Step) -> Step:
-    """Subtract the mean of the positions: a common shift of positions and object changes nothing."""
-    if "positions" in step:
-        step["positions"] -= step["positions"].mean(dim=0)
+    """Subtract the means of positions and flux: object and probe take them up, and nothing changes."""
+    for name in ("positions", "flux"):
+        if name in step:
+            step[name] -= step[name].mean(dim=0)
     return step
 
 
-def solve(linear: Linearised, right: Step, iterations: int, preconditioner: Step | None = None) -> Step:
+class Quadratic(Protocol):
+    """What :func:`solve` needs of a model."""
+
+    def information(self, step: Step) -> Step:
+        """Fisher information times a step."""
+
+    def preconditioner(self) -> Step:
+        """A diagonal that is about its inverse."""
+
+
+def solve(linear: Quadratic, right: Step, iterations: int, preconditioner: Step | None = None) -> Step:
     """Solve ``J x = right`` by preconditioned conjugate-gradient steps from zero.
 
     Few steps leave out what the counts hardly determine: they act as a regularisation. The mean position stays.

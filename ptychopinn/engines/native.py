@@ -4,25 +4,38 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
-from ptychopinn.engines.advice import verdict
-from ptychopinn.engines.moves import moves_in_words
+from ptychopinn.engines.judging.advice import verdict
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes
+from ptychopinn.engines.judging.moves import affine, moves_in_words
+from ptychopinn.engines.places.placing import placed as find_places
+from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
-from ptychopinn.engines.refinement import Refined, refine
+from ptychopinn.engines.refinement import Refined, holds_out, refine
+from ptychopinn.engines.terms import Terms, found_in, gains, in_words, needed, told
 from ptychopinn.errors import WARNING, RunFailedError
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.reconstruction import Reconstruction, frame_fits
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]
+
+LEAST_EPOCHS = 50
+"""Epochs from which positions are first looked for in single frames, which costs about as many."""
+
+FAR = 2.0
+"""Pixels rms by which positions of a good stage are hardly wrong."""
 
 
 def reconstruct(
@@ -33,6 +46,7 @@ def reconstruct(
     device: str = "cpu",
     start: Reconstruction | None = None,
     report: Report = lambda line: None,
+    running: Running = BY_ITSELF,
 ) -> Reconstruction:
     """Maximise the Poisson likelihood (:func:`ptychopinn.engines.refinement.refine`), in the object frame of the scan.
 
@@ -44,6 +58,7 @@ def reconstruct(
         device: torch device.
         start: image to start from; vacuum when None. Probe and positions come from the scan.
         report: receives lines of progress.
+        running: with which processes, from which progress on, and who keeps it.
 
     Returns:
         The image, refined ``probe`` and ``positions``, and the deviance of every scoring step as ``loss``.
@@ -55,9 +70,47 @@ def reconstruct(
     if line := _of_another_model(scan, refinement.subpixel):
         report(line)
     check_scan(scan)
-    canvas = scan.canvas_origin, scan.canvas_shape
-    first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
-    began = time.perf_counter()
+    began, terms = time.perf_counter(), Terms.of(config, refinement)
+    placed, first = _placed(scan, config, refinement, seed, device, start, report, len(running.team.members) > 1)
+    if running.resume is not None:
+        terms = terms.plus(*found_in(running.resume.estimate.conditions))
+    if refinement.refine_seconds is not None:
+        left = max(refinement.refine_seconds - (time.perf_counter() - began), 1e-3)
+        refinement = refinement.model_copy(update={"refine_seconds": left})
+    fit = partial(_fit, placed, first, placed is not scan, config, refinement, seed, device, report)
+    found = fit(terms, running)
+    if refinement.model == "auto" and not found.stopped:
+        lacking = needed(gains(placed, found.estimate, refinement.subpixel, seed))
+        for line in in_words(lacking):
+            report(line)
+        if lacking:
+            terms = terms.plus(*(one.term for one in lacking))
+            found = fit(terms, running._replace(resume=None))
+    look = running.team.leads and not found.stopped
+    moves = _moves(scan, placed, found, terms, refinement.subpixel, device, look) if terms.moves else []
+    for line in (*told(found.estimate.conditions, found.estimate.probe), *moves):
+        report(line)
+    seconds = {"native": time.perf_counter() - began}
+    result = _result(placed, found, terms, refinement.subpixel, seconds, running.team)
+    if look:
+        for line in verdict(result, scan, config, device):
+            report(line)
+    return result
+
+
+def _fit(
+    scan: Scan,
+    first: Tensor | None,
+    drag: bool,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seed: int,
+    device: str,
+    report: Report,
+    terms: Terms,
+    running: Running,
+) -> Refined:
+    """One fit with some terms."""
     found = refine(
         scan,
         first,
@@ -65,22 +118,19 @@ def reconstruct(
         seconds=refinement.refine_seconds,
         tolerance=refinement.tolerance,
         subpixel=refinement.subpixel,
-        refine_probe=config.refine_probe,
-        refine_positions=config.refine_positions,
+        refine_probe=terms.probe,
+        refine_positions=terms.positions,
+        also=terms.also,
+        opr=terms.opr,
+        drag=drag and terms.positions,
         seed=seed,
         device=device,
         memory=bytes_for(refinement.memory, device),
+        running=running,
         report=report,
     )
     report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
-    if config.refine_positions:
-        for line in _moves(scan, found):
-            report(line)
-    seconds = {"native": time.perf_counter() - began}
-    result = _result(scan, found, config, refinement, seconds)
-    for line in verdict(result, scan, config, device):
-        report(line)
-    return result
+    return found
 
 
 def bytes_for(gigabytes: float | None, device: torch.device | str) -> float:
@@ -103,17 +153,58 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
     )
 
 
-def _moves(scan: Scan, found: Refined) -> list[str]:
-    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common."""
-    there = found.estimate.positions.cpu().numpy() - found.margin + np.array(scan.canvas_origin)
+def _placed(
+    scan: Scan,
+    config: BaselineConfig,
+    refinement: RefinementConfig,
+    seed: int,
+    device: str,
+    start: Reconstruction | None,
+    report: Report,
+    shared: bool,
+) -> tuple[Scan, torch.Tensor | None]:
+    """The scan and the image to start from; with unknown positions both may be those that single frames give."""
+    error = refinement.nominal_error
+    wanted = config.refine_positions and (error is not None or (start is None and config.epochs >= LEAST_EPOCHS))
+    if wanted and shared:
+        report("positions are not looked for in single frames by several processes; errors of pixels need one process")
+    elif wanted:
+        found = find_places(scan, error, config.refine_probe, holds_out(scan), seed, device, report)
+        if found is not None:
+            return found.scan, found.image
+    canvas = scan.canvas_origin, scan.canvas_shape
+    return scan, None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
+
+
+def _moves(
+    scan: Scan, placed: Scan, found: Refined, terms: Terms, subpixel: SubPixel, device: str, look: bool
+) -> list[str]:
+    """Lines about the refined positions: their distance from the measured ones, and what the moves have in common.
+
+    The image takes up a part of a map of all positions, so that the moves show less than the whole: the map is then
+    looked for from the measured positions, where there is time to ``look``.
+    """
+    there = found.estimate.positions.cpu().numpy() - found.margin + np.array(placed.canvas_origin)
+    there += (scan.positions - there).mean(axis=0)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
     moved = f"positions moved by {rms:.2g} px rms, at most {distance.max():.2g} px (distance, their mean kept)"
-    return [moved, *(f"{WARNING}{line}" for line in moves_in_words(scan.positions, there, scan.numbers))]
+    lines = moves_in_words(scan.positions, there, scan.numbers)
+    if "affine" in terms.also:
+        return [moved, *lines]  # a map that was asked for is no surprise
+    if look and (affine(scan.positions, there) is not None or (not lines and rms > FAR)):
+        axes = better_axes(scan, subpixel, device)
+        lines = lines if axes is None else [axes_in_words(axes)]
+    return [moved, *(f"{WARNING}{line}" for line in lines)]
 
 
 def _result(
-    scan: Scan, found: Refined, config: BaselineConfig, refinement: RefinementConfig, seconds: dict[str, float]
+    scan: Scan,
+    found: Refined,
+    terms: Terms,
+    subpixel: SubPixel,
+    seconds: dict[str, float],
+    team: Team,
 ) -> Reconstruction:
     """The estimate on the canvas of its positions."""
     estimate, device = found.estimate, found.estimate.image.device
@@ -121,19 +212,33 @@ def _result(
     image = estimate.image.cpu().numpy()
     if not np.isfinite(image).all():
         raise RunFailedError("native: NaN or infinity in the image; the probe or the positions may be far off.")
-    if config.refine_positions:
+    if terms.moves:
         scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
-    if config.refine_probe:
+    if terms.probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
     moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
     coverage = probe_coverage(scan, device)
+    flux, background, modes, weights = (None if part is None else part.cpu().numpy() for part in estimate.conditions)
     result = Reconstruction.from_canvas(
         moved.to(device),
         scan,
         coverage,
         seconds=seconds,
-        probe=scan.probe if config.refine_probe else None,
+        probe=scan.probe if terms.probe else None,
+        flux=None if flux is None else flux.astype(np.float64),
+        background=background,
+        opr_modes=modes,
+        opr_weights=None if weights is None else weights.astype(np.float64),
+        fitted=() if found.stopped else terms.unknowns,
         loss=found.deviance,
-        subpixel=refinement.subpixel,
+        subpixel=subpixel,
     )
-    return result.with_deviance(scan, device)
+    if found.stopped:
+        return result.with_deviance(scan, device, sampled=True)
+    mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
+    rows = np.arange(mine.start, mine.stop)
+    seen = torch.from_numpy(result.object).to(device)
+    fits[:, mine] = torch.from_numpy(
+        frame_fits(seen, result.origin, scan, result.subpixel, rows, 64, result.conditions)
+    )
+    return result.with_fits(team.total(fits).numpy())

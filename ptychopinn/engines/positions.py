@@ -6,10 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients, probe_views
+from ptychopinn.model.processes import ALONE, Team
+from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
+from ptychopinn.physics.exit_waves import ProbeViews, SubPixel, frames_per_chunk, position_gradients
 from ptychopinn.physics.likelihood import poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.scan.scan import Scan
 
 LARGEST_UPDATE = 0.5
@@ -41,7 +41,16 @@ def position_updates(views: ProbeViews, patches: Tensor, change: Tensor) -> Tens
     return torch.linalg.solve(normal, right).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
 
 
-def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured: Tensor, subpixel: SubPixel) -> Tensor:
+def search(
+    scan: Scan,
+    image: Tensor,
+    probe: Tensor,
+    positions: Tensor,
+    measured: Tensor,
+    subpixel: SubPixel,
+    team: Team = ALONE,
+    conditions: Conditions = IDEAL,
+) -> Tensor:
     """Search better positions, pixels away, for the frames that fit worst.
 
     Small updates end in the nearest minimum, so a frame that is pixels off needs a search (Maiden et al.,
@@ -56,6 +65,8 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
         positions: (n, 2) float64 on that canvas, present.
         measured: (n, 2) float64, as measured.
         subpixel: model between pixels.
+        team: processes that share the frames.
+        conditions: of the frames.
 
     Returns:
         (n, 2) float64, each the best of the present position and those within ``REACH`` or ``FAR`` of the measured one.
@@ -63,15 +74,19 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
     every, count = torch.arange(len(scan), device=positions.device), frames_per_chunk(probe)
 
     def misfit(rows: Tensor) -> Callable[[Tensor], Tensor]:
-        return partial(_misfit, scan, scan.frames(rows.cpu().numpy()).to(image.device), image, probe, subpixel)
+        counts = scan.frames(rows.cpu().numpy()).to(image.device)
+        return partial(_misfit, scan, counts, image, probe, subpixel, conditions.of(rows))
 
-    best = torch.cat([misfit(rows)(positions[rows]) for rows in every.split(count)])
-    found = positions.clone()
+    best, found = torch.zeros(len(scan), device=image.device), positions.clone()
+    for rows in every[team.share(slice(0, len(scan)))].split(count):
+        best[rows] = misfit(rows)(positions[rows])
+    team.total(best)
     centres = positions + (measured - positions).round()
     for share, reach, step in ((SUSPECT, REACH, 1.0), (LOST, FAR, 1.0), (LOST, REACH, 0.5)):
         worst = best.argsort(descending=True)[: max(1, round(share * len(scan)))].sort().values
         steps = torch.arange(-reach, reach + step, step, dtype=torch.float64, device=positions.device)
-        for rows in worst.split(count):
+        before = best.clone(), found.clone()
+        for rows in worst[team.share(slice(0, len(worst)))].split(count):
             of_place = misfit(rows)
             for offset in torch.cartesian_prod(steps, steps):
                 tried = centres[rows] + offset
@@ -79,13 +94,22 @@ def search(scan: Scan, image: Tensor, probe: Tensor, positions: Tensor, measured
                 better = fits < best[rows]
                 best[rows[better]] = fits[better]
                 found[rows[better]] = tried[better]
+        for now, then in zip((best, found), before, strict=True):
+            now.copy_(then + team.total(now - then))
     return found
 
 
-def _misfit(scan: Scan, counts: Tensor, image: Tensor, probe: Tensor, subpixel: SubPixel, positions: Tensor) -> Tensor:
+def _misfit(
+    scan: Scan,
+    counts: Tensor,
+    image: Tensor,
+    probe: Tensor,
+    subpixel: SubPixel,
+    conditions: Conditions,
+    positions: Tensor,
+) -> Tensor:
     """Mean Poisson deviance of some frames (n, N, N) at some positions (n, 2): (n,)."""
-    views = probe_views(probe, positions, subpixel)
-    rate = diffract(views.probes, extract_patches(image, views.places, scan.N))
+    rate = expected_counts(image, probe, positions, subpixel, conditions)
     if scan.good_pixels is not None:
         rate = rate * torch.from_numpy(scan.good_pixels).to(image.device)
     return poisson_deviance(rate, counts).mean(dim=(1, 2))

@@ -4,21 +4,38 @@ import math
 from collections.abc import Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptychopinn.engines.positions import position_updates
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics import exit_waves
-from ptychopinn.physics.diffraction import project_to_counts
+from ptychopinn.physics.conditions import Conditions
+from ptychopinn.physics.diffraction import diffract, project_to_counts
 from ptychopinn.physics.patches import Canvas, extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.coverage import mean_overlap
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.scan import Scan
 
-Unknown = Literal["object", "probe", "positions"]
+Unknown = Literal[
+    "object",
+    "probe",
+    "positions",
+    "affine",
+    "map",
+    "flux",
+    "background",
+    "smooth_background",
+    "opr_modes",
+    "opr_weights",
+]
+
+BACKGROUNDS: Final = frozenset[Unknown](("background", "smooth_background"))
+Window = tuple[slice, slice]
 
 MOMENTUM = 0.5
 DAMPING = 0.05
@@ -26,6 +43,18 @@ DAMPING = 0.05
 
 ANSCOMBE = 0.375
 """Photons added to counts and rates: their roots then have equal variance (Anscombe, Biometrika 35, 1948)."""
+
+SMOOTH = 16.0
+"""Frame edges over standard deviations of the window in which the background is one."""
+
+LARGEST_FLUX = 0.2
+"""Largest update of the logarithm of a frame's amplitude."""
+
+LEAST_BACKGROUND = 1e-4
+"""Smallest background of a pixel, counts: no information is infinite then. A pixel there that would be less stays."""
+
+LARGEST_GAIN, LARGEST_MAP = 100.0, 1.0
+"""Largest factor of the updates of an affine map, and largest move of a frame by one, pixels."""
 
 KEPT_BYTES = 2.0**31
 """Memory for what is read or computed once and used again: counts here, fields in :mod:`ptychopinn.engines.fisher`."""
@@ -45,11 +74,13 @@ class Estimate:
         image: (H, W) complex64.
         probe: (m, N, N) complex64, sqrt(photons).
         positions: (n, 2) float64 pixels (y, x) on the image.
+        conditions: flux, background and changes of the probe.
     """
 
     image: Tensor
     probe: Tensor
     positions: Tensor
+    conditions: Conditions = Conditions()
 
     @classmethod
     def of(cls, scan: Scan, device: torch.device | str = "cpu", image: Tensor | None = None, margin: int = 0) -> Self:
@@ -57,6 +88,11 @@ class Estimate:
         start = torch.ones(scan.canvas_shape, dtype=torch.complex64) if image is None else image
         start = torch.nn.functional.pad(start.to(device), [margin] * 4, value=1.0)
         return cls(start, torch.from_numpy(scan.probe).to(device), (scan.canvas_positions + margin).to(device))
+
+    def clone(self) -> "Estimate":
+        """A copy that later steps do not change."""
+        conditions = Conditions(*(None if part is None else part.clone() for part in self.conditions))
+        return Estimate(self.image.clone(), self.probe.clone(), self.positions.clone(), conditions)
 
 
 class Projections:
@@ -78,6 +114,13 @@ class Projections:
         seed: of the order of the frames.
         hold_out: leave out the detector pixels of :func:`held_out_pixels`.
         memory: bytes that the counts of a part may take.
+        team: processes that share the frames of every batch; all have the whole estimate.
+
+    Attributes:
+        velocity: (H, W) complex, the last change of the object, of which ``MOMENTUM`` is repeated.
+        rng: draws the order of the frames.
+        photons: of the probe, which are kept.
+        middle: (2,) mean position, which is kept.
     """
 
     def __init__(
@@ -89,16 +132,21 @@ class Projections:
         seed: int = 0,
         hold_out: bool = False,
         memory: float = KEPT_BYTES,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.scan, self.estimate, self.subpixel, self.unknowns = scan, estimate, subpixel, unknowns
         self.hold_out = hold_out
         self._device = estimate.image.device
-        self._rng = np.random.default_rng(seed)
-        self._velocity = torch.zeros_like(estimate.image)
+        self.rng = np.random.default_rng(seed)
+        self.velocity = torch.zeros_like(estimate.image)
         self._mask = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(self._device)
-        self._photons = float(probe_power(estimate.probe).sum())
-        self._middle = estimate.positions.mean(dim=0)
+        self.photons = float(probe_power(estimate.probe).sum())
+        self.middle = estimate.positions.mean(dim=0)
         self._parts = _parts(scan, estimate.probe, memory)
+        self._moves, self._map, self._gain = torch.zeros_like(estimate.positions), torch.zeros(2, 2), 1.0
+        self._excess = torch.zeros(2, scan.N, scan.N, device=self._device)
+        self._blur = window_blur(scan.N).to(self._device)
 
     def epoch(self, batch: int) -> float:
         """Pass once over all frames, ``batch`` of them at a time that are spread over the whole object.
@@ -108,47 +156,133 @@ class Projections:
         """
         moved = 0.0
         for rows, overlap in self._parts:
-            counts = self.scan.compact_frames(rows)
+            mine = self.team.share(rows)
+            counts = self.scan.compact_frames(mine)
             batches = max(1, round(overlap * len(self.scan) / batch))
-            for some in np.array_split(self._rng.permutation(len(counts)), batches):
-                moved += self._step(rows.start, np.sort(some), counts)
+            for some in np.array_split(self.rng.permutation(rows.stop - rows.start), batches):
+                numbers = np.sort(some) + rows.start
+                numbers = numbers[(numbers >= mine.start) & (numbers < mine.stop)]
+                window = _window(self.estimate.positions[rows], self.scan.N, self.estimate.image.shape)
+                moved += self._step(window, numbers, counts, mine.start)
             del counts
         if "positions" in self.unknowns:
             # A shift of all positions is a shift of the image.
-            self.estimate.positions += self._middle - self.estimate.positions.mean(dim=0)
+            self.estimate.positions += self.middle - self.estimate.positions.mean(dim=0)
+        if "affine" in self.unknowns:
+            self._improve_affine()
+        if BACKGROUNDS & self.unknowns:
+            self._improve_background()
         return moved / (len(self.scan) * self.scan.N**2)
 
-    def _step(self, start: int, batch: np.ndarray, counts: Tensor) -> float:
-        """One step with the frames ``start + batch``; ``counts`` are those from ``start`` on."""
+    def _step(self, window: Window, batch: np.ndarray, counts: Tensor, first: int) -> float:
+        """One step.
+
+        Args:
+            window: of the object, under all frames of the part.
+            batch: numbers of this process's frames, ascending.
+            counts: of this process's frames of the part, from number ``first`` on.
+            first: see ``counts``.
+        """
         now, size = self.estimate, self.scan.N
-        window = _window(now.positions[start : start + len(counts)], size, now.image.shape)
         image, corner = now.image[window], torch.tensor([part.start for part in window], device=self._device)
         shape = (image.shape[0], image.shape[1])
         pull, light = (Canvas(shape, size, kind, self._device) for kind in (image.dtype, image.real.dtype))
         lit, pulled = torch.zeros_like(now.probe[0].real), torch.zeros_like(now.probe)
-        moved = 0.0
-        for some in np.array_split(batch, math.ceil(len(batch) / exit_waves.frames_per_chunk(now.probe))):
-            rows = torch.from_numpy(start + some).to(self._device)
-            views = exit_waves.probe_views(now.probe, now.positions[rows] - corner, self.subpixel)
+        moves, moved = torch.zeros_like(now.positions), torch.zeros(1, dtype=torch.float64)
+        brighter = torch.zeros(len(self.scan), device=self._device)
+        for some in chunks(len(batch), exit_waves.frames_per_chunk(now.probe)):
+            rows = torch.from_numpy(batch[some]).to(self._device)
+            probes = now.conditions.probes(now.probe, rows)
+            views = exit_waves.probe_views(probes, now.positions[rows] - corner, self.subpixel)
             patches = extract_patches(image, views.places, size)
             mask = fitted_pixels(size, rows, self._mask, self.hold_out)
-            measured = counts[torch.from_numpy(some)].to(self._device).to(torch.float32)
-            change = project_to_counts(views.probes, patches, measured, mask, ANSCOMBE)
+            measured = counts[torch.from_numpy(batch[some] - first)].to(self._device).to(torch.float32)
+            change = project_to_counts(views.probes, patches, measured, mask, ANSCOMBE, now.conditions.background)
             exit_waves.add_light(light, views)
             exit_waves.add_to_object(pull, views, change)
             if "probe" in self.unknowns:
                 lit += (patches.real.square() + patches.imag.square()).sum(dim=0)
                 pulled += exit_waves.waves_to_probe(views, patches, change)
-            if "positions" in self.unknowns:
-                now.positions[rows] += position_updates(views, patches, change)
+            if {"positions", "affine"} & self.unknowns:
+                moves[rows] = position_updates(views, patches, change)
+            if "flux" in self.unknowns:
+                brighter[rows] = flux_updates(views, patches, change)
+            self._compare(measured, views, patches, mask)
             moved += float((change.real.square() + change.imag.square()).sum())
-        velocity = self._velocity[window]
+        total = self.team.total
+        total(pull.pixels), total(light.pixels)
+        velocity = self.velocity[window]
         velocity.mul_(MOMENTUM).add_(pull.image / (light.image + DAMPING * light.image.max()))
         image += velocity
         if "probe" in self.unknowns:
             # Object and probe share one factor: the power of the probe is kept.
-            now.probe = normalise_probe(now.probe + pulled / (lit + DAMPING * lit.max()), self._photons)
-        return moved
+            total(pulled), total(lit)
+            step = pulled / (lit + DAMPING * lit.max())
+            now.probe = normalise_probe(now.probe + step, self.photons)
+        self._improve_frames(moves, brighter)
+        return float(total(moved))
+
+    def _improve_frames(self, moves: Tensor, brighter: Tensor) -> None:
+        """Move and brighten the frames of a batch: (n, 2) and (n,), 0 for all others; note the moves for a map."""
+        flux = self.estimate.conditions.flux
+        if {"positions", "affine"} & self.unknowns:
+            self._moves += self.team.total(moves)
+        if "positions" in self.unknowns:
+            self.estimate.positions += moves
+        if flux is not None and "flux" in self.unknowns:
+            flux.mul_((2 * self.team.total(brighter)).exp())
+            flux.div_(flux.log().mean().exp())
+
+    def _improve_affine(self) -> None:
+        """Update the positions by the linear map about their mean that fits the updates of single frames.
+
+        The image adapts to wrong positions, so these updates are many times too short: as long as their maps agree the
+        step grows, when they turn round it shrinks.
+        """
+        places = self.estimate.positions
+        known = places - places.mean(dim=0)
+        linear = torch.linalg.lstsq(known, self._moves - self._moves.mean(dim=0)).solution
+        before, self._map = self._map.to(linear), linear
+        agree = float((linear * before).sum() / (linear.norm() * before.norm()).clamp_min(1e-30))
+        self._gain = min(LARGEST_GAIN, max(1.0, self._gain * (2 if agree > 0.5 else 0.5 if agree < 0 else 1)))
+        longest = float((known @ linear).abs().max()) * self._gain
+        self.estimate.positions = places + known @ linear * (self._gain * min(1, LARGEST_MAP / max(longest, 1e-12)))
+        self._moves.zero_()
+
+    def _compare(self, counts: Tensor, views: exit_waves.ProbeViews, patches: Tensor, mask: Tensor | None) -> None:
+        """Add frames to ``sum (k - I) / (I + c)`` and ``sum 1 / (I + c)`` of every pixel, for an unknown background."""
+        if not BACKGROUNDS & self.unknowns:
+            return
+        rate = self.estimate.conditions.counted(diffract(views.probes, patches))
+        weight = 1 / (rate + ANSCOMBE)
+        if mask is not None:
+            weight = weight * mask.reshape(-1, *weight.shape[1:])
+        self._excess += torch.stack([((counts - rate) * weight).sum(dim=0), weight.sum(dim=0)])
+
+    def _improve_background(self) -> None:
+        """Update the background after an epoch by weighted least squares, smooth and never negative.
+
+        Bright pixels weigh little: there the background follows its surroundings, and not the errors of a young image.
+        """
+        self.team.total(self._excess)
+        excess, weight = (self._blur @ part @ self._blur for part in self._excess)
+        background = self.estimate.conditions.background
+        assert background is not None
+        background.add_(excess / weight.clamp_min(1e-12)).clamp_(min=LEAST_BACKGROUND)
+        self._excess.zero_()
+
+
+def window_blur(size: int) -> Tensor:
+    """Matrix (N, N) of the Gaussian window in which a background is one, along one axis of a frame."""
+    pixel = torch.arange(size)
+    return (-0.5 * ((pixel[:, None] - pixel) * (SMOOTH / size)).square()).exp()
+
+
+def flux_updates(views: exit_waves.ProbeViews, patches: Tensor, change: Tensor) -> Tensor:
+    """Updates of the logarithm of the amplitude of each frame: a Gauss-Newton step of one unknown, (n,)."""
+    waves = views.probes * patches.unsqueeze(1)
+    power = (waves.real.square() + waves.imag.square()).sum(dim=(1, 2, 3)).clamp_min(1e-12)
+    return ((waves.conj() * change).real.sum(dim=(1, 2, 3)) / power).clamp(-LARGEST_FLUX, LARGEST_FLUX)
 
 
 def _parts(scan: Scan, probe: Tensor, memory: float) -> list[tuple[slice, float]]:
@@ -167,7 +301,7 @@ def _parts(scan: Scan, probe: Tensor, memory: float) -> list[tuple[slice, float]
     return [(part, mean_overlap(scan.subset(part), probe) / whole) for part in parts]
 
 
-def _window(positions: Tensor, size: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def _window(positions: Tensor, size: int, shape: tuple[int, ...]) -> Window:
     """The rows and columns of an image of a shape (H, W) under frames at positions (n, 2)."""
     low = positions.min(dim=0).values.floor().long() - size // 2
     high = positions.max(dim=0).values.ceil().long() + size // 2 + 1

@@ -29,11 +29,11 @@ import numpy as np
 import torch
 
 from ptychopinn.config import BaselineConfig
-from ptychopinn.engines.advice import verdict
+from ptychopinn.engines.judging.advice import verdict
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
+from ptychopinn.memory import check_memory
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.arrays import check_memory
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import light_on_canvas, mean_overlap, probe_coverage

@@ -10,11 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.engines.changes import changed, first_conditions, unknowns_of
 from ptychopinn.engines.fisher import Linearised, Step, solve
+from ptychopinn.engines.opr import with_opr
+from ptychopinn.engines.places.drag import MAP_PASSES, Dragged
 from ptychopinn.engines.positions import search
+from ptychopinn.engines.progress import BY_ITSELF, Progress, Running
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
+from ptychopinn.files.signals import Stopped
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import normalise_probe, orthogonal_modes, probe_intensity, probe_power
+from ptychopinn.physics.probe import orthogonal_modes, probe_intensity
 from ptychopinn.reconstruction import deviances
 from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
@@ -34,6 +40,9 @@ LEAST_PHOTONS = 3.0
 
 PROBE_EPOCHS, POSITION_EPOCHS = 4, 2
 """Epoch multipliers of the projections for an unknown probe, and for unknown positions, which scoring fits better."""
+
+AFFINE_EPOCHS = 5
+"""Epoch multiplier of the first stage for an unknown map of the positions, which must end in the right minimum."""
 
 DIM_EPOCHS = 4
 """Largest epoch multiplier for dim frames."""
@@ -100,6 +109,7 @@ class Refined:
         deviance: per detector pixel, after the projections and after every scoring step.
         epochs: passes over the frames.
         reason: why it ended.
+        stopped: whether a signal ended it.
     """
 
     estimate: Estimate
@@ -107,13 +117,14 @@ class Refined:
     deviance: tuple[float, ...]
     epochs: int
     reason: str
+    stopped: bool = False
 
 
 class _Budget:
-    """Remaining epochs and seconds."""
+    """Remaining epochs and seconds; the clock of any process counts for all."""
 
-    def __init__(self, epochs: int, seconds: float | None) -> None:
-        self.epochs, self.spent = epochs, 0
+    def __init__(self, epochs: int, seconds: float | None, team: Team, spent: int) -> None:
+        self.epochs, self.spent, self._team = epochs, spent, team
         self._end = math.inf if seconds is None else time.monotonic() + seconds
 
     def spend(self, epochs: int = 1) -> Self:
@@ -127,8 +138,40 @@ class _Budget:
     def over(self, need: int = 1) -> str | None:
         """Why a step of ``need`` epochs is impossible; None when it is possible."""
         if self.left < need:
-            return f"another step does not fit in the {self.epochs} asked for"
-        return "the time is over" if time.monotonic() > self._end else None
+            if self.left < 0:  # a step that was halved takes more than was planned
+                return f"the {self.epochs} epochs asked for are used up, and the last step took {-self.left} more"
+            return f"the next step does not fit in the epochs asked for ({self.epochs})"
+        return "the time is over" if self._team.any(time.monotonic() > self._end) else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """What both phases need to know."""
+
+    scan: Scan
+    subpixel: SubPixel
+    unknowns: Set[Unknown]
+    tolerance: float
+    seed: int
+    memory: float
+    budget: _Budget
+    running: Running
+    report: Callable[[str], None]
+    drag: bool
+
+    def keep(self, now: Progress) -> None:
+        """Let the first process keep the progress."""
+        now.spent = self.budget.spent
+        if self.running.team.leads:
+            self.running.keep(now)
+
+    def linearised(
+        self, estimate: Estimate, deviance_only: bool = False, unknowns: Set[Unknown] | None = None
+    ) -> Linearised:
+        """The likelihood around an estimate."""
+        names = self.unknowns if unknowns is None else unknowns
+        hold_out, team = holds_out(self.scan), self.running.team
+        return Linearised(self.scan, estimate, self.subpixel, names, hold_out, deviance_only, self.memory, team)
 
 
 def refine(
@@ -141,79 +184,113 @@ def refine(
     subpixel: SubPixel = "fourier",
     refine_probe: bool = False,
     refine_positions: bool = False,
+    also: Set[Unknown] = frozenset(),
+    opr: int = 0,
+    drag: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: float = KEPT_BYTES,
+    running: Running = BY_ITSELF,
     report: Callable[[str], None] = lambda line: None,
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps in small batches give a first estimate. Each scoring step then linearises the model at the image
-    (:mod:`ptychopinn.engines.fisher`), solves ``J dx = -gradient`` by a few conjugate-gradient steps and halves ``dx``
-    until the likelihood improves. It ends when a step improves the deviance by less than ``tolerance``, when the
-    deviance of the held-out pixels rises (the fit would follow the noise), or after its epochs or seconds.
+    Projection steps in small batches give a first estimate. Each scoring step solves ``J dx = -gradient`` by a few
+    conjugate-gradient steps and halves ``dx`` until the likelihood improves. It ends when the deviance falls by less
+    than ``tolerance``, when that of held-out pixels rises, or after its epochs or seconds.
 
     Args:
         scan: counts, positions and probe.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
         epochs: passes over all frames; a conjugate-gradient step counts as one.
-        seconds: wall-clock limit, checked between steps.
+        seconds: limit, checked between steps.
         tolerance: relative.
         subpixel: model between pixels.
-        refine_probe: refine the probe too: keep its power, and make its modes orthogonal at the end.
+        refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
         refine_positions: refine the positions too: keep their mean.
+        also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
+        opr: modes by which the first mode of the probe changes from frame to frame.
+        drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
         seed: of the order of the frames.
         device: torch device.
         memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
+        running: processes, progress to go on from, and who keeps it after every epoch and scoring step.
         report: receives lines of progress.
-
-    Returns:
-        Image, probe, positions and how the deviance fell.
     """
-    extra = {"probe": refine_probe, "positions": refine_positions}
-    unknowns: Set[Unknown] = {"object", *(name for name, wanted in extra.items() if wanted)}  # type: ignore[arg-type]
-    budget = _Budget(epochs, seconds)
-    margin = ROOM if refine_positions else 0
-    estimate = Estimate.of(scan, device, start, margin)
-    blank = start is None or _poor(scan, start.to(device), subpixel)
-    estimate = _project(scan, estimate, subpixel, unknowns, seed, budget, blank, memory, report)
-    found, deviance, reason = _score(scan, estimate, subpixel, unknowns, tolerance, budget, memory, report)
-    if refine_probe:
-        found = replace(found, probe=orthogonal_modes(found.probe))
-    return Refined(found, margin, deviance, budget.spent, reason)
+    unknowns = unknowns_of(refine_probe, refine_positions, also, opr)
+    margin = ROOM if {"positions", "affine"} & unknowns else 0
+    now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
+    budget = _Budget(epochs, seconds, running.team, now.spent)
+    fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag), False
+    try:
+        with running.allowed():
+            _project(fit, now, opr)
+            reason = _score(fit, now)
+    except Stopped as signal:
+        reason, stopped = f"stopped by {signal}", True
+        if now.stage is not None and now.best is not None:
+            now.estimate = now.best[0]
+    modes = orthogonal_modes(now.estimate.probe) if refine_probe and not opr else now.estimate.probe
+    return Refined(replace(now.estimate, probe=modes), margin, tuple(now.deviance), budget.spent, reason, stopped)
 
 
-def _project(
+def _begun(
     scan: Scan,
-    estimate: Estimate,
+    start: Tensor | None,
+    device: torch.device | str,
+    margin: int,
     subpixel: SubPixel,
     unknowns: Set[Unknown],
-    seed: int,
-    budget: _Budget,
-    blank: bool,
-    memory: float,
-    report: Callable[[str], None],
-) -> Estimate:
+) -> Progress:
+    """The beginning of a refinement."""
+    blank = start is None or _poor(scan, start.to(device), subpixel)
+    estimate = Estimate.of(scan, device, start, margin)
+    return Progress(replace(estimate, conditions=first_conditions(scan, unknowns, device)), blank)
+
+
+def _project(fit: _Fit, now: Progress, opr: int) -> None:
     """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
-    steps = Projections(scan, estimate, subpixel, unknowns, seed, holds_out(scan), memory)
-    early = EarlyStop(scan, subpixel, estimate) if holds_out(scan) else None
-    dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(scan, estimate.probe))
-    alone = dim * len(scan) / mean_overlap(scan, estimate.probe)
+    if now.stage is None:
+        return
+    scan, unknowns, team = fit.scan, fit.unknowns, fit.running.team
+    steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, holds_out(scan), fit.memory, team)
+    now.follow(steps)
+    early = EarlyStop(fit, now) if holds_out(scan) else None
+    stages, over = _stages(fit, now.blank), None
+    while now.stage < len(stages) and not over:
+        batch, count = stages[now.stage]
+        # Vacuum holds no information about probe and positions.
+        steps.unknowns = {"object"} if now.blank and fit.budget.spent < OBJECT_ONLY else unknowns
+        left = steps.epoch(batch)
+        fit.report(f"projections {fit.budget.spend().spent}: {left:.4g} photons per pixel left to explain")
+        now.note(steps)
+        worse = early is not None and early.update(now)
+        over = None if worse else fit.budget.over()
+        now.done += 1
+        if worse or now.done == count:
+            now.stage, now.done = now.stage + 1, 0
+        fit.keep(now)
+    if now.best is not None:
+        now.estimate = now.best[0]
+    if opr:
+        now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
+    now.stage, now.velocity, now.best = None, None, None
+
+
+def _stages(fit: _Fit, blank: bool) -> list[tuple[int, int]]:
+    """Frames of a batch, and epochs, of each stage of the projections."""
+    probe = torch.from_numpy(fit.scan.probe)
+    dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(fit.scan, probe))
+    alone = dim * len(fit.scan) / mean_overlap(fit.scan, probe)
+    found = []
     for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
-        batch = min(len(scan), math.ceil(lighting * alone))
-        longer = PROBE_EPOCHS if "probe" in unknowns else POSITION_EPOCHS if "positions" in unknowns else 1
+        longer = PROBE_EPOCHS if "probe" in fit.unknowns else POSITION_EPOCHS if "positions" in fit.unknowns else 1
+        if "affine" in fit.unknowns and lighting == 1:
+            longer = AFFINE_EPOCHS
         if longer == 1 and lighting == 1:
             longer = min(DIM_EPOCHS, round(dim))
-        for _ in range(longer * count):
-            # Vacuum holds no information about probe and positions.
-            steps.unknowns = {"object"} if blank and budget.spent < OBJECT_ONLY else unknowns
-            left = steps.epoch(batch)
-            report(f"projections {budget.spend().spent}: {left:.4g} photons per pixel left to explain")
-            if early is not None and early.update(estimate):
-                break
-            if budget.over():
-                return estimate if early is None else early.best
-    return estimate if early is None else early.best
+        found.append((min(len(fit.scan), math.ceil(lighting * alone)), longer * count))
+    return found
 
 
 def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
@@ -224,100 +301,87 @@ def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
 class EarlyStop:
     """Keeps the estimate that best explains the held-out pixels."""
 
-    def __init__(self, scan: Scan, subpixel: SubPixel, start: Estimate) -> None:
-        self._scan, self._subpixel, self._held_out, self._since = scan, subpixel, math.inf, 0
-        self.update(start)
+    def __init__(self, fit: _Fit, now: Progress) -> None:
+        self._fit = fit
+        if now.best is None:
+            now.best = now.estimate, math.inf, 0
+            self.update(now)
 
-    def update(self, now: Estimate) -> bool:
+    def update(self, now: Progress) -> bool:
         """Record an estimate; True after ``PATIENCE`` epochs without improvement."""
-        held_out = Linearised(self._scan, now, self._subpixel, hold_out=True, deviance_only=True).held_out
-        self._since += 1
-        if held_out < self._held_out:
-            self._held_out, self._since = held_out, 0
-            self.best = Estimate(now.image.clone(), now.probe.clone(), now.positions.clone())
-        return self._since >= PATIENCE
+        assert now.best is not None
+        here, (best, least, since) = now.estimate, now.best
+        held_out = self._fit.linearised(here, deviance_only=True, unknowns={"object"}).held_out
+        if held_out < least:
+            now.best = here.clone(), held_out, 0
+        else:
+            now.best = best, least, since + 1
+        return now.best[2] >= PATIENCE
 
 
-def _score(
-    scan: Scan,
-    estimate: Estimate,
-    subpixel: SubPixel,
-    unknowns: Set[Unknown],
-    tolerance: float,
-    budget: _Budget,
-    memory: float,
-    report: Callable[[str], None],
-) -> tuple[Estimate, tuple[float, ...], str]:
-    """Fisher scoring until the deviance settles: estimate, deviances, and why it ended."""
-    hold_out = holds_out(scan)
+def _score(fit: _Fit, state: Progress) -> str:
+    """Fisher scoring until the deviance settles; why it ended."""
+    budget = fit.budget
     # A scoring step takes a pass to linearise, one to solve and one to try; the deviance alone is no epoch.
-    reason = budget.over(3)
-    now = Linearised(scan, estimate, subpixel, unknowns, hold_out, deviance_only=reason is not None, memory=memory)
-    deviance = [now.deviance]
-    if reason is None:
-        budget.spend()
-    length = 0
+    resumes = bool(state.deviance)
+    reason = budget.over(2 if resumes else 3)
+    now = fit.linearised(state.estimate, deviance_only=reason is not None)
+    if not resumes:
+        state.deviance.append(now.deviance)
+        if reason is None:
+            budget.spend()
+            fit.keep(state)
     while reason is None:
         moved = 0.0
-        if "positions" in unknowns and budget.left >= SEARCH_COST + 2:
+        if "positions" in fit.unknowns and budget.left >= SEARCH_COST + 2:
             now, moved = _searched(now)
             budget.spend(SEARCH_COST)
-        if moved < UNSETTLED or not length:
-            length += CG_STEPS
-        steps = min(length, budget.left - 1)
-        step = solve(now, {name: -value for name, value in now.gradient.items()}, steps)
+        if moved < UNSETTLED or not state.length:
+            state.length += CG_STEPS
+        frame = Dragged(now) if fit.drag and budget.left > MAP_PASSES + 1 else now
+        steps = min(state.length, budget.spend(0 if frame is now else MAP_PASSES).left - 1)
+        step = solve(frame, {name: -value for name, value in frame.gradient.items()}, steps)
         budget.spend(steps)
         now.release()
-        then = _taken(now, step, budget)
+        then = _taken(now, frame, step, budget)
         if then is None:
             reason = "no step improves the likelihood"
             break
-        aside = f", of pixels held out {then.held_out:.5g}" if hold_out else ""
-        report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
+        aside = f", of pixels held out {then.held_out:.5g}" if then.hold_out else ""
+        fit.report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
         gain = (now.deviance - then.deviance) / now.deviance
         if then.held_out > now.held_out:
             reason = "the pixels held out get worse"
             break
         now = then
-        deviance.append(now.deviance)
-        reason = f"the deviance changes by less than {tolerance:g}" if gain < tolerance else budget.over(2)
-    return now.estimate, tuple(deviance), reason
+        state.estimate = now.estimate
+        state.deviance.append(now.deviance)
+        fit.keep(state)
+        reason = f"the deviance changes by less than {fit.tolerance:g}" if gain < fit.tolerance else budget.over(2)
+    state.estimate = now.estimate
+    return reason
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:
     """The model after a search for badly fitting frames, and the share of frames that it moved."""
     here = now.estimate
     measured = now.scan.canvas_positions.to(here.positions) + ROOM
-    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel)
+    places = search(now.scan, here.image, here.probe, here.positions, measured, now.subpixel, now.team, here.conditions)
     moved = float((places != here.positions).any(dim=1).double().mean())
     places += (here.positions - places).mean(dim=0)
     now.release()
     return now.at(replace(here, positions=places)), moved
 
 
-def _taken(now: Linearised, step: Step, budget: _Budget) -> Linearised | None:
+def _taken(now: Linearised, frame: Linearised | Dragged, step: Step, budget: _Budget) -> Linearised | None:
     """The model after a step, halved until the likelihood improves; None if it never does."""
     for _ in range(5):
-        then = now.at(_moved(now.estimate, step))
+        then = now.at(changed(*(frame.carried(step) if isinstance(frame, Dragged) else (now.estimate, step))))
         budget.spend()
         if then.deviance < now.deviance:
             return then
         step = {name: value / 2 for name, value in step.items()}
     return None
-
-
-def _moved(estimate: Estimate, step: Step) -> Estimate:
-    """An estimate after a step that keeps the power of the probe and the mean position."""
-    image, probe, positions = estimate.image + step["object"], estimate.probe, estimate.positions
-    if "probe" in step:
-        power = float(probe_power(probe).sum())
-        raw = probe + step["probe"]
-        probe = normalise_probe(raw, power)
-        image = image * math.sqrt(float(probe_power(raw).sum()) / power)
-    if "positions" in step:
-        move = step["positions"].double()
-        positions = positions + move - move.mean(dim=0)
-    return Estimate(image, probe, positions)
 
 
 def holds_out(scan: Scan) -> bool:

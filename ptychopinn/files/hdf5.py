@@ -16,12 +16,15 @@ import hdf5plugin  # noqa: F401 - registers the filters of detectors
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import IncurableError, PtychoError, shortened
+from ptychopinn.files.conventions.declared import hollow
 from ptychopinn.files.conventions.links import NOT_THERE, broken
 from ptychopinn.files.conventions.own_folder import DAMAGED, Folders, ScanFile, check_sources, opened_file
 from ptychopinn.files.conventions.units import told_unit, unit
 from ptychopinn.files.naming import naming
 from ptychopinn.files.values import Array, as_numbers, check_frames
+from ptychopinn.files.written_hdf5 import WrittenFile
+from ptychopinn.memory import check_memory
 from ptychopinn.scan.dtypes import counts_dtype
 from ptychopinn.scan.frames import Counts, Frames, Source, blocks, stored_dtype
 
@@ -41,6 +44,9 @@ REASONS: Final = (
 SAME = 1e-3
 """Largest relative spread of a number that is stored once per frame and still is one number."""
 
+PER_FRAME = 50
+"""Bytes of a frame that stays in its file: its number and position, and copies of them."""
+
 OPTIONS: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 """Compression of written frames, which every HDF5 library can read."""
 
@@ -59,6 +65,7 @@ class Stack:
         corner: whether the file stores the zero frequency at [0, 0].
         cache: bytes of decompressed chunks to keep.
         folders: of the files that it may read from.
+        hollow: why far more is declared than was written; empty where it is not.
     """
 
     path: Path
@@ -70,6 +77,7 @@ class Stack:
     corner: bool = False
     cache: int = CACHE
     folders: Folders = ()
+    hollow: str = ""
     _open: tuple[int, Any, Any] | None = None
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -106,6 +114,12 @@ class Stack:
             self._open = (process, file, file[self.name])
         yield self._open[2]
 
+    def close(self) -> None:
+        """Close the file, which the next read opens again."""
+        if self._open is not None and self._open[0] == os.getpid():
+            self._open[1].close()
+        self._open = None
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}
 
@@ -136,9 +150,22 @@ class Joined:
             start += part.shape[0]
         return np.concatenate(found)
 
+    def close(self) -> None:
+        """Close all files."""
+        for part in self.parts:
+            part.close()
+
 
 def frames_of(source: Source, in_memory: int) -> Counts:
-    """A small stack as an array, a large one as :class:`ptychopinn.scan.frames.Frames` that stay in the file."""
+    """A small stack as an array, a large one as :class:`ptychopinn.scan.frames.Frames` that stay in the file.
+
+    Raises:
+        PtychoError: when so many are declared that their numbers do not fit in memory, or, unless the file grows
+            (``in_memory`` 0), hardly any was written.
+    """
+    if in_memory and (why := getattr(source, "hollow", "")):
+        raise PtychoError(why)
+    check_memory(PER_FRAME * source.shape[0], f"diffraction: {source.shape[0]} frames")
     if source.dtype.itemsize * int(np.prod(source.shape, dtype=float)) > in_memory:
         return Frames.of(source)
     return source.read(np.arange(source.shape[0]))
@@ -218,9 +245,9 @@ def find(file: h5py.Group, name: str, need: str = "it is needed") -> h5py.Datase
         raise PtychoError(f"{name}: {broken(file, name)}; {need}.")
     if isinstance(found, h5py.Group):
         inside = ", ".join(list(found)[:6]) or "nothing"
-        raise PtychoError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
+        raise IncurableError(f"{name}: is a group; a dataset is needed. It holds {shortened(inside)}.")
     if not isinstance(found, h5py.Dataset):
-        raise PtychoError(f"{name}: is a type; a dataset is needed.")
+        raise IncurableError(f"{name}: is a type; a dataset is needed.")
     return found
 
 
@@ -257,9 +284,8 @@ def stack(dataset: h5py.Dataset, order: tuple[int, int, int] = (0, 1, 2), corner
     flat = (*stored[: order[0]], int(np.prod(grid)), *stored[order[0] + len(grid) :])
     shape = tuple(int(flat[axis]) for axis in order)
     chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or ()))
-    return Stack(
-        path, name, shape, counts_dtype(dataset.dtype), order, grid, corner, max(CACHE, 2 * chunk), folders_of(dataset)
-    )
+    dtype, cache = counts_dtype(dataset.dtype), max(CACHE, 2 * chunk)
+    return Stack(path, name, shape, dtype, order, grid, corner, cache, folders_of(dataset), hollow(dataset))
 
 
 def array(dataset: h5py.Dataset) -> Array:
@@ -275,7 +301,7 @@ def reals(dataset: h5py.Dataset) -> NDArray[np.float64]:
     """All values of a dataset of real numbers."""
     values = array(dataset)
     if values.dtype.kind not in "uif":
-        raise PtychoError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
+        raise IncurableError(f"{dataset.name}: dtype {values.dtype}; real numbers are needed.")
     return values.astype(np.float64)
 
 
@@ -320,11 +346,11 @@ def positive(dataset: h5py.Dataset, usual: str, dimension: str) -> float:
     return above_zero(one_number(dataset) * unit_of(dataset, usual, dimension), name, dimension)
 
 
-def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
+def write_frames(file: WrittenFile, name: str, counts: Counts, signed: bool = False) -> h5py.Dataset:
     """Write frames block by block, one frame per chunk; whole numbers as integers.
 
     Args:
-        group: where.
+        file: where.
         name: of the dataset.
         counts: (n, N, N).
         signed: whether integers are to be signed, of 32 bits or, where the counts need it, of 64.
@@ -332,9 +358,10 @@ def write_frames(group: h5py.Group, name: str, counts: Counts, signed: bool = Fa
     dtype = stored_dtype(counts)
     if signed and dtype.kind == "u":
         dtype = np.dtype(np.int32 if _largest(counts, dtype) <= np.iinfo(np.int32).max else np.int64)
-    dataset = group.create_dataset(name, counts.shape, dtype, chunks=(1, *counts.shape[1:]), **OPTIONS)
+    dataset = file.create_dataset(name, counts.shape, dtype, chunks=(1, *counts.shape[1:]), **OPTIONS)
     for block in blocks(counts.shape):
         dataset[block] = counts[block]
+        file.check()
     return dataset
 
 

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, RunFailedError
 
 
 @contextmanager
 def naming(place: Path | str) -> Iterator[None]:
-    """Begin the message of an error inside the block with the file, or other place, that it is about."""
+    """Begin the message of an error inside the block with the file, or other place, that it is about.
+
+    A failure of the run, such as a full disk, is about another file, which it names.
+    """
     try:
         yield
+    except RunFailedError:
+        raise
     except PtychoError as error:
         raise error.of(place) from None

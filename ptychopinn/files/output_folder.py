@@ -1,23 +1,20 @@
-"""Output folders: locked while they are filled, marked with their provenance, replaced only when ours."""
+"""Output folders: what a command may replace, marks of ours, tables and JSON in them."""
 
 import csv
 import hashlib
 import json
 import os
 import platform
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
-from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.atomic import writing
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.atomic import is_part, writing
 from ptychopinn.json_reader import read_json
 
 
@@ -25,8 +22,29 @@ def check_new(path: Path, overwrite: bool) -> None:
     """Refuse to replace a file without ``overwrite``."""
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; the name of a file is needed.")
+    if path.exists() and not path.is_file():
+        raise PtychoError(f"{path}: is a device or a pipe; the name of a plain file is needed.")
     if path.exists() and not overwrite:
         raise PtychoError(f"{path}: exists already; give another name, or --overwrite to replace it.")
+
+
+def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse a file or folder that is read and would be replaced, under whatever name.
+
+    Args:
+        outputs: files, or a folder that is to be filled.
+        inputs: what is read; one that is not there is no fault here.
+
+    Raises:
+        PtychoError: naming the input.
+    """
+    read = [path for path in inputs if path.exists()]
+    for out in outputs:
+        for path in read if out.exists() else ():
+            if out.samefile(path):
+                raise PtychoError(f"{out}: is read by this call, and would be replaced; give another name.")
+            if out.is_dir() and path.resolve().is_relative_to(out.resolve()):
+                raise PtychoError(f"{path}: lies in {out}, which is to be filled; give another --out.")
 
 
 PROVENANCE = "provenance.json"
@@ -37,8 +55,14 @@ LOCK = ".lock"
 LIVE = "live.png"
 """Picture of a growing scan."""
 
+BESIDE = "network_and_refined.png"
+"""Picture of the demo: two images of one scan and their error bars."""
+
 CHECKPOINTS = "checkpoints/*.ckpt"
 """Checkpoints from which a training resumes."""
+
+CHECKPOINT = "checkpoint.pt"
+"""Progress of a refinement, from which it resumes."""
 
 PICTURE: Final = (
     "reconstruction.h5",
@@ -55,9 +79,11 @@ RUN: Final = (
 FITTED: Final = (*PICTURE, "loss.csv", "loss.png", "probe.png")
 OURS: Final = {
     "train": RUN,
+    "pretrain": RUN,
     "infer": (*PICTURE, LIVE),
     "baseline": FITTED,
-    "refine": FITTED,
+    "refine": (*FITTED, CHECKPOINT),
+    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html"),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *("reconstructions.npz", "reconstructions_aligned.npz"),
@@ -67,6 +93,7 @@ OURS: Final = {
         *("star.npz", "lines.npz", "scan.png", "scores.json", "scores.md"),
         *(f"run/{name}" for name in RUN),
         *(f"{kind}/{name}" for kind in ("star", "lines") for name in PICTURE),
+        f"star/{BESIDE}",
     ),
 }
 """What each command writes into its folder, besides ``files`` of its provenance; nothing else is removed."""
@@ -77,65 +104,6 @@ def leads() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
 
 
-@contextmanager
-def filling(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[None]:
-    """Make or empty an output folder and lock it while the block writes into it; see :func:`holding`."""
-    with holding(folder, command, overwrite, keep) as ready:
-        ready()
-        yield
-
-
-@contextmanager
-def holding(folder: Path, command: str, overwrite: bool = False, keep: bool = False) -> Iterator[Callable[[], None]]:
-    """Make an output folder and lock it while the block computes what goes into it.
-
-    Older results stay until the block calls the yielded function, when new ones are ready. A new folder that stays
-    empty because the block failed is removed. The lock ends with the process.
-
-    Args:
-        folder: new or empty, or of ours with ``overwrite`` or ``keep``.
-        command: name of the command; it replaces only its own results.
-        overwrite: replace what is there.
-        keep: write beside older files.
-
-    Yields:
-        A function that empties the folder, unless ``keep``.
-
-    Raises:
-        PtychoError: when the folder may not be replaced, or another process writes into it.
-        RunFailedError: when the file system refuses.
-    """
-    if not keep:
-        check_folder(folder, command, overwrite)
-    lock = FileLock(folder / LOCK)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-
-    def ready() -> None:
-        if not keep:
-            check_folder(folder, command, overwrite)
-            _empty(folder)
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PtychoError(f"{folder}: another process writes here; wait, or give another --out.") from None
-    except OSError as error:
-        raise RunFailedError(f"{folder}: cannot be made: {error.strerror or error}.") from None
-    failed = True
-    try:
-        if not keep:
-            check_folder(folder, command, overwrite)
-        yield ready
-        failed = False
-    finally:
-        with suppress(OSError):
-            (folder / LOCK).unlink(missing_ok=True)
-            for path in made if failed else ():
-                path.rmdir()  # does so with an empty folder only
-        lock.release()
-
-
 def _check_above(folder: Path) -> None:
     """Refuse a folder below a file."""
     above = next(parent for parent in folder.absolute().parents if parent.exists())
@@ -143,8 +111,14 @@ def _check_above(folder: Path) -> None:
         raise PtychoError(f"{folder}: cannot be made, {above.name} is a file; give another --out.")
 
 
-def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
+def check_folder(folder: Path, command: str, overwrite: bool = False, own: str | None = None) -> None:
     """Refuse a folder that holds anything, or with ``overwrite`` anything that ``command`` did not write.
+
+    Args:
+        folder: to check.
+        command: that is to write there.
+        overwrite: replace what it wrote.
+        own: name of a file that this process has written.
 
     Raises:
         PtychoError: naming what is there.
@@ -154,20 +128,23 @@ def check_folder(folder: Path, command: str, overwrite: bool = False) -> None:
         return
     if not folder.is_dir():
         raise PtychoError(f"{folder}: is a file; --out needs a folder.")
-    if all(_is_left_over(entry.name) for entry in folder.iterdir()):
+    if is_vacant(folder, own):
         return
     reason = _not_to_replace(folder, command)
     if overwrite and reason is not None:
         raise PtychoError(reason)
     if not overwrite:
         ways = ["another --out"] + (["--overwrite to replace it"] if reason is None else [])
-        if command == "train" and reason is None and any(folder.glob(CHECKPOINTS)):
+        kept = {"train": CHECKPOINTS, "refine": CHECKPOINT}.get(command)
+        if kept is not None and reason is None and any(folder.glob(kept)):
             ways.append("--resume to go on with it")
         raise PtychoError(f"{folder}: is not empty; give {', or '.join(ways)}.")
 
 
 def _not_to_replace(folder: Path, command: str) -> str | None:
     """Why a command may not replace a folder that holds something; None where it may."""
+    if command == "refine" and all(entry.name == CHECKPOINT or _is_left_over(entry.name) for entry in folder.iterdir()):
+        return None
     try:
         record = read_provenance(folder)
     except PtychoError:
@@ -180,6 +157,8 @@ def _not_to_replace(folder: Path, command: str) -> str | None:
     listed = record.get("files")
     own = (PROVENANCE, *(listed if isinstance(listed, list) else ()))
     for path in sorted(folder.rglob("*")):
+        if any(is_part(part) for part in path.relative_to(folder).parts):
+            continue
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
@@ -188,21 +167,14 @@ def _not_to_replace(folder: Path, command: str) -> str | None:
     return None
 
 
-def _empty(folder: Path) -> None:
-    """Empty a folder, its mark last; the folder itself may be a mount or a link and stays."""
-    try:
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == PROVENANCE):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != LOCK:
-                entry.unlink()
-    except OSError as error:
-        raise RunFailedError(f"{folder}: cannot be emptied: {error.strerror or error}.") from None
+def is_vacant(folder: Path, own: str | None = None) -> bool:
+    """Whether a folder holds at most what a killed process left, and ``own``."""
+    return all(_is_left_over(entry.name) or entry.name == own for entry in folder.iterdir())
 
 
 def _is_left_over(name: str) -> bool:
     """Whether a killed process may have left the file: a lock, or a file under a temporary name."""
-    return name == LOCK or (name.startswith(".") and name.endswith(".part"))
+    return name == LOCK or is_part(name)
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
@@ -217,20 +189,19 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.") from None
 
 
-def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``provenance.json``: command, date, version and all else that determines the content of a folder.
-
-    Returns:
-        What was written.
-    """
-    record = {
+def provenance_of(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Command, date, version and all else that determines the content of a folder, for ``provenance.json``."""
+    return {
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "ptychopinn": metadata.version("ptychopinn"),
         **values,
     }
-    write_json(folder / PROVENANCE, record)
-    return record
+
+
+def write_provenance(folder: Path, command: str, values: Mapping[str, Any]) -> None:
+    """Write ``provenance.json``, see :func:`provenance_of`."""
+    write_json(folder / PROVENANCE, provenance_of(command, values))
 
 
 def versions(*libraries: str) -> dict[str, str]:
@@ -254,6 +225,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
         table.writeheader()
         table.writerows(rows)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run folder or its bundle, by its name."""
+    return path.name.endswith("wts.h5.zip") or (path / "wts.h5.zip").is_file()
 
 
 def write_columns(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:

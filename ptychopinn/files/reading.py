@@ -1,6 +1,5 @@
 """A scan, or its parts, from a file of any format."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files import frames_files, hdf5
 from ptychopinn.files.conventions.cropping import as_square
-from ptychopinn.files.detector.examined import Examined, FirstMask, examined
+from ptychopinn.files.detector.examined import Examined, examined
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
 from ptychopinn.files.formats.npz import read_object_and_probe
@@ -25,13 +24,13 @@ from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
+from ptychopinn.memory import in_gib, memory
 from ptychopinn.physics.fourier import fourier_pad
-from ptychopinn.scan.arrays import NO_LIGHT
+from ptychopinn.scan.arrays import even_square
 from ptychopinn.scan.beam import centre_of
-from ptychopinn.scan.checks import leading_on_canvas
-from ptychopinn.scan.frames import Frames, select
+from ptychopinn.scan.frames import select
 from ptychopinn.scan.grouping import choose_frames
-from ptychopinn.scan.probe_scale import light_of, with_probe_scale
+from ptychopinn.scan.probe_scale import with_probe_scale
 from ptychopinn.scan.scan import Scan
 
 Spare = NDArray[np.complex64]
@@ -49,100 +48,18 @@ def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | N
         once: whether frames are looked at once or twice only.
         spare: probe (m, N, N) for frames of N pixels, after any crop, where no file gives one.
     """
-    how = _how(data)
+    how = how_to_read(data)
     record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
-    return scan_in(path, *_lit(path, record, data, spare), once)
+    return scan_in(path, *lit(path, record, data, spare), once)
 
 
 def open_record(path: Path, data: DataConfig) -> Record:
     """All that a file of any format holds, see :mod:`ptychopinn.files.formats.registry`."""
-    return read(path, _how(data))
+    return read(path, how_to_read(data))
 
 
-def check_growing(path: Path, data: DataConfig) -> None:
-    """Refuse to follow a file of a format that does not grow, and settings that need all frames.
-
-    Raises:
-        PtychoError: naming the file or the setting.
-    """
-    flags = {"n_subsample": "--n-subsample", "nphotons": "--nphotons", "frames": "--frames", "drop_dark": "drop_dark"}
-    for name, flag in flags.items():
-        if getattr(data, name) not in (None, False):
-            raise PtychoError(f"--follow: {flag} needs a complete scan; omit it.")
-    if data.drop_frames == "auto":
-        raise PtychoError("--follow: --drop-frames auto needs a complete scan; omit it.")
-    if data.centre == "auto":
-        raise PtychoError("--follow: --centre auto needs a complete scan; give the pixel, --centre y,x.")
-    if path.is_dir():
-        raise PtychoError(f"{path}: is a folder; the HDF5 file to which the detector appends is needed.")
-    if not path.is_file():
-        raise PtychoError(f"{path}: no such file; start after the detector has made it.")
-    how = _how(data)
-    if how.map is not None:
-        read_map(how.map)
-    elif (found := _format(path, how)).name != "cxi":
-        raise PtychoError(f"{path}: {found.text}; only a CXI file, or any HDF5 file with --map, is followed.")
-    if how.probe is not None:
-        _probe_of(how.probe, how.allow_external)
-
-
-def growing_reader(
-    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
-) -> Callable[[], tuple[Scan, PtychoError | None]]:
-    """:func:`open_growing` to be called again and again; the first frames with light decide the scale of the probe."""
-    first: Scan | None = None
-    mask = FirstMask() if mask is None else mask
-
-    def read() -> tuple[Scan, PtychoError | None]:
-        nonlocal first
-        if first is not None:
-            known = data.model_copy(update={"probe_scale": first.probe_factor})
-            scan, refused = open_growing(path, known, mask, spare)
-            return replace(scan, notes=first.notes, brightest=first.brightest), refused
-        scan, refused = open_growing(path, data, mask, spare)
-        if data.probe_scale in ("auto", "counts") and light_of(scan) is None:
-            scan.frames(slice(0, 1))  # an unusable frame says itself what is wrong
-            raise PtychoError(NO_LIGHT)
-        first = scan.subset(slice(0, 1))
-        return scan, refused
-
-    return read
-
-
-def open_growing(
-    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
-) -> tuple[Scan, PtychoError | None]:
-    """:func:`open_scan` for a file to which a detector still appends.
-
-    Args:
-        path: file.
-        data: settings.
-        mask: that of the first frames, which stays.
-        spare: see :func:`open_scan`.
-
-    Returns:
-        The frames that have a usable position by now, and the error of the next one; None when there is none.
-
-    Raises:
-        PtychoError: naming what is missing yet, or the error of the first frame.
-        IncurableError: for an error that no further frame can cure, and amplitudes to be scaled to a mean of all.
-    """
-    record = read(path, _how(data)._replace(in_memory=0, growing=True))
-    record, data = _lit(path, record, data, spare)
-    with naming(path):
-        found = (FirstMask() if mask is None else mask).applied(record, data)
-    scan, refused = _scan_in(path, found, data), record.refused
-    if data.nphotons is not None and isinstance(scan.counts, Frames) and scan.counts.scale is not None:
-        raise IncurableError(
-            f"{path}: holds amplitudes, and the run scales those to {data.nphotons:g} photons per frame (nphotons), "
-            "which needs a complete scan; infer it without --follow when it is over."
-        )
-    count, wide = leading_on_canvas(scan)
-    refused = wide or refused
-    return scan.subset(slice(0, count)), None if refused is None else refused.of(path)
-
-
-def _how(data: DataConfig) -> Reading:
+def how_to_read(data: DataConfig) -> Reading:
+    """What the settings say of reading a file."""
     layout, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
     microscope = Microscope(**{name: getattr(data, name) for name in Microscope._fields})
     return Reading(
@@ -152,15 +69,22 @@ def _how(data: DataConfig) -> Reading:
 
 def files_of(data: DataConfig) -> list[Path]:
     """The files that a scan is read from besides its own: map, frames, probe, mask and list of frames."""
-    how, mask = _how(data), data.mask or ""
+    how, mask = how_to_read(data), data.mask or ""
     # A mask is [auto:|inverted:]FILE[:dataset].
     masks = (mask, mask.partition(":")[2], mask.rpartition(":")[0], mask.partition(":")[2].rpartition(":")[0])
-    given = [how.map, how.frames, how.probe, next((Path(text) for text in masks if Path(text).is_file()), None)]
+    # Frames are FILE[:dataset].
+    frames = None if how.frames is None or how.frames.is_file() else Path(str(how.frames).rpartition(":")[0])
+    given = [
+        how.map,
+        frames or how.frames,
+        how.probe,
+        next((Path(text) for text in masks if Path(text).is_file()), None),
+    ]
     given += [None if data.drop_frames is None else Path(data.drop_frames)]
     return [path for path in given if path is not None and path.is_file()]
 
 
-def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
+def lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tuple[Record, DataConfig]:
     """A record without a probe with the spare one, and settings that leave that as it is.
 
     Raises:
@@ -184,17 +108,38 @@ def _lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> t
 def scan_in(path: Path, record: Record, data: DataConfig, once: bool = False) -> Scan:
     """The scan of a record, prepared as the settings ask; the second half of :func:`open_scan`."""
     with naming(path):
-        return _scan_in(path, examined(record, data, once), data)
+        return scan_of_examined(path, examined(record, data, once), data)
 
 
-def _scan_in(path: Path, found: Examined, data: DataConfig) -> Scan:
+def open_unlit(path: Path, data: DataConfig) -> tuple[Record, Scan, bool]:
+    """A file whose probe may be missing: its record, its scan, and whether the scan's probe is that of a file.
+
+    Where no file has one, the probe of the scan is a single lit pixel of the power of the brightest frames.
+    """
+    record = open_record(path, data)
+    has_probe = record.probe is not None
+    if record.counts is None or has_probe or record.counts.ndim != 3:
+        return record, scan_in(path, record, data), has_probe
+    height, width = record.counts.shape[1:]
+    if data.crop is None and not even_square((1, height, width)):
+        data = data.model_copy(update={"crop": min(height, width) // 2 * 2})
+    with naming(path):
+        found = examined(record, data)
+        point = np.zeros((1, height, width), np.complex128)
+        point[0, height // 2, width // 2] = 1.0
+        found = found._replace(record=replace(found.record, probe=point))
+    scan = scan_of_examined(path, found, data)
+    return record, replace(scan, notes=tuple(note for note in scan.notes if not note.startswith("Probe of "))), False
+
+
+def scan_of_examined(path: Path, found: Examined, data: DataConfig) -> Scan:
     """The scan of a record whose detector was looked at."""
     with naming(path):
         scan = scan_of(as_square(found.record, data.crop), data.measurement, data.nphotons, data.scan_index)
         # Before frames are chosen: all parts of a scan get one scale.
-        scan = with_probe_scale(scan, data.probe_scale)
+        scan = with_probe_scale(replace(scan, health=found.health), data.probe_scale)
     numbers = scan.frame_numbers if found.numbers is None else found.numbers[scan.numbers]
-    scan = replace(scan, health=found.health, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
+    scan = replace(scan, frame_numbers=numbers, notes=(*scan.notes, *found.notes))
     if data.every > 1:
         scan = scan.subset(slice(None, None, data.every))
     if data.n_subsample is not None:
@@ -227,12 +172,10 @@ def read(path: Path, how: Reading | None = None) -> Record:
     """
     how = how or Reading()
     path = file_in(path) or path
-    if how.map is None:
-        record = _format(path, how).open(path, how)
-    else:
-        layout = read_map(how.map)
-        with hdf5.opened(path, how.allow_external) as file:
-            record = hdf5_map.read(file, how, layout)
+    try:
+        record = _open(path, how)
+    except MemoryError as error:
+        raise PtychoError(f"{path}: does not fit in memory, {in_gib(memory())} are there: {error}.") from None
     if how.growing:
         record = as_far_as_complete(record)
     if how.frames is not None:
@@ -244,12 +187,21 @@ def read(path: Path, how: Reading | None = None) -> Record:
         record = with_lens_probe(record, how.microscope)
     record = replace(record, near_field=near_field(record))
     if how.probe is not None:
-        probe, notes = _probe_of(how.probe, how.allow_external)
+        probe, notes = probe_of(how.probe, how.allow_external)
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
     return record
 
 
-def _format(path: Path, how: Reading) -> Format:
+def _open(path: Path, how: Reading) -> Record:
+    if how.map is None:
+        return format_of(path, how).open(path, how)
+    layout = read_map(how.map)
+    with hdf5.opened(path, how.allow_external) as file:
+        return hdf5_map.read(file, how, layout)
+
+
+def format_of(path: Path, how: Reading) -> Format:
+    """The format that the user names, or that of the file."""
     return recognise(path) if how.format is None else named(how.format, "--format")
 
 
@@ -260,7 +212,7 @@ def _frames_of(how: Reading) -> Record:
     return plain or read(how.frames, Reading(in_memory=how.in_memory, allow_external=how.allow_external))
 
 
-def _probe_of(path: Path, allow_external: bool) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
+def probe_of(path: Path, allow_external: bool) -> tuple[NDArray[np.complexfloating[Any]], list[str]]:
     """The probe of a file, and what its reader says of it."""
     record = read(path, Reading(allow_external=allow_external))
     if record.probe is None:

@@ -1,7 +1,7 @@
 """Reconstructions on disk: ``reconstruction.npz`` and ``reconstruction.h5`` with the same names."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import h5py
 import numpy as np
@@ -11,10 +11,11 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files import nexus
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.own_folder import opened_file
-from ptychopinn.files.formats.npz import load_arrays
 from ptychopinn.files.naming import naming
+from ptychopinn.files.npz_arrays import NpzArrays
 from ptychopinn.files.output_folder import file_in
-from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.files.written_hdf5 import writing_hdf5
+from ptychopinn.reconstruction import Reconstruction, StdOf
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -35,6 +36,10 @@ ARRAYS: Final = {
     "frame_deviance": np.float64,
     "expected_frame_deviance": np.float64,
     "frame_photons": np.float64,
+    "flux": np.float64,
+    "background": np.float32,
+    "opr_modes": np.complex64,
+    "opr_weights": np.float64,
 }
 """Arrays of a reconstruction file besides ``origin``, and their dtypes."""
 
@@ -70,6 +75,8 @@ def write_reconstruction(
     }
     if "probe" in arrays:
         attributes["probe_of"] = OF_SCAN if result.probe is None else OF_FIT
+    if result.fitted:
+        attributes["fitted"] = " ".join(result.fitted)
     if result.phase_std is not None:
         attributes["std_of"] = result.std_of
     if result.pixel_size_m is not None:
@@ -77,7 +84,7 @@ def write_reconstruction(
     npz, hdf5 = folder / "reconstruction.npz", folder / "reconstruction.h5"
     with writing(npz) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays, **{name: np.array(value) for name, value in attributes.items()})  # type: ignore[arg-type]
-    with writing(hdf5) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(hdf5) as file:
         for name, value in arrays.items():
             file.create_dataset(name, data=value)
         file.attrs.update(attributes)
@@ -95,7 +102,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
         PtychoError: naming the file, what it holds and what is needed.
     """
     path = reconstruction_file(path)
-    arrays = load_arrays(path) if path.suffix == ".npz" else _read_hdf5(path)
+    arrays = _read_npz(path) if path.suffix == ".npz" else _read_hdf5(path)
     with naming(path):
         check_arrays(arrays)
     if str(arrays.get("probe_of", "")) == OF_SCAN:
@@ -109,9 +116,14 @@ def read_reconstruction(path: Path) -> Reconstruction:
         deviance=float(arrays.get("deviance_per_pixel", np.nan)),
         expected_deviance=float(arrays.get("expected_deviance_per_pixel", np.nan)),
         subpixel="fourier" if str(arrays.get("subpixel", "")) == "fourier" else "bilinear",
-        std_of="counts" if str(arrays.get("std_of", "")) == "counts" else "patches",
+        fitted=tuple(str(arrays.get("fitted", "")).split()),
+        std_of=next((kind for kind in get_args(StdOf) if kind == str(arrays.get("std_of", ""))), "patches"),
         **known,
     )
+
+
+ATTRIBUTES = ("deviance_per_pixel", "expected_deviance_per_pixel", "subpixel", "std_of", "pixel_size_m", "fitted")
+"""Numbers and texts of an image."""
 
 
 def reconstruction_file(path: Path) -> Path:
@@ -150,6 +162,12 @@ def arrays_of(file: h5py.File) -> Arrays:
     """Datasets and attributes at the top of a file."""
     arrays = {name: np.asarray(file[name]) for name in file if isinstance(file[name], h5py.Dataset)}
     return arrays | {name: np.asarray(value) for name, value in file.attrs.items()}
+
+
+def _read_npz(path: Path) -> Arrays:
+    arrays = NpzArrays(path)
+    known = {*ARRAYS, *ATTRIBUTES, "origin", "probe_of", "xcoords", "ycoords"}
+    return {name: arrays[name] for name in arrays if name in known}
 
 
 def _read_hdf5(path: Path) -> Arrays:

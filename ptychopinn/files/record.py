@@ -13,7 +13,7 @@ from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.geometry.microscope import Microscope
 from ptychopinn.files.values import Array, object_pixel
 from ptychopinn.physics.wavelength import Particle, wavelength
-from ptychopinn.scan.arrays import check_object, check_positions, check_probe, leading
+from ptychopinn.scan.arrays import MAX_POSITION, check_object, check_positions, check_probe, leading
 from ptychopinn.scan.frames import Counts, Frames, blocks, check_all, check_amplitudes, select
 from ptychopinn.scan.scan import Scan
 
@@ -22,7 +22,8 @@ IN_MEMORY = 2**28
 
 NO_POSITIONS = "the file holds frames only: give the file with positions and probe, and this one by --frames."
 NO_FRAMES = "the file holds no frames: give them by --frames FILE."
-NO_PROBE = "the file holds no probe; give one by --probe FILE."
+MAKE_PROBE = "give one by --probe FILE, make one by 'ptychopinn probe make', or let 'ptychopinn reconstruct' find it."
+NO_PROBE = f"the file holds no probe; {MAKE_PROBE}"
 
 INTERPOLATION = "interpolation"
 """Key in ``extra``: interpolation of the object of a simulated scan."""
@@ -69,7 +70,7 @@ class Record:
         format: name in :mod:`ptychopinn.files.formats.registry`.
         counts: (n, N, N) as stored, zero frequency at ``[N // 2, N // 2]``.
         measurement: "counts" or "amplitude"; None where floats could be either.
-        positions: (n, 2) float64 object pixels (y, x), centre N / 2.
+        positions: (n, 2) float64 object pixels (y, x), centre N / 2; of a growing scan NaN where there is none yet.
         probe: (m, N, N) complex, in the precision of the file.
         object: (H, W) complex, the product of all layers.
         good_pixels: (N, N) bool.
@@ -84,7 +85,6 @@ class Record:
         metric: whether the file has positions in metres.
         near_field: why the data are no far-field data.
         partial: whether such a file may hold only a part of a scan.
-        refused: error of the first unusable position of a growing scan, before which its frames end.
         extra: values that only some formats know, by their names in ptychodus.
         notes: what was assumed or changed.
         absent: message for each missing part.
@@ -109,7 +109,6 @@ class Record:
     metric: bool = False
     near_field: str | None = None
     partial: bool = True
-    refused: PtychoError | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -236,35 +235,35 @@ def pixel_size(record: Record) -> float | None:
     return float(np.mean(record.pixel_m))
 
 
-def as_far_as_usable(places: NDArray[np.float64], pixel: Any) -> tuple[NDArray[np.float64], PtychoError | None]:
-    """Positions of a growing scan before the first unusable one, and the error of that one.
+def with_gaps(places: NDArray[np.float64], pixel: Any) -> NDArray[np.float64]:
+    """Positions of a growing scan, NaN where they cannot be used: not finite, too far away, or not written yet.
+
+    Room that was made for positions holds 0 in all coordinates, from the last position that was written on.
 
     Args:
         places: (n, 2) in the unit of the file.
         pixel: edges of an object pixel (y, x), or both, in that unit.
 
     Raises:
-        PtychoError: when the very first position is unusable.
+        PtychoError: when none can be used.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are found below
-        # Relative to the first frame: an unusable position would shift the corner of the scan.
-        count, why = leading((places - places[:1]) / pixel)
-    if why is not None and not count:
-        raise why
-    return places[:count], why
+    written = np.flatnonzero(np.isfinite(places).all(axis=1) & (places != 0).any(axis=1))
+    if not len(written):
+        raise leading(places)[1] or PtychoError("positions: all are 0, as where a writer only made room for them.")
+    found = np.where(np.isfinite(places).all(axis=1, keepdims=True), places, np.nan)
+    found[written[-1] + 1 :] = np.nan
+    # Relative to the middle: an unusable position would shift the corner of the scan.
+    with np.errstate(over="ignore", invalid="ignore"):  # comparisons with NaN are False
+        near = (abs((found - np.nanmedian(found, axis=0)) / pixel) <= MAX_POSITION).all(axis=1, keepdims=True)
+    return np.where(near, found, np.nan)
 
 
 def as_far_as_complete(record: Record) -> Record:
-    """The frames of a growing scan that already have a position."""
+    """The frames of a growing scan that already have a position, which may be NaN."""
     if record.counts is None or record.positions is None:
         return record
     count = min(len(record.counts), len(record.positions))
-    return replace(
-        record,
-        counts=select(record.counts, slice(0, count)),
-        positions=record.positions[:count],
-        refused=record.refused if len(record.counts) > count else None,
-    )
+    return replace(record, counts=select(record.counts, slice(0, count)), positions=record.positions[:count])
 
 
 def near_field(record: Record) -> str | None:
@@ -275,9 +274,12 @@ def near_field(record: Record) -> str | None:
     """
     if record.near_field is not None or record.probe is not None or not record.metric:
         return record.near_field
-    if record.counts is None or record.positions is None or len(record.positions) < 2:
+    if record.counts is None or record.positions is None:
         return None
-    step = float(np.median(cKDTree(record.positions).query(record.positions, k=2)[0][:, 1]))
+    places = record.positions[np.isfinite(record.positions).all(axis=1)]
+    if len(places) < 2:
+        return None
+    step = float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
     size = record.counts.shape[-1]
     if step <= size / 2:
         return None

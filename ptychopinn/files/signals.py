@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -49,3 +51,30 @@ class StopRequest:
     def _restore(self, numbers: tuple[signal.Signals, ...]) -> None:
         for number in set(numbers) & self._before.keys():
             signal.signal(number, self._before[number])
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """A signal asked to stop; its name."""
+
+
+class Interruption(StopRequest):
+    """Raises :class:`Stopped` at the first signal that comes inside a block of :meth:`allowed`; notes it elsewhere."""
+
+    _armed = False
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A block that may be left anywhere; it is not entered after a signal."""
+        if self.name is not None:
+            raise Stopped(self.name)
+        self._armed = True
+        try:
+            yield
+        finally:
+            self._armed = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        super()._note(number, frame)
+        if self._armed:
+            self._armed = False
+            raise Stopped(self.name)

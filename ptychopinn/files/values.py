@@ -3,12 +3,13 @@
 A value that cannot be used raises a PtychoError that names its key, what it holds and what is needed.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import IncurableError, PtychoError, shortened
 from ptychopinn.physics.wavelength import HC_EV_M as HC_EV_M
 from ptychopinn.physics.wavelength import Particle, wavelength
 from ptychopinn.scan.dtypes import counts_dtype, plain
@@ -46,12 +47,26 @@ def likely_length(value: float, name: str, longest: float) -> float:
 
 
 def check_finite(values: Array, name: str) -> None:
-    """Refuse rows that hold NaN or infinity, naming the first."""
-    wrong = ~np.isfinite(values).all(axis=1)
-    if wrong.any():
+    """Refuse rows of which none is finite; single ones may still be left out."""
+    if not np.isfinite(values).all(axis=1).any():
+        raise PtychoError(f"{name}: NaN or infinity in all {len(values)} rows; positions are needed.")
+
+
+def check_placed(positions: Array | None, numbers: Sequence[int] | NDArray[np.int64], way_out: str) -> None:
+    """Refuse frames without a finite position.
+
+    Args:
+        positions: (n, 2); None where there are none.
+        numbers: (n,) of the frames, as the user knows them.
+        way_out: what to do.
+    """
+    if positions is None or positions.dtype.kind not in "uif" or len(positions) != len(numbers):
+        return  # others complain of these
+    wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(wrong):
         raise PtychoError(
-            f"{name}: holds NaN or infinity, first in frame {int(wrong.argmax())}, in {int(wrong.sum())} of "
-            f"{len(values)}; --drop-frames FILE leaves frames out."
+            f"positions: NaN or infinity, first in frame {numbers[wrong[0]]}, in {len(wrong)} of {len(positions)}; "
+            f"{way_out}."
         )
 
 
@@ -77,7 +92,7 @@ def check_frames(value: Any, key: str) -> None:
     shape = value.shape or ()  # an empty dataset has none
     if len(shape) < 3 or value.dtype.kind not in "uifb":
         needed = "real frames (n, N, N) or (rows, columns, N, N) are needed"
-        raise PtychoError(f"{key}: shape {shape}, dtype {value.dtype}; {needed}.")
+        raise IncurableError(f"{key}: shape {shape}, dtype {value.dtype}; {needed}.")
 
 
 PARTS = (("real", "imag"), ("re", "im"), ("r", "i"))
@@ -104,7 +119,7 @@ def as_stack(frames: Array, key: str) -> Array:
 def as_complex(value: Array, key: str) -> NDArray[np.complexfloating[Any]]:
     """Complex numbers in the precision of the file."""
     if value.dtype.kind not in "cfui":
-        raise PtychoError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
+        raise IncurableError(f"{key}: dtype {value.dtype}; complex numbers are needed.")
     if value.dtype.kind == "c":
         return value
     return value.astype(np.complex128 if value.dtype.itemsize > 4 else np.complex64)
@@ -155,7 +170,7 @@ def as_coordinates(y: NDArray[np.float64], x: NDArray[np.float64], names: str) -
 def as_pairs(values: Array, key: str) -> NDArray[np.float64]:
     """Two real numbers per frame, (n, 2)."""
     if values.ndim < 2 or values.shape[-1] != 2 or values.dtype.kind not in "uif" or not values.size:
-        raise PtychoError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
+        raise IncurableError(f"{key}: shape {values.shape}, dtype {values.dtype}; two numbers per frame are needed.")
     return values.reshape(-1, 2).astype(np.float64)
 
 
@@ -163,5 +178,5 @@ def as_good(value: Array, key: str) -> NDArray[np.bool_]:
     """Good pixels from a mask that is nonzero where the detector is bad; floats are a mask where all are 0 or 1."""
     whole = value.dtype.kind == "f" and bool(np.isin(value, (0, 1)).all())
     if value.dtype.kind not in "bui" and not whole:
-        raise PtychoError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
+        raise IncurableError(f"{key}: dtype {value.dtype}; booleans or whole numbers are needed.")
     return np.asarray(value == 0)

@@ -1,28 +1,29 @@
 """An image that grows with its scan: frames are stitched as a detector appends them to a file."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.config import InferenceConfig
-from ptychopinn.errors import IncurableError, PtychoError, RunFailedError
-from ptychopinn.files.signals import STOPPING, StopRequest
+from ptychopinn.errors import WARNING, IncurableError, PtychoError, RunFailedError
+from ptychopinn.files.growing.ledger import ChangedError
+from ptychopinn.files.growing.reader import Look
+from ptychopinn.files.signals import StopRequest
+from ptychopinn.inference.growth import Growth
 from ptychopinn.inference.infer import finished
-from ptychopinn.inference.prediction import Predictor, groups_at_once
-from ptychopinn.inference.stitching import Stitcher
-from ptychopinn.model.batches import GroupDataset
+from ptychopinn.inference.prediction import Predictor, check_trim
 from ptychopinn.model.bundle import Run, with_trained_probe
 from ptychopinn.model.features import SCALE_FRAMES
 from ptychopinn.reconstruction import Reconstruction, common_phase
 from ptychopinn.scan.scan import Scan
-from ptychopinn.text import Report
+from ptychopinn.text import Report, readable
 
 POLL = 0.25
 """Seconds between two reads of a file that did not grow."""
@@ -33,21 +34,26 @@ Show = Callable[[Tensor, Tensor, int], None]
 Over = Callable[[], bool]
 """Whether the user ended the scan."""
 
-Read = Callable[[], tuple[Scan, PtychoError | None]]
-"""The usable part of the scan so far, and the error of the frame after it."""
+SAME_PLACE = 1e-3
+"""Pixels by which a position may differ between two looks."""
+
+Read = Callable[[], Look]
+"""Looks at the file."""
 
 T = TypeVar("T")
 
 
 class Ending(StopRequest):
-    """Takes Ctrl-C and SIGTERM for the end of the scan while its block runs; the second of them ends the program.
+    """Takes Ctrl-C and SIGTERM for the end of the scan while its block runs; a second Ctrl-C ends the program.
+
+    Batch systems may send SIGTERM more than once, to a process and to its group.
 
     Args:
         report: receives the line.
     """
 
     def __init__(self, report: Report = lambda line: None) -> None:
-        super().__init__(*STOPPING)
+        super().__init__(signal.SIGINT)
         self.report = report
         self._reported = False
 
@@ -55,7 +61,7 @@ class Ending(StopRequest):
         """Whether one came; reported here and not by the handler, which may interrupt a report."""
         if self.name is not None and not self._reported:
             self._reported = True
-            self.report(f"{self.name}: the scan is over, its image is written; a second one leaves at once.")
+            self.report(f"{self.name}: the scan is over, its image is written; Ctrl-C now leaves at once.")
         return self.name is not None
 
 
@@ -66,56 +72,96 @@ def growing(
     report: Report = lambda line: None,
     over: Over = lambda: False,
 ) -> Iterator[Scan]:
-    """Yield the scan in a file, again whenever frames were appended; each one begins with the one before.
+    """Yield the scan in a file at every look; its frames stay where they were in the look before.
 
     Args:
-        read: returns the scan. More frames may cure its errors, but not an ``IncurableError``.
+        read: looks at the file. More frames may cure its errors, but not an ``IncurableError``.
         timeout: seconds without new frames after which the scan is over.
-        frames: number of frames after which the scan ends; later ones are ignored.
-        report: receives the errors of ``read`` while it waits, each once.
+        frames: number of frames in the file after which the scan ends; later ones are ignored.
+        report: receives what is waited for, each once, and at the end the frames that are left out.
         over: whether the scan has ended.
 
     Raises:
-        PtychoError: the error of ``read``, when no frame came in time; at the end, the error of the first unusable
-            frame after the last one, if there is any.
+        PtychoError: the error of ``read``, when no frame came in time.
+        IncurableError: from ``read``, at once.
     """
-    seen, last = 0, time.monotonic()
-    first: NDArray[np.float64] | None = None
+    before: Scan | None = None
+    look: Look | None = None
+    said: set[str] = set()
     complaint: PtychoError | None = None
-    wrong: PtychoError | None = None
-    while frames is None or seen < frames:
-        if seen and over():
+    last = time.monotonic()
+    while before is None or frames is None or before.numbers[-1] + 1 < frames:
+        if before is not None and over():
             break
-        scan, refused = _now(read, frames)
-        if refused is not None and str(refused) != str(complaint):
-            report(f"waiting: {refused}")
+        found, refused = _now(read, frames)
+        for line in [*([] if refused is None else [str(refused)]), *(() if found is None else found.left.values())]:
+            if line not in said:
+                report(f"waiting: {line}")
+            said.add(line)
         complaint = refused or complaint
-        wrong = wrong if scan is None else refused
-        if scan is not None and len(scan) > seen:
-            # Readers put the corner of all frames so far at 0: move them so that the first frame stays in its place.
-            first = scan.positions[0] if first is None else first
-            seen = len(scan)
-            yield replace(scan, positions=scan.positions + (first - scan.positions[0]))
+        grew = found is not None and (before is None or set_of(found.scan) != set_of(before))
+        if found is not None:
+            look, before = found, _placed(found.scan, before, report)
+            yield before
+        if grew:
             last = time.monotonic()
         elif time.monotonic() - last < timeout:
             time.sleep(POLL)
         else:
             break
-    if not seen:
+    if look is None:
         raise complaint or PtychoError(f"follow_timeout: no frames within {timeout:g} s; is the detector running?")
-    if wrong is not None:
-        raise wrong
+    _report_ending(look, report)
 
 
-def _now(read: Read, frames: int | None) -> tuple[Scan | None, PtychoError | None]:
-    """What ``read`` returns, up to ``frames`` frames; None and the error where it fails."""
+def set_of(scan: Scan) -> tuple[int, int]:
+    """Number of frames, and the last of them: they tell two looks at a growing scan apart."""
+    return len(scan), int(scan.numbers[-1])
+
+
+def _now(read: Read, frames: int | None) -> tuple[Look | None, PtychoError | None]:
+    """What ``read`` returns, up to ``frames`` frames of the file; None and the error where it fails."""
     try:
-        scan, wrong = read()
+        look = read()
     except IncurableError:
         raise
     except PtychoError as error:
         return None, error
-    return (scan, wrong) if frames is None or len(scan) < frames else (scan.subset(slice(frames)), None)
+    if frames is None:
+        return look, None
+    few = look.scan.numbers < frames
+    if not few.any():
+        return None, PtychoError(f"none of the first {frames} frames can be used.")
+    left = {number: why for number, why in look.left.items() if number < frames}
+    return Look(look.scan if few.all() else look.scan.subset(few), left, 0), None
+
+
+def _placed(scan: Scan, before: Scan | None, report: Report) -> Scan:
+    """A scan moved so that its frames stay where they were: readers put the corner of all frames so far at 0."""
+    if before is None:
+        return scan
+    _, here, there = np.intersect1d(scan.numbers, before.numbers, return_indices=True)
+    if not len(here):
+        return scan
+    way = before.positions[there] - scan.positions[here]
+    common = np.median(way, axis=0)
+    apart = abs(way - common).max(axis=1)
+    if (moved := np.flatnonzero(apart > SAME_PLACE)).size:
+        report(
+            f"{WARNING}positions: {len(moved)} of {len(apart)} changed since they were read, the first that of frame "
+            f"{scan.numbers[here[moved[0]]]}, by up to {readable(float(apart.max()))} px; they are taken as they are "
+            "now."
+        )
+    return replace(scan, positions=scan.positions + common)
+
+
+def _report_ending(look: Look, report: Report) -> None:
+    """Say which frames of the file are not in the image."""
+    for why in look.left.values():
+        report(f"{WARNING}left out: {why}")
+    if look.room:
+        last = int(look.scan.numbers[-1])
+        report(f"{look.room} frames after frame {last} hold one value everywhere, as room for frames does: left out.")
 
 
 def _in_time(do: Callable[[], T], timeout: float, report: Report, over: Over) -> T:
@@ -137,23 +183,27 @@ def _in_time(do: Callable[[], T], timeout: float, report: Report, over: Over) ->
         time.sleep(POLL)
 
 
-def begun(run: Run, scans: Iterator[Scan], timeout: float = 0.0, report: Report = lambda line: None) -> Iterator[Scan]:
-    """The same scans, once the first one is there and fits the run; keeps no reference to a scan.
+def begun(run: Run, scans: Iterator[Scan], chosen: InferenceConfig) -> Iterator[Scan]:
+    """The same scans, from the first on that has a frame that can be used; keeps no reference to a scan.
 
     Args:
         run: that will reconstruct it.
         scans: from :func:`growing`.
-        timeout: seconds within which the first frame must be valid.
-        report: receives its errors while it waits.
+        chosen: settings of inference.
 
     Raises:
-        PtychoError: when the run works on groups of frames, or does not fit the scan.
+        PtychoError: when the run works on groups of frames, or does not fit the scan; the error of the first frame
+            when no frame can be used in time.
     """
     check_run(run)
-    first = next(scans)
-    with_trained_probe(run, first)
-    _in_time(lambda: _check(first, 0), timeout, report, lambda: False)
-    return chain(iter([first]), scans)
+    wrong: PtychoError | None = None
+    for scan in scans:
+        with_trained_probe(run, scan)
+        check_trim(chosen.middle_trim, scan.N)
+        if len(_usable(scan, most=1)):
+            return chain(iter([scan]), scans)
+        wrong = _complaint(scan, 0)
+    raise wrong or PtychoError("diffraction: no frames; at least one is needed.")
 
 
 def check_run(run: Run) -> None:
@@ -175,7 +225,7 @@ class Followed(NamedTuple):
     Attributes:
         result: image of all its frames.
         scan: these frames.
-        refused: why the frames after them could not be used; None where there are none.
+        refused: why it ended before its time; None where it did not.
     """
 
     result: Reconstruction
@@ -198,8 +248,8 @@ def follow(
     their phases are matched again for every picture: a scan that fits as a whole ends with the image of
     :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
 
-    The scan ends before the first frame that cannot be used within ``follow_timeout``. Its deviance is NaN when its
-    frames cannot be read at the end.
+    A frame that cannot be used is left out, and looked at again when the scan is over, which ends early when its file
+    cannot be read within ``follow_timeout``, or holds another scan. The deviance is NaN when no frame can be read then.
 
     Args:
         run: trained with gridsize 1.
@@ -207,120 +257,79 @@ def follow(
         chosen: settings of inference.
         device: torch device.
         show: is called every ``follow_interval`` seconds.
-        report: receives the errors for which it waits, and why the deviance is unknown.
+        report: receives the errors for which it waits, the frames that are left out, and why the deviance is unknown.
         over: whether the scan has ended; frames not yet predicted are ignored.
 
     Raises:
-        PtychoError: when the run works on groups of frames, does not fit the scan, or its first frame is unusable.
+        PtychoError: when the run works on groups of frames, does not fit the scan, or no frame is usable.
         RunFailedError: from ``show``.
     """
     check_run(run)
-    growth: _Growth | None = None
+    scans = (with_trained_probe(run, scan) for scan in scans)
+    first = next(scans)
+    growth = Growth(_predictor(run, first, chosen, device), first, chosen, report)
     refused: PtychoError | None = None
     shown = -np.inf
     try:
-        for scan in (with_trained_probe(run, scan) for scan in scans):
-            growth = growth or _Growth(_predictor(run, scan, chosen, device), scan, chosen)
-            growth.dataset = GroupDataset(scan, np.arange(len(scan))[:, None])
-            while growth.done < len(scan) and not (growth.done and over()):
-                _in_time(growth.add, chosen.follow_timeout, report, over)
+        for scan in chain([first], scans):
+            growth.update(scan)
+            while len(growth.waiting) and not (growth.count and over()):
+                if not _in_time(growth.add, chosen.follow_timeout, report, over):
+                    break
                 if time.monotonic() - shown >= chosen.follow_interval:
                     canvas = growth.canvas()
-                    show(common_phase(canvas.image(), canvas.coverage), canvas.coverage, growth.done)
+                    show(common_phase(canvas.image(), canvas.coverage), canvas.coverage, growth.count)
                     shown = time.monotonic()
+        if not over():
+            growth.try_again()
     except RunFailedError:
         raise
     except PtychoError as error:
-        if growth is None or not growth.done:
+        if not growth.count:
             raise
         refused = error
-    assert growth is not None
-    return Followed(_image(growth, report), growth.scan, refused)
+    if not growth.count:
+        raise growth.complaint() or PtychoError("diffraction: no frames; at least one is needed.")
+    growth.report_left()
+    result, changed = _image(growth, report)
+    return Followed(result, growth.scan, refused or changed)
 
 
-def _check(scan: Scan, row: int) -> None:
-    """Refuse a frame that cannot be used."""
-    scan.frames(slice(row, row + 1))
+def _complaint(scan: Scan, row: int) -> PtychoError | None:
+    """Why a frame cannot be used; None where it can."""
+    try:
+        scan.frames(slice(row, row + 1))
+    except PtychoError as error:
+        return error
+    return None
 
 
-def _usable(scan: Scan, start: int, stop: int) -> int:
-    """The first of these frames that cannot be used; ``stop`` when all can."""
-    for row in range(start, stop):
-        try:
-            _check(scan, row)
-        except PtychoError:
-            return row
-    return stop
+def _usable(scan: Scan, most: int) -> NDArray[np.int64]:
+    """The first frames that can be used, up to ``most``."""
+    rows = (row for row in range(len(scan)) if _complaint(scan, row) is None)
+    return np.array(list(islice(rows, most)), np.int64)
 
 
 def _predictor(run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> Predictor:
     """Of a scan that may have unusable frames, also among those that decide the input scale."""
     try:
         return Predictor(run, scan, chosen, device)
+    except IncurableError:
+        raise
     except PtychoError:
-        usable = _usable(scan, 0, min(len(scan), SCALE_FRAMES))
-        return Predictor(run, scan.subset(slice(0, max(1, usable))), chosen, device)
+        usable = _usable(scan.subset(slice(0, SCALE_FRAMES)), SCALE_FRAMES)
+        if not len(usable):
+            raise
+        return Predictor(run, scan.subset(usable), chosen, device)
 
 
-def _image(growth: "_Growth", report: Report) -> Reconstruction:
-    """Of all frames so far, with its deviance where these can still be read."""
+def _image(growth: Growth, report: Report) -> tuple[Reconstruction, ChangedError | None]:
+    """Of all frames so far, with its deviance where these can still be read; and the error of changed ones."""
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
         # The image was made with the probe of the first frames.
         scan = replace(growth.scan, probe=growth.predictor.illumination.probe.cpu().numpy())
-        return result.with_deviance(scan, growth.predictor.device, sampled=growth.done > len(growth.patches))
+        return result.with_deviance(scan, growth.predictor.device, sampled=growth.folded), None
     except PtychoError as error:
         report(f"The frames cannot be read again, and the deviance stays unknown: {error}")
-        return result
-
-
-class _Growth:
-    """State of a growing scan: the image of its older frames, and the patches of its last ones.
-
-    Args:
-        predictor: that makes patches.
-        scan: its beginning.
-        chosen: settings of inference.
-    """
-
-    def __init__(self, predictor: Predictor, scan: Scan, chosen: InferenceConfig) -> None:
-        self.predictor = predictor
-        shape = groups_at_once(scan, 1, chosen.patch_memory), 1, scan.N, scan.N
-        self.patches = torch.empty(shape, dtype=torch.complex64, device=predictor.device)
-        self.older: Stitcher | None = None
-        self.first = self.done = 0
-        self.stuck = False
-        self.dataset = GroupDataset(scan, np.arange(len(scan))[:, None])
-
-    @property
-    def scan(self) -> Scan:
-        """The frames that were predicted."""
-        return self.dataset.scan.subset(slice(0, self.done))
-
-    def add(self) -> None:
-        """Predict new frames, as many as have room, up to the first unusable one.
-
-        Raises:
-            PtychoError: when that is the first of them.
-        """
-        if self.done == self.first + len(self.patches):
-            self.older, self.first = self.canvas(), self.done
-        stop = min(len(self.dataset), self.first + len(self.patches))
-        if self.stuck:
-            _check(self.dataset.scan, self.done)
-            self.stuck = False
-        try:
-            new = self.predictor.patches(self.dataset, np.arange(self.done, stop))
-        except PtychoError:
-            self.stuck = True
-            _check(self.dataset.scan, self.done)
-            stop = _usable(self.dataset.scan, self.done, stop)
-            new = self.predictor.patches(self.dataset, np.arange(self.done, stop))
-        self.patches[self.done - self.first : stop - self.first] = new
-        self.done = stop
-
-    def canvas(self) -> Stitcher:
-        """The image of all frames so far."""
-        positions = self.dataset.scan.positions[self.first : self.done, None]
-        last = self.predictor.placed(self.patches[: len(positions)], positions)
-        return last if self.older is None else self.predictor.join(last, self.older)
+        return result, error if isinstance(error, ChangedError) else None

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import InferenceConfig
 from ptychopinn.inference.prediction import Predictor, groups_at_once
-from ptychopinn.inference.processes import ALONE, Team, share
+from ptychopinn.inference.processes import share
 from ptychopinn.inference.stitching import Stitcher
+from ptychopinn.inference.whole import infer_whole
 from ptychopinn.model.batches import Batch, GroupDataset, groups_of
 from ptychopinn.model.bundle import Run, with_trained_probe
+from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import light_on_canvas
@@ -46,6 +48,8 @@ def infer(
         PtychoError: when the scan has fewer frames than a group, no photon, frames of another size than a trained
             probe, or positions too far apart for an image, or when more than a patch is to be stitched.
     """
+    if run.any_setup:
+        return infer_whole(run, scan, chosen, device)
     scan = with_trained_probe(run, scan)
     check_scan(scan, single_pass=True)
     predictor = Predictor(run, scan, chosen, device)

@@ -12,11 +12,12 @@ from torch import Tensor
 from ptychopinn.config import InferenceConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.inference.phases import group_phases
-from ptychopinn.inference.processes import Team, receive, send
+from ptychopinn.inference.processes import receive, send
 from ptychopinn.inference.stitching import Stitcher, joined
 from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready, usual_batch_size
+from ptychopinn.model.processes import Team
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.physics.reassembly import central_mask
 from ptychopinn.scan.frames import chunks
@@ -35,6 +36,16 @@ def groups_at_once(scan: Scan, channels: int, patch_memory: int) -> int:
     return max(1, patch_memory * 2**20 // (8 * (channels + 1) * scan.N**2))
 
 
+def check_trim(middle_trim: int | None, size: int) -> None:
+    """Refuse to stitch more than a patch of ``size`` pixels.
+
+    Raises:
+        PtychoError: naming the setting.
+    """
+    if middle_trim is not None and middle_trim > size:
+        raise PtychoError(f"middle_trim: {middle_trim} given; at most {size}, the edge of a patch, is possible.")
+
+
 class Predictor:
     """Turns groups of frames into sums of patches on a canvas, and measures the seconds of each step.
 
@@ -50,8 +61,7 @@ class Predictor:
 
     def __init__(self, run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> None:
         middle_trim = chosen.middle_trim
-        if middle_trim is not None and middle_trim > scan.N:
-            raise PtychoError(f"middle_trim: {middle_trim} given; at most {scan.N}, the edge of a patch, is possible.")
+        check_trim(middle_trim, scan.N)
         self.model, self.device = ready(run.model.scaled_to(scan), device, chosen.inference_precision), device
         self.batch_size = chosen.inference_batch_size or usual_batch_size(device)
         self.synchronise = chosen.synchronise

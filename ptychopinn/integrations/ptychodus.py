@@ -27,8 +27,8 @@ from ptychopinn.config import ProbeScale, Settings
 from ptychopinn.engines import native
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.files.output_folder import filling
 from ptychopinn.files.reading import open_scan
+from ptychopinn.files.replacing import holding
 from ptychopinn.inference.infer import infer
 from ptychopinn.model import bundle
 from ptychopinn.model.bundle import Run, reading_of, with_trained_probe
@@ -144,14 +144,15 @@ def run_train(payload: Mapping[str, Any], queue: Any) -> None:
     scan = open_scan(source, settings.data.model_copy(update={"frames": frames} if frames else {}))
     plan = check_training(scan, settings, open_validation(settings))
 
-    def report(line: str) -> None:
-        logger.info(line)
-        if re.match(r"epoch \d+/", line):
-            _put_losses(queue, folder / "metrics.csv", plan.settings.training.nepochs)
+    with holding(folder, "train", overwrite=True) as place:
 
-    with filling(folder, "train", overwrite=True):
+        def report(line: str) -> None:
+            logger.info(line)
+            if re.match(r"epoch \d+/", line) and not place.waits:
+                _put_losses(queue, folder / "metrics.csv", plan.settings.training.nepochs)
+
         used = {"scan": str(source)} | ({"frames": frames} if frames else {})
-        fill_run(scan, plan, Request(settings, out=folder, report=report), used)
+        fill_run(scan, plan, Request(settings, out=folder, report=report), place, used)
     _put_losses(queue, folder / "metrics.csv", None)
     queue.put(("model_saved", str(folder / "wts.h5.zip")))
 

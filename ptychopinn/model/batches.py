@@ -23,6 +23,7 @@ class Batch(NamedTuple):
         offsets: (B, C, 2) float32 positions relative to the centre of each group, pixels (y, x).
         targets: (B, C, N, N) complex64 patches of the teacher or of the known object.
         has_target: (B,) float32, 0 where ``targets`` mean nothing.
+        dose: (B,) photons that were counted per photon of ``counts``, below 1 where a weaker beam is scaled up.
         reach: largest offset of the whole data set in whole pixels, the same for every batch.
     """
 
@@ -30,11 +31,14 @@ class Batch(NamedTuple):
     offsets: Tensor
     targets: Tensor
     has_target: Tensor
+    dose: Tensor
     reach: int
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on a device, its counts as float32."""
-        return Batch(*self.inputs(device), moved(self.targets, device), moved(self.has_target, device), self.reach)
+        counts, offsets = self.inputs(device)
+        targets, has_target, dose = (moved(one, device) for one in (self.targets, self.has_target, self.dose))
+        return Batch(counts, offsets, targets, has_target, dose, self.reach)
 
     def inputs(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Counts and offsets on a device; the counts go there as they are and become float32 there."""
@@ -74,7 +78,8 @@ class GroupDataset(Dataset[Batch]):
             targets = extract_patches(self.target, flat, self.scan.N).reshape(counts.shape)
         else:
             targets = torch.ones_like(counts, dtype=torch.complex64)
-        return Batch(counts, centred(places), targets, torch.full((len(groups),), float(known)), self.reach)
+        has_target = torch.full((len(groups),), float(known))
+        return Batch(counts, centred(places), targets, has_target, torch.ones(len(groups)), self.reach)
 
 
 def centred(places: Tensor) -> Tensor:

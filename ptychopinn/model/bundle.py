@@ -23,7 +23,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.naming import naming
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
-from ptychopinn.json_reader import parse_json, validated
+from ptychopinn.json_reader import LARGEST, parse_json, validated
+from ptychopinn.memory import check_memory
 from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.illumination import Illumination
@@ -33,8 +34,12 @@ BUNDLE = "wts.h5.zip"
 SCHEMA = 1
 MANIFEST = "manifest.json"
 MEMBERS = ("diffraction_to_obj", "autoencoder", "frames")
-LARGEST_MEMBER = 4 * 2**30
-"""Bytes; a bundle that claims more is refused before it is unpacked."""
+PACKED = 16
+"""Bytes of tensors that one byte of a bundle unpacks to, at most: those that ptychopinn writes are not compressed, and
+trained weights hardly can be."""
+
+COPIES = 3
+"""Times that tensors are held while they are read."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 """What a damaged ZIP archive or JSON text raises."""
@@ -50,6 +55,8 @@ class Manifest(BaseModel):
     input_scale: float = Field(gt=0, allow_inf_nan=False)
     support: int = Field(gt=0, description="pixels")
     network_factor: float = Field(1.0, gt=0, allow_inf_nan=False)
+    any_setup: bool = False
+    error_model: list[list[float]] = []
     sha256: dict[str, str]
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
@@ -72,9 +79,12 @@ class Run:
         settings: effective settings.
         history: a row per epoch.
         provenance: anything else worth keeping: source file, hash, where settings came from.
-        frames: (n,) numbers of the frames of the file that were used.
+        frames: (n,) numbers of the frames of the file that were used, of the first file where there are several.
         held_out: those of them kept for validation.
         network_factor: amplitude of the probe that the network saw over that of ``illumination``.
+        any_setup: whether it was trained on generated set-ups, and ``illumination`` is but one of them.
+        error_model: coefficients of the error bars of amplitude and phase, see
+            :func:`ptychopinn.inference.own_errors.error_bars`; empty where a network has none.
     """
 
     model: PtychoModel
@@ -85,6 +95,8 @@ class Run:
     frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     network_factor: float = 1.0
+    any_setup: bool = False
+    error_model: tuple[tuple[float, ...], ...] = ()
 
 
 def save_run(folder: Path, run: Run) -> Path:
@@ -102,13 +114,17 @@ def save_run(folder: Path, run: Run) -> Path:
     if run.illumination.good_pixels is not None:
         physics["good_pixels"] = run.illumination.good_pixels
     frames = {name: torch.from_numpy(np.ascontiguousarray(getattr(run, name))) for name in ("frames", "held_out")}
-    members = {"diffraction_to_obj": save(network), "autoencoder": save({**network, **physics}), "frames": save(frames)}
+    # A network for any set-up has no physics of its own to go with it.
+    both = physics if run.any_setup else {**network, **physics}
+    members = {"diffraction_to_obj": save(network), "autoencoder": save(both), "frames": save(frames)}
     manifest = {
         "schema": SCHEMA,
         "settings": run.settings.flat(),
         "input_scale": run.model.input_scale,
         "support": run.illumination.support,
         "network_factor": run.network_factor,
+        "any_setup": run.any_setup,
+        "error_model": run.error_model,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "history": list(run.history),
         "provenance": run.provenance,
@@ -149,7 +165,8 @@ def load_run(path: Path | str) -> Run:
         raise PtychoError(f"{path}: the bundle does not fit together: {type(error).__name__}: {reason}.") from None
     history, provenance = tuple(manifest.history), manifest.provenance
     factor = manifest.network_factor
-    return Run(model.eval(), illumination, settings, history, provenance, frames, held_out, factor)
+    trained = model.eval(), illumination, settings, history, provenance, frames, held_out, factor
+    return Run(*trained, manifest.any_setup, tuple(map(tuple, manifest.error_model)))
 
 
 def bundle_file(path: Path) -> Path:
@@ -175,7 +192,7 @@ def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                _check_members(archive)
+                _check_members(archive, path)
                 with naming(MANIFEST):
                     manifest = validated(Manifest, parse_json(archive.read(MANIFEST), "manifest entries", finite=False))
                 data = {name: archive.read(f"{name}.safetensors") for name in MEMBERS}
@@ -189,22 +206,30 @@ def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
         return manifest, {name: _tensors(name, content, manifest) for name, content in data.items()}
 
 
-def _check_members(archive: zipfile.ZipFile) -> None:
-    for info in archive.infolist():
-        if info.file_size > LARGEST_MEMBER:
-            raise PtychoError(f"{info.filename!r} claims {info.file_size} bytes; no bundle is so large.")
-    for name in (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS)):
-        if name not in archive.namelist():
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse a bundle that lacks a member, or claims more than it can hold, before any of it is unpacked."""
+    found = {info.filename: info.file_size for info in archive.infolist()}
+    needed = (MANIFEST, *(f"{member}.safetensors" for member in MEMBERS))
+    for name in needed:
+        if name not in found:
             raise PtychoError(f"holds no {name}; a {BUNDLE} written by 'ptychopinn train' is needed.")
+        most = LARGEST if name == MANIFEST else 2**20 + PACKED * path.stat().st_size
+        if found[name] > most:
+            raise PtychoError(f"{name}: claims {found[name]} bytes, at most {most} are possible.")
+    check_memory(COPIES * sum(found[name] for name in needed), "the tensors")
 
 
 def _tensors(name: str, content: bytes, manifest: Manifest) -> dict[str, Tensor]:
     if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
         raise PtychoError(f"{name}: does not match its hash; the file was changed or damaged.")
     try:
-        return load(content)
+        tensors = load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise PtychoError(f"{name}: is no safetensors data: {error}.") from None
+    for key, values in tensors.items():
+        if not bool(torch.isfinite(values).all()):
+            raise PtychoError(f"{name}: {key} holds NaN or infinity, so the network gives no image; train it anew.")
+    return tensors
 
 
 def with_trained_probe(run: Run, scan: Scan) -> Scan:
@@ -225,6 +250,11 @@ SHARED = (
     *("synchronise", "middle_trim"),
 )
 """Settings of a training that an inference takes over."""
+
+
+def spare_probe(run: Run) -> NDArray[np.complex64] | None:
+    """Probe (m, N, N) of the training scan, for a scan whose file has none; None where there was no such scan."""
+    return None if run.any_setup else run.illumination.probe.numpy()
 
 
 def reading_of(run: Run) -> dict[str, Any]:

@@ -63,7 +63,10 @@ class RealModel(nn.Module):
         self._keep("transform", torch.polar(torch.full_like(angle, N**-0.5), angle).to(torch.complex64))
         self._keep("probe", illumination.probe)
         self._keep("step", features.step_weight(illumination.probe, illumination.support))
-        self.register_buffer("share", features.probe_share(illumination.probe, illumination.support))
+        known = [features.probe_share(illumination.probe, illumination.support)]
+        if self.config.noise_input:
+            known.append(features.light_level(illumination.probe, illumination.support, None))
+        self.register_buffer("known", torch.stack(known))
         mask = torch.ones(N, N, dtype=torch.bool) if illumination.good_pixels is None else illumination.good_pixels
         self.register_buffer("mask", mask.to(torch.float32))
 
@@ -82,13 +85,13 @@ class RealModel(nn.Module):
             amplitudes = functional.pad(counts.sqrt() * self.scale, (0, self.edge - N, 0, self.edge - N))
             real, imag = self._transmission(self.networks[0](amplitudes))
             return self.factor * real[..., :N, :N], self.factor * imag[..., :N, :N]
-        share = self.get_buffer("share").expand(*counts.shape[:2], -1, -1)
-        shares = self._on_canvas(share, offsets)
+        known = [one.expand(*counts.shape[:2], -1, -1) for one in self.get_buffer("known")]
+        light = torch.cat([self._on_canvas(one, offsets) for one in known], dim=1)
         patches = torch.ones_like(counts), torch.zeros_like(counts)
-        channels = torch.zeros_like(shares[:, :1]).expand(-1, 2, -1, -1)
+        channels = torch.zeros_like(light[:, :1]).expand(-1, 2, -1, -1)
         for network in self.networks:
             seen = [self._on_canvas(part, offsets) for part in self._corrections(counts, patches)]
-            channels = channels + network(torch.cat([*seen, shares, channels], dim=1))
+            channels = channels + network(torch.cat([*seen, light, channels], dim=1))
             real, imag = self._transmission(channels)
             patches = (
                 1 + self._off_canvas(real - 1, offsets, counts.shape[-1]),
@@ -159,6 +162,8 @@ def export(run: Run, path: Path, scan: Scan | None = None) -> dict[str, Any]:
         scan_seen, factor = as_networks_see(scan)
         seen = Illumination.of(scan_seen)
         far = reach(scan.positions, groups_of(run, scan))
+    elif run.any_setup:
+        raise PtychoError("--scan: a network for any set-up becomes a program for one of them; give a scan file.")
     elif model.config.gridsize > 1:
         raise PtychoError(
             f"--scan: groups of {model.config.gridsize**2} frames reach as far as their scan says; give a scan file."

@@ -12,6 +12,9 @@ RELATIVE_FLOOR = 0.1
 """Regulariser of the division by the probe, in units of its mean intensity over the support."""
 
 
+LIGHT_UNIT = 8.0
+"""Brings the logarithm of 1 to 1e7 photons to the size of the other features."""
+
 SCALE_FRAMES = 4096
 """First frames of a scan that decide its input scale."""
 
@@ -40,9 +43,21 @@ def recentred(images: Tensor, size: int, outside: float = 0.0) -> Tensor:
 
 
 def probe_share(probe: Tensor, support: int) -> Tensor:
-    """Share of the probe, and not of the regulariser, in each pixel: ``I / (I + c)``, (support, support)."""
+    """Share of the probe, and not of the regulariser, in each pixel: ``I / (I + c)``, (..., support, support)."""
     intensity = centre(probe_intensity(probe), support)
-    return intensity / (intensity + RELATIVE_FLOOR * intensity.mean())
+    return intensity / (intensity + RELATIVE_FLOOR * intensity.mean(dim=(-2, -1), keepdim=True))
+
+
+def light_level(probe: Tensor, support: int, dose: Tensor | None) -> Tensor:
+    """Light on each object pixel, ``ln(1 + d I) / 8``: how noisy a frame is, (B, 1, support, support).
+
+    Args:
+        probe: (m, N, N) or (B, 1, m, N, N) complex, sqrt(photons).
+        support: edge of the central square.
+        dose: (B,) d, photons that were counted per photon of the probe; 1 when None.
+    """
+    intensity = centre(probe_intensity(probe), support)
+    return torch.log1p(intensity if dose is None else intensity * dose[:, None, None, None]) / LIGHT_UNIT
 
 
 def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, mask: Tensor | None) -> Tensor:
@@ -50,10 +65,10 @@ def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, ma
 
     Args:
         counts: (B, C, N, N) photons.
-        probe: (m, N, N) complex.
+        probe: (m, N, N) complex, or (B, 1, m, N, N), a probe for each group.
         patches: (B, C, N, N) complex present estimate; ones mean vacuum.
         support: edge of the central square to return.
-        mask: (N, N) bool, True for good detector pixels.
+        mask: (N, N) bool, True for good detector pixels; or (B, 1, 1, N, N).
 
     Returns:
         (B, C, support, support) complex.
@@ -63,9 +78,9 @@ def corrections(counts: Tensor, probe: Tensor, patches: Tensor, support: int, ma
 
 
 def step_weight(probe: Tensor, support: int) -> Tensor:
-    """Weight that maps an exit-wave update to a patch update, ``P_m^* / (I + c)``: (m, support, support)."""
-    intensity = centre(probe_intensity(probe), support)
-    return centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean())
+    """Weight that maps an exit-wave update to a patch update, ``P_m^* / (I + c)``: (..., m, support, support)."""
+    intensity = centre(probe_intensity(probe), support).unsqueeze(-3)
+    return centre(probe, support).conj() / (intensity + RELATIVE_FLOOR * intensity.mean(dim=(-2, -1), keepdim=True))
 
 
 def on_canvas(images: Tensor, offsets: Tensor, size: int) -> Tensor:

@@ -65,7 +65,8 @@ class PtychoModel(nn.Module):
         if config.features == "amplitude":
             self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
         else:
-            self.networks = nn.ModuleList(UNet(3 * channels + 2, 2, width, config.depth) for _ in range(config.stages))
+            seen = (4 if config.noise_input else 3) * channels + 2
+            self.networks = nn.ModuleList(UNet(seen, 2, width, config.depth) for _ in range(config.stages))
 
     def scaled_to(self, scan: Scan) -> Self:
         """The same network, weights shared, with the input scale of a scan where its features have one."""
@@ -75,22 +76,25 @@ class PtychoModel(nn.Module):
         scaled.input_scale = features.input_scale(scan)
         return scaled
 
-    def forward(self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int) -> list[Tensor]:
+    def forward(
+        self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int, dose: Tensor | None = None
+    ) -> list[Tensor]:
         """Predict the patches of every group, once per stage; the last entry is the result.
 
         Args:
             counts: (B, C, N, N) photons.
             offsets: (B, C, 2) positions relative to the centre of the group, pixels (y, x).
-            illumination: probe, good pixels and lit area.
+            illumination: probe, good pixels and lit area, of all groups or of each.
             reach: largest offset of the whole data set in whole pixels, so that the canvas, and with it the result,
                 does not depend on which groups share a batch.
+            dose: (B,) photons that were counted per photon in ``counts``, where these are scaled; None: 1.
 
         Returns:
             (B, C, N, N) complex64 for each stage.
         """
         if self.config.features == "amplitude":
             return [self._from_amplitudes(counts)]
-        return self._from_corrections(counts, offsets, illumination, reach)
+        return self._from_corrections(counts, offsets, illumination, reach, dose)
 
     def predict_counts(self, patches: Tensor, offsets: Tensor, illumination: Illumination, reach: int) -> Tensor:
         """Patches of a group -> one object -> expected photons, so that overlapping patches must agree.
@@ -120,19 +124,23 @@ class PtychoModel(nn.Module):
         return patches[..., : counts.shape[-1], : counts.shape[-1]]
 
     def _from_corrections(
-        self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int
+        self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int, dose: Tensor | None
     ) -> list[Tensor]:
         size, (probe, good_pixels, support) = counts.shape[-1], illumination
         edge = self._multiple(support + 2 * reach)
-        share = features.probe_share(probe, support).expand(*offsets.shape[:2], -1, -1)
-        shares = features.on_canvas(share, offsets, edge)
+        known = [features.probe_share(probe, support)]
+        if self.config.noise_input:
+            known.append(features.light_level(probe, support, dose))
+        light = torch.cat(
+            [features.on_canvas(one.expand(*offsets.shape[:2], -1, -1), offsets, edge) for one in known], 1
+        )
         patches = torch.ones_like(counts, dtype=probe.dtype)
         channels = counts.new_zeros(len(counts), 2, edge, edge)
         stages = []
         for network in self.networks:
             found = features.corrections(counts, probe, patches, support, good_pixels)
             placed = features.on_canvas(found, offsets, edge)
-            channels = channels + network(torch.cat([placed.real, placed.imag, shares, channels], dim=1))
+            channels = channels + network(torch.cat([placed.real, placed.imag, light, channels], dim=1))
             canvas = to_complex(channels, self.config.amp_activation)[:, 0]
             # Outside the canvas the probe has no power: vacuum.
             patches = features.off_canvas(canvas, offsets, size)

@@ -23,7 +23,12 @@ def diffract(probe: Tensor, patches: Tensor) -> Tensor:
 
 
 def project_to_counts(
-    probe: Tensor, patches: Tensor, counts: Tensor, mask: Tensor | None = None, offset: float = 0.0
+    probe: Tensor,
+    patches: Tensor,
+    counts: Tensor,
+    mask: Tensor | None = None,
+    offset: float = 0.0,
+    background: Tensor | None = None,
 ) -> Tensor:
     """Exit-wave update of one projection step onto the measured counts.
 
@@ -39,6 +44,7 @@ def project_to_counts(
         counts: (..., N, N) photons.
         mask: (N, N) bool, True for good detector pixels; the others keep the modulus of the model.
         offset: c, photons.
+        background: (N, N) counts b that are not of the sample: the ratio is then ``(k + c) / (|F psi|^2 + b + c)``.
 
     Returns:
         (..., m, N, N) complex update of the exit waves.
@@ -47,6 +53,8 @@ def project_to_counts(
     counts = torch.fft.ifftshift(counts, dim=(-2, -1))
     field = torch.fft.fft2(probe * patches.unsqueeze(-3), norm="ortho")
     power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True)
+    if background is not None:
+        power = power + torch.fft.ifftshift(background, dim=(-2, -1))
     ratio = (counts.unsqueeze(-3) + offset).sqrt() * (power + offset).clamp_min(POWER_FLOOR).rsqrt() - 1
     if mask is not None:
         ratio = ratio * torch.fft.ifftshift(mask, dim=(-2, -1))

@@ -107,12 +107,12 @@ def probe_to_waves(views: ProbeViews, patches: Tensor, probe: Tensor) -> Tensor:
     Args:
         views: n frames.
         patches: (n, N, N) complex, the object at ``views.places``.
-        probe: (m, N, N) complex, not shifted yet.
+        probe: (m, N, N) complex, not shifted yet; or one for each frame, (n, m, N, N).
 
     Returns:
         (n, m, N, N) complex.
     """
-    moved = probe[None] if views.shifts is None else shift_probe(probe, views.shifts)
+    moved = (probe if probe.ndim == 4 else probe[None]) if views.shifts is None else shift_probe(probe, views.shifts)
     return moved * patches.unsqueeze(1)
 
 
@@ -123,6 +123,12 @@ def waves_to_probe(views: ProbeViews, patches: Tensor, waves: Tensor) -> Tensor:
         return fields.sum(dim=0)
     ramp = _ramp(views.shifts, fields.shape[-1]).unsqueeze(1).conj()
     return torch.fft.ifft2((torch.fft.fft2(fields) * ramp).sum(dim=0))
+
+
+def waves_to_probes(views: ProbeViews, patches: Tensor, waves: Tensor) -> Tensor:
+    """Adjoint of :func:`probe_to_waves` with a probe for each frame: (n, m, N, N) -> (n, m, N, N)."""
+    fields = patches.conj().unsqueeze(1) * waves
+    return fields if views.shifts is None else shift_probe(fields, -views.shifts)
 
 
 def position_gradients(views: ProbeViews, patches: Tensor) -> Tensor:

@@ -71,6 +71,21 @@ def orthogonal_modes(probe: Tensor) -> Tensor:
     return (strength[:, None] * modes).reshape(probe.shape)
 
 
+def probe_support(probe: Tensor, share: float = 0.998) -> int:
+    """Edge in pixels of the smallest central square, a multiple of 4, that holds ``share`` of the power.
+
+    Args:
+        probe: (m, N, N) complex.
+        share: of ``sum |P|^2``.
+    """
+    intensity, N = probe_intensity(probe).double(), probe.shape[-1]
+    for size in range(8, N, 4):
+        keep = slice(N // 2 - size // 2, N // 2 + size // 2)
+        if intensity[keep, keep].sum() >= share * intensity.sum():
+            return size
+    return N
+
+
 def probe_width(probe: Tensor, level: float = 0.5) -> float:
     """Diameter in pixels of the disc that has the area where the intensity exceeds ``level`` of its robust peak.
 

@@ -1,7 +1,5 @@
 """Checks of the arrays of a scan; a failed check is one sentence that says what is needed."""
 
-import os
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,18 +69,6 @@ def leading(positions: NDArray[np.float64]) -> tuple[int, PtychoError | None]:
         f"positions: frame {count} lies at y {y:.3g}, x {x:.3g}; object pixels up to "
         f"{MAX_POSITION:g} are needed; check the unit of xcoords and ycoords."
     )
-
-
-def check_memory(needed: float, what: str) -> None:
-    """Refuse to need more bytes than this machine has; ``what`` says what needs them."""
-    there = memory()
-    if needed > there:
-        raise PtychoError(f"{what}: {needed / 2**30:.3g} GiB are needed, {there / 2**30:.3g} are there.")
-
-
-def memory() -> int:
-    """Memory of this machine, bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_object(image: NDArray[np.complex64]) -> None:

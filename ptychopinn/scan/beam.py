@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import IncurableError
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.scan import Scan
@@ -22,6 +23,15 @@ SAMPLE = 64
 BETTER = 0.1
 """Share by which a move must lower the misfit of mean frame and far field: a hot pixel or an uneven background moves
 the centre of mass as well, but then no move of the far field explains the frames."""
+
+SPREAD = 512
+"""Frames, spread over the scan, of the mean frame that a probe is made of."""
+
+NEAR = 0.05
+"""Weight of good pixels in the neighbourhood of a bad one that is enough to fill it."""
+
+CORE = 0.1
+"""Share of the brightest light from which on a detector pixel is lit by the direct beam."""
 
 Vector = NDArray[np.float64]
 
@@ -68,10 +78,49 @@ def centre_of(scan: Scan, given: str) -> tuple[int, int]:
         return half + y, half + x
     y, x = (int(part) for part in given.split(","))
     if not (0 <= y < scan.N and 0 <= x < scan.N):
-        raise PtychoError(
+        raise IncurableError(
             f"centre: {given} given; a pixel y,x of the frames of {scan.N} x {scan.N} pixels is needed, counted from 0."
         )
     return y, x
+
+
+def mean_root(scan: Scan) -> Vector:
+    """Root of the mean frame, (N, N), of ``SPREAD`` frames; bad pixels are filled from those around them."""
+    shown = np.unique(np.linspace(0, len(scan) - 1, min(len(scan), SPREAD)).round().astype(np.int64))
+    mean = np.zeros((scan.N, scan.N))
+    for rows in np.array_split(shown, max(1, len(shown) // SAMPLE)):
+        mean += scan.frames(rows).double().sum(dim=0).numpy()
+    root = np.sqrt(mean / len(shown))
+    return root if scan.good_pixels is None else _filled(root, scan.good_pixels)
+
+
+def _filled(values: Vector, good: NDArray[np.bool_]) -> Vector:
+    """Values with those of bad pixels from a Gaussian neighbourhood, as wide as it takes to reach good ones."""
+    found, known = np.where(good, values, 0.0), good.copy()
+    width = 1.0
+    while not known.all() and width < len(values):
+        weight = ndimage.gaussian_filter(good.astype(np.float64), width, mode="constant")
+        smooth = ndimage.gaussian_filter(np.where(good, values, 0.0), width, mode="constant")
+        near = ~known & (weight > NEAR)
+        found[near] = smooth[near] / weight[near]
+        known |= near
+        width *= 2
+    return found
+
+
+def pattern_offset(root: Vector) -> Vector:
+    """Distance (y, x) of the light of a mean frame from the middle, detector pixels, without a probe.
+
+    The centre of mass of what is brighter than ``CORE`` of the brightest: scattered light and background do not count.
+    It is no more than where the light lies: a probe that is found at the same time takes up the rest.
+
+    Args:
+        root: (N, N) root of the mean frame.
+    """
+    light = ndimage.gaussian_filter(root**2, 1.0)
+    top = float(np.quantile(light[light > 0], 0.999)) if (light > 0).any() else 0.0
+    core = np.where(light > CORE * top, light, 0.0)
+    return _centre(core) - len(root) // 2 if core.any() else np.zeros(2)
 
 
 def off_centre(offset: Vector, size: int) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.scan.arrays import NO_LIGHT, check_memory, memory
+from ptychopinn.memory import check_memory, memory
+from ptychopinn.scan.arrays import NO_LIGHT
 from ptychopinn.scan.beam import beam_offset, mean_frame, off_centre
 from ptychopinn.scan.frames import chunks, light_in_corners
 from ptychopinn.scan.outliers import check_wild
@@ -60,17 +61,15 @@ def _check_canvas(scan: Scan) -> None:
     )
 
 
-def leading_on_canvas(scan: Scan) -> tuple[int, PtychoError | None]:
-    """Number of frames before the first that makes the image too large for memory; and the error about it."""
-    low, high = (extreme.accumulate(scan.positions) for extreme in (np.minimum, np.maximum))
-    pixels = (np.ceil(high) - np.floor(low) + scan.N + 1).prod(axis=1)
-    count = int(pixels.searchsorted(memory() / CANVAS_BYTES, side="right"))
-    wide = scan.subset(slice(0, count + 1))
-    try:
-        _check_canvas(wide)
-    except PtychoError as error:
-        return count, PtychoError(f"frame {wide.numbers[-1]}: {error}")
-    return len(scan), None
+def beyond_canvas(positions: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Indices of positions so far from the middle of all that an image of them would not fit in memory.
+
+    Args:
+        positions: (n, 2) finite, pixels.
+        size: edge N of a frame.
+    """
+    edge = (memory() / CANVAS_BYTES) ** 0.5 / 2 - size
+    return np.flatnonzero((abs(positions - np.median(positions, axis=0)) > edge).any(axis=1))
 
 
 def dark_frames(numbers: NDArray[np.int64], frames: int) -> list[str]:
@@ -146,11 +145,16 @@ def doubts(scan: Scan) -> list[str]:
             "scans in one file?"
         )
     light = light_of(scan)
-    if light is not None and not LOWEST * light.seen**0.5 <= light.ratio <= LIKELY_FACTOR:
+    if light is not None and not light.within(LOWEST, LIKELY_FACTOR):
         found.append(
             f"the probe holds {readable(light.ratio)} times the photons of the brightest frames; about 1 is expected "
             "of a probe in sqrt(photons), and what is missing goes into the amplitude of the object: --probe-scale "
             "counts scales it to them."
+        )
+    if light is not None and light.uneven:
+        found.append(
+            f"the detector pixels do not agree about the light: all of them ask for a probe of {readable(light.total)} "
+            f"photons, half of them for {readable(light.frames)}; is there a background, or a module of another gain?"
         )
     if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
         found.append(

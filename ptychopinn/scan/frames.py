@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import UnusableError
 from ptychopinn.scan.dtypes import counts_dtype
 
 MAX_COUNTS = 1e15
@@ -36,6 +36,10 @@ class Source(Protocol):
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """Frames by number, (k,) ascending without repeats: (k, N, N)."""
+        ...
+
+    def close(self) -> None:
+        """Close its file, which the next read opens again."""
         ...
 
 
@@ -210,18 +214,18 @@ def check_counts(block: NDArray[np.generic], numbers: NDArray[np.int64]) -> None
     """Refuse frames that are not counts; ``numbers`` are their numbers in the file.
 
     Raises:
-        PtychoError: for NaN, infinity, negative or impossibly large values.
+        UnusableError: for NaN, infinity, negative or impossibly large values.
     """
     if not block.size:
         return
     if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
-        raise PtychoError(f"diffraction: NaN or infinity in frame {_first(~finite, numbers)}; {MARK_THEM}.")
+        raise UnusableError(f"diffraction: NaN or infinity in frame {_first(~finite, numbers)}; {MARK_THEM}.")
     if (lowest := block.min()) < 0:
-        raise PtychoError(
+        raise UnusableError(
             f"diffraction: negative counts ({lowest}) in frame {_first(block == lowest, numbers)}; {MARK_THEM}."
         )
     if (highest := block.max()) > MAX_COUNTS:
-        raise PtychoError(
+        raise UnusableError(
             f"diffraction: {float(highest):.3g} counts in a pixel of frame {_first(block == highest, numbers)}; "
             f"at most {MAX_COUNTS:g} are read; {MARK_THEM}."
         )
@@ -235,9 +239,9 @@ def check_amplitudes(block: NDArray[np.generic], numbers: NDArray[np.int64], key
     """Refuse negative amplitudes; ``numbers`` are the numbers of the frames in the file.
 
     Raises:
-        PtychoError: naming ``key`` and the first such frame.
+        UnusableError: naming ``key`` and the first such frame.
     """
     if block.size and (lowest := block.min()) < 0:
-        raise PtychoError(
+        raise UnusableError(
             f"{key}: negative amplitudes ({lowest}) in frame {_first(block == lowest, numbers)}; {MARK_THEM}."
         )

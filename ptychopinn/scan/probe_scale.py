@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ptychopinn.config import ProbeScale
 from ptychopinn.errors import PtychoError
 from ptychopinn.physics.fourier import to_detector
 from ptychopinn.physics.probe import probe_power
+from ptychopinn.scan.far_field import explained
 from ptychopinn.scan.frames import blocks
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
@@ -24,6 +26,22 @@ LOWEST, HIGHEST = 0.9, 2.0
 
 BRIGHT = 0.95
 """Share of the frames that are darker than the brightest ones: a single hot frame must not decide."""
+
+APART = 1.18
+"""Factor between what all pixels hold and what half of them explain from which on they do not agree: right scans stay
+below 1.13."""
+
+FAR_APART = 10.0
+"""Photons of the frames over those that the far field of the probe explains, beyond which it is not that probe's."""
+
+NOT_THAT_PROBE = 0.45
+"""Median misfit of pixels from which on the far field of the probe says nothing about the frames."""
+
+HARDLY = 0.01
+"""Share of the probe's far field on good pixels below which the frames do not tell its power."""
+
+NEIGHBOURS = 8
+"""Frames about a frame that say whether it is brighter than its place."""
 
 NOISE = 0.5
 """Error of :func:`brightest` in standard deviations of a frame."""
@@ -37,13 +55,19 @@ class Light(NamedTuple):
 
     Attributes:
         probe: ``sum |P|^2``.
-        frames: what a probe without loss needs to make the brightest frames: their photons / ``seen``.
+        frames: what a probe without loss needs to make the brightest frames.
+        least: the same by the quarter of the pixels that reads least for its light.
+        total: the same by all that good pixels hold.
         seen: share of the probe's own far field that falls on good pixels.
+        noise: relative, of a frame.
     """
 
     probe: float
     frames: float
+    least: float
+    total: float
     seen: float
+    noise: float
 
     @property
     def ratio(self) -> float:
@@ -51,14 +75,23 @@ class Light(NamedTuple):
         return self.probe / self.frames
 
     @property
-    def plausible(self) -> bool:
-        """Whether the probe can be in sqrt(photons).
+    def uneven(self) -> bool:
+        """Whether pixels do not agree about the light: a gain, a background, a beam stop that no mask marks."""
+        return self.seen >= HARDLY and not 1 / APART < self.total / self.frames < APART
 
-        Where a mask hides the direct beam, light that the object scatters past it raises ``frames``: the lower limit
-        falls with the root of ``seen``. Both limits give way by the noise of a dim frame.
+    def within(self, lowest: float, highest: float) -> bool:
+        """Whether the probe can be in sqrt(photons): a fault of the detector that explains a ratio does not count.
+
+        Both limits give way by the noise of a dim frame.
         """
-        noise = 1 + NOISE * (self.frames * self.seen) ** -0.5
-        return LOWEST * self.seen**0.5 / noise <= self.ratio <= HIGHEST * noise
+        noise = 1 + NOISE * self.noise
+        low, high = min(self.frames, self.least), max(self.frames, self.total)
+        return lowest / noise <= self.probe / low and self.probe / high <= highest * noise
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the probe can be in sqrt(photons)."""
+        return self.within(LOWEST, HIGHEST)
 
 
 def brightest(totals: NDArray[np.float64]) -> float:
@@ -78,24 +111,47 @@ def brightest(totals: NDArray[np.float64]) -> float:
 
 def light_of(scan: Scan) -> Light | None:
     """Photons of probe and frames; None where no frame can be read or holds light on good pixels."""
-    totals = _totals(scan)
-    photons = brightest(totals) if len(totals) else 0.0
+    good = _sound(scan)
+    rows, totals, mean = _sample(scan, good)
+    photons = brightest(_among_neighbours(totals, scan.positions[rows])) if len(rows) else 0.0
+    if not photons > 0:
+        return None
     field = to_detector(torch.from_numpy(scan.probe).to(torch.complex128))
     spectrum = (field.real.square() + field.imag.square()).sum(dim=0).numpy()
     power = float(spectrum.sum())
-    seen = 1.0 if scan.good_pixels is None else float(spectrum[scan.good_pixels].sum()) / power
-    if not (seen > 0 and photons > 0):
-        return None
-    return Light(power, photons / seen, seen)
+    seen = float(spectrum[good].sum()) / power
+    noise = photons**-0.5
+    if seen < HARDLY:  # the frames tell only what the probe has at least
+        return Light(power, photons, photons, float("inf"), seen, noise)
+    found = explained(mean, spectrum, good, len(rows))
+    stray = not found.middle * found.seen * FAR_APART > float(totals.mean())
+    if found.misfit > NOT_THAT_PROBE or stray or not found.seen > 0:
+        return Light(power, photons / seen, photons / seen, photons / seen, seen, noise)
+    part = photons / float(totals.mean())
+    least, middle, total = part * found.least, part * found.middle, photons / found.seen
+    agree = 1 / APART < total / middle < APART
+    return Light(power, total if agree else middle, least, total, seen, noise)
 
 
-def _totals(scan: Scan) -> NDArray[np.float64]:
-    """Photons of frames spread over the scan; those that cannot be used are for others to complain of."""
+def _sound(scan: Scan) -> NDArray[np.bool_]:
+    """Pixels (N, N) that neither the mask nor a survey of the detector doubts."""
+    good = np.ones(scan.counts.shape[1:], bool) if scan.good_pixels is None else scan.good_pixels
+    known = scan.health is not None and scan.health.doubtful.shape == good.shape
+    return good & ~scan.health.doubtful if known and scan.health is not None else good
+
+
+def _sample(scan: Scan, good: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Frames spread over the scan, their photons, and their mean; those that cannot be used are for others to name."""
     chosen = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
+    rows: list[int] = []
     found: list[float] = []
+    mean = np.zeros(scan.counts.shape[1:])
 
-    def add(rows: NDArray[np.int64]) -> None:
-        found.extend(scan.frames(rows).double().sum(dim=(1, 2)).tolist())
+    def add(some: NDArray[np.int64]) -> None:
+        frames = scan.frames(some).double() * torch.from_numpy(good)
+        found.extend(frames.sum(dim=(1, 2)).tolist())
+        rows.extend(some.tolist())
+        np.add(mean, frames.sum(dim=0).numpy(), out=mean)
 
     for block in blocks((len(chosen), *scan.counts.shape[1:])):
         try:
@@ -104,7 +160,17 @@ def _totals(scan: Scan) -> NDArray[np.float64]:
             for row in chosen[block, None]:
                 with suppress(PtychoError):
                     add(row)
-    return np.array(found)
+    return np.array(rows, np.int64), np.array(found), mean / max(1, len(rows))
+
+
+def _among_neighbours(totals: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of the photons of every frame and the eight nearest, which share its light: (n,).
+
+    A flash of the beam, or a fault of the detector in a few frames, is no light of the object.
+    """
+    count = min(len(totals), 1 + NEIGHBOURS)
+    _, near = cKDTree(places).query(places, k=range(1, count + 1))
+    return np.asarray(np.median(totals[near], axis=1))
 
 
 def with_probe_scale(scan: Scan, how: ProbeScale = "auto") -> Scan:
@@ -125,6 +191,7 @@ def with_probe_scale(scan: Scan, how: ProbeScale = "auto") -> Scan:
     if light is None or (how == "auto" and light.plausible):
         return scan
     hidden = f", estimated: a mask hides {1 - light.seen:.0%} of its light" if light.seen < 0.5 else ""
+    hidden += ", as most of the pixels have it" if light.uneven else ""
     return _scaled(
         scan,
         light.ratio**-0.5,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.physics.fourier import fourier_crop
-from ptychopinn.physics.probe import circular_mask, probe_intensity, probe_width
+from ptychopinn.physics.probe import circular_mask, probe_support, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
 from ptychopinn.scan.beamline import PER_FRAME
 from ptychopinn.scan.canvas import bounds, reframe
@@ -273,12 +273,7 @@ class Scan:
     @cached_property
     def support(self) -> int:
         """Edge of the smallest central square, a multiple of 4, that holds 99.8 % of the probe's power."""
-        intensity = probe_intensity(torch.from_numpy(self.probe)).double()
-        for size in range(8, self.N, 4):
-            keep = slice(self.N // 2 - size // 2, self.N // 2 + size // 2)
-            if intensity[keep, keep].sum() >= 0.998 * intensity.sum():
-                return size
-        return self.N
+        return probe_support(torch.from_numpy(self.probe))
 
     @property
     def clear_distance(self) -> float:

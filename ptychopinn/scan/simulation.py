@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.memory import check_memory
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import SubPixel, probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import normalise_probe, probe_power
-from ptychopinn.scan.arrays import check_memory
 from ptychopinn.scan.beamline import Beamline
 from ptychopinn.scan.frames import MAX_COUNTS, chunks
 from ptychopinn.scan.scan import Scan

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.output_folder import filling
+from ptychopinn.files.replacing import holding
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.feasibility import Places, counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
@@ -90,7 +90,7 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
     lines = [table(work.jobs, states), "", summary(work.jobs), work.frames]
     if snakefile and folder is not None:
         possible = _possible(work, asked.allow_missing)
-        with filling(folder, "study", keep=True):
+        with holding(folder, "study", keep=True):
             begin(folder, work.design)
             write_snakefile(folder, work.design, possible)
     if folder is not None:
@@ -114,7 +114,7 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
     """
     work = _work(folder, asked)
     possible = _possible(work, asked.allow_missing)
-    with filling(folder, "study", keep=True):
+    with holding(folder, "study", keep=True):
         begin(folder, work.design)
         report(f"{summary(possible)}; {work.frames}")
         for job in work.asked if asked.redo else ():

@@ -1,5 +1,6 @@
 """Positions of the frames of every view, before anything is simulated, and the jobs they make impossible."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ from ptychopinn.commands.simulate import make_probe
 from ptychopinn.config import SimulationConfig
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.formats.npz import read_object_and_probe
+from ptychopinn.memory import check_memory
 from ptychopinn.scan.grouping import check_reach, choose_frames, form_groups
 from ptychopinn.scan.overlap import select_spaced, spacing_of
 from ptychopinn.scan.scan import Scan
-from ptychopinn.scan.simulation import raster
+from ptychopinn.scan.simulation import FRAME_BYTES, raster
 from ptychopinn.study.design import EMBEDDED, FULL, SPLITS, StudyDesign
 from ptychopinn.study.jobs import Job
 from ptychopinn.training.plan import FEWEST_FRAMES
+
+MOST_FRAMES = 1e6
+"""Frames of the full view of a study: to plan more takes minutes."""
 
 Places = dict[tuple[str, str], NDArray[np.float64]]
 
@@ -86,9 +91,19 @@ def _outline(design: StudyDesign) -> Scan:
     positions = found.get("positions")
     if positions is None:
         shape = found["object"].shape if "object" in found else (design.object_size, design.object_size)
+        _check_count(design, shape)
         positions = raster(shape, design.N, design.step, design.jitter, design.simulation_seed)
     empty = np.broadcast_to(np.uint16(0), (len(positions), design.N, design.N))
     return Scan(counts=empty, positions=np.asarray(positions, dtype=np.float64), probe=probe)
+
+
+def _check_count(design: StudyDesign, shape: tuple[int, ...]) -> None:
+    """Refuse a full view of too many frames, before their positions are made."""
+    count = math.prod(length / design.step for length in shape)
+    told = f"step: {design.step:g} px on an object of {shape[0]} x {shape[1]} px, {count:.3g} frames of {design.N} px"
+    if count > MOST_FRAMES:
+        raise PtychoError(f"{told}; at most {MOST_FRAMES:g} frames make a study, a larger step is needed.")
+    check_memory(FRAME_BYTES * count * design.N**2, told)
 
 
 def _view(positions: NDArray[np.float64], design: StudyDesign, spacing: float) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ptychopinn.errors import PtychoError, shortened
-from ptychopinn.files.formats.npz import keys_of
+from ptychopinn.files.npz_arrays import keys_of
 from ptychopinn.study.design import EMBEDDED, FULL, SPLITS, StudyDesign, dose_name
 
 STAGES: Final = ("simulate", "overlap", "train", "baseline", "compare")

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ptychopinn.config import ExecutionConfig
 from ptychopinn.errors import RunFailedError
 from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.replacing import Place
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.text import Report
 from ptychopinn.training.datamodule import ScanDataModule
@@ -76,16 +77,16 @@ class Watch(Callback):
         clock: of this training.
         report: receives a line per epoch.
         data: what it trains on; a checkpoint sets where it continues.
-        folder: of the run, for ``metrics.csv`` and the checkpoint that a signal asks for; None to write neither.
+        place: folder of the run, for ``metrics.csv`` and the checkpoint that a signal asks for; None to write neither.
         settings: whether to write these.
     """
 
     def __init__(
-        self, clock: Clock, report: Report, data: ScanDataModule, folder: Path | None, settings: ExecutionConfig
+        self, clock: Clock, report: Report, data: ScanDataModule, place: Place | None, settings: ExecutionConfig
     ) -> None:
         self.clock, self.report, self.data = clock, report, data
-        self.table = folder / TABLE if folder is not None and settings.logger == "csv" else None
-        self.checkpoint = folder / LAST if folder is not None and settings.enable_checkpointing else None
+        self.place, self.writes_table = place, settings.logger == "csv"
+        self.checkpoint = place.folder / LAST if place is not None and settings.enable_checkpointing else None
         self.resume_at = (0, 0)
         self.history: list[dict[str, float]] = []
         self.steps: list[dict[str, float]] = []
@@ -95,6 +96,8 @@ class Watch(Callback):
         """Ends the training after a step; a second Ctrl-C interrupts it at once."""
         self.asked_to_stop: str | None = None
         self.cut_short = False
+        self.saves_at_stop = self.checkpoint is not None
+        """Whether there is a checkpoint to go on from after a stop."""
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take Ctrl-C and SIGTERM over from Lightning, which would leave without a checkpoint."""
@@ -116,9 +119,10 @@ class Watch(Callback):
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if self.asked_to_stop and not trainer.is_last_batch and batches % trainer.accumulate_grad_batches == 0:
             # Leave the epoch at once: Lightning would take it for finished at its end.
-            if self.checkpoint is not None:
+            self.saves_at_stop = self._saves(trainer)
+            if self.saves_at_stop:
                 self.resume_at = trainer.current_epoch, batches
-                trainer.save_checkpoint(self.checkpoint)
+                trainer.save_checkpoint(str(self.checkpoint))
             raise self.stopped(trainer)
         if self.clock.is_over() or (self.asked_to_stop and trainer.is_last_batch):
             trainer.should_stop = True
@@ -131,10 +135,20 @@ class Watch(Callback):
             loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
             self.steps.append({"epoch": trainer.current_epoch + 1, "step": step, "lr": self.rate, "step_loss": loss})
 
+    def _saves(self, trainer: lightning.Trainer) -> bool:
+        """Whether a stop saves a checkpoint, as the first process decides.
+
+        In the first epoch it does not where the folder still holds an older run, which is worth more.
+        """
+        saves = self.checkpoint is not None and self.place is not None and not self.place.waits
+        return saves if trainer.world_size == 1 else bool(trainer.strategy.broadcast(saves))
+
     def stopped(self, trainer: lightning.Trainer) -> RunFailedError:
         """The error that ends a training after a signal."""
         step = f"training: stopped by {self.asked_to_stop} after step {trainer.global_step}"
-        way = "nothing was saved" if self.checkpoint is None else "go on with the same command and --resume"
+        way = "go on with the same command and --resume" if self.saves_at_stop else "nothing was saved"
+        if self.place is not None and self.place.waits:
+            way += f", and {self.place.folder} holds the earlier run"
         return RunFailedError(f"{step}; {way}.")
 
     def _tick(self, trainer: lightning.Trainer) -> None:
@@ -153,8 +167,9 @@ class Watch(Callback):
                 f"training: the loss is not finite after epoch {row['epoch']}; try a smaller --learning-rate."
             )
         self.history.append(row)
-        if self.table is not None and trainer.is_global_zero:
-            write_table(self.table, sorted([*self.steps, *self.history], key=lambda row: row["step"]))
+        if self.place is not None and self.writes_table and trainer.is_global_zero:
+            rows = sorted([*self.steps, *self.history], key=lambda row: row["step"])
+            self.place.put(TABLE, lambda path: write_table(path, rows))
         shown = [f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_nll") if name in row]
         self.report(f"epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  " + "  ".join(shown))
 

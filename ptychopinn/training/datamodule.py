@@ -1,5 +1,6 @@
 """Batches for training and validation: which groups, in which order, for which process."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import lightning
@@ -10,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ptychopinn.config import Settings
-from ptychopinn.model.batches import Batch, GroupDataset
+from ptychopinn.model.batches import GroupDataset
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import form_groups, reach
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import random_object
 from ptychopinn.training.dataset import (
+    ManyScans,
     MixedDataset,
     SyntheticDataset,
     frames_held_out,
@@ -39,6 +41,7 @@ class ScanDataModule(lightning.LightningDataModule):
         scan: the measurement.
         settings: complete; see :class:`ptychopinn.training.plan.TrainingPlan`.
         validation: second scan to validate on, in place of frames held out.
+        beside: data of further scans that are trained on in the same batches.
 
     Attributes:
         held_out: (n,) bool, the frames around which the validation groups lie.
@@ -47,8 +50,15 @@ class ScanDataModule(lightning.LightningDataModule):
         resume_at: epoch that a resumed training continues, and its batches that are done.
     """
 
-    def __init__(self, scan: Scan, settings: Settings, validation: Scan | None = None) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        settings: Settings,
+        validation: Scan | None = None,
+        beside: Sequence["ScanDataModule"] = (),
+    ) -> None:
         super().__init__()
+        self.parts: list[ScanDataModule] = [self, *beside]
         data, training = settings.data, settings.training
         assert data.neighbor_count is not None
         self.scan, self.seed, self.batch_size = scan, training.seed, training.batch_size
@@ -68,40 +78,50 @@ class ScanDataModule(lightning.LightningDataModule):
     @property
     def validates(self) -> bool:
         """Whether frames are held out, or there is a second scan."""
-        return self.validation is not None or bool(self.held_out.any())
+        return self.validation is not None or any(bool(part.held_out.any()) for part in self.parts)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Batches of this epoch; groups, synthetic places and noise depend on seed and epoch only."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        groups = self._train_groups(epoch)
-        synthetic = None
-        if self.objects is not None:
-            wanted = np.resize(groups, (synthetic_groups(len(groups), self.synthetic_fraction), groups.shape[1]))
-            synthetic = SyntheticDataset(self.scan, wanted, self.objects, self.seed * 10_007 + epoch)
-        dataset = MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
+        datasets = [part.train_dataset(epoch) for part in self.parts]
+        dataset = datasets[0] if len(datasets) == 1 else ManyScans(datasets)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         order = torch.randperm(len(dataset), generator=generator).tolist()
         # All processes need equally many groups: a few groups are used twice.
         over = self.resume_at[1] if epoch == self.resume_at[0] else 0
         return self._loader(dataset, order + order[: -len(order) % self._share()[1]], over)
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[None]:
+    def train_dataset(self, epoch: int) -> MixedDataset:
+        """Measured and synthetic groups of this scan in an epoch."""
+        groups = self._train_groups(epoch)
+        synthetic = None
+        if self.objects is not None:
+            wanted = np.resize(groups, (synthetic_groups(len(groups), self.synthetic_fraction), groups.shape[1]))
+            synthetic = SyntheticDataset(self.scan, wanted, self.objects, self.seed * 10_007 + epoch)
+        return MixedDataset(GroupDataset(self.scan, groups, self.target), synthetic)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[None]:
         """Groups of the second scan, or around held-out seeds; none when the scan is too small to hold frames out."""
         if not self.validates:
             return []
         if self.validation is not None and self.validation_groups is not None:
             dataset = GroupDataset(self.validation, self.validation_groups, self.validation_target)
             return self._loader(dataset, list(range(len(dataset))))
+        datasets = [part.held_out_dataset() for part in self.parts]
+        both = datasets[0] if len(datasets) == 1 else ManyScans(datasets)
+        return self._loader(both, list(range(len(both))))
+
+    def held_out_dataset(self) -> GroupDataset:
+        """Groups around the frames of this scan that are held out."""
         seeds = np.flatnonzero(self.held_out)
         groups = form_groups(self.scan.positions, self.gridsize, self.neighbor_count, None, self.seed, seeds)
-        dataset = GroupDataset(self.scan, groups, self.target)
-        return self._loader(dataset, list(range(len(dataset))))
+        return GroupDataset(self.scan, groups, self.target)
 
     def _share(self) -> tuple[int, int]:
         """Rank of this process, and the number of processes that train together."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _loader(self, dataset: Dataset[Batch], order: list[int], over: int = 0) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Any], order: list[int], over: int = 0) -> DataLoader[Any]:
         """This process's share of each batch; the ``over`` batches done before a resume go last."""
         rank, world = self._share()
         batches = [order[part] for part in chunks(len(order), self.batch_size)]

@@ -1,5 +1,7 @@
 """Training groups: synthetic objects under the probe of a scan, mixed with measured groups."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -46,12 +48,13 @@ class SyntheticDataset(Dataset[Batch]):
         middle = margin + (edge - 2 * margin) * drawn[:, None, 1:3]
         targets = extract_patches(self.objects[which], middle + offsets, size)
         # Counts of a weaker beam, scaled back: the noise of a lower dose at the brightness of the scan.
-        dose = FAINTEST ** drawn[:, 3, None, None, None]
-        rates = dose * diffract(self.probe, targets)
-        counts = torch.stack([torch.poisson(*pair) for pair in zip(rates, generators, strict=True)]) / dose
+        dose = FAINTEST ** drawn[:, 3]
+        scale = dose[:, None, None, None]
+        rates = scale * diffract(self.probe, targets)
+        counts = torch.stack([torch.poisson(*pair) for pair in zip(rates, generators, strict=True)]) / scale
         if self.mask is not None:
             counts = counts * self.mask
-        return Batch(counts, offsets, targets, torch.ones(len(index)), self.reach)
+        return Batch(counts, offsets, targets, torch.ones(len(index)), dose, self.reach)
 
 
 class MixedDataset(Dataset[Batch]):
@@ -78,8 +81,28 @@ class MixedDataset(Dataset[Batch]):
         if len(parts) == 1:
             return parts[0]._replace(reach=self.reach)
         parts = [part.to("cpu") for part in parts]  # synthetic counts are no whole numbers
-        counts, offsets, targets, has_target = (torch.cat(fields) for fields in list(zip(*parts, strict=True))[:-1])
-        return Batch(counts, offsets, targets, has_target, self.reach)
+        counts, offsets, targets, known, dose = (torch.cat(some) for some in list(zip(*parts, strict=True))[:-1])
+        return Batch(counts, offsets, targets, known, dose, self.reach)
+
+
+class ManyScans(Dataset[list[tuple[int, Batch]]]):
+    """Groups of several scans, one scan after another; a batch is a list of the numbers of scans and their parts."""
+
+    def __init__(self, scans: Sequence[GroupDataset | MixedDataset]) -> None:
+        """Args: the groups of each scan."""
+        self.scans = scans
+        self.starts = np.cumsum([0, *(len(scan) for scan in scans)])
+
+    def __len__(self) -> int:
+        """Number of groups of all scans."""
+        return int(self.starts[-1])
+
+    def __getitems__(self, index: list[int]) -> list[tuple[int, Batch]]:
+        """One batch: scans have probes, and may have frames, of their own."""
+        chosen = np.asarray(index)
+        of = np.searchsorted(self.starts, chosen, side="right") - 1
+        parts = ((int(scan), (chosen[of == scan] - self.starts[scan]).tolist()) for scan in np.unique(of))
+        return [(scan, self.scans[scan].__getitems__(rows)) for scan, rows in parts]
 
 
 def frames_held_out(frames: int, val_fraction: float) -> int:

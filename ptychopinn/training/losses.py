@@ -34,13 +34,13 @@ def patch_error(patches: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     Args:
         patches: (B, C, N, N) complex.
         targets: (B, C, N, N) complex.
-        weight: (N, N) real, >= 0: the probe intensity.
+        weight: (N, N) real, >= 0: the probe intensity; or (B, 1, N, N), that of each group.
 
     Returns:
         (B,) errors; vacuum against a phase object of 0.3 rad gives about 0.09.
     """
     error = (patches - _best_phase(patches, targets, weight) * targets).abs().square() * weight
-    return error.sum(dim=(1, 2, 3)) / (weight.sum() * patches.shape[1])
+    return error.sum(dim=(1, 2, 3)) / (weight.sum(dim=(-2, -1)).squeeze(-1) * patches.shape[1])
 
 
 def complex_mae(patches: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -52,13 +52,13 @@ def complex_mae(patches: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     Args:
         patches: (B, C, N, N) complex.
         targets: (B, C, N, N) complex.
-        weight: (N, N) real, >= 0: the probe intensity.
+        weight: (N, N) real, >= 0: the probe intensity; or (B, 1, N, N), that of each group.
 
     Returns:
         (B,) errors; phase errors of 0.3 rad of either sign give about 0.3.
     """
     error = (patches - _best_phase(patches, targets, weight) * targets).abs() * weight
-    return error.sum(dim=(1, 2, 3)) / (weight.sum() * patches.shape[1])
+    return error.sum(dim=(1, 2, 3)) / (weight.sum(dim=(-2, -1)).squeeze(-1) * patches.shape[1])
 
 
 def total_variation(image: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from ptychopinn.training.callbacks import Clock
 from ptychopinn.training.datamodule import ScanDataModule
 from ptychopinn.training.plan import monitored
 
+Batches = Batch | list[tuple[int, Batch]]
+"""Groups of one scan, or a list of the numbers of scans and their groups."""
+
 EARLY_STAGE_WEIGHT = 0.3
 """Weight of the patch error of every stage before the last."""
 
@@ -36,52 +39,49 @@ class TrainingModule(lightning.LightningModule):
 
     Args:
         model: to train.
-        illumination: of the scan; moves with the module.
+        illuminations: of the scans; they move with the module.
         settings: training and execution settings.
         clock: progress of the training.
         data: what it trains on; sets the units of the losses.
     """
 
-    def __init__(
-        self, model: PtychoModel, illumination: Illumination, settings: Settings, clock: Clock, data: ScanDataModule
-    ) -> None:
+    def __init__(self, model: PtychoModel, settings: Settings, clock: Clock, data: ScanDataModule) -> None:
         super().__init__()
         self.model, self.clock = model, clock
-        other = None if data.validation is None else Illumination.of(data.validation)
-        self.measured = {"train": illumination, "val": other or illumination}
-        self.probe = (
-            TrainedProbe(illumination.probe, _mask(settings, illumination)) if settings.model.probe_trainable else None
-        )
+        scans = {"train": [part.scan for part in data.parts]}
+        scans["val"] = scans["train"] if data.validation is None else [data.validation]
+        self.measured = {stage: [Illumination.of(scan) for scan in some] for stage, some in scans.items()}
+        first = self.measured["train"][0]
+        self.probe = TrainedProbe(first.probe, _mask(settings, first)) if settings.model.probe_trainable else None
         self.config, self.execution = settings.training, settings.execution
         self.monitor = monitored(settings, data.validates)
         # Constants of the scan, not of the batch: the mean over parts of a batch is the mean over the batch.
-        scans = {"train": data.scan, "val": data.validation or data.scan}
-        self.mean_count = {stage: _mean_count(scan) for stage, scan in scans.items()}
+        self.mean_count = {stage: [_mean_count(scan) for scan in some] for stage, some in scans.items()}
         self.known_share = _known_share(settings)
 
     @property
     def illumination(self) -> Illumination:
-        """Of the scan, with the probe as it is now."""
-        return self._illumination("train")
+        """Of the first scan, with the probe as it is now."""
+        return self._illumination("train", 0)
 
-    def _illumination(self, stage: str) -> Illumination:
-        """Of the scan that is trained or validated on; a trained probe serves both."""
-        measured = self.measured[stage]
+    def _illumination(self, stage: str, scan: int) -> Illumination:
+        """Of a scan that is trained or validated on; a trained probe serves both."""
+        measured = self.measured[stage][scan]
         return measured if self.probe is None else measured._replace(probe=self.probe())
 
     def on_fit_start(self) -> None:
         """Bring the illumination to the device of the model."""
-        self.measured = {stage: each.to(self.device) for stage, each in self.measured.items()}
+        self.measured = {stage: [each.to(self.device) for each in some] for stage, some in self.measured.items()}
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batches, device: torch.device, dataloader_idx: int) -> Batches:
         """What Lightning calls for every batch, on a CPU too."""
-        return batch.to(device)
+        return batch.to(device) if isinstance(batch, Batch) else [(scan, part.to(device)) for scan, part in batch]
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: Batches, index: int) -> Tensor:
         """Loss of one batch."""
         return self._loss(batch, "train")
 
-    def validation_step(self, batch: Batch, index: int) -> Tensor:
+    def validation_step(self, batch: Batches, index: int) -> Tensor:
         """Loss of one validation batch."""
         return self._loss(batch, "val")
 
@@ -92,6 +92,7 @@ class TrainingModule(lightning.LightningModule):
             groups.append({"params": self.probe.parameters(), "weight_decay": 0.0})
         # One pass over all weights instead of a dozen. Lightning does not clip gradients for it in mixed precision.
         fused = self.execution.precision == "32-true"
+        assert self.execution.learning_rate is not None  # the plan is complete
         optimizer = torch.optim.AdamW(groups, lr=self.execution.learning_rate, weight_decay=1e-3, fused=fused)
         if self.execution.scheduler == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, self.execution.mode, factor=0.3, patience=3)
@@ -111,14 +112,13 @@ class TrainingModule(lightning.LightningModule):
         warm = min(1.0, (step + 1) / WARMUP_STEPS)
         return warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def _loss(self, batch: Batch, stage: str) -> Tensor:
-        counts, offsets, _, _, reach = batch
-        illumination = self._illumination(stage)
-        estimates = self.model(counts, offsets, illumination, reach)
-        parts = self._patch_parts(batch, estimates, illumination)
-        if self.config.nll_weight or self.config.mae_weight:
-            rate = self.model.predict_counts(estimates[-1], offsets, illumination, reach)
-            parts |= self._count_parts(counts, rate, illumination.good_pixels, self.mean_count[stage])
+    def _loss(self, batch: Batches, stage: str) -> Tensor:
+        batches = [(0, batch)] if isinstance(batch, Batch) else batch
+        found = [(len(one.counts), self._parts(one, scan, stage)) for scan, one in batches]
+        groups = sum(count for count, _ in found)
+        # The mean over the groups of all scans, whose parts are means over their own.
+        names = found[0][1]
+        parts = {name: torch.stack([count / groups * each[name] for count, each in found]).sum() for name in names}
         weights = {
             "nll": self.config.nll_weight,
             "mae": self.config.mae_weight,
@@ -129,9 +129,20 @@ class TrainingModule(lightning.LightningModule):
         loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         values = {f"{stage}_loss": loss} | {f"{stage}_{name}": part for name, part in parts.items()}
         shared = self.trainer.world_size > 1
-        size: Any = float(len(counts))  # Lightning divides whole numbers without remainder between processes
+        size: Any = float(groups)  # Lightning divides whole numbers without remainder between processes
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=size, sync_dist=shared)
         return loss
+
+    def _parts(self, batch: Batch, scan: int, stage: str) -> dict[str, Tensor]:
+        """Terms of the loss of groups of one scan."""
+        illumination = self._illumination(stage, scan)
+        estimates = self.model(batch.counts, batch.offsets, illumination, batch.reach, batch.dose)
+        parts = self._patch_parts(batch, estimates, illumination)
+        if self.config.nll_weight or self.config.mae_weight:
+            rate = self.model.predict_counts(estimates[-1], batch.offsets, illumination, batch.reach)
+            mean = self.mean_count[stage][scan]
+            parts |= self._count_parts(batch.counts, rate, illumination.good_pixels, mean)
+        return parts
 
     def _count_parts(self, counts: Tensor, rate: Tensor, mask: Tensor | None, mean: float) -> dict[str, Tensor]:
         """Errors of the predicted counts, divided by the mean count so that they do not depend on the dose.

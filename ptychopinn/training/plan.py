@@ -1,7 +1,9 @@
 """The plan of a training: complete settings, and checks that refuse a wrong call before anything is written."""
 
 import math
+from collections.abc import Mapping
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,16 +12,24 @@ import torch
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.naming import naming
+from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import device_of
 from ptychopinn.scan.checks import check_scan, common_frames
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.dataset import frames_held_out, synthetic_groups, validation_groups
+from ptychopinn.training.start import architecture, start_of
 
 LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 USUAL_STEPS = 1100
 """Optimiser steps after which the loss of the reference scans has levelled off."""
+
+FINE_STEPS = 300
+"""The same of a network that was trained already."""
+
+USUAL_RATE, FINE_RATE = 2e-3, 1e-3
+"""Peak step sizes from random weights and from a trained network."""
 
 USUAL_TEACHER_EPOCHS = 20
 
@@ -39,18 +49,32 @@ class TrainingPlan(NamedTuple):
         settings: complete.
         derived: by name, the values among them that come from the data.
         validation: second scan to validate on; None where frames of the first are held out.
+        others: further scans to train on, and their settings.
+        start: trained network to start from; None for random weights.
     """
 
     settings: Settings
     derived: dict[str, Any]
     validation: Scan | None = None
+    others: tuple[tuple[Scan, Settings], ...] = ()
+    start: Run | None = None
 
 
-def derived(scan: Scan, settings: Settings, validation: Scan | None = None) -> dict[str, Any]:
-    """Values, by name, of the settings that the data decide; with a second scan no frames are held out."""
+def derived(
+    scan: Scan, settings: Settings, validation: Scan | None = None, beside: int = 0, trained: bool = False
+) -> dict[str, Any]:
+    """Values, by name, of the settings that the data decide.
+
+    Args:
+        scan: to train on.
+        settings: all settings.
+        validation: second scan to validate on; then no frames are held out.
+        beside: groups of further scans in an epoch.
+        trained: whether the network is a trained one already.
+    """
     if validation is not None:
         none_held_out = {"val_fraction": 0.0}
-        return none_held_out | derived(scan, settings.changed(**none_held_out))
+        return none_held_out | derived(scan, settings.changed(**none_held_out), None, beside, trained)
     training, data, model = settings.training, settings.data, settings.model
     # Teacher and synthetic objects assume a right probe; supervised training needs neither.
     trusts = model.model_type == "pinn" and not model.probe_trainable
@@ -64,8 +88,10 @@ def derived(scan: Scan, settings: Settings, validation: Scan | None = None) -> d
     if data.n_groups is None:
         values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
     if training.nepochs is None:
-        batches = max(1, math.ceil(groups_per_epoch(settings.changed(**values)) / training.batch_size))
-        values["nepochs"] = math.ceil(USUAL_STEPS / batches)
+        batches = max(1, math.ceil((groups_per_epoch(settings.changed(**values)) + beside) / training.batch_size))
+        values["nepochs"] = math.ceil((FINE_STEPS if trained else USUAL_STEPS) / batches)
+    if settings.execution.learning_rate is None:
+        values["learning_rate"] = FINE_RATE if trained else USUAL_RATE
     return values
 
 
@@ -91,27 +117,65 @@ def remarks(settings: Settings, validates: bool) -> list[str]:
     return lines
 
 
-def check_training(scan: Scan, settings: Settings, validation: Scan | None = None) -> TrainingPlan:
+def check_training(
+    scan: Scan,
+    settings: Settings,
+    validation: Scan | None = None,
+    others: Mapping[str, Scan] = MappingProxyType({}),
+) -> TrainingPlan:
     """Complete the settings of a training; refuse one that the scans or the machine do not allow.
 
     Args:
         scan: to train on.
         settings: all settings.
         validation: second scan, to validate on.
+        others: further scans to train on, by the names that errors have for them.
 
     Raises:
         PtychoError: naming the setting or the part of the scan, what is there and what is needed.
     """
     check_execution(settings)
+    start = start_of(settings)
+    network = {} if start is None else _changes(settings, architecture(start))
+    settings, trained = settings.changed(**network), start is not None
+    if others and settings.model.probe_trainable:
+        raise PtychoError(f"probe_trainable: one probe is trained, but {1 + len(others)} scans are given; give one.")
+    beside = []
+    for name, other in others.items():
+        with naming(name):
+            beside.append((other, _completed(other, settings, derived(other, settings, validation, 0, trained))))
+    _check_frames(scan)
+    groups = sum(groups_per_epoch(full) for _, full in beside)
+    found = network | derived(scan, settings, validation, groups, trained)
+    full = _completed(scan, settings, found)
+    if validation is not None:
+        with naming("validate_on"):
+            for each in (scan, *others.values()):
+                _check_validation(validation, each, full)
+    return TrainingPlan(full, found, validation, tuple(beside), start)
+
+
+def _changes(settings: Settings, values: dict[str, Any]) -> dict[str, Any]:
+    """Those values that are not the settings already."""
+    flat = settings.flat()
+    return {name: value for name, value in values.items() if value != flat[name]}
+
+
+def _check_frames(scan: Scan) -> None:
+    """Refuse too few or too small frames, before anything is computed from them."""
     if len(scan) < FEWEST_FRAMES:
         frames = "1 frame" if len(scan) == 1 else f"{len(scan)} frames"
         raise PtychoError(f"scan: {frames} to train on; at least {FEWEST_FRAMES} that overlap are needed.")
     if scan.N < SMALLEST_FRAME:
         raise PtychoError(f"diffraction: frames of {scan.N} x {scan.N} pixels; at least {SMALLEST_FRAME} are needed.")
+
+
+def _completed(scan: Scan, settings: Settings, found: dict[str, Any]) -> Settings:
+    """The complete settings of the training on one scan, which is checked."""
+    _check_frames(scan)
     check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    found = derived(scan, settings, validation)
     full, gridsize = settings.changed(**found), settings.model.gridsize
     neighbor_count, fraction = full.data.neighbor_count, full.training.val_fraction
     assert neighbor_count is not None
@@ -124,10 +188,7 @@ def check_training(scan: Scan, settings: Settings, validation: Scan | None = Non
             f"val_fraction: {fraction:g} given, which leaves {left} of {len(scan)} frames to train on; "
             f"at least {fewest} are needed."
         )
-    if validation is not None:
-        with naming("validate_on"):
-            _check_validation(validation, scan, full)
-    return TrainingPlan(full, found, validation)
+    return full
 
 
 def _check_validation(validation: Scan, scan: Scan, settings: Settings) -> None:

@@ -14,11 +14,11 @@ from torch import Tensor
 from ptychopinn.config import Settings
 from ptychopinn.engines import refinement
 from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.replacing import Place
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import compile_networks, device_of
 from ptychopinn.model.features import input_scale
 from ptychopinn.model.model import PtychoModel
-from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
@@ -32,7 +32,7 @@ from ptychopinn.training.trainer import build_trainer, quiet_lightning
 def train(
     scan: Scan,
     settings: Settings,
-    folder: Path | None = None,
+    folder: Path | Place | None = None,
     report: Report = lambda line: None,
     progress_bar: bool = False,
     resume: bool = False,
@@ -46,9 +46,9 @@ def train(
     patches of the scan's own object instead.
 
     Args:
-        scan: to train on.
+        scan: to train on; the plan may name further ones.
         settings: all settings; see :mod:`ptychopinn.config`.
-        folder: where checkpoints and logs go; nothing is written when None.
+        folder: where checkpoints and logs go, held or not; nothing is written when None.
         report: receives a line of progress per epoch.
         progress_bar: draw one on the terminal.
         resume: continue from the last checkpoint in ``folder``, if there is one.
@@ -63,24 +63,40 @@ def train(
     """
     plan = plan or check_training(scan, settings)
     full, validation = plan.settings, plan.validation and as_networks_see(plan.validation)[0]
+    settings = settings.model_copy(update={"model": full.model})
     scan, factor = as_networks_see(scan)
     lightning.seed_everything(settings.training.seed, verbose=False)
     clock, device = Clock(settings.training.max_seconds), device_of(full)
-    data = ScanDataModule(scan, full, validation)
-    watch = Watch(clock, report, data, folder, full.execution)
-    checkpoint = _last_checkpoint(folder, full) if resume else None
+    beside = [ScanDataModule(as_networks_see(other)[0], chosen) for other, chosen in plan.others]
+    data = ScanDataModule(scan, full, validation, beside)
+    place = Place(folder, "train") if isinstance(folder, Path) else folder
+    watch = Watch(clock, report, data, place, full.execution)
+    checkpoint = _last_checkpoint(place, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)
-    module = TrainingModule(_model(full, scan, device), Illumination.of(scan), full, clock, data)
+    module = TrainingModule(_model(full, scan, device, plan.start), full, clock, data)
     with quiet_lightning(), watch.stop:
-        callbacks = [watch, Teacher(_targets(data, full, device, report), data)]
-        trainer = build_trainer(full, device, folder, callbacks, data.validates, progress_bar)
+        teachers = [Teacher(_targets(part, full, device, report), part) for part in data.parts]
+        callbacks = [watch, *teachers]
+        trainer = build_trainer(full, device, place, callbacks, data.validates, progress_bar)
         clock.trainer = trainer
-        with _writing(folder):
+        with _writing(place):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
             if watch.asked_to_stop:
                 raise watch.stopped(trainer)
         _keep_the_better(trainer, module, data, watch)
+    return _trained(scan, factor, settings, module, data, watch)
+
+
+def _trained(
+    scan: Scan,
+    factor: float,
+    settings: Settings,
+    module: TrainingModule,
+    data: ScanDataModule,
+    watch: Watch,
+) -> Run:
+    """The run of a training that has ended."""
     illumination = module.cpu().illumination.to("cpu")  # no part of the module's state: it does not move with it
     trained = illumination._replace(probe=illumination.probe.detach() / factor)
     held_out, history = scan.numbers[data.held_out], tuple(watch.history)
@@ -88,20 +104,22 @@ def train(
 
 
 @contextmanager
-def _writing(folder: Path | None) -> Iterator[None]:
+def _writing(place: Place | None) -> Iterator[None]:
     """Say of errors of the file system that the folder could not be written."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = error.strerror or error
-        raise RunFailedError(f"{folder}: cannot be written: {reason}; what was there is intact.") from error
+        name, reason = place and place.folder, error.strerror or error
+        raise RunFailedError(f"{name}: cannot be written: {reason}; what was there is intact.") from error
 
 
-def _model(settings: Settings, scan: Scan, device: str) -> PtychoModel:
+def _model(settings: Settings, scan: Scan, device: str, start: Run | None) -> PtychoModel:
     """The network to train."""
     model = PtychoModel(settings.model, input_scale(scan))
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
     if settings.execution.compile_network:
         compile_networks(model, device)
     return model
@@ -143,13 +161,13 @@ def _target(scan: Scan, settings: Settings, device: str, report: Report) -> Call
     return truth if settings.model.model_type == "supervised" else teacher
 
 
-def _last_checkpoint(folder: Path | None, settings: Settings) -> Path | None:
+def _last_checkpoint(place: Place | None, settings: Settings) -> Path | None:
     """The checkpoint to continue from, if there is one.
 
     Raises:
         PtychoError: when it cannot be read, or holds more epochs than asked for.
     """
-    path = None if folder is None else folder / LAST
+    path = None if place is None else place.folder / LAST
     if path is None or not path.is_file():
         return None
     try:

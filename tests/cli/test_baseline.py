@@ -53,9 +53,9 @@ def test_what_is_refined_is_written_and_gone_on_from(place: Path) -> None:
         assert np.array_equal(npz["probe"], h5["probe"][()])
         assert npz["probe"].shape == (1, 16, 16)
         assert not np.array_equal(npz["positions"][:, 1], scan_arrays()["xcoords"] * 1.1)
-    done = call(place, "baseline scan.npz --out first --epochs 1 --init first/reconstruction.npz --overwrite")
+    done = call(place, "baseline scan.npz --out second --epochs 1 --init first/reconstruction.npz")
     assert done.exit_code == 0, done.output
-    assert json.loads((place / "first/provenance.json").read_text())["init"] == "first/reconstruction.npz"
+    assert json.loads((place / "second/provenance.json").read_text())["init"] == "first/reconstruction.npz"
 
 
 REFUSED: dict[str, tuple[str, Words]] = {

@@ -19,7 +19,19 @@ from ptychopinn.cli.app import app
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
-COMMANDS = ("simulate", "train", "infer", "overlap", "baseline", "compare", "inspect", "export", "config", "demo")
+COMMANDS = (
+    "simulate",
+    "train",
+    "pretrain",
+    "infer",
+    "overlap",
+    "baseline",
+    "compare",
+    "inspect",
+    "export",
+    "config",
+    "demo",
+)
 SMALL = ("--n-filters-scale", 0.25, "--stages", 1)
 LONGEST_HELP = 100
 """Lines of a terminal 100 columns wide."""
@@ -127,7 +139,7 @@ def test_settings_of_a_run_can_be_used_again(workplace: Path) -> None:
         (("infer", "run", "star.npz", "--out", "run", "--batch", "2"), ("--batch",)),
         (("train", "star.npz", "--out", "run"), ("run", "or --overwrite to replace it, or --resume to go on")),
         (("infer", "run", "star.npz", "--out", "run"), ("run: is not empty; give another --out.",)),
-        (("train", "star.npz", "--out", "."), (".: is not empty; give another --out.",)),
+        (("train", "star.npz", "--out", "."), ("star.npz: lies in ., which is to be filled",)),
         (("baseline", "star.npz", "--out", "x", "--batch-size", "0"), ("command line: --batch-size: 0 given",)),
         (("refine", "star.npz", "--out", "x", "--max-seconds", "0"), ("command line: --max-seconds: 0.0 given",)),
         (("train", "star.npz", "--out", "x", "--gridsize", "5"), ("gridsize", "5")),

@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], Words]] = {
     "NaN translation": (
         "scan.cxi",
         changed("scan.cxi", lambda f: replaced(f, TRANSLATION, np.full((9, 3), np.nan))),
-        ("translation: holds NaN",),
+        ("translation: NaN",),
     ),
     "mask of another size": (
         "scan.cxi",
@@ -279,7 +279,7 @@ CALLS: dict[str, tuple[str, Words]] = {
         "convert several.npz new.h5 --dummy-geometry",
         ("several.npz: scan_index: frames of several scans", "ptychodus-product"),
     ),
-    "itself": ("convert scan.npz scan.npz --overwrite", ("scan.npz: is the file to convert",)),
+    "itself": ("convert scan.npz scan.npz --overwrite", ("scan.npz: is read by this call, and would be replaced",)),
     "replaced": ("convert scan.npz scan.h5 --dummy-geometry", ("scan.h5: exists already",)),
     "too few": ("subset scan.npz --n 3 --out new.npz", ("n: 3 given; from 4 to 9",)),
     "too many": ("subset scan.npz --n 10 --out new.npz", ("n: 10 given; from 4 to 9",)),

@@ -54,7 +54,7 @@ def test_the_schema_names_the_flag_of_every_setting() -> None:
     described = json.loads(CliRunner().invoke(app, ["config", "schema"]).output)["properties"]
     for name, about in described.items():
         assert set(about["flags"]) == {command for command, used in USED.items() if name in used}, name
-    assert described["max_seconds"]["flags"] == {"train": "--max-seconds"}
+    assert described["max_seconds"]["flags"] == {"train": "--max-seconds", "pretrain": "--max-seconds"}
     assert described["refine_seconds"]["flags"]["refine"] == "--max-seconds"
     assert described["tv_weight"]["flags"] == {"train": "--set tv_weight=VALUE"}
     assert described["n_subsample"]["flags"]["overlap"] == "--s-img or --n-subsample"

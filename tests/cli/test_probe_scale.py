@@ -43,7 +43,7 @@ def test_every_command_says_that_it_scaled_the_probe(place, command):
     done = call(place, COMMANDS[command])
     assert (done.exit_code, done.stderr) == (0, ""), done.output
     said = " ".join(done.stdout.split())
-    assert said.count("scaled to the 12900 of the brightest frames") == 1, done.stdout
+    assert said.count("scaled to the 12800 of the brightest frames") == 1, done.stdout
     if name := RECORDS.get(command, "out/provenance.json"):
         record = json.loads((place / name).read_text())
         assert record["probe_factor"] == pytest.approx(factor_of(place / "scan.npz"), rel=0.01)

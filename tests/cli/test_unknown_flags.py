@@ -26,7 +26,7 @@ TYPED = {
     "train s.npz --out o --output_dir a": "type --out a.",
     "train s.npz --out o --backend pytorch": "not needed",
     "train s.npz --out o --frobnicate": "'ptychopinn train --help' lists them",
-    "infer r s.npz --out o --learning-rate 1": "has no effect in 'infer'; it is a setting of 'train'.",
+    "infer r s.npz --out o --learning-rate 1": "has no effect in 'infer'; it is a setting of 'train', 'pretrain'.",
     "infer r s.npz --out o --gridsize 2": "has no effect in 'infer'; it is a setting of 'train', 'overlap'.",
     "infer r s.npz --out o --max_seconds 3": "type --max-seconds 3.",
     "compare s.npz --out o --pinn_dir run": "type --pinn run.",

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.engines import fisher
+from ptychopinn.engines import fisher, responses
 from ptychopinn.engines.fisher import Linearised, dot, solve
-from ptychopinn.engines.projections import Estimate, held_out_pixels
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import probe_views
+from ptychopinn.engines.projections import LEAST_BACKGROUND, Estimate, held_out_pixels
+from ptychopinn.physics.conditions import Conditions, expected_counts
 from ptychopinn.physics.likelihood import poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.reconstruction import deviances
 from ptychopinn.scan.scan import Scan
 from tests.helpers import random_positions, random_tensor
@@ -21,7 +19,17 @@ MODELS = pytest.mark.parametrize("subpixel", ["bilinear", "fourier"])
 SIZES = pytest.mark.parametrize("size", [6, 8])
 KINDS = pytest.mark.parametrize(
     "unknowns",
-    [{"object"}, {"object", "probe"}, {"object", "positions"}, {"object", "probe", "positions"}],
+    [
+        {"object"},
+        {"object", "probe"},
+        {"object", "positions"},
+        {"object", "probe", "positions"},
+        {"object", "flux"},
+        {"object", "background"},
+        {"object", "affine"},
+        {"object", "opr_modes", "opr_weights"},
+        {"object", "probe", "positions", "affine", "flux", "background", "opr_modes", "opr_weights"},
+    ],
     ids=lambda names: "+".join(sorted(names)),
 )
 
@@ -36,36 +44,54 @@ def random_case(size: int, mask: bool = False, subpixel: str = "fourier") -> tup
     positions = random_positions(9, low=size / 2 + 1, high=size / 2 + 6, seed=1)
     edge = size + 9
     image = 1 + 0.3 * random_tensor(edge, edge, seed=2)
-    views = probe_views(probe, positions, subpixel)
-    rate = diffract(views.probes, extract_patches(image, views.places, size))
+    now = Conditions(
+        flux=(0.2 * random_tensor(9, seed=6, dtype=torch.float64)).exp(),
+        background=0.1 + random_tensor(size, size, seed=7, dtype=torch.float64).square(),
+        opr_modes=random_tensor(2, size, size, seed=8) * (1 if size % 2 else 0.5),
+        opr_weights=0.3 * random_tensor(9, 2, seed=9, dtype=torch.float64),
+    )
+    if size % 2 == 0:
+        spectrum = torch.fft.fft2(now.opr_modes)
+        spectrum[:, size // 2], spectrum[:, :, size // 2] = 0, 0
+        now = now._replace(opr_modes=torch.fft.ifft2(spectrum))
+    rate = expected_counts(image, probe, positions, subpixel, now)
     counts = torch.poisson(rate, generator=torch.Generator().manual_seed(3)).float().numpy()
     good = None if not mask else random_tensor(size, size, seed=4).real.numpy() > -0.8
     scan = Scan(counts, positions.numpy(), probe.to(torch.complex64).numpy(), good_pixels=good)
-    return scan, Estimate(image + 0.05 * random_tensor(edge, edge, seed=5), probe, positions)
+    return scan, Estimate(image + 0.05 * random_tensor(edge, edge, seed=5), probe, positions, now)
 
 
 def random_step(linear: Linearised, seed: int) -> fisher.Step:
-    now = linear.estimate
-    found: fisher.Step = {"object": random_tensor(*now.image.shape, seed=seed)}
-    if "probe" in linear.unknowns:
-        found["probe"] = random_tensor(*now.probe.shape, seed=seed + 1)
-    if "positions" in linear.unknowns:
-        found["positions"] = random_tensor(*now.positions.shape, seed=seed + 2, dtype=torch.float64)
+    """A change of every unknown, with their shapes and kinds of numbers."""
+    found = {}
+    for number, (name, like) in enumerate(sorted(linear.gradient.items())):
+        dtype = torch.complex128 if like.is_complex() else torch.float64
+        found[name] = random_tensor(*like.shape, seed=seed + number, dtype=dtype)
     return found
 
 
 def moved(now: Estimate, step: fisher.Step, by: float) -> Estimate:
+    """An estimate after a part of a step, written out."""
+    here = {name: by * value for name, value in step.items()}
+    at = now.conditions
     return Estimate(
-        now.image + by * step["object"],
-        now.probe + by * step.get("probe", torch.zeros_like(now.probe)),
-        now.positions + by * step.get("positions", torch.zeros_like(now.positions)),
+        now.image + here["object"],
+        now.probe + here.get("probe", 0),
+        now.positions
+        + here.get("positions", 0)
+        + (now.positions - now.positions.mean(dim=0)) @ here.get("affine", torch.zeros(2, 2, dtype=torch.float64)).T,
+        Conditions(
+            at.flux * (2 * here.get("flux", torch.zeros(1, dtype=torch.float64))).exp(),
+            at.background + here.get("background", 0),
+            at.opr_modes + here.get("opr_modes", 0),
+            at.opr_weights + here.get("opr_weights", 0),
+        ),
     )
 
 
 def negative_log_likelihood(scan: Scan, now: Estimate, subpixel: str) -> float:
     """Half the Poisson deviance, summed over all good pixels."""
-    views = probe_views(now.probe, now.positions, subpixel)
-    rate = diffract(views.probes, extract_patches(now.image, views.places, scan.N))
+    rate = expected_counts(now.image, now.probe, now.positions, subpixel, now.conditions)
     deviance = poisson_deviance(rate, torch.from_numpy(scan.counts).double())
     if scan.good_pixels is not None:
         deviance = deviance[:, torch.from_numpy(scan.good_pixels)]
@@ -110,8 +136,7 @@ def test_the_information_is_symmetric_and_never_negative(size, unknowns, subpixe
 @KINDS
 def test_the_information_is_how_the_gradient_bends_where_the_model_fits(size, unknowns):
     scan, now = random_case(size)
-    views = probe_views(now.probe, now.positions, "fourier")
-    rate = diffract(views.probes, extract_patches(now.image, views.places, size))
+    rate = expected_counts(now.image, now.probe, now.positions, "fourier", now.conditions)
     # Counts that are the rates themselves: the curvature is the information of the counts.
     fitting = replace(scan, counts=rate.float().numpy())
     linear = Linearised(fitting, now, "fourier", unknowns)
@@ -128,8 +153,7 @@ def test_drawn_vectors_have_the_information_as_covariance(mask):
     scan, now = random_case(6, mask)
     linear = Linearised(scan, now, "fourier", {"object", "probe"})
     steps = [random_step(linear, seed) for seed in (10, 20)]
-    generator = torch.Generator().manual_seed(0)
-    drawn = [linear.sample_score(generator) for _ in range(2000)]
+    drawn = [linear.sample_score(seed) for seed in range(2000)]
     products = np.array([[dot(step, each) for step in steps] for each in drawn])
     expected = np.array([[dot(a, linear.information(b)) for b in steps] for a in steps])
     spread = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()) * 2 / 2000)
@@ -163,6 +187,44 @@ def test_a_step_leaves_the_mean_position_and_goes_down(size, subpixel):
     assert Linearised(scan, moved(now, step, 1e-3), subpixel).deviance < linear.deviance
 
 
+def test_every_response_has_its_adjoint():
+    scan, now = random_case(8, mask=True)
+    names = {"object", "probe", "positions", "affine", "flux", "background", "opr_modes", "opr_weights"}
+    linear = Linearised(scan, now, "fourier", names)
+    chunk = next(linear._frames())
+    step, response = random_step(linear, 30), random_tensor(9, 1, 8, 8, seed=50, dtype=torch.float64)
+    for name in names:
+        alone = {other: value * (other == name) for other, value in step.items()}
+        sums = responses.Sums(now, names)
+        sums.add(chunk, response)
+        there = float((responses.respond(chunk, now, alone) * response).sum())
+        assert dot(alone, sums.times(1.0)) == pytest.approx(there, rel=1e-8), name
+        assert there != 0
+
+
+def test_the_diagonal_is_that_of_the_information():
+    scan, now = random_case(8)
+    names = {"object", "flux", "background"}
+    linear = Linearised(scan, now, "fourier", names)
+    scales = linear.preconditioner()
+    for name, place in (("flux", (4,)), ("background", (2, 3))):
+        unit = {other: torch.zeros_like(value) for other, value in linear.gradient.items()}
+        unit[name][place] = 1
+        expected = 1 / float(linear.information(unit)[name][place])
+        assert float(scales[name][place]) == pytest.approx(expected, rel=0.05), name
+
+
+def test_a_background_at_its_least_value_is_not_made_smaller():
+    scan, now = random_case(8)
+    dark = now.conditions.background.clone()
+    dark[:4] = LEAST_BACKGROUND
+    now = replace(now, conditions=now.conditions._replace(background=dark))
+    linear = Linearised(replace(scan, counts=0 * scan.counts), now, "fourier", {"object", "background"})
+    step = solve(linear, {name: -value for name, value in linear.gradient.items()}, 3)
+    assert (step["background"][:4] == 0).all()
+    assert (step["background"][4:] < 0).any()
+
+
 def test_the_deviance_is_that_of_the_image(tiny_scan, tiny_truth):
     linear = Linearised(tiny_scan, Estimate.of(tiny_scan, image=tiny_truth), "bilinear")
     expected = deviances(tiny_truth, tiny_scan.canvas_origin, tiny_scan)[0]
@@ -184,10 +246,10 @@ def test_pixels_held_out_say_nothing_of_the_fit(tiny_scan, tiny_truth, subpixel)
 
 
 @KINDS
-@pytest.mark.parametrize("memory", [0, 45_000])
+@pytest.mark.parametrize("memory", [0, 50_000])
 def test_a_scan_that_does_not_fit_into_memory_gives_the_same(monkeypatch, unknowns, memory):
     scan, now = random_case(8)
-    # Two frames are a chunk of 10 kB: 45 kB keep four of the five.
+    # Two frames are a chunk of 11 kB: 50 kB keep four of the five.
     monkeypatch.setattr("ptychopinn.physics.exit_waves.CHUNK", 2 * 2 * 64)
     kept = Linearised(scan, now, "fourier", unknowns)
     anew = Linearised(scan, now, "fourier", unknowns, memory=memory)
@@ -209,7 +271,7 @@ def test_the_gpu_solves_like_the_cpu(unknowns):
     for device in ("cpu", "cuda"):
         there = Estimate(estimate.image.to(device), estimate.probe.to(device), estimate.positions.to(device))
         linear = Linearised(scan, there, "fourier", unknowns)
-        step = solve(linear, linear.sample_score(torch.Generator().manual_seed(0)), 5)
+        step = solve(linear, linear.sample_score(0), 5)
         found.append({name: value.cpu() for name, value in step.items()} | {"light": linear.light.cpu()})
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=0, atol=1e-4 * float(value.abs().max()))

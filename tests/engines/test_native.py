@@ -85,14 +85,14 @@ def test_lines_tell_how_it_goes(tiny_scan):
     reconstruct(measured, BaselineConfig(engine="native", epochs=20), RefinementConfig(), report=lines.append)
     assert lines[0].startswith("projections 1: ")
     assert any(line.startswith("scoring ") and "held out" not in line for line in lines)
-    assert lines[-1] == "ended after 20 epochs: another step does not fit in the 20 asked for"
+    assert lines[-1] == "ended after 20 epochs: the next step does not fit in the epochs asked for (20)"
 
 
 def test_one_epoch_is_one(tiny_scan):
     lines: list[str] = []
     result = reconstruct(tiny_scan, BaselineConfig(engine="native", epochs=1), BILINEAR, report=lines.append)
     assert lines[0].startswith("projections 1: ")
-    assert lines[1] == "ended after 1 epoch: another step does not fit in the 1 asked for"
+    assert lines[1] == "ended after 1 epoch: the next step does not fit in the epochs asked for (1)"
     assert len(result.loss) == 1
 
 

@@ -148,7 +148,12 @@ def test_epochs_are_a_limit(tiny_scan, epochs):
     found = refine(tiny_scan, epochs=epochs)
     # A last step may be halved before it is taken.
     assert found.epochs <= (epochs + 5 if epochs > 11 else epochs)
-    assert found.reason == f"another step does not fit in the {epochs} asked for"
+    more = found.epochs - epochs
+    assert found.reason == (
+        f"the {epochs} epochs asked for are used up, and the last step took {more} more"
+        if more > 0
+        else f"the next step does not fit in the epochs asked for ({epochs})"
+    )
     assert found.estimate.image.isfinite().all()
 
 

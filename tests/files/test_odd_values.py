@@ -80,7 +80,7 @@ def test_a_file_cut_short_is_one_sentence(scan, pixel, tmp_path, name, share):
         ("scan.ptyd", "meta/psize", [0.0], r"meta/psize: \[0.0\] given; one or two positive numbers"),
         ("scan.ptyd", "chunks/1/positions", None, "chunks/1/positions: not there"),
         ("scan.ptyd", "chunks/1/positions", np.ones((3, 2)), "chunks/1/positions: 3 entries for 10 frames"),
-        ("scan.ptyd", "chunks/1/positions", np.full((10, 2), np.nan), "holds NaN or infinity, first in frame 10"),
+        ("scan.ptyd", "chunks/1/positions", np.full((10, 2), np.nan), "first in frame 10, in 10 of 22"),
         (
             "scan.ptyd",
             "chunks/0/weights",

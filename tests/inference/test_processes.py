@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ptychopinn.files.formats.npz import write_npz
-from ptychopinn.inference.processes import ALONE, Team, team
 from ptychopinn.model.bundle import Run, save_run
+from ptychopinn.model.processes import ALONE, Team, team
 from ptychopinn.scan.scan import Scan
 
 

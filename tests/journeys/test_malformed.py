@@ -66,7 +66,7 @@ SCANS: dict[str, tuple[dict[str, Any], Words]] = {
     "x and y of unequal length": ({"xcoords": np.ones(5)}, ("xcoords, ycoords: 5 and 9 entries",)),
     "two-dimensional x": ({"xcoords": np.ones((COUNT, 2))}, ("xcoords, ycoords: 18 and 9",)),
     "x as text": ({"xcoords": np.full(COUNT, "1.5")}, ("xcoords", "<U3", "one number per frame")),
-    "NaN in y": (with_entry("ycoords", np.nan), ("positions: frame 1", "finite")),
+    "NaN in y": (with_entry("ycoords", np.nan), ("positions: NaN or infinity", "frame 1")),
     "positions in no unit": (with_entry("ycoords", 1e300, float), ("positions: frame 1", "1.00e300", "--drop-frames")),
     "probe of another size": (probe_as(lambda probe: probe[1:, 1:]), ("probe: shape (1, 15, 15)", "(modes, 16, 16)")),
     "probe of a single number": ({"probeGuess": np.array(1 + 1j)}, ("probe: shape ()", "(modes, 16, 16)")),

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scaling
-from benchmarks.scaling import CASES, Case, cost, extrapolated, per_frame, resident_peak, run, series, table
+from benchmarks.scaling import CASES, Case, cost, extrapolated, per_frame, resident_peak, run, series, table, write_scan
+from ptychopinn.api import read_scan
+from ptychopinn.config import BaselineConfig, RefinementConfig
+from ptychopinn.engines import native
 
 
 def row(case: Case, seconds: float) -> dict:
@@ -72,6 +75,24 @@ def test_the_largest_descendant_counts() -> None:
         os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()
     assert resident_peak(shell.pid) == 0
+
+
+@pytest.mark.parametrize("count", [150, 500])
+def test_every_frame_belongs_to_its_place(tmp_path: Path, count: int) -> None:
+    """A fit of positions and counts that belong together ends at the noise."""
+    write_scan(tmp_path / "scan.cxi", 32, count, lines=8)
+    scan = read_scan(tmp_path / "scan.cxi")
+    assert len(scan) == count
+    found = native.reconstruct(scan, BaselineConfig(epochs=20), RefinementConfig())
+    assert found.deviance < found.expected_deviance
+
+
+def test_fits_have_a_series_of_their_own() -> None:
+    case = Case("refine", 1000, command="refine")
+    rows = {each.key: row(each, 1.0) for each in (case, Case("frames", 1000))}
+    assert len(rows) == 2
+    assert [found["frames"] for found in series(rows, "refine")] == [1000]
+    assert "| refine | 1,000 | 64 |  | 1 | 1.0 |" in table(rows)
 
 
 @pytest.mark.slow

@@ -306,7 +306,7 @@ def test_a_member_that_claims_too_much_is_refused_before_it_is_read(folder, tmp_
         for member in source.namelist():
             archive.writestr(member, source.read(member))
         archive.getinfo(name).file_size = 2**45
-    assert_refused(path, f"{name}' claims {2**45} bytes")
+    assert_refused(path, f"{name}: claims {2**45} bytes")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive at all", b"PK\x05\x06" + bytes(18)])

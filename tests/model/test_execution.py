@@ -96,7 +96,7 @@ def test_a_gpu_answers_what_the_cpu_does(device, features, gridsize, precision, 
     model, offsets, light = model_of(features, gridsize), offsets_of(4, gridsize), light_of(34)
     counts = measured(offsets, light).clamp_max(60_000).to(torch.uint16)
     expected = patches_of_counts(model, counts, offsets, light)
-    batch = Batch(counts, offsets, torch.ones(4), torch.ones(4), REACH).to(device)
+    batch = Batch(counts, offsets, torch.ones(4), torch.ones(4), torch.ones(4), REACH).to(device)
     found = patches_of_counts(ready(model, device, precision), batch.counts, batch.offsets, light.to(device))
     assert found.device.type == device
     assert float((found.cpu() - expected).abs().square().mean().sqrt()) < rms

@@ -7,7 +7,8 @@ import pytest
 
 from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.reading import check_growing, open_scan
+from ptychopinn.files.growing.reader import check_growing
+from ptychopinn.files.reading import open_scan
 from ptychopinn.scan.beam import beam_offset, centre_of, mean_frame
 from ptychopinn.scan.checks import doubts, flux_drift
 from ptychopinn.scan.frames import Frames, moved

@@ -15,11 +15,11 @@ app = options.new_app()
 @app.command(epilog="Example: ptychopinn demo --out demo")
 def demo(
     out: Annotated[Path, options.out_option("folder for the results")] = Path("demo"),
-    max_seconds: Annotated[float, typer.Option(min=1, help="time for the training, s")] = 150.0,
+    max_seconds: Annotated[float, typer.Option(min=1, help="time for the training, s")] = 40.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=options.OVERWRITE)] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Simulate a Siemens star, train on it, reconstruct it and an unseen object, and score both."""
+    """Simulate two objects, reconstruct both without training, train on one, refine it, and score all."""
     from ptychopinn.commands.demo import run_demo
 
     with screen.reporting(quiet) as report:

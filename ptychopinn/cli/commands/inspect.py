@@ -8,7 +8,7 @@ import typer
 from ptychopinn.cli import options, screen
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.errors import PtychoError
-from ptychopinn.files.output_folder import check_new
+from ptychopinn.files.output_folder import check_apart, check_new
 
 
 @options.command("inspect star.npz", overwrite="replace an existing picture", quiet=False)
@@ -24,6 +24,7 @@ def inspect(
     kept = picture.exists() and not request.overwrite
     if out is not None:
         check_new(picture, request.overwrite)
+    check_apart([picture], request.reads(file))
 
     from ptychopinn.commands.inspect import inspect_file
 

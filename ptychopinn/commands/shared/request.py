@@ -45,6 +45,14 @@ class Request:
         every = [*(name for section in sections for name in type(section).model_fields), *names]
         return {name: flat[name] for name in every}, {name: self.sources[name] for name in every}
 
+    def reads(self, *paths: Path | None) -> list[Path]:
+        """All that a call reads: ``paths``, the files that settings name, and the file of settings."""
+        from ptychopinn.files.reading import files_of  # with it comes torch, which a call for help must not wait for
+
+        validation = self.settings.training.validate_on
+        others = [self.config, None if validation is None else Path(validation), *files_of(self.settings.data)]
+        return [path for path in (*paths, *others) if path is not None]
+
     def over(self, run: Mapping[str, Any]) -> "Request":
         """The request with settings of a trained run in place of defaults."""
         sources = {**self.sources, **{name: "run" for name in run.keys() - self.given.keys()}}

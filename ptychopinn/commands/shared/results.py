@@ -7,19 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.evaluation import metrics
 from ptychopinn.figures.frames import draw_frames
 from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.output_folder import PROVENANCE, write_columns
 from ptychopinn.files.reconstruction import write_reconstruction
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import probe_views
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
-from ptychopinn.text import readable_length
+from ptychopinn.text import Report, readable_length
 
 PATTERNS_SHOWN = 3
 SAME_PIXEL = 1e-3
@@ -42,15 +40,31 @@ def check_pixels(size: float | None, other: float | None, name: str, other_name:
         )
 
 
-def save_reconstruction(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
+def save_reconstruction(
+    out: Path, result: Reconstruction, scan: Scan, truth: bool = False, report: Report = lambda line: None
+) -> None:
     """Write ``reconstruction.h5``, ``.npz`` and the pictures; with the scan's object beside it when ``truth``."""
-    save_image(out, result, scan, truth)
-    save_patterns(out, result, scan)
     save_frames(out, result, scan)
+    save_image(out, result, scan, truth, report)
 
 
-def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = False) -> None:
-    """:func:`save_reconstruction` but for ``patterns.png``, for which frames are read."""
+def save_image(
+    out: Path, result: Reconstruction, scan: Scan, truth: bool = False, report: Report = lambda line: None
+) -> None:
+    """:func:`save_reconstruction` but for how the image explains every frame.
+
+    ``patterns.png`` needs frames: where they can no longer be read, ``report`` says so, and the rest is written.
+    """
+    _save_image(out, result, scan, truth)
+    try:
+        save_patterns(out, result, scan)
+    except RunFailedError:
+        raise
+    except PtychoError as error:
+        report(f"{WARNING}No patterns.png: {error}")
+
+
+def _save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool) -> None:
     provenance = out / PROVENANCE
     write_reconstruction(out, result, scan.probe, provenance.read_text() if provenance.is_file() else None)
     beside = scan.on_canvas(scan.object, outside=np.nan) if truth and scan.object is not None else None
@@ -64,7 +78,7 @@ def save_image(out: Path, result: Reconstruction, scan: Scan, truth: bool = Fals
         pixel_size_m=result.pixel_size_m,
         truth=beside,
         bars=bars,
-        bars_are="error bar" if result.std_of == "counts" else "spread of patches",
+        bars_are="spread of patches" if result.std_of == "patches" else "error bar",
     )
 
 
@@ -92,9 +106,8 @@ def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
     shown = np.linspace(0, len(scan) - 1, PATTERNS_SHOWN).round().astype(np.int64)
     places = torch.from_numpy(result.positions[shown] - np.array(result.origin))
     probe = scan.probe if result.probe is None else result.probe
-    views = probe_views(torch.from_numpy(probe), places, result.subpixel)
-    patches = extract_patches(torch.from_numpy(result.object), views.places, scan.N)
-    predicted = diffract(views.probes, patches).numpy()
+    image, conditions = torch.from_numpy(result.object), result.conditions.of(torch.from_numpy(shown))
+    predicted = expected_counts(image, torch.from_numpy(probe), places, result.subpixel, conditions).numpy()
     measured = scan.frames(shown).numpy()
     if scan.good_pixels is not None:
         measured[:, ~scan.good_pixels] = np.nan

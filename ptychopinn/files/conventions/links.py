@@ -36,6 +36,12 @@ def contents(file: h5py.Group) -> list[str]:
     return [_together(list(alike)) for _, alike in groupby(found, key=_kind)]
 
 
+def stacks(file: h5py.Group) -> list[str]:
+    """Name and shape of every dataset that may be frames and holds some, the largest first."""
+    found = [entry for entry in _walk(file, "", frozenset(), 0) if len(entry.shape or ()) > 2 and entry.size]
+    return [str(entry) for entry in sorted(found, key=lambda entry: -entry.size)]
+
+
 def _kind(entry: Entry) -> tuple[Any, ...]:
     return re.sub(r"\d+$", "", entry.name), entry.shape, bool(entry.origin)
 

@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.conventions.declared import check_whole, is_whole
 
 DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """Exceptions of h5py for a damaged file."""
@@ -89,7 +90,7 @@ class _Group(_Bounded, h5py.Group):
 
 
 class _Dataset(_Bounded, h5py.Dataset):
-    """A dataset; the files of its values are checked before the first of them is read."""
+    """A dataset; the files of its values, and its size, are checked before the first of them is read."""
 
     def __init__(self, bind: Any, folders: Folders) -> None:
         super().__init__(bind)
@@ -98,7 +99,13 @@ class _Dataset(_Bounded, h5py.Dataset):
 
     def __getitem__(self, args: Any, new_dtype: Any = None) -> Any:
         self._check()
+        if is_whole(args):
+            check_whole(self)
         return super().__getitem__(args, new_dtype)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        check_whole(self)
+        return super().__array__(*args, **kwargs)
 
     def read_direct(self, *args: Any, **kwargs: Any) -> None:
         self._check()

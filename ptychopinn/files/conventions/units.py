@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import IncurableError, PtychoError, shortened
 from ptychopinn.files.values import JOULE_PER_EV
 
 POSSIBLE_EV, LIKELY_EV = (0.1, 1e7), (30.0, 2e5)
@@ -60,7 +60,7 @@ def unit(told: str, name: str, *dimensions: str) -> float:
         return size
     fitting = ", ".join(SHOWN[kind] for kind in dimensions)
     kind = " names a kind of quantity, not a unit" if re.match(r"NX_[A-Z]+$", told.strip()) else ""
-    raise PtychoError(
+    raise IncurableError(
         f"{name}: unit {shortened(repr(told), 40)}{kind}; a unit of {' or '.join(dimensions)} is needed: {fitting}."
     )
 

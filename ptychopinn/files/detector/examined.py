@@ -11,6 +11,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.detector.given_mask import Given, given_mask
 from ptychopinn.files.detector.masks import read_frame_list
 from ptychopinn.files.record import Record
+from ptychopinn.files.values import check_placed
 from ptychopinn.scan.detector import wording
 from ptychopinn.scan.detector.faults import Faults, faults_in
 from ptychopinn.scan.detector.health import Health, mask_doubts
@@ -58,7 +59,7 @@ def examined(record: Record, data: DataConfig, once: bool = False, drop: bool = 
         drop: whether frames may be left out.
 
     Raises:
-        PtychoError: for a mask or list that does not fit, or when no pixel or frame is left.
+        PtychoError: for a mask or list that does not fit, when no pixel or frame is left, or one has no position.
     """
     counts = record.counts
     if counts is None or counts.ndim != 3 or not np.prod(counts.shape) or record.near_field is not None:
@@ -86,7 +87,11 @@ def examined(record: Record, data: DataConfig, once: bool = False, drop: bool = 
     story.judge_pixels()
     story.judge_frames()
     story.judge_mask(never)
-    return story.ending(masked)
+    found = story.ending(masked)
+    if drop and paired:
+        numbers = np.arange(len(counts)) if found.numbers is None else found.numbers
+        check_placed(found.record.positions, numbers, "--drop-frames FILE leaves frames out")
+    return found
 
 
 def rule_of(record: Record, data: DataConfig) -> Rule:
@@ -123,7 +128,7 @@ def _nothing_left(counts: Counts, given: Given, masked: Mask) -> PtychoError:
 
 def _other_way_round(given: Given, why: str) -> PtychoError:
     return PtychoError(
-        f"{given.name}: {why}; is the mask the other way round? {given.turn} turns it, --mask none leaves it away."
+        f"{given.name}: {why}; is the mask the other way round? {given.turn} turns it, --mask none ignores it."
     )
 
 
@@ -239,6 +244,11 @@ class _Story:
             (self.faults.hot, "hot", "far brighter than the pixels around in every frame, as no light can be"),
             (self.faults.dead, "dead", "without a count in any frame amid light, as of a gap or a beam stop"),
             (self.faults.stuck, "stuck", "with the same count in every frame"),
+            (
+                self.faults.gains.lines,
+                "border",
+                f"in lines that read {self.faults.gains.gain:.2g} times their light, as of double size",
+            ),
             (zingers, "struck", "far too bright in one frame, as by a cosmic ray"),
         )
         for where, word, why in kinds:
@@ -255,6 +265,13 @@ class _Story:
                 self.masked |= where
                 self.notes.append(f"Masked: {count} {why}: {wording.pixels(where)}.")
                 self.counted.append(f"{wording.number(int(where.sum()), f'{word} pixel')} masked")
+
+        for axis, first, gain in self.faults.gains.steps:
+            line = ("row", "column")[axis]
+            self.doubts.append(
+                f"the pixels from {line} {first} on read {gain:.2f} times those before, as of modules of another gain; "
+                "correct the flat field in the file."
+            )
 
     def _struck(self) -> str:
         return wording.events(self.faults.zingers, self.seen.good.shape[1])
@@ -304,7 +321,7 @@ class _Story:
         kept = np.setdiff1d(np.arange(len(self.counts)), self.dropped)
         record = replace(self.record, good_pixels=None if good.all() and self.given.name is None else good)
         if len(kept) < len(self.counts):
-            record = _selected(record, kept)
+            record = selected(record, kept)
         looked, count = len(self.seen.numbers), len(self.counts)
         few = f"{looked} frames" if looked >= count - len(self.dropped) else f"{looked} of {count} frames"
         found = ", ".join(self.counted) or "no fault found"
@@ -349,7 +366,7 @@ class FirstMask:
             return Examined(record)
         listed = read_frame_list(str(data.drop_frames), None)
         kept = np.setdiff1d(np.arange(len(counts)), listed)
-        return Examined(_selected(record, kept), kept)
+        return Examined(selected(record, kept), kept)
 
     def _begin(self, record: Record, counts: Counts, data: DataConfig) -> None:
         given = given_mask(record, data)
@@ -362,7 +379,7 @@ class FirstMask:
         self.good = given.good & ~masked
 
 
-def _selected(record: Record, kept: NDArray[np.int64]) -> Record:
+def selected(record: Record, kept: NDArray[np.int64]) -> Record:
     """Some frames of a record, with what belongs to them."""
     assert record.counts is not None
     return replace(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import IncurableError
 from ptychopinn.files.detector.masks import read_mask
 from ptychopinn.files.record import Record
 from ptychopinn.scan.detector.markers import NEARLY_ALL
@@ -58,7 +58,7 @@ def given_mask(record: Record, data: DataConfig) -> Given:
     """
     assert record.counts is not None
     shape = record.counts.shape
-    word, path = _understood(data.mask or "")
+    word, path = understood(data.mask or "")
     nothing = np.empty((0, 2), np.int64)
     if word == "none":
         return Given(np.ones(shape[1:], bool), None, "", nothing, nothing[:, 0], False, False)
@@ -66,19 +66,19 @@ def given_mask(record: Record, data: DataConfig) -> Given:
     parts = _parts(record, word, path, data.allow_external)
     for values, name, _ in parts:
         if values.shape not in (shape[1:], shape):
-            raise PtychoError(f"{name}: shape {values.shape}; the frames are {shape[1:]}.")
+            raise IncurableError(f"{name}: shape {values.shape}; the frames are {shape[1:]}.")
         if values.ndim == 3:
             values, some, all_of = _split(values)
             events.append(some)
             whole.append(all_of)
         if not values.any():
-            raise PtychoError(
+            raise IncurableError(
                 f"{name}: all {shape[1]} x {shape[2]} pixels are marked bad (True, or a number other than 0); is the "
                 "mask the other way round?"
             )
         good &= values
     if not good.any():
-        raise PtychoError(
+        raise IncurableError(
             f"{parts[-1].name}: marks all pixels bad that the mask of the file does not; another one is needed."
         )
     last = parts[-1] if parts else None
@@ -93,7 +93,7 @@ def given_mask(record: Record, data: DataConfig) -> Given:
     )
 
 
-def _understood(text: str) -> tuple[str, str]:
+def understood(text: str) -> tuple[str, str]:
     """The word and the file of ``mask``, empty where there is none."""
     word, _, path = text.partition(":")
     return (word, path) if word in WORDS and not (word == "none" and path) else ("", text)
@@ -105,7 +105,7 @@ def _parts(record: Record, word: str, path: str, allow_external: bool) -> list[_
         good = ~record.good_pixels if word == "inverted" and not path else record.good_pixels
         parts.append(_Part(good, "bad_pixels", "--mask inverted"))
     elif word == "inverted" and not path:
-        raise PtychoError("--mask inverted: the file has no mask; --mask inverted:FILE turns that of another file.")
+        raise IncurableError("--mask inverted: the file has no mask; --mask inverted:FILE turns that of another file.")
     if path:
         good = read_mask(path, allow_external=allow_external)
         parts.append(_Part(~good if word == "inverted" else good, f"--mask {path}", f"--mask inverted:{path}"))

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions import links
-from ptychopinn.files.formats.npz import load_arrays
+from ptychopinn.files.npz_arrays import NpzArrays
 from ptychopinn.files.values import Array, as_good
+from ptychopinn.json_reader import LARGEST
+from ptychopinn.memory import check_memory
 
 NAMES = ("bad_pixels", "mask")
 """What an NPZ file may call a mask among other arrays."""
@@ -62,11 +64,11 @@ def _values(path: Path, dataset: str | None, allow_external: bool) -> Array:
     if dataset is not None or ending in HDF5:
         return _hdf5(path, dataset, allow_external)
     if ending == ".npz":
-        arrays = load_arrays(path)
-        found = [arrays[name] for name in NAMES if name in arrays] or list(arrays.values())
-        if len(found) > 1 and not any(name in arrays for name in NAMES):
+        arrays = NpzArrays(path)
+        names = [name for name in NAMES if name in arrays] or list(arrays) or [""]
+        if len(names) != 1 and names[0] not in NAMES:
             raise PtychoError(f"holds {shortened(', '.join(arrays))}; one array, or bad_pixels or mask, is needed.")
-        return found[0]
+        return arrays[names[0]]
     if ending in PICTURES:
         from skimage.io import imread  # it takes a while to import
 
@@ -81,7 +83,9 @@ def _values(path: Path, dataset: str | None, allow_external: bool) -> Array:
 
 def _npy(path: Path) -> Array:
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_memory(2 * values.nbytes, f"shape {values.shape}")
+        return np.array(values)
     except (OSError, ValueError, EOFError):
         raise PtychoError("is no readable NPY file.") from None
 
@@ -139,6 +143,8 @@ def _numbers(path: Path) -> Array:
     if path.suffix.lower() == ".npy":
         return _npy(path)
     try:
+        if path.stat().st_size > LARGEST:
+            raise PtychoError(f"holds more than {LARGEST} bytes; a list of frames is needed.")
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise PtychoError("is no text; a JSON array, NPY, or numbers as text are needed.") from None

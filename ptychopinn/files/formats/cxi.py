@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5, nexus
-from ptychopinn.files.atomic import writing
 from ptychopinn.files.conventions.units import photon_energy
 from ptychopinn.files.formats import cxi_corrections
 from ptychopinn.files.geometry.pixels import in_pixels, without_placeholders
-from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.record import ELECTRON_ENERGY, NO_PROBE, Reading, Record, with_gaps
 from ptychopinn.files.values import (
     HC_EV_M,
     JOULE_PER_EV,
@@ -37,6 +36,7 @@ from ptychopinn.files.values import (
     check_finite,
     likely_length,
 )
+from ptychopinn.files.written_hdf5 import WrittenFile, writing_hdf5
 
 ENTRY = "entry_1"
 DETECTOR = f"{ENTRY}/instrument_1/detector_1"
@@ -218,7 +218,7 @@ def _direction(axis: NDArray[np.float64]) -> str:
 
 
 def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], growing: bool) -> Record:
-    """A record with positions; of a growing scan those before the first unusable one.
+    """A record with positions; those of a growing scan are NaN where they cannot be used.
 
     The origin is that of the object in the file; without one the first patch touches the corner of the image.
     """
@@ -231,14 +231,14 @@ def _with_positions(file: h5py.File, record: Record, axes: NDArray[np.float64], 
             f"{DETECTOR}: distance, energy or pixel size is not there; the size of an object pixel is needed: "
             "give --set pixel_size=METRES."
         )
-    places, refused = -translation @ axes[:, : translation.shape[1]].T, None
+    places = -translation @ axes[:, : translation.shape[1]].T
     if growing:
-        places, refused = as_far_as_usable(places, pixel)
+        places = with_gaps(places, pixel)
     center = both(*(_value(file, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "yx"))
     origin = both(*(_value(file, f"{OWN}/origin_{axis}_m") for axis in "yx"))
     if origin is None and center is not None and shape is not None:
         origin = center[0] - pixel[0] * shape[0] / 2, center[1] - pixel[1] * shape[1] / 2
-    record = replace(in_pixels(record, places, pixel, origin), metric=True, refused=refused)
+    record = replace(in_pixels(record, places, pixel, origin, growing), metric=True)
     if not growing and record.counts is not None and len(places) != len(record.counts):
         raise PtychoError(f"translation: {len(places)} entries for {len(record.counts)} frames; as many are needed.")
     return record
@@ -303,7 +303,7 @@ def write(path: Path, record: Record) -> None:
         record.check_parts("a CXI file needs them, or an object; they are", "counts")
     if record.counts is not None:
         record.check_parts("a CXI file needs them; they are", "positions")
-    with writing(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(path) as file:
         file["cxi_version"], file["number_of_entries"] = 160, 1
         _write_detector(file, record)
         _write_sample(file, record)
@@ -311,11 +311,11 @@ def write(path: Path, record: Record) -> None:
         nexus.mark(file, CLASSES)
 
 
-def _write_detector(file: h5py.File, record: Record) -> None:
+def _write_detector(file: WrittenFile, record: Record) -> None:
     assert record.energy_eV is not None
-    detector = file.create_group(DETECTOR)
+    file.create_group(DETECTOR)
     if record.counts is not None:
-        hdf5.write_frames(detector, "data", record.counts, signed=True)
+        hdf5.write_frames(file, f"{DETECTOR}/data", record.counts, signed=True)
         file[f"{ENTRY}/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
     _put(file, f"{SOURCE}/energy", record.energy_eV * JOULE_PER_EV, "J")
     _put(file, f"{SOURCE}/wavelength", HC_EV_M / record.energy_eV, "m")
@@ -326,7 +326,7 @@ def _write_detector(file: h5py.File, record: Record) -> None:
         _put(file, f"{DETECTOR}/x_pixel_size", width, "m")
         _put(file, f"{DETECTOR}/basis_vectors", (np.array(USUAL_AXES) * [[height], [width]]).T, "m")
     if record.good_pixels is not None:
-        detector["mask"] = (~record.good_pixels).astype(np.uint32)
+        file[f"{DETECTOR}/mask"] = (~record.good_pixels).astype(np.uint32)
 
 
 def _put(file: h5py.File, name: str, value: Any, units: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
-from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.errors import IncurableError, PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions import links, units
 from ptychopinn.files.formats.raster_map import (
@@ -25,7 +25,7 @@ from ptychopinn.files.formats.raster_map import (
 from ptychopinn.files.geometry.microscope import PIXELS
 from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.naming import naming
-from ptychopinn.files.record import NO_PROBE, Reading, Record, as_far_as_usable
+from ptychopinn.files.record import NO_PROBE, Reading, Record, with_gaps
 from ptychopinn.files.values import (
     LARGEST_DETECTOR_PIXEL_M,
     LARGEST_PIXEL,
@@ -173,8 +173,18 @@ def _datasets(file: h5py.File, names: Names, need: str) -> list[h5py.Dataset]:
     """The datasets of a name, a list of names or a pattern."""
     found = [hdf5.find(file, name, need) for given in _listed(names) for name in links.expand(file, given)]
     if not found:
-        raise PtychoError(f"dataset: an empty list; {need}.")
+        raise IncurableError(f"dataset: an empty list; {need}.")
     return found
+
+
+def _datasets_of_frames(file: h5py.File, names: Names) -> list[h5py.Dataset]:
+    """The datasets of frames; where a name is wrong, others that hold frames are named."""
+    try:
+        return _datasets(file, names, "frames are needed")
+    except PtychoError as error:
+        if isinstance(error, IncurableError) or not (others := links.stacks(file)):
+            raise
+        raise IncurableError(f"{error} The file has frames in {shortened(', '.join(others))}.") from None
 
 
 def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...], str]:
@@ -182,12 +192,12 @@ def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...]
     for name in _listed(wanted.dataset):
         if not set(name) & set("*?[") and isinstance(file.get(name), h5py.Group):
             inside = shortened(", ".join(sorted(file[name], key=links.natural)), 60) or "nothing"
-            raise PtychoError(f"{name}: is a group that holds {inside}; name a dataset, or join parts by {name}/*.")
-    datasets, corner = _datasets(file, wanted.dataset, "frames are needed"), wanted.zero_frequency == "corner"
+            raise IncurableError(f"{name}: is a group that holds {inside}; name a dataset, or join parts by {name}/*.")
+    datasets, corner = _datasets_of_frames(file, wanted.dataset), wanted.zero_frequency == "corner"
     order = wanted.order or ("YXyx" if len(datasets) == 1 and datasets[0].ndim == 4 else "nyx")
     if len(order) == 4:
         if len(datasets) > 1:
-            raise PtychoError(f"frames: order {order} given; parts are joined in the order nyx, nxy, yxn or xyn.")
+            raise IncurableError(f"frames: order {order} given; parts are joined in the order nyx, nxy, yxn or xyn.")
         raster = cube(datasets[0], order, corner)
         return raster, raster.full[:2], order
     axes = order.index("n"), order.index("y"), order.index("x")
@@ -213,7 +223,7 @@ def _energy(file: h5py.File, how: Reading, layout: FileMap, notes: list[str]) ->
         assert wanted is not None
         size = energy_unit(wanted.unit or "kV")[1]
         if size is None or particle == "photon":
-            raise PtychoError(f"voltage: unit {wanted.unit!r}; kV or V, and no particle but electron, are needed.")
+            raise IncurableError(f"voltage: unit {wanted.unit!r}; kV or V, and no particle but electron, are needed.")
         return hdf5.above_zero(_value(file, wanted, "voltage") * size, "voltage", "voltage"), particle
     known = _quantity(file, layout, "energy", notes)
     length = None if known is not None else _quantity(file, layout, "wavelength", notes)
@@ -286,7 +296,7 @@ def _position_unit(file: h5py.File, wanted: PositionsMap, notes: list[str]) -> s
     for dataset in _datasets(file, own or wanted.dataset or [], "positions are needed"):
         found.append(_unit(dataset, wanted.unit, "positions", notes) or "px")
         if not units.same(found[-1], found[0]):
-            raise PtychoError(f"positions: units {found[0]} and {found[-1]}; give the unit of both in the map.")
+            raise IncurableError(f"positions: units {found[0]} and {found[-1]}; give the unit of both in the map.")
     return found[0]
 
 
@@ -312,16 +322,15 @@ def _with_positions(
     length, in_px = units.unit(unit, "positions", "length", "pixels"), units.dimension_of(unit) == "pixels"
     record = replace(record, notes=tuple(dict.fromkeys((*record.notes, *notes))))
     if growing:
-        places, refused = as_far_as_usable(places, 1.0 if in_px else np.array(pixel or (1.0, 1.0)) / length)
-        record = replace(record, refused=refused)
+        places = with_gaps(places, 1.0 if in_px else np.array(pixel or (1.0, 1.0)) / length)
     if in_px:
         return replace(record, positions=places, pixel_m=pixel)
     if pixel is None:
-        raise PtychoError(
+        raise IncurableError(
             "positions: in a length, so the size of an object pixel is needed: give pixel_size, or energy, distance "
             "and detector_pixel, in the map, or --set pixel_size=METRES."
         )
-    return in_pixels(record, places * length, pixel)
+    return in_pixels(record, places * length, pixel, gaps=growing)
 
 
 def _places(file: h5py.File, wanted: PositionsMap, growing: bool, grid: tuple[int, ...]) -> NDArray[np.float64]:
@@ -341,7 +350,7 @@ def _coordinate(
     for dataset in _datasets(file, names or wanted.dataset or [], "positions are needed"):
         values = hdf5.array(dataset)
         if values.dtype.kind not in "uif":
-            raise PtychoError(f"{dataset.name}: dtype {values.dtype}; positions are numbers.")
+            raise IncurableError(f"{dataset.name}: dtype {values.dtype}; positions are numbers.")
         parts.append(np.ravel(_column(values, wanted, axis, str(dataset.name)) if names is None else values))
     return wanted.sign.get(axis, 1) * np.concatenate(parts).astype(np.float64)
 
@@ -350,5 +359,5 @@ def _column(values: NDArray[Any], wanted: PositionsMap, axis: str, name: str) ->
     """One column of a table (n, 2), of a grid (rows, columns, 2), or of the same with the columns first."""
     values = np.moveaxis(values, 0, -1) if wanted.order == "xn" and values.ndim else values
     if values.ndim < 2 or values.shape[-1] < len(wanted.columns):
-        raise PtychoError(f"{name}: shape {values.shape}; columns {wanted.columns} are needed.")
+        raise IncurableError(f"{name}: shape {values.shape}; columns {wanted.columns} are needed.")
     return values[..., wanted.columns.index(axis)]

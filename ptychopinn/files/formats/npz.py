@@ -1,9 +1,6 @@
 """The NPZ scan: ``diffraction`` or ``diff3d``, ``xcoords``, ``ycoords``, ``probeGuess`` and friends."""
 
-import errno
 import json
-import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,8 +13,9 @@ from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz_contract import NpzScan
 from ptychopinn.files.naming import naming
-from ptychopinn.files.record import INTERPOLATION, PROVENANCE, Reading, Record, pixel_size, start_of
-from ptychopinn.files.values import Array, as_coordinates, as_modes, as_numbers, both
+from ptychopinn.files.npz_arrays import NpzArrays
+from ptychopinn.files.record import INTERPOLATION, MAKE_PROBE, PROVENANCE, Reading, Record, pixel_size, start_of
+from ptychopinn.files.values import Array, as_coordinates, as_modes, both
 from ptychopinn.scan.beamline import TRUTH
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
 from ptychopinn.scan.scan import Scan
@@ -29,6 +27,9 @@ EXPORT_KEYS = frozenset(
 ) | {"scan_index"}
 """What ptychodus 1.7 writes for training, no more and no less."""
 
+READ_KEYS = tuple(info.alias or name for name, info in NpzScan.model_fields.items() if name != "Y")
+"""Arrays that are read; no other is unpacked."""
+
 KEPT_ARRAYS = (
     *("loss_epochs", "loss_values", "opr_weights", "opr_modes", "object_layers", "object_layer_spacing_m"),
     *("probe_photon_counts", "probe_position_indexes", "frame_numbers"),
@@ -39,9 +40,6 @@ KEPT_ARRAYS = (
 FRAMES_FIRST = "nyx"
 """Axes of the frames in our files; with as many frames as rows the shape alone is ambiguous."""
 
-UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, struct.error)
-"""Exceptions of zipfile and numpy for a damaged archive."""
-
 
 def read(file: Mapping[str, Array], how: Reading) -> Record:
     """Read an NPZ scan.
@@ -51,14 +49,15 @@ def read(file: Mapping[str, Array], how: Reading) -> Record:
     Raises:
         PtychoError: naming the key, what it holds and what is needed.
     """
+    key = next((key for key in FRAME_KEYS if key in file), FRAME_KEYS[0])
+    used = (file.keys() & READ_KEYS) - ({*FRAME_KEYS} - {key})
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused later
-        found = NpzScan.model_validate(file)
+        found = NpzScan.model_validate({name: file[name] for name in READ_KEYS if name in used})
     about = found.metadata
     notes: list[str] = []
     positions, modes = None, found.probeGuess
     if found.xcoords is not None and found.ycoords is not None:
         positions = as_coordinates(found.ycoords, found.xcoords, "xcoords, ycoords")
-    key = next((key for key in FRAME_KEYS if key in file), "diffraction")
     frames = getattr(found, key)
     if frames is not None and about.order != FRAMES_FIRST:
         frames, notes = _frames_first(frames, key, positions)
@@ -98,18 +97,9 @@ def read_object_and_probe(path: Path) -> dict[str, Array]:
 
     Frames are ignored.
     """
-    arrays = load_arrays(path)
+    arrays = NpzArrays(path, without=FRAME_KEYS)
     with naming(path):
-        return start_of(read({key: value for key, value in arrays.items() if key not in FRAME_KEYS}, Reading()))
-
-
-def keys_of(path: Path) -> set[str]:
-    """Names of the arrays in an NPZ file; empty where it cannot be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (*UNREADABLE, NotImplementedError):
-        return set()
+        return start_of(read(arrays, Reading()))
 
 
 def write_npz(path: Path, scan: Scan) -> None:
@@ -203,42 +193,6 @@ def _metadata_of(record: Record) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def load_arrays(path: Path) -> dict[str, Array]:
-    """All arrays of an NPZ file; pickled objects are refused."""
-    try:
-        with path.open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns of files of old Pythons
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise PtychoError(f"{path}: holds one bare array; an NPZ file with named arrays is needed.")
-            with archive:
-                return {key: _load(archive, key, path) for key in archive.files}
-    except FileNotFoundError:
-        raise PtychoError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise PtychoError(f"{path}: is a folder; an NPZ file is needed.") from None
-    except UNREADABLE as error:
-        # numpy takes an unknown file for a pickle and suggests to load it unsafely.
-        reason = "it is no ZIP archive of arrays" if "pickle" in str(error) else _first_line(error)
-        raise PtychoError(f"{path}: is no readable NPZ file ({reason}).") from None
-
-
-def _load(archive: Any, key: str, path: Path) -> Array:
-    try:
-        return as_numbers(np.asarray(archive[key]))
-    except Exception as error:  # noqa: BLE001 - a damaged member can fail inside zipfile, zlib or numpy
-        reason = "pickled objects are not read" if "pickle" in str(error).lower() else _first_line(error)
-        raise PtychoError(f"{path}: {key}: cannot be read: {reason}.") from None
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, zipfile.BadZipFile) and "CRC" not in str(error):
-        return "the archive is damaged or cut short"
-    if isinstance(error, OSError) and error.strerror:
-        return "the archive is damaged" if error.errno == errno.EINVAL else error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 def _absent(file: Mapping[str, Array]) -> dict[str, str]:
     """Sentences for the parts that the file lacks."""
     makes = {"objectGuess", "probeGuess"} <= file.keys()
@@ -247,7 +201,7 @@ def _absent(file: Mapping[str, Array]) -> dict[str, str]:
     return {
         "counts": f"neither diffraction nor diff3d is there; found: {shortened(', '.join(sorted(file)))}.{hint}",
         "positions": f"{missing}: not there; positions in pixels are needed.",
-        "probe": "probeGuess: not there; the illumination is needed, give it by --probe FILE.",
+        "probe": f"probeGuess: not there; the illumination is needed: {MAKE_PROBE}",
     }
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files import hdf5
-from ptychopinn.files.atomic import writing
 from ptychopinn.files.geometry.pixels import without_placeholders
 from ptychopinn.files.naming import naming
 from ptychopinn.files.record import ELECTRON_ENERGY, Reading, Record
@@ -29,6 +28,7 @@ from ptychopinn.files.values import (
     as_product,
     checked_pixel,
 )
+from ptychopinn.files.written_hdf5 import WrittenFile, writing_hdf5
 from ptychopinn.scan.frames import Counts, select
 
 SCALARS: Final = {
@@ -232,7 +232,7 @@ def write_product(path: Path, record: Record) -> None:
         PtychoError: when positions, probe or object are missing.
     """
     record.check_parts("a ptychodus product needs one; it is", "positions", "probe", "object")
-    with writing(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(path) as file:
         _write_attributes(file, record)
         _write_arrays(file, record)
         if record.counts is not None:
@@ -282,11 +282,11 @@ def _write_arrays(file: h5py.File, record: Record) -> None:
         file["object"].attrs[name] = origin[axis] + pixel[axis] * shape[axis] / 2
 
 
-def _write_raw(file: h5py.File, record: Record) -> None:
+def _write_raw(file: WrittenFile, record: Record) -> None:
     """The frames in the layout of ptychodus's own ``diffraction.h5``."""
     assert record.counts is not None
     group = file.create_group(RAW)
-    frames = hdf5.write_frames(group, "patterns", record.counts)
+    frames = hdf5.write_frames(file, f"{RAW}/patterns", record.counts)
     group["indexes"] = file["probe_position_indexes"][()]
     if record.good_pixels is not None:
         group["bad_pixels"] = ~record.good_pixels

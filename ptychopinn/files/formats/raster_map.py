@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ptychopinn.config import Section
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions.own_folder import check_sources
 from ptychopinn.files.formats.py4dstem import dataset
@@ -50,7 +50,7 @@ class RasterMap(Section):
         """
         shape = self.shape or found
         if len(shape) != 2:
-            raise PtychoError(f"positions: raster: {found[0]} frames in one row; shape, [rows, columns], is needed.")
+            raise IncurableError(f"positions: raster: {found[0]} frames in one row; shape, [rows, columns], is needed.")
         if shape[0] * shape[1] != np.prod(found) or (len(found) == 2 and shape != found):
             there = " x ".join(map(str, found))
             raise PtychoError(f"positions: raster: shape {list(shape)} given; there are {there} frames.")
@@ -72,7 +72,7 @@ def cube(item: h5py.Dataset, order: str, corner: bool) -> Cube:
     """
     name = str(item.name)
     if item.ndim != len(order) or item.dtype.kind not in "uif":
-        raise PtychoError(
+        raise IncurableError(
             f"{name}: shape {item.shape}, dtype {item.dtype}; real frames in the order {order} are needed."
         )
     check_sources(item)

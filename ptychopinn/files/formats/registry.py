@@ -25,6 +25,7 @@ from ptychopinn.files.formats import (
 from ptychopinn.files.geometry.electrons import as_written
 from ptychopinn.files.geometry.pixels import Geometry, with_given
 from ptychopinn.files.naming import naming
+from ptychopinn.files.npz_arrays import NpzArrays, keys_of
 from ptychopinn.files.record import Reading, Record, counts_of
 from ptychopinn.files.results import cdtools, own, phaser
 from ptychopinn.files.results import ptypy as ptypy_results
@@ -69,7 +70,7 @@ class Format(NamedTuple):
         if self.kind in ("hdf5", "emd"):
             with hdf5.opened(path, how.allow_external) as file:
                 return self.read(file, how)
-        content = npz.load_arrays(path) if self.kind == "npz" else path
+        content = NpzArrays(path) if self.kind == "npz" else path
         with naming(path):
             return self.read(content, how)
 
@@ -148,7 +149,7 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise PtychoError(f"{path}: is a folder; a scan file is needed.")
     kind = _kind(path)
-    found: set[str] = npz.keys_of(path) if kind == "npz" else set()
+    found: set[str] = keys_of(path) if kind == "npz" else set()
     if kind == "hdf5":
         with hdf5.opened(path) as file:
             found, kind = set(file), "emd" if py4dstem.is_py4dstem(file) else kind

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ptychopinn.errors import PtychoError, shortened
+from ptychopinn.files.conventions.units import UNITS
 
 LENGTHS: Final[Mapping[str, float]] = {
-    **{"pm": 1e-12, "A": 1e-10, "Å": 1e-10, "\u212b": 1e-10, "Ang": 1e-10, "ang": 1e-10, "angstrom": 1e-10},
-    **{"Angstrom": 1e-10, "angstroms": 1e-10, "Angstroms": 1e-10, "nm": 1e-9, "um": 1e-6, "µm": 1e-6, "μm": 1e-6},
-    **{"mm": 1e-3, "cm": 1e-2, "m": 1.0},
+    written: size
+    for name, (kind, size) in UNITS.items()
+    if kind == "length"
+    for written in (name, *((f"{name}s", name.capitalize(), f"{name.capitalize()}s") if len(name) > 3 else ()))
 }
-"""Units of length in metres."""
+"""Units of length in metres, in every spelling that files use."""
 
 ANGLES: Final[Mapping[str, float]] = {"mrad": 1e-3, "rad": 1.0, "urad": 1e-6, "µrad": 1e-6, "deg": 0.017453292519943295}
 """Units of angle in radians."""

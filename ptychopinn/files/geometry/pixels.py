@@ -123,6 +123,7 @@ def in_pixels(
     places_m: NDArray[np.float64],
     pixel: tuple[float, float] | None = None,
     origin: tuple[float, float] | None = None,
+    gaps: bool = False,
 ) -> Record:
     """A record with positions converted from metres to pixels.
 
@@ -131,12 +132,15 @@ def in_pixels(
         places_m: (n, 2), (y, x) in metres.
         pixel: of the object, metres; the one that the geometry of the record gives when None.
         origin: metres of pixel coordinate 0; when None the first patch touches the corner of the image.
+        gaps: whether some positions may be NaN.
     """
-    check_finite(places_m, "positions")
+    if not gaps:
+        check_finite(places_m, "positions")
     pixel = pixel or record.far_field_pixel
     assert pixel is not None
     size = 0 if record.counts is None else record.counts.shape[-1]
-    low = places_m.min(axis=0)
+    places_m = np.where(np.isfinite(places_m), places_m, np.nan)  # a wrong one does not move the others
+    low = np.nanmin(places_m, axis=0)
     origin = origin or (float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2))
     return replace(
         record, positions=(places_m - origin) / np.array(pixel), pixel_m=pixel, origin_m=origin, metric=size > 0

@@ -101,6 +101,10 @@ class Cube:
             self._open = (process, self.open())
         return self._open[1]
 
+    def close(self) -> None:
+        """Close the array, which the next read opens again."""
+        self._open = None
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
+from ptychopinn.files.record import MAKE_PROBE
 from ptychopinn.files.values import Array, as_complex
 
 ANGSTROM = 1e-10
@@ -16,7 +17,7 @@ ANGSTROM = 1e-10
 ABSENT: Final = {
     "counts": "a result holds no frames: give them by --frames FILE.",
     "positions": "the result holds no positions.",
-    "probe": "the result holds no probe; give one by --probe FILE.",
+    "probe": f"the result holds no probe; {MAKE_PROBE}",
 }
 """Sentences for what a result lacks."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.physics.probe import probe_width
+from ptychopinn.scan.detector.gains import Gains, gains
 from ptychopinn.scan.detector.survey import Image, Mask, Survey, stored
 from ptychopinn.scan.frames import Counts
 
@@ -69,6 +70,7 @@ class Faults:
         bright: frames with far more light than their neighbours.
         dim: frames with nearly none, but some.
         dark: frames with none.
+        gains: lines and modules that read a multiple of their light.
     """
 
     hot: Mask
@@ -78,6 +80,7 @@ class Faults:
     bright: NDArray[np.int64]
     dim: NDArray[np.int64]
     dark: NDArray[np.int64]
+    gains: Gains
 
 
 def faults_in(counts: Counts, seen: Survey, probe: NDArray[np.complex64] | None, places: Image | None) -> Faults:
@@ -102,7 +105,15 @@ def faults_in(counts: Counts, seen: Survey, probe: NDArray[np.complex64] | None,
         bright=bright,
         dim=dim,
         dark=dark,
+        gains=_gains(seen, field, seen.good & ~dead & ~stuck, bright),
     )
+
+
+def _gains(seen: Survey, field: Image | None, good: Mask, bright: NDArray[np.int64]) -> Gains:
+    """Lines and steps of the gain; none where there is no probe, or frames that are odd decide the mean."""
+    if field is None or len(bright):
+        return Gains(np.zeros_like(good), 1.0, ())
+    return gains(seen.mean, field, good, len(seen.numbers))
 
 
 def _far_field(probe: NDArray[np.complex64] | None, shape: tuple[int, ...]) -> Image | None:

@@ -68,7 +68,7 @@ def mask_doubts(bad: Mask, mean: Image, broken: Mask, name: str, turn: str) -> l
     if share > MOST_MASKED or part > MOST_MASKED:
         return [
             f"{name} marks {100 * part:.0f} % of the pixels as bad, and {100 * share:.0f} % of the light falls on "
-            f"them; is it the other way round? {turn} turns it, --mask none leaves it away."
+            f"them; is it the other way round? {turn} turns it, --mask none ignores it."
         ]
     missed = broken & ~bad
     if missed.sum() < 4 or not (mean[bad] > 0).mean() > MOST_MASKED:

@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ptychopinn.config import DataConfig
+from ptychopinn.commands.convert import convert_file
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.detector import examined
 from ptychopinn.files.detector.examined import FirstMask
-from ptychopinn.files.reading import open_growing, open_scan
+from ptychopinn.files.geometry.pixels import Geometry
+from ptychopinn.files.growing.reader import open_growing
+from ptychopinn.files.reading import open_scan
 from ptychopinn.physics.probe import curved_disc
 from ptychopinn.scan.checks import doubts
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import raster, siemens_star, simulate
+from tests.independent import scan_arrays
 
 GAP = np.zeros((32, 32), bool)
 GAP[20], GAP[:, 12] = True, True
@@ -278,10 +283,10 @@ def test_mask_of_the_first_frames_of_a_growing_scan_stays(tmp_path: Path, clean:
         counts[10:, 0, 0] = 2**32 - 1  # later markers change nothing
         part = counts[:count]
         data = mapped(tmp_path, clean.subset(slice(0, count)), part)
-        scan, refused = open_growing(
+        scan, left, _ = open_growing(
             tmp_path / "a.h5", data.model_copy(update={"drop_frames": str(tmp_path / "list.txt")}), mask
         )
-        assert refused is None and np.array_equal(~scan.good_pixels, GAP)
+        assert not left and np.array_equal(~scan.good_pixels, GAP)
         assert scan.numbers.tolist() == [n for n in range(count) if n not in (1, 30)]
     assert lines == ["Masked: 63 pixels that hold 4294967295 (the largest uint32) in the first frames."]
 
@@ -298,3 +303,29 @@ def test_single_values_that_are_no_numbers_leave_on_request(
         opened(path)
     scan = opened(path, mask="auto")
     assert 9 not in scan.numbers and len(scan) == len(clean) - 1 and np.argwhere(~scan.good_pixels).tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_frames_without_a_position_can_be_left_out(tmp_path, wrong):
+    """In metres, where one wrong position would move all others, and in pixels."""
+    arrays = scan_arrays(side=5, step=4, radius=8, N=32)
+    x, y = arrays["xcoords"] * 1e-8, arrays["ycoords"] * 1e-8
+    for unit, size in (("m", 1.0), ("px", 1e8)):
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            file["frames"], file["probe"] = arrays["diffraction"], arrays["probeGuess"]
+            file["x"], file["y"] = size * np.where(np.arange(25) == 7, wrong, x), size * y
+        layout = {"frames": {"dataset": "/frames", "measurement": "counts"}, "probe": "/probe"}
+        layout |= {"positions": {"x": "/x", "y": "/y", "unit": unit}, "pixel_size": {"value": 1e-8, "unit": "m"}}
+        (tmp_path / "map.json").write_text(json.dumps(layout))
+        (tmp_path / "drop.txt").write_text("7")
+        given = {"map": str(tmp_path / "map.json")}
+        with pytest.raises(PtychoError, match=r"first in frame 7, in 1 of 25; --drop-frames FILE leaves"):
+            open_scan(tmp_path / "scan.h5", DataConfig(**given))
+        scan = open_scan(tmp_path / "scan.h5", DataConfig(**given, drop_frames=str(tmp_path / "drop.txt")))
+        assert 7 not in scan.numbers
+        places = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1)[scan.numbers]
+        np.testing.assert_allclose(scan.positions - places, np.tile(scan.positions[0] - places[0], (24, 1)), atol=1e-6)
+        request = Request(Settings.of(given), out=tmp_path / "out.npz", overwrite=True)
+        with pytest.raises(PtychoError, match="first in frame 7, in 1 of 25; subset"):
+            convert_file(tmp_path / "scan.h5", None, request, Geometry())
+        assert not (tmp_path / "out.npz").exists()

@@ -112,7 +112,7 @@ def test_a_grid(scan: Scan, path: Path) -> None:
         (TRANSLATION, np.full((22, 3), b"a"), None, "translation: dtype .S1; real numbers"),
         (TRANSLATION, np.ones((22, 4)), None, r"translation: shape \(22, 4\)"),
         (TRANSLATION, np.ones((22, 3)), np.array([b"um", b"um", b"deg"]), "units deg, um; one unit"),
-        (TRANSLATION, np.full((22, 3), np.nan), None, "NaN or infinity, first in frame 0"),
+        (TRANSLATION, np.full((22, 3), np.nan), None, "NaN or infinity in all 22 rows"),
         (f"{DETECTOR}/x_pixel_size", 75.0, None, "x_pixel_size: 75 m given; at most 0.01 m"),
         (f"{DETECTOR}/distance", 2000.0, "m", "distance: 2000 m given; at most 500 m"),
         ("entry_1/data_1/data", h5py.Empty("u2"), None, r"data: shape \(\)"),

@@ -261,7 +261,7 @@ MALFORMED = {
     "no positions": ({"xcoords": np.ones(0), "ycoords": np.ones(0)}, ("xcoords", "no entries")),
     "2-d x": ({"xcoords": np.ones((COUNT, 2))}, ("xcoords", "12 and 6")),
     "text x": ({"xcoords": np.full(COUNT, "1.0")}, ("xcoords", "<U3")),
-    "NaN y": ({"ycoords": with_entry(np.ones(COUNT), np.nan)}, ("positions", "frame 0", "finite")),
+    "NaN y": ({"ycoords": with_entry(np.ones(COUNT), np.nan)}, ("positions", "frame 0", "NaN")),
     "no probe": ({"probeGuess": None}, ("probeGuess", "not there")),
     "small probe": ({"probeGuess": np.ones((8, 8))}, ("probe", "(1, 8, 8)", "(modes, 16, 16)")),
     "flat probe": ({"probeGuess": np.ones(16)}, ("probe", "(16,)")),

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
-from ptychopinn.engines.verdict import Finding, findings, flux_factors, outliers
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes
+from ptychopinn.engines.judging.verdict import Finding, findings, flux_factors, outliers
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.beam import beam_offset, mean_frame
@@ -26,6 +27,10 @@ LOW = 0.8
 """Flux, of the median, below which a frame counts as one of a beam that was off."""
 
 
+ENOUGH = 30
+"""Epochs from which on axes are looked at: a fit of fewer is poor by itself, and the search takes longer than it."""
+
+
 def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: str = "cpu") -> list[str]:
     """Lines about a fit that leaves more than noise: the frames that stand out, and the likely cause.
 
@@ -42,7 +47,7 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
         elif beam_offset(scan, mean_frame(scan)) is not None:
             causes = "the beam is not where the probe puts it; move it by --centre auto, and fit again"
         else:
-            causes = "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+            causes = _causes(found, result, scan, config, device)
         lines.append(
             f"{WARNING}deviance per pixel {result.deviance:.3g}, where noise alone would have "
             f"{result.expected_deviance:.3g}: {causes}; no error bar knows of that"
@@ -52,12 +57,23 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
     return lines
 
 
+def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
+    """The likely causes as one sentence; axes are looked at where neither detector nor flux is to blame."""
+    if config.epochs >= ENOUGH and (not found or found[0].cause in ("positions", "probe")):
+        axes = better_axes(scan, result.subpixel, device)
+        if axes is not None:
+            return axes_in_words(axes)
+    return "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+
+
 def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: BaselineConfig) -> str:
     """What a cause is, how much it explains, and what to do."""
     share = f"{min(1.0, one.share):.0%} of the excess"
     match one.cause:
         case "flux":
-            return f"{_flux(flux_factors(result), scan.numbers)}, which explains {share} (not probe or positions)"
+            doing = "" if "flux" in result.fitted else "; --refine-flux fits a factor to every frame"
+            flux = _flux(flux_factors(result), scan.numbers)
+            return f"{flux}, which explains {share} (not probe or positions){doing}"
         case "frames":
             return f"{share} is in the frames that stand out; leave them out, or check their positions"
         case "stop":
@@ -75,13 +91,29 @@ def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: Baseline
         case "light":
             return (
                 f"light that is the same in every frame, {readable(100 * one.amount, 2)} % of all, explains {share}: a "
-                "background to subtract, parasitic light, or a partly coherent beam (more "
-                "probe modes)"
+                f"background ({_background_flag(result)}), parasitic light, or a partly coherent beam (more probe "
+                "modes)"
             )
+    return _step(one, share, result, config)
+
+
+def _step(one: Finding, share: str, result: Reconstruction, config: BaselineConfig) -> str:
+    """The sentence for positions or probe: what a step would explain, and its flags."""
     flag = f"refine_{one.cause}"
     doing = "more --epochs" if getattr(config, flag) else f"try --{flag.replace('_', '-')}"
-    what = "other positions" if one.cause == "positions" else "another probe"
-    return f"a step to {what} would explain {share} ({doing})"
+    what, also = "another probe", ""
+    if one.cause == "positions":
+        what, also = "other positions", "" if "affine" in result.fitted else ", or --refine-affine for turned axes"
+    elif config.refine_probe and result.opr_modes is None:
+        also = ", or --opr 2 for a probe that changes during the scan"
+    return f"a step to {what} would explain {share} ({doing}{also})"
+
+
+def _background_flag(result: Reconstruction) -> str:
+    """What to do about a background."""
+    if "smooth_background" in result.fitted:
+        return "--set free_background=true, since it is not smooth"
+    return "which is fitted" if "background" in result.fitted else "--refine-background fits it"
 
 
 def _unknown(config: BaselineConfig) -> str:

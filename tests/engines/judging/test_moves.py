@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptychopinn.engines.moves import affine, moves_in_words, shifted_run
+from ptychopinn.engines.judging.moves import affine, moves_in_words, shifted_run
 
 
 def field(rows: int = 9, step: float = 5.0, seed: int = 0) -> np.ndarray:

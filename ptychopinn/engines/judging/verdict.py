@@ -20,10 +20,9 @@ from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, Step, dot, solve
 from ptychopinn.engines.projections import Estimate, Unknown
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
+from ptychopinn.physics.conditions import expected_counts
+from ptychopinn.physics.exit_waves import frames_per_chunk
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 
@@ -93,7 +92,8 @@ def findings(result: Reconstruction, scan: Scan, device: str = "cpu", doubtful: 
     some = _innermost(scan)
     part, places = scan.subset(some), torch.from_numpy(result.positions[some] - np.array(result.origin))
     probe = torch.from_numpy(scan.probe if result.probe is None else result.probe).to(device)
-    estimate = Estimate(torch.from_numpy(result.object).to(device), probe, places.to(device))
+    conditions = result.conditions.of(torch.from_numpy(some)).to(device)
+    estimate = Estimate(torch.from_numpy(result.object).to(device), probe, places.to(device), conditions)
     detector = _named(_of_pixels(part, estimate, result), {"stop": PIXELS, "pixels": PIXELS, "light": LIGHT})
     if any(one.share >= SURELY_PIXELS for one in detector) or not (detector or doubtful):
         return detector
@@ -232,6 +232,7 @@ def _gain(linear: Linearised, names: tuple[Unknown, ...]) -> float:
 def _frames(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterator[tuple[Tensor, Tensor]]:
     """Counts and rates of all frames, some at a time, float64 on the CPU: (k, N, N) each."""
     for rows in torch.arange(len(scan)).split(frames_per_chunk(estimate.probe)):
-        views = probe_views(estimate.probe, estimate.positions[rows.to(estimate.positions.device)], result.subpixel)
-        rate = diffract(views.probes, extract_patches(estimate.image, views.places, scan.N))
+        there, conditions = rows.to(estimate.positions.device), estimate.conditions
+        places, here = estimate.positions[there], conditions.of(there)
+        rate = expected_counts(estimate.image, estimate.probe, places, result.subpixel, here)
         yield scan.frames(rows.numpy()).double(), rate.double().cpu().clamp_min(1e-6)

@@ -1,0 +1,1 @@
+"""Commands that make an image, or the probe for it, from frames alone."""

@@ -1,0 +1,237 @@
+"""``reconstruct``: from the file of a detector to an image; every step decides and says one line."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from ptychopinn.commands.refine import refine_scan
+from ptychopinn.commands.report import write_report
+from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, report_scan, scan_record
+from ptychopinn.commands.shared.probes import lit_scan
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.commands.shared.results import save_reconstruction
+from ptychopinn.config import Settings
+from ptychopinn.engines.gauge import levelled
+from ptychopinn.engines.probe_search import Found
+from ptychopinn.errors import PtychoError
+from ptychopinn.figures.probe import draw_probe
+from ptychopinn.files.output_folder import check_apart, file_hash, write_json, write_provenance
+from ptychopinn.files.reading import open_unlit
+from ptychopinn.files.record import Record
+from ptychopinn.files.replacing import holding
+from ptychopinn.model.execution import device_of
+from ptychopinn.physics.probe import probe_power
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.beam import centre_of, mean_root, pattern_offset
+from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.scan import Scan
+from ptychopinn.text import Report
+
+OFF_CENTRE = 0.05
+"""Share of the edge of a frame by which the light lies off before it is moved: a probe takes up what is less."""
+
+EXPLAINED = 1.05
+"""Deviance over that of noise up to which nothing is left to explain, and positions are not touched."""
+
+GAIN = 0.05
+"""Share of the excess deviance that moved positions must take off to be kept."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How far a reconstruction has come.
+
+    Attributes:
+        record: of the file.
+        scan: as prepared so far.
+        settings: effective settings; a step puts in what it decided.
+        given: whether the probe is that of a file.
+        end: when the time is over, of :func:`time.monotonic`; None without a limit.
+        report: receives lines.
+        found: result of the search for a probe.
+        result: the image.
+        decided: settings that were decided here and not by the user.
+        lines: all that was said.
+    """
+
+    record: Record
+    scan: Scan
+    settings: Settings
+    given: bool
+    end: float | None
+    report: Report
+    found: Found | None = None
+    result: Reconstruction | None = None
+    decided: dict[str, Any] = field(default_factory=dict)
+
+    def deciding(self, **values: Any) -> "Course":
+        """With settings that were decided."""
+        return replace(self, settings=self.settings.changed(**values), decided={**self.decided, **values})
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Wall-clock seconds left; None without a limit."""
+        return None if self.end is None else max(1e-3, self.end - time.monotonic())
+
+
+Step = Callable[[Course], Course]
+
+
+def reconstruct_folder(source: Path, request: Request) -> Reconstruction:
+    """Reconstruct a scan file of which nothing but the geometry is known.
+
+    Args:
+        source: scan file, with or without a probe.
+        request: settings and folder.
+    """
+    out, settings, said = request.out, request.settings, list[str]()
+
+    def report(line: str) -> None:
+        said.append(line)
+        request.report(line)
+
+    limit = settings.refinement.refine_seconds
+    began = time.monotonic()
+    check_apart([out], request.reads(source))
+    with holding(out, "reconstruct", request.overwrite) as place:
+        course = _opened(source, request, None if limit is None else began + limit, report)
+        sha256 = file_hash(source)
+        for step in STEPS:
+            course = step(course)
+        assert course.result is not None
+        report_result(course.result, course.scan, report, judged=True)
+        place.publish(lambda folder: _save(folder, source, sha256, request, course, said))
+    return course.result
+
+
+def _opened(source: Path, request: Request, end: float | None, report: Report) -> Course:
+    """Read the file; faults of the detector are masked."""
+    settings = request.settings
+    if request.sources["refine_probe"] == "default":
+        settings = settings.changed(refine_probe=True)
+    if request.sources["engine"] == "default":
+        settings = settings.changed(engine="native")
+    if settings.baseline.engine != "native":
+        raise PtychoError(f"engine: {settings.baseline.engine} given; reconstruct has one engine, use baseline.")
+    course = Course(Record(""), None, settings, False, end, report)  # type: ignore[arg-type]
+    if settings.data.mask is None:
+        course = course.deciding(mask="auto")
+    if request.sources["centre"] == "default":
+        course = course.deciding(centre="auto")
+    data = course.settings.data
+    whole = {"centre": "keep", "crop": None}
+    if data.semiangle is None:
+        whole["defocus"] = None
+    record, scan, given = open_unlit(source, data.model_copy(update=whole))
+    report_notes(scan, report)
+    check_scan(scan)
+    given = given and settings.probe.probe_from is None
+    return replace(course, record=record, scan=scan, given=given)
+
+
+def centre(course: Course) -> Course:
+    """Move the light to the middle of the frames, and crop them.
+
+    With a probe its far field says where the beam belongs; without one the light itself does.
+    """
+    data, scan, half = course.settings.data, course.scan, course.scan.N // 2
+    row, column = half, half
+    if data.centre == "auto" and not course.given:
+        offset = pattern_offset(mean_root(scan))
+        far = bool((abs(offset) > OFF_CENTRE * scan.N).any())
+        row, column = (half + (offset.round().astype(int) if far else np.zeros(2, int))).tolist()
+        where = f"the light lies ({offset[0]:+.1f}, {offset[1]:+.1f}) px (y, x) from the middle of the frames"
+        course.report(f"centre: {where}; {f'pixel {row},{column} is moved there' if far else 'they stay'}")
+    elif data.centre != "keep":
+        row, column = centre_of(scan, data.centre)
+        course.report(f"centre: pixel {row},{column} of the detector")
+    scan = scan.centred(row, column)
+    scan = scan if data.crop is None else scan.crop(data.crop)
+    return replace(course.deciding(centre=f"{row},{column}"), scan=scan)
+
+
+def light(course: Course) -> Course:
+    """Take the probe of the file, make one of optics, or search it."""
+    device = device_of(course.settings)
+    lit = lit_scan(course.record, course.scan, course.settings, device, course.report, course.given)
+    found = course if course.given else course.deciding(probe_from=lit.source, modes=len(lit.scan.probe))
+    report_scan(replace(lit.scan, notes=()), course.report)
+    return replace(found, scan=lit.scan, found=lit.found)
+
+
+def fit(course: Course) -> Course:
+    """Fit the image, and the probe, down to the noise."""
+    return replace(course, result=_fitted(course, course.settings.changed(error_draws=0), None))
+
+
+def positions(course: Course) -> Course:
+    """Fit the positions too where much is left to explain; keep them when that explains some of it."""
+    before, settings = course.result, course.settings
+    assert before is not None
+    over = course.seconds_left is not None and course.seconds_left < before.seconds.get("native", 0.0) / 2
+    if settings.baseline.refine_positions or over or before.deviance < EXPLAINED * before.expected_deviance:
+        return course
+    moving = settings.changed(refine_positions=True, error_draws=0)
+    after = _fitted(_at(course, before), moving, before)
+    gain = (before.deviance - after.deviance) / (before.deviance - before.expected_deviance)
+    kept = gain > GAIN
+    course.report(f"positions: fitting them takes off {gain:.0%} of the excess deviance; {'kept' if kept else 'left'}")
+    return replace(course.deciding(refine_positions=True), result=after) if kept else course
+
+
+def finish(course: Course) -> Course:
+    """Level the phase of the image where the probe is free, and add error bars."""
+    from ptychopinn.commands.refine import with_error_bars
+
+    assert course.result is not None
+    result = course.result
+    if not course.given:
+        result, slope = levelled(result)
+        course.report(f"phase ramp of ({slope[0]:+.3f}, {slope[1]:+.3f}) rad per pixel (y, x) moved to the probe")
+    return replace(course, result=with_error_bars(result, course.scan, course.settings, device_of(course.settings)))
+
+
+STEPS: Final[tuple[Step, ...]] = (centre, light, fit, positions, finish)
+"""In their order. A step takes what was found so far, decides, says one line."""
+
+
+def _fitted(course: Course, settings: Settings, start: Reconstruction | None) -> Reconstruction:
+    settings = settings.changed(refine_seconds=course.seconds_left)
+    return refine_scan(course.scan, settings, device_of(settings), start, course.report)
+
+
+def _at(course: Course, result: Reconstruction) -> Course:
+    """The scan with the probe of a result."""
+    return course if result.probe is None else replace(course, scan=replace(course.scan, probe=result.probe))
+
+
+def _save(out: Path, source: Path, sha256: str, request: Request, course: Course, said: list[str]) -> None:
+    """Files, pictures and the report."""
+    result, scan, settings = course.result, course.scan, course.settings
+    assert result is not None
+    names = (settings.data, settings.probe, settings.baseline, settings.refinement)
+    _, origins = request.used(*names, names=("seed",))
+    flat = settings.flat()
+    used = {name: flat[name] for name in origins} | {"refine_seconds": request.settings.refinement.refine_seconds}
+    origins |= {name: "found" for name in course.decided}
+    found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
+    if course.found is not None:
+        found["probe_search"] = {
+            "start": course.found.name,
+            "trials": [[name, value] for name, value in course.found.trials],
+            "rival": course.found.rival,
+        }
+    if result.probe is not None:
+        power = probe_power(torch.from_numpy(result.probe)).double()
+        found["power_of_modes"] = (power / power.sum()).tolist()
+    write_json(out / "settings.json", used)
+    inputs = {"scan": str(source), "sha256": sha256, "settings": used, "sources": origins}
+    write_provenance(out, "reconstruct", {**inputs, **found})
+    save_reconstruction(out, result, scan)
+    draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
+    write_report(out / "report.html", result, scan, source.name, said, course.found)

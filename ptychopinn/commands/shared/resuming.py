@@ -1,0 +1,94 @@
+"""The checkpoint of a refinement: what it belongs to, and how a later call goes on from it."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from ptychopinn.commands.shared.request import Request
+from ptychopinn.config import Settings
+from ptychopinn.engines.progress import Progress, Running
+from ptychopinn.errors import WARNING, PtychoError, RunFailedError
+from ptychopinn.files.checkpoint import load_checkpoint, save_checkpoint
+from ptychopinn.files.output_folder import CHECKPOINT, file_hash
+from ptychopinn.files.signals import Interruption
+from ptychopinn.model.execution import device_of
+from ptychopinn.model.processes import Team
+
+MAY_CHANGE: Final = frozenset(("epochs", "refine_seconds", "tolerance", "error_draws", "memory", "accelerator"))
+"""Settings that may change when a refinement goes on."""
+
+
+class Checkpoints:
+    """Keeps the progress of a refinement in its folder.
+
+    Args:
+        request: settings and folder.
+        source: scan file.
+        resume: go on from the checkpoint in the folder.
+
+    Attributes:
+        request: with the settings of the checkpoint, where it resumes.
+
+    Raises:
+        PtychoError: when the folder holds no checkpoint, or for a setting that decided the fit so far.
+    """
+
+    def __init__(self, request: Request, source: Path, resume: bool) -> None:
+        self.request, self.resume, self._source, self._path = request, resume, source, request.out / CHECKPOINT
+        self._kept: dict[str, Any] = {}
+        self._told = False
+        self._before: dict[str, Any] = {}
+        if resume:
+            self._load()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the scan file."""
+        return file_hash(self._source)
+
+    def running(self, team: Team, stop: Interruption | None = None) -> Running:
+        """How the fit runs; its signals are taken from now on.
+
+        Raises:
+            PtychoError: when the checkpoint is of another scan.
+        """
+        if self.resume and self._before["sha256"] != self.sha256:
+            raise PtychoError(
+                f"{self._source}: is not the scan that {self.request.out} was fitted to; --resume needs the same file."
+            )
+        if stop is not None:
+            stop.take()
+        device = device_of(self.request.settings)
+        progress = Progress.of(self._kept["progress"], device) if self.resume else None
+        return Running(team, progress, self._keep, stop)
+
+    def remove(self) -> None:
+        """The fit has ended: nothing is to be resumed."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _keep(self, progress: Progress) -> None:
+        request = self.request
+        origin = {"sha256": self.sha256, "settings": request.settings.flat(), "sources": dict(request.sources)}
+        try:
+            save_checkpoint(self._path, {"origin": json.dumps(origin), "progress": progress.state()})
+        except RunFailedError as error:
+            if not self._told:
+                request.report(f"{WARNING}no checkpoint, so that --resume will not go on from here: {error}")
+            self._told = True
+
+    def _load(self) -> None:
+        request, out = self.request, self.request.out
+        if request.config or request.overwrite:
+            raise PtychoError("--resume: goes on with the settings of the fit; omit --config and --overwrite.")
+        self._kept = load_checkpoint(self._path)
+        self._before = json.loads(self._kept["origin"])
+        before, changes = Settings.of(self._before["settings"]), request.given
+        for name, value in changes.items():
+            if value != (old := before.flat()[name]) and name not in MAY_CHANGE:
+                raise PtychoError(f"--resume: {name} {value!r} given, but {out} was begun with {old!r}; start anew.")
+        sources = self._before["sources"] | dict.fromkeys(changes, "flag")
+        self.request = replace(request, settings=before.changed(**changes), sources=sources)

@@ -1,0 +1,1 @@
+"""Why a fit is poor, and what to do about it."""

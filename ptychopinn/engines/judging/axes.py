@@ -1,0 +1,223 @@
+"""Which linear map of the positions explains the frames best: swapped, mirrored, turned, scaled or sheared axes.
+
+Each map is tried by a few epochs of projections on the innermost frames and judged by detector pixels that these do not
+see. A turned scan is pixels off at its edge and not in its middle, so few frames find a coarse map, more a finer one.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from ptychopinn.engines.fisher import Linearised
+from ptychopinn.engines.projections import Estimate, Projections
+from ptychopinn.physics.exit_waves import SubPixel
+from ptychopinn.scan.scan import Scan
+
+Matrix = NDArray[np.float64]
+
+FEW, SOME, MORE = 36, 64, 144
+"""Innermost frames on which a map is tried: anything, a refinement, the last one and the verdict."""
+
+EPOCHS: Final = 8
+"""Passes over them."""
+
+STEPS: Final = 6
+"""Projection steps of a pass: more frames make larger batches, not more steps."""
+
+SWAPS: Final = tuple((swap, flip_y, flip_x) for swap in (0, 1) for flip_y in (0, 1) for flip_x in (0, 1))
+"""Exchanges of the axes, and mirrors after it, as ``--swap-xy --flip-y --flip-x`` do them."""
+
+ANGLES: Final = tuple(sign * angle for angle in range(4, 46, 4) for sign in (1, -1))
+"""Degrees; a step is a pixel at the edge of 36 frames with a usual overlap."""
+
+SCALES: Final = (0.75, 0.83, 0.91, 1.1, 1.2, 1.33)
+"""Factors, of a wrong pixel size."""
+
+BETTER, CLEARLY, HARDLY = 0.9, 0.7, 0.97
+"""Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried; and
+above which it is not worth the last refinement."""
+
+NOISE, MOSTLY = 1.3, 0.5
+"""Deviance that noise hardly leaves; a map after which more is left must explain half of it, or it is not the cause."""
+
+STRETCHES: Final = (0.6, 1.7)
+"""Plausible ones; a map beyond them only makes frames overlap that do not."""
+
+STEP: Final = 0.03
+"""First change of a map by its refinement: half a pixel at the edge of 64 frames."""
+
+TRIALS: Final = 30
+"""Evaluations of each refinement of a map."""
+
+SMALLEST, MOST_LIGHT = 64, 0.95
+"""Edge of the smallest part of a detector that is looked at, and the share of the light that it must hold."""
+
+LEAST_FRAMES: Final = 25
+"""Frames that a map must explain."""
+
+TURN, STRETCH, SHEAR = 0.7, 0.015, 0.02
+"""Degrees, and shares, below which a part of a map is not named: the errors of simulated cases."""
+
+
+SMALL: Final = "correct the positions in the file (axes of the motors, pixel size)"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A linear map of measured positions to better ones, about their middle.
+
+    Attributes:
+        swap, flip_y, flip_x: exchange of the axes, and mirrors after it.
+        matrix: (2, 2) what is left to do after them, (y, x).
+        gain: deviance on held-out pixels over that of the measured positions.
+    """
+
+    swap: bool
+    flip_y: bool
+    flip_x: bool
+    matrix: Matrix
+    gain: float
+
+    @property
+    def rotation(self) -> float:
+        """Degrees from x to y: clockwise on a picture whose y goes down."""
+        return math.degrees(math.atan2(self.matrix[0, 1] - self.matrix[1, 0], np.trace(self.matrix)))
+
+    @property
+    def scale(self) -> float:
+        """Mean stretch."""
+        return float(np.linalg.svd(self.matrix, compute_uv=False).mean())
+
+    @property
+    def shear(self) -> float:
+        """Difference of the two principal stretches."""
+        return float(np.ptp(np.linalg.svd(self.matrix, compute_uv=False)))
+
+
+def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | None:
+    """The map that explains the frames clearly better than the positions as they are; None where none does.
+
+    Args:
+        scan: as measured.
+        subpixel: model between pixels.
+        device: torch device.
+    """
+    if len(scan) < LEAST_FRAMES or np.linalg.matrix_rank(scan.positions - scan.positions.mean(axis=0)) != 2:
+        return None
+    few, some, more = (_Trials(scan, count, subpixel, device) for count in (FEW, SOME, MORE))
+    swap = _best(few, (_turned(swap) for swap in SWAPS))
+    start = swap
+    if few(start) > CLEARLY * few(np.eye(2)):
+        bases = {swap.tobytes(): swap, np.eye(2).tobytes(): np.eye(2)}.values()
+        start = _best(few, (start, *(_rotation(angle) @ base for base in bases for angle in ANGLES)))
+    start = _refined(some, _best(some, (np.eye(2), start, *(scale * start for scale in SCALES))))
+    if more(start) > HARDLY * more(np.eye(2)):
+        return None
+    start = _refined(more, start)
+    gain = more(start) / more(np.eye(2))
+    stretches = np.linalg.svd(start, compute_uv=False)
+    if (more(start) > NOISE and gain > MOSTLY) or not STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]:
+        return None
+    reach = np.linalg.norm((scan.positions - scan.positions.mean(axis=0)) @ (start - np.eye(2)).T, axis=1).max()
+    if not (gain < BETTER and reach > 1):
+        return None
+    # The exchange that leaves the smallest map to do.
+    names = min(SWAPS, key=lambda each: float(np.linalg.norm(start @ _turned(each).T - np.eye(2))))
+    return Axes(bool(names[0]), bool(names[1]), bool(names[2]), start @ _turned(names).T, gain)
+
+
+def axes_in_words(axes: Axes) -> str:
+    """What is wrong with the axes, and what mends it."""
+    flags = " ".join(
+        flag
+        for flag, wanted in (("--swap-xy", axes.swap), ("--flip-y", axes.flip_y), ("--flip-x", axes.flip_x))
+        if wanted
+    )
+    kinds = {
+        "swapped": axes.swap,
+        "mirrored": axes.flip_x != axes.flip_y,
+        "turned by 180 degrees": axes.flip_x and axes.flip_y,
+        f"turned by {axes.rotation:.1f} degrees (from x to y)": abs(axes.rotation) > TURN,
+        f"scaled by {axes.scale:.3f}": abs(axes.scale - 1) > STRETCH,
+        f"sheared by {axes.shear:.1%}": axes.shear > SHEAR,
+    }
+    small = any(list(kinds.values())[3:])
+    mends = " and ".join(part for part in (f"give {flags}" if flags else "", SMALL if small else "") if part)
+    return (
+        f"the axes are wrong: with positions {', '.join(kind for kind, there in kinds.items() if there)} about their "
+        f"middle the innermost frames leave {axes.gain:.2g} times the deviance; {mends or SMALL}"
+    )
+
+
+class _Trials:
+    """Deviances on held-out pixels of the innermost frames, one for each map."""
+
+    def __init__(self, scan: Scan, count: int, subpixel: SubPixel, device: str) -> None:
+        distance = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
+        self.scan = _cropped(scan.subset(np.sort(np.argsort(distance, kind="stable")[:count])))
+        self.subpixel, self.device = subpixel, device
+        self._known: dict[bytes, float] = {}
+
+    def __call__(self, matrix: Matrix) -> float:
+        key = np.round(matrix, 6).tobytes()
+        if key not in self._known:
+            self._known[key] = self._deviance(matrix)
+        return self._known[key]
+
+    def _deviance(self, matrix: Matrix) -> float:
+        middle = self.scan.positions.mean(axis=0)
+        scan = replace(self.scan, positions=middle + (self.scan.positions - middle) @ matrix.T, object=None)
+        estimate = Estimate.of(scan, self.device)
+        steps = Projections(scan, estimate, self.subpixel, hold_out=True)
+        for _ in range(EPOCHS):
+            steps.epoch(max(1, len(scan) // STEPS))
+        return Linearised(scan, estimate, self.subpixel, hold_out=True, deviance_only=True).held_out
+
+
+def _cropped(scan: Scan) -> Scan:
+    """A scan with the part of its detector that holds most light: coarser pixels tell axes as well, and sooner."""
+    mean = scan.frames(slice(None)).double().mean(dim=0)
+    for size in range(SMALLEST, scan.N, 32):
+        inner = slice(scan.N // 2 - size // 2, scan.N // 2 + size // 2)
+        if mean[inner, inner].sum() > MOST_LIGHT * mean.sum():
+            return scan.crop(size)
+    return scan
+
+
+def _best(trials: _Trials, maps: Iterable[Matrix]) -> Matrix:
+    return min(maps, key=trials)
+
+
+def _refined(trials: _Trials, start: Matrix) -> Matrix:
+    """A better map nearby, by the simplex search of Nelder and Mead over rotation, stretches and shear."""
+
+    def of(change: Matrix) -> Matrix:
+        turn, grow, stretch, shear = change.tolist()
+        square = np.array([[grow + stretch, shear - turn], [shear + turn, grow - stretch]])
+        return (np.eye(2) + square) @ start
+
+    simplex = np.vstack([np.zeros(4), STEP * np.eye(4)])
+    found = minimize(
+        lambda change: trials(of(change)),
+        np.zeros(4),
+        method="Nelder-Mead",
+        options={"initial_simplex": simplex, "maxfev": TRIALS, "xatol": 1e-3, "fatol": 1e-3},
+    )
+    return of(np.asarray(found.x))
+
+
+def _turned(swap: tuple[int, int, int]) -> Matrix:
+    exchange, flip_y, flip_x = swap
+    axes = np.eye(2)[::-1] if exchange else np.eye(2)
+    return np.diag([1.0 - 2 * flip_y, 1.0 - 2 * flip_x]) @ axes
+
+
+def _rotation(degrees: float) -> Matrix:
+    """From x to y."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[cosine, sine], [-sine, cosine]])

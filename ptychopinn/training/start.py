@@ -1,0 +1,56 @@
+"""The network that a training starts from: the one that ships, that of a run, or random weights."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from ptychopinn.config import ModelConfig, Settings
+from ptychopinn.errors import PtychoError
+from ptychopinn.files.naming import naming
+from ptychopinn.model.bundle import Run, load_run
+from ptychopinn.model.pretrained import pretrained
+
+SCRATCH: Final = "scratch"
+
+ARCHITECTURE: Final = (
+    *("gridsize", "features", "stages", "n_filters_scale", "depth", "noise_input", "amp_activation"),
+)
+"""Settings that weights depend on."""
+
+
+def start_of(settings: Settings) -> Run | None:
+    """The trained network to start from; None for random weights.
+
+    The network that ships is taken unless ``start_from`` names another one or a setting asks for another network.
+
+    Raises:
+        PtychoError: when the run of ``start_from`` cannot be read, or is another network than the settings ask for.
+    """
+    wanted = settings.training.start_from
+    if wanted == SCRATCH:
+        return None
+    if wanted is None:
+        run = pretrained()
+        return None if differing(run, settings) else run
+    with naming("start_from"):
+        run = load_run(Path(wanted))
+        if name := next(iter(differing(run, settings)), None):
+            raise PtychoError(
+                f"{wanted}: has {name} {getattr(run.settings.model, name)}, but "
+                f"{getattr(settings.model, name)} is given; omit {name}, or start from scratch."
+            )
+    return run
+
+
+def differing(run: Run, settings: Settings) -> list[str]:
+    """Settings of the network that were chosen, and that a run has otherwise."""
+    usual, chosen, there = ModelConfig(), settings.model, run.settings.model
+    return [
+        name
+        for name in ARCHITECTURE
+        if getattr(chosen, name) != getattr(usual, name) and getattr(chosen, name) != getattr(there, name)
+    ]
+
+
+def architecture(run: Run) -> dict[str, Any]:
+    """Settings, by name, that a training takes over from the network that it starts from."""
+    return {name: getattr(run.settings.model, name) for name in ARCHITECTURE}
