@@ -128,7 +128,7 @@ def test_every_command_that_reads_a_scan_refuses_a_malformed_one(place: Path, co
     write_scan(place / "bad.npz", **with_entry("ycoords", np.nan), objectGuess=np.ones((60, 60), complex))
     (place / "cut.npz").write_bytes((place / "scan.npz").read_bytes()[:-200])
     if not command.startswith("convert") and "--truth" not in command and "--init" not in command:
-        assert_refused(place, command.format("bad.npz"), ("bad.npz: ", "positions: NaN", "frame 1"))
+        assert_refused(place, command.format("bad.npz"), ("bad.npz: ", "positions: ", "frame 1"))
     assert_refused(place, command.format("cut.npz"), ("cut.npz: is no readable NPZ file",))
 
 
