@@ -133,9 +133,9 @@ def trained() -> Iterator[str]:
 
     for steps in (100, 300):
         epochs = max(1, round(steps / np.ceil(2 * 0.95 * len(peer) / 16)))
-        for start in (None, "scratch"):
+        for start in ("package", "scratch"):
             found, seconds = error(peer, nepochs=int(epochs), start_from=start)
-            name = "from the package" if start is None else "from scratch"
+            name = "from the package" if start == "package" else "from scratch"
             yield f"| peer scan, {name}, {steps} steps | {found:.3f} | {seconds:.0f} |"
     settings = Settings.of({"nepochs": 4})
     both = train(peer, settings, plan=check_training(peer, settings, others={"lines": lines}))

@@ -52,7 +52,7 @@ def run_demo(request: Request) -> str:
         run = train(star, settings, out / "run", report)
         bundle.save_run(out / "run", run)
         after = {"star": infer(run, star), "lines": infer(run, lines)}
-        refined = refine_scan(star, settings, "cpu", after["star"], report)
+        refined = refine_scan(star, settings.changed(subpixel="bilinear"), "cpu", after["star"], report)
         for name, result, scan in (("star", refined, star), ("lines", after["lines"], lines)):
             (out / name).mkdir()
             save_reconstruction(out / name, result, scan, truth=True)

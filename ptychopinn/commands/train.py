@@ -29,7 +29,7 @@ from ptychopinn.model.pretrained import NAME
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 from ptychopinn.training.plan import TrainingPlan, check_training
-from ptychopinn.training.start import SCRATCH
+from ptychopinn.training.start import PACKAGE, SCRATCH
 
 OF_ONE_SCAN: Final = {"n_subsample": None, "frames": None}
 """Settings of reading that belong to the training scan alone, as they are for a second one."""
@@ -171,7 +171,8 @@ def fill_run(
 
     settings = request.settings
     sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
-    start = "scratch" if plan.start is None else settings.training.start_from or NAME
+    start = settings.training.start_from or SCRATCH
+    start = NAME if start == PACKAGE else start
     values = {
         **origin,
         "start": start,

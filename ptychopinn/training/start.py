@@ -11,6 +11,8 @@ from ptychopinn.model.pretrained import pretrained
 
 SCRATCH: Final = "scratch"
 
+PACKAGE: Final = "package"
+
 ARCHITECTURE: Final = (
     *("gridsize", "features", "stages", "n_filters_scale", "depth", "noise_input", "amp_activation"),
 )
@@ -20,19 +22,16 @@ ARCHITECTURE: Final = (
 def start_of(settings: Settings) -> Run | None:
     """The trained network to start from; None for random weights.
 
-    The network that ships is taken unless ``start_from`` names another one or a setting asks for another network.
+    Random weights, unless ``start_from`` names a run, or the network of the package.
 
     Raises:
         PtychoError: when the run of ``start_from`` cannot be read, or is another network than the settings ask for.
     """
     wanted = settings.training.start_from
-    if wanted == SCRATCH:
+    if wanted in (None, SCRATCH):
         return None
-    if wanted is None:
-        run = pretrained()
-        return None if differing(run, settings) else run
     with naming("start_from"):
-        run = load_run(Path(wanted))
+        run = pretrained() if wanted == PACKAGE else load_run(Path(str(wanted)))
         if name := next(iter(differing(run, settings)), None):
             raise PtychoError(
                 f"{wanted}: has {name} {getattr(run.settings.model, name)}, but "

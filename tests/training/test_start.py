@@ -12,15 +12,17 @@ from ptychopinn.training.start import start_of
 from ptychopinn.training.train import train
 
 
-def test_the_network_of_the_package_is_the_usual_start():
-    assert start_of(Settings()) is pretrained()
+def test_the_network_of_the_package_is_a_start_and_random_weights_are_the_usual_one():
+    assert start_of(Settings()) is None
+    assert start_of(Settings.of({"start_from": "package"})) is pretrained()
 
 
 @pytest.mark.parametrize(
     "changes", [{"stages": 2}, {"n_filters_scale": 0.5}, {"gridsize": 2}, {"features": "amplitude"}]
 )
-def test_another_network_starts_from_random_weights(changes):
-    assert start_of(Settings.of(changes)) is None
+def test_another_network_cannot_start_from_it(changes):
+    with pytest.raises(PtychoError, match="start_from: package: has "):
+        start_of(Settings.of({"start_from": "package", **changes}))
 
 
 def test_scratch_means_random_weights_and_the_usual_network(tiny_scan):
@@ -31,7 +33,7 @@ def test_scratch_means_random_weights_and_the_usual_network(tiny_scan):
 
 
 def test_a_training_from_trained_weights_is_shorter_and_takes_smaller_steps(tiny_scan):
-    fine, scratch = (check_training(tiny_scan, Settings.of(values)) for values in ({}, {"start_from": "scratch"}))
+    fine, scratch = (check_training(tiny_scan, Settings.of(values)) for values in ({"start_from": "package"}, {}))
     assert fine.settings.execution.learning_rate == FINE_RATE
     assert fine.settings.training.nepochs < 0.5 * scratch.settings.training.nepochs
     assert fine.settings.model.noise_input == pretrained().settings.model.noise_input

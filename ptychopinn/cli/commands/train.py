@@ -21,7 +21,7 @@ def train(
 ) -> str:
     """Train a network on a scan, or on several, from their counts alone.
 
-    It starts from the network of the package where that fits, else from random weights.
+    It starts from random weights; --from names a run, or the network of the package.
     """
     from ptychopinn.commands.train import resumed, train_folder
 
