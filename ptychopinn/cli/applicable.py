@@ -82,7 +82,7 @@ _PROBE: Final = (
     "detector_distance detector_pixel"
 )
 _FIT: Final = "epochs subpixel refine_probe refine_positions"
-_MODEL: Final = "model refine_flux refine_background refine_affine opr"
+_MODEL: Final = "model prior refine_flux refine_background refine_affine opr"
 _EXECUTION: Final = (
     "scheduler accumulate_grad_batches gradient_clip_val early_stop_patience monitor enable_checkpointing logger "
     "precision deterministic num_workers devices"
@@ -100,7 +100,7 @@ FLAGS: Final = {
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
     "refine": f"{_FIT} {_MODEL} nominal_error refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
-    "reconstruct": f"{_PROBE} {_FIT} nominal_error refine_seconds tolerance error_draws memory {_SCAN} format "
+    "reconstruct": f"{_PROBE} {_FIT} prior nominal_error refine_seconds tolerance error_draws memory {_SCAN} format "
     "pixel_size seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "

@@ -241,6 +241,9 @@ class RefinementConfig(Section):
     model: Literal["basic", "auto", "full"] = Field(
         "basic", description="object and what is asked for; auto: what held-out pixels ask for; full: all below"
     )
+    prior: Literal["auto", "spectrum", "none"] = Field(
+        "auto", description="spectrum: join what the image's own power spectrum says; auto: where photons are few"
+    )
     refine_flux: bool = Field(False, description="refine the flux of every frame too")
     refine_background: bool = Field(False, description="refine a smooth background of the detector too, never negative")
     free_background: bool = Field(False, description="let the background of every detector pixel be free")

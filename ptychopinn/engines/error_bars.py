@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ptychopinn.engines.fisher import Linearised, solve
+from ptychopinn.engines.prior import Joined
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Unknown
 from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.exit_waves import SubPixel
@@ -45,10 +46,12 @@ class ErrorBars(NamedTuple):
     Attributes:
         amplitude: of abs(object).
         phase: rad, without the global phase.
+        share: of the waves around a pixel that the prior gave, from 0 to 1; None without a prior.
     """
 
     amplitude: Real
     phase: Real
+    share: Real | None = None
 
 
 def error_bars(
@@ -60,6 +63,7 @@ def error_bars(
     memory: float = KEPT_BYTES,
     team: Team = ALONE,
     unknowns: Set[Unknown] = frozenset(),
+    powers: Tensor | None = None,
 ) -> ErrorBars:
     """Smallest standard deviations of an image under photon noise.
 
@@ -76,23 +80,37 @@ def error_bars(
         memory: bytes for fields that are used again.
         team: processes that share the frames.
         unknowns: what was fitted beside the object; all else is taken as known.
+        powers: of the prior (:class:`ptychopinn.engines.prior.Prior`) that was joined to the counts: the draws then
+            have the covariance ``(J + L)^-1``, that of the object given the counts.
     """
-    linear = Linearised(scan, estimate, subpixel, {"object", *unknowns}, memory=memory, team=team)
+    known: set[Unknown] = {"object", *unknowns}
+    if powers is None:
+        linear = Linearised(scan, estimate, subpixel, known, memory=memory, team=team)
+    else:
+        linear = Joined(scan, estimate, subpixel, known, memory=memory, team=team, powers=powers)
     steps = JOINT_STEPS if unknowns else CG_STEPS
-    image, light, preconditioner = estimate.image, linear.light, linear.preconditioner()
+    image, light, precondition = estimate.image, linear.light, linear.preconditioning()
     size = image.abs().clamp_min(1e-6)
     across = torch.zeros_like(light)
     along = torch.zeros_like(light)
+    share = torch.zeros_like(light)
     for number in range(seed * draws, (seed + 1) * draws):
-        found = solve(linear, linear.sample_score(number), steps, preconditioner)
+        found = solve(linear, linear.sample_score(number), steps, precondition)
         draw = without_global_phase(found["object"], image, light)
         turned = draw * image.conj() / size
         along += turned.real.square() / draws
         across += turned.imag.square() / draws
+        if isinstance(linear, Joined):
+            share += linear.share(found["object"], number) / draws
     floor = torch.where(light > 0, 0.5 / light.clamp_min(1e-12), torch.nan)
-    amplitude, phase = (np.sqrt(_smoothed(part, light) * floor.cpu().numpy()) for part in (along, across))
+    if powers is None:
+        amplitude, phase = (np.sqrt(_smoothed(part, light) * floor.cpu().numpy()) for part in (along, across))
+    else:
+        # Where light is short the prior bounds the variance, which no longer goes with the inverse of the light.
+        amplitude, phase = (np.sqrt(_near(part, light)) for part in (along, across))
     phase = np.minimum(phase / size.cpu().numpy(), UNKNOWN_PHASE)
-    return ErrorBars(amplitude.astype(np.float32), phase.astype(np.float32))
+    shares = None if powers is None else _near(share, light).clip(0, 1).astype(np.float32)
+    return ErrorBars(amplitude.astype(np.float32), phase.astype(np.float32), shares)
 
 
 def without_global_phase(change: Tensor, image: Tensor, light: Tensor) -> Tensor:
@@ -128,8 +146,10 @@ def with_error_bars(
     places = torch.from_numpy(result.positions - np.array(result.origin))
     conditions, fitted = result.conditions.to(device), cast("tuple[Unknown, ...]", result.fitted)
     estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device), conditions)
-    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team, frozenset(fitted))
-    return replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
+    powers = None if result.prior_powers is None else torch.from_numpy(result.prior_powers)
+    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team, frozenset(fitted), powers)
+    result = replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
+    return replace(result, prior_share=bars.share)
 
 
 def noise_bound(scan: Scan, truth: Estimate, subpixel: SubPixel, mask: NDArray[np.bool_], draws: int = 6) -> float:
@@ -139,6 +159,14 @@ def noise_bound(scan: Scan, truth: Estimate, subpixel: SubPixel, mask: NDArray[n
     return float(
         (bars.amplitude[mask].astype(np.float64) ** 2 + (size * bars.phase)[mask].astype(np.float64) ** 2).sum()
     )
+
+
+def _near(values: Tensor, light: Tensor) -> NDArray[np.float64]:
+    """Mean over the lit pixels around each pixel; NaN without light."""
+    lit = (light > 0).double().cpu().numpy()
+    total = ndimage.gaussian_filter(lit, SMOOTH)
+    mean = ndimage.gaussian_filter(values.double().cpu().numpy() * lit, SMOOTH) / np.maximum(total, 1e-300)
+    return np.where(lit > 0, mean, np.nan)
 
 
 def _smoothed(variance: Tensor, light: Tensor) -> NDArray[np.float64]:

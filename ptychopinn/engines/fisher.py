@@ -6,7 +6,7 @@ counts is ``J = 4 A^T A`` in the real inner product (Thibault & Guizar-Sicairos,
 Urbach & Coene, Phys. Rev. A 102, 043516, 2020). No dense matrix is built.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Protocol
 
 import torch
@@ -36,6 +36,9 @@ DAMPING = 1e-3
 
 PER_FRAME = ("positions", "flux", "opr_weights")
 
+Precondition = Callable[[Step], Step]
+"""About the inverse of an information, times a step."""
+
 
 class Linearised:
     """A scan's Poisson likelihood around an estimate.
@@ -53,6 +56,7 @@ class Linearised:
 
     Attributes:
         deviance: mean Poisson deviance of the fitted pixels.
+        fitted: number of these.
         held_out: the same of the pixels held out; NaN where none are.
         gradient: of the negative log-likelihood.
         light: (H, W) photons per object pixel.
@@ -84,6 +88,7 @@ class Linearised:
             self._linearise(sums)
         team.total(sums)
         self.deviance, self.held_out = float(sums[0] / sums[1]), float(sums[2] / sums[3])
+        self.fitted = float(sums[1])
 
     def _linearise(self, sums: Tensor) -> None:
         """Gradient and diagonal of the information; keep the first chunks, and add the deviances to ``sums``."""
@@ -105,6 +110,11 @@ class Linearised:
         for part in (light.pixels, *self._diagonal.values()):
             self.team.total(part)
         self.gradient, self.light = gradient.times(2.0), light.image
+
+    @property
+    def objective(self) -> float:
+        """What a step makes less: the deviance."""
+        return self.deviance
 
     def at(self, estimate: Estimate) -> "Linearised":
         """The likelihood around another estimate."""
@@ -135,6 +145,10 @@ class Linearised:
             noise = torch.stack([torch.randn(1, size, size, generator=generator.manual_seed(one)) for one in seeds])
             sums.add(chunk, noise.to(self._device))
         return sums.times(2.0)
+
+    def preconditioning(self) -> Precondition:
+        """:meth:`preconditioner`, times a step."""
+        return scaling(self.preconditioner())
 
     def preconditioner(self) -> Step:
         """Diagonal preconditioner: about the inverse diagonal of J, damped where it is small.
@@ -207,19 +221,24 @@ class Quadratic(Protocol):
     def information(self, step: Step) -> Step:
         """Fisher information times a step."""
 
-    def preconditioner(self) -> Step:
-        """A diagonal that is about its inverse."""
+    def preconditioning(self) -> Precondition:
+        """About its inverse, times a step."""
 
 
-def solve(linear: Quadratic, right: Step, iterations: int, preconditioner: Step | None = None) -> Step:
+def scaling(scales: Step) -> Precondition:
+    """A diagonal, times a step."""
+    return lambda step: {name: scales[name] * value for name, value in step.items()}
+
+
+def solve(linear: Quadratic, right: Step, iterations: int, precondition: Precondition | None = None) -> Step:
     """Solve ``J x = right`` by preconditioned conjugate-gradient steps from zero.
 
     Few steps leave out what the counts hardly determine: they act as a regularisation. The mean position stays.
     """
-    scales = linear.preconditioner() if preconditioner is None else preconditioner
+    inverse = linear.preconditioning() if precondition is None else precondition
     found = {name: torch.zeros_like(value) for name, value in right.items()}
     rest = _centre({name: value.clone() for name, value in right.items()})
-    towards = _centre({name: scales[name] * value for name, value in rest.items()})
+    towards = _centre(inverse(rest))
     product = first = dot(rest, towards)
     for _ in range(iterations):
         # Below the precision of the numbers, further steps would only add rounding errors.
@@ -233,7 +252,7 @@ def solve(linear: Quadratic, right: Step, iterations: int, preconditioner: Step 
         for name, direction in towards.items():
             found[name] += length * direction
             rest[name] -= length * bent[name]
-        scaled = _centre({name: scales[name] * value for name, value in rest.items()})
+        scaled = _centre(inverse(rest))
         before, product = product, dot(rest, scaled)
         towards = {name: value + (product / before) * towards[name] for name, value in scaled.items()}
     return found

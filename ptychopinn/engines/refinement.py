@@ -15,37 +15,19 @@ from ptychopinn.engines.fisher import Linearised, Step, solve
 from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.places.drag import MAP_PASSES, Dragged
 from ptychopinn.engines.positions import search
+from ptychopinn.engines.prior import DRAW_STEPS, Joined
 from ptychopinn.engines.progress import BY_ITSELF, Progress, Running
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
+from ptychopinn.engines.stages import stages_of
 from ptychopinn.files.signals import Stopped
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import orthogonal_modes, probe_intensity
+from ptychopinn.physics.probe import orthogonal_modes
 from ptychopinn.reconstruction import deviances
-from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64
 """Frames per projection step of the teacher: small batches converge in fewer epochs, large ones cost less per frame."""
-
-FROM_VACUUM = ((1, 6), (4, 1), (16, 2))
-FROM_IMAGE = ((1, 2), (4, 1), (16, 1))
-"""Stages of projection steps: frames of a batch that overlap on a pixel, and epochs.
-
-Single frames converge the lowest frequencies, to which the likelihood is hardly sensitive; then larger batches average
-their noise."""
-
-LEAST_PHOTONS = 3.0
-"""Photons per lit pixel in a batch: it takes several dim frames, so that an epoch has fewer steps."""
-
-PROBE_EPOCHS, POSITION_EPOCHS = 4, 2
-"""Epoch multipliers of the projections for an unknown probe, and for unknown positions, which scoring fits better."""
-
-AFFINE_EPOCHS = 5
-"""Epoch multiplier of the first stage for an unknown map of the positions, which must end in the right minimum."""
-
-DIM_EPOCHS = 4
-"""Largest epoch multiplier for dim frames."""
 
 OBJECT_ONLY = 2
 """First epochs from vacuum, which update the object alone."""
@@ -110,6 +92,7 @@ class Refined:
         epochs: passes over the frames.
         reason: why it ended.
         stopped: whether a signal ended it.
+        powers: of the prior (:class:`ptychopinn.engines.prior.Prior`); None without.
     """
 
     estimate: Estimate
@@ -118,6 +101,7 @@ class Refined:
     epochs: int
     reason: str
     stopped: bool = False
+    powers: Tensor | None = None
 
 
 class _Budget:
@@ -158,6 +142,12 @@ class _Fit:
     running: Running
     report: Callable[[str], None]
     drag: bool
+    prior: bool
+
+    @property
+    def hold_out(self) -> bool:
+        """Whether held-out pixels end the fit; with a prior none follows the noise."""
+        return holds_out(self.scan) and not self.prior
 
     def keep(self, now: Progress) -> None:
         """Let the first process keep the progress."""
@@ -170,8 +160,15 @@ class _Fit:
     ) -> Linearised:
         """The likelihood around an estimate."""
         names = self.unknowns if unknowns is None else unknowns
-        hold_out, team = holds_out(self.scan), self.running.team
-        return Linearised(self.scan, estimate, self.subpixel, names, hold_out, deviance_only, self.memory, team)
+        team = self.running.team
+        return Linearised(self.scan, estimate, self.subpixel, names, self.hold_out, deviance_only, self.memory, team)
+
+    def objective(self, now: Progress) -> Linearised:
+        """What scoring makes less: the likelihood, with the prior when one is asked for."""
+        made = (self.scan, now.estimate, self.subpixel, self.unknowns, self.hold_out, False, self.memory)
+        if self.prior:
+            return Joined(*made, self.running.team, powers=now.powers)
+        return Linearised(*made, self.running.team)
 
 
 def refine(
@@ -187,6 +184,7 @@ def refine(
     also: Set[Unknown] = frozenset(),
     opr: int = 0,
     drag: bool = False,
+    prior: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: float = KEPT_BYTES,
@@ -211,6 +209,7 @@ def refine(
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
+        prior: join the statistics of the image (:mod:`ptychopinn.engines.prior`) to the likelihood.
         seed: of the order of the frames.
         device: torch device.
         memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
@@ -221,7 +220,7 @@ def refine(
     margin = ROOM if {"positions", "affine"} & unknowns else 0
     now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
-    fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag), False
+    fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag, prior), False
     try:
         with running.allowed():
             _project(fit, now, opr)
@@ -231,7 +230,8 @@ def refine(
         if now.stage is not None and now.best is not None:
             now.estimate = now.best[0]
     modes = orthogonal_modes(now.estimate.probe) if refine_probe and not opr else now.estimate.probe
-    return Refined(replace(now.estimate, probe=modes), margin, tuple(now.deviance), budget.spent, reason, stopped)
+    done = replace(now.estimate, probe=modes)
+    return Refined(done, margin, tuple(now.deviance), budget.spent, reason, stopped, now.powers)
 
 
 def _begun(
@@ -253,10 +253,10 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
     if now.stage is None:
         return
     scan, unknowns, team = fit.scan, fit.unknowns, fit.running.team
-    steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, holds_out(scan), fit.memory, team)
+    steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, fit.hold_out, fit.memory, team)
     now.follow(steps)
-    early = EarlyStop(fit, now) if holds_out(scan) else None
-    stages, over = _stages(fit, now.blank), None
+    early = EarlyStop(fit, now) if fit.hold_out else None
+    stages, over = stages_of(scan, unknowns, now.blank), None
     while now.stage < len(stages) and not over:
         batch, count = stages[now.stage]
         # Vacuum holds no information about probe and positions.
@@ -275,22 +275,6 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
     if opr:
         now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
     now.stage, now.velocity, now.best = None, None, None
-
-
-def _stages(fit: _Fit, blank: bool) -> list[tuple[int, int]]:
-    """Frames of a batch, and epochs, of each stage of the projections."""
-    probe = torch.from_numpy(fit.scan.probe)
-    dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(fit.scan, probe))
-    alone = dim * len(fit.scan) / mean_overlap(fit.scan, probe)
-    found = []
-    for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
-        longer = PROBE_EPOCHS if "probe" in fit.unknowns else POSITION_EPOCHS if "positions" in fit.unknowns else 1
-        if "affine" in fit.unknowns and lighting == 1:
-            longer = AFFINE_EPOCHS
-        if longer == 1 and lighting == 1:
-            longer = min(DIM_EPOCHS, round(dim))
-        found.append((min(len(fit.scan), math.ceil(lighting * alone)), longer * count))
-    return found
 
 
 def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
@@ -325,7 +309,7 @@ def _score(fit: _Fit, state: Progress) -> str:
     # A scoring step takes a pass to linearise, one to solve and one to try; the deviance alone is no epoch.
     resumes = bool(state.deviance)
     reason = budget.over(2 if resumes else 3)
-    now = fit.linearised(state.estimate, deviance_only=reason is not None)
+    now = fit.linearised(state.estimate, deviance_only=True) if reason else fit.objective(state)
     if not resumes:
         state.deviance.append(now.deviance)
         if reason is None:
@@ -349,17 +333,26 @@ def _score(fit: _Fit, state: Progress) -> str:
             break
         aside = f", of pixels held out {then.held_out:.5g}" if then.hold_out else ""
         fit.report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
-        gain = (now.deviance - then.deviance) / now.deviance
+        gain = (now.objective - then.objective) / now.objective
         if then.held_out > now.held_out:
             reason = "the pixels held out get worse"
             break
         now = then
+        _learn(now, state, budget)
         state.estimate = now.estimate
         state.deviance.append(now.deviance)
         fit.keep(state)
         reason = f"the deviance changes by less than {fit.tolerance:g}" if gain < fit.tolerance else budget.over(2)
     state.estimate = now.estimate
     return reason
+
+
+def _learn(now: Linearised, state: Progress, budget: _Budget) -> None:
+    """Update the prior, when there is one."""
+    if isinstance(now, Joined):
+        now.learn(solve(now, now.sample_score(len(state.deviance)), DRAW_STEPS)["object"])
+        budget.spend(DRAW_STEPS)
+        state.powers = now.prior.powers
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:
@@ -378,7 +371,7 @@ def _taken(now: Linearised, frame: Linearised | Dragged, step: Step, budget: _Bu
     for _ in range(5):
         then = now.at(changed(*(frame.carried(step) if isinstance(frame, Dragged) else (now.estimate, step))))
         budget.spend()
-        if then.deviance < now.deviance:
+        if then.objective < now.objective:
             return then
         step = {name: value / 2 for name, value in step.items()}
     return None
@@ -387,9 +380,3 @@ def _taken(now: Linearised, frame: Linearised | Dragged, step: Step, budget: _Bu
 def holds_out(scan: Scan) -> bool:
     """Whether a scan is so dim that detector pixels are held out."""
     return scan.photons < LOW_DOSE * scan.N**2
-
-
-def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
-    """Photons of a frame on a typical lit pixel, ``sum I^2 / sum I``."""
-    intensity = probe_intensity(probe).double()
-    return float(intensity.square().sum() / intensity.sum())

@@ -33,6 +33,8 @@ ARRAYS: Final = {
     "probe": np.complex64,
     "amplitude_std": np.float32,
     "phase_std": np.float32,
+    "prior_powers": np.float64,
+    "prior_share": np.float32,
     "frame_deviance": np.float64,
     "expected_frame_deviance": np.float64,
     "frame_photons": np.float64,

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.engines.fisher import Linearised, Step, dot, solve
+from ptychopinn.engines.fisher import Linearised, Step, dot, scaling, solve
 from ptychopinn.engines.projections import Estimate, Unknown
 from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.physics.exit_waves import frames_per_chunk
@@ -226,7 +226,7 @@ def _gain(linear: Linearised, names: tuple[Unknown, ...]) -> float:
     right: Step = {
         name: -value if name in names else torch.zeros_like(value) for name, value in linear.gradient.items()
     }
-    return dot(right, solve(linear, right, STEPS, scales))
+    return dot(right, solve(linear, right, STEPS, scaling(scales)))
 
 
 def _frames(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.fisher import Linearised, Step
+from ptychopinn.engines.fisher import Linearised, Precondition, Step, scaling
 from ptychopinn.engines.projections import Estimate
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
@@ -48,6 +48,10 @@ class Dragged:
     def information(self, step: Step) -> Step:
         """Fisher information times a step."""
         return self._adjoint(self.linear.information(self._forward(step)))
+
+    def preconditioning(self) -> Precondition:
+        """:meth:`preconditioner`, times a step."""
+        return scaling(self.preconditioner())
 
     def preconditioner(self) -> Step:
         """That of the likelihood, and the inverse diagonal of the information of the map."""
