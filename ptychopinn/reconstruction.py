@@ -57,6 +57,7 @@ class Reconstruction:
         std_of: source of these: the spread of overlapping patches, the noise of the counts, or the errors that the
             network made on generated scans.
         prior_powers: (bands, 2, 2) of the prior of the object, if one was joined to the counts.
+        prior_spots: (k, 2) pixels (y, x) of the object frame that are free of it.
         prior_share: (H, W) float32, share of the waves around each pixel that this prior gave, from 0 to 1.
         dark: numbers of the frames without a photon that this process read.
         frame_numbers: (n,) number of each frame in its file; None if unknown.
@@ -86,6 +87,7 @@ class Reconstruction:
     phase_std: NDArray[np.float32] | None = None
     std_of: StdOf = "patches"
     prior_powers: NDArray[np.float64] | None = None
+    prior_spots: NDArray[np.int64] | None = None
     prior_share: NDArray[np.float32] | None = None
     dark: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     frame_numbers: NDArray[np.int64] | None = None

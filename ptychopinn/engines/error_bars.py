@@ -64,6 +64,7 @@ def error_bars(
     team: Team = ALONE,
     unknowns: Set[Unknown] = frozenset(),
     powers: Tensor | None = None,
+    spots: Tensor | None = None,
 ) -> ErrorBars:
     """Smallest standard deviations of an image under photon noise.
 
@@ -82,12 +83,13 @@ def error_bars(
         unknowns: what was fitted beside the object; all else is taken as known.
         powers: of the prior (:class:`ptychopinn.engines.prior.Prior`) that was joined to the counts: the draws then
             have the covariance ``(J + L)^-1``, that of the object given the counts.
+        spots: of the same.
     """
     known: set[Unknown] = {"object", *unknowns}
     if powers is None:
         linear = Linearised(scan, estimate, subpixel, known, memory=memory, team=team)
     else:
-        linear = Joined(scan, estimate, subpixel, known, memory=memory, team=team, powers=powers)
+        linear = Joined(scan, estimate, subpixel, known, memory=memory, team=team, powers=powers, spots=spots)
     steps = JOINT_STEPS if unknowns else CG_STEPS
     image, light, precondition = estimate.image, linear.light, linear.preconditioning()
     size = image.abs().clamp_min(1e-6)
@@ -147,7 +149,8 @@ def with_error_bars(
     conditions, fitted = result.conditions.to(device), cast("tuple[Unknown, ...]", result.fitted)
     estimate = Estimate(image.to(device), torch.from_numpy(probe).to(device), places.to(device), conditions)
     powers = None if result.prior_powers is None else torch.from_numpy(result.prior_powers)
-    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team, frozenset(fitted), powers)
+    spots = None if result.prior_spots is None else torch.from_numpy(result.prior_spots - np.array(result.origin))
+    bars = error_bars(scan, estimate, result.subpixel, draws, seed, memory, team, frozenset(fitted), powers, spots)
     result = replace(result, amplitude_std=bars.amplitude, phase_std=bars.phase, std_of="counts")
     return replace(result, prior_share=bars.share)
 

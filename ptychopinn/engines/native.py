@@ -257,6 +257,7 @@ def _result(
         loss=found.deviance,
         subpixel=subpixel,
         prior_powers=None if found.powers is None else found.powers.numpy(),
+        prior_spots=None if found.spots is None else found.spots.numpy() + np.array(origin),
     )
     if found.stopped:
         return result.with_deviance(scan, device, sampled=True)

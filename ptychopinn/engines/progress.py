@@ -28,7 +28,7 @@ class Progress:
         best: estimate that best explained the pixels held out, with their deviance and the epochs since.
         deviance: of the scoring steps.
         length: conjugate-gradient steps of the last one.
-        powers: of the prior, when there is one.
+        powers: of the prior, when there is one, and ``spots``.
     """
 
     estimate: Estimate
@@ -44,6 +44,7 @@ class Progress:
     deviance: list[float] = field(default_factory=list)
     length: int = 0
     powers: torch.Tensor | None = None
+    spots: torch.Tensor | None = None
 
     def follow(self, steps: Projections) -> None:
         """Let projections go on from here."""

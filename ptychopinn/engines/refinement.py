@@ -92,7 +92,7 @@ class Refined:
         epochs: passes over the frames.
         reason: why it ended.
         stopped: whether a signal ended it.
-        powers: of the prior (:class:`ptychopinn.engines.prior.Prior`); None without.
+        powers: of the prior (:class:`ptychopinn.engines.prior.Prior`), and ``spots``; None without.
     """
 
     estimate: Estimate
@@ -102,6 +102,7 @@ class Refined:
     reason: str
     stopped: bool = False
     powers: Tensor | None = None
+    spots: Tensor | None = None
 
 
 class _Budget:
@@ -167,7 +168,7 @@ class _Fit:
         """What scoring makes less: the likelihood, with the prior when one is asked for."""
         made = (self.scan, now.estimate, self.subpixel, self.unknowns, self.hold_out, False, self.memory)
         if self.prior:
-            return Joined(*made, self.running.team, powers=now.powers)
+            return Joined(*made, self.running.team, powers=now.powers, spots=now.spots)
         return Linearised(*made, self.running.team)
 
 
@@ -193,9 +194,8 @@ def refine(
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps in small batches give a first estimate. Each scoring step solves ``J dx = -gradient`` by a few
-    conjugate-gradient steps and halves ``dx`` until the likelihood improves. It ends when the deviance falls by less
-    than ``tolerance``, when that of held-out pixels rises, or after its epochs or seconds.
+    Projection steps give a first estimate. Scoring solves ``J dx = -gradient`` and halves ``dx`` until the likelihood
+    improves. It ends when the deviance falls by less than ``tolerance``, or that of held-out pixels rises.
 
     Args:
         scan: counts, positions and probe.
@@ -209,7 +209,7 @@ def refine(
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
-        prior: join the statistics of the image (:mod:`ptychopinn.engines.prior`) to the likelihood.
+        prior: join that of :mod:`ptychopinn.engines.prior` to the likelihood.
         seed: of the order of the frames.
         device: torch device.
         memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
@@ -230,8 +230,8 @@ def refine(
         if now.stage is not None and now.best is not None:
             now.estimate = now.best[0]
     modes = orthogonal_modes(now.estimate.probe) if refine_probe and not opr else now.estimate.probe
-    done = replace(now.estimate, probe=modes)
-    return Refined(done, margin, tuple(now.deviance), budget.spent, reason, stopped, now.powers)
+    end = replace(now.estimate, probe=modes)
+    return Refined(end, margin, tuple(now.deviance), budget.spent, reason, stopped, now.powers, now.spots)
 
 
 def _begun(
@@ -352,7 +352,7 @@ def _learn(now: Linearised, state: Progress, budget: _Budget) -> None:
     if isinstance(now, Joined):
         now.learn(solve(now, now.sample_score(len(state.deviance)), DRAW_STEPS)["object"])
         budget.spend(DRAW_STEPS)
-        state.powers = now.prior.powers
+        state.powers, state.spots = now.prior.powers, now.prior.spots
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:

@@ -34,6 +34,7 @@ ARRAYS: Final = {
     "amplitude_std": np.float32,
     "phase_std": np.float32,
     "prior_powers": np.float64,
+    "prior_spots": np.int64,
     "prior_share": np.float32,
     "frame_deviance": np.float64,
     "expected_frame_deviance": np.float64,
