@@ -12,7 +12,7 @@ from ptychopinn.config import InferenceConfig
 from ptychopinn.inference.own_errors import Features, error_bars, features_of
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready
-from ptychopinn.model.whole import Lights, light_of, passes, pull, stage, vacuum
+from ptychopinn.model.whole import Lights, as_transformed, light_of, passes, pull, stage, vacuum
 from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import check_scan
@@ -62,8 +62,9 @@ def infer_whole(
     model = ready(run.model, device, chosen.inference_precision)
     with torch.inference_mode():
         light = frames.light()
-        networks, activation = [_Tiled(network) for network in model.networks], model.config.amp_activation
-        before = now = vacuum(light[None])
+        hidden, activation = model.config.hidden_channels, model.config.amp_activation
+        networks = [_Tiled(network, 2 + hidden) for network in model.networks]
+        before = now = vacuum(light[None], hidden)
         for number in passes(len(networks)):
             pulled = frames.pulled(now.image[0])
             before, now = now, stage(networks[number], now, pulled[None], light[None], activation)
@@ -101,13 +102,14 @@ class _Frames:
     def __init__(self, scan: Scan, memory: int, multiple: int, device: str) -> None:
         self.scan, self.factor = as_networks_see(scan)
         self.device = device
-        self.probe, self.good, _ = Illumination.of(self.scan).to(device)
+        self.probe, good, _ = Illumination.of(self.scan).to(device)
+        self.good = None if good is None else as_transformed(good)
         height, width = scan.canvas_shape
         self.shape = -(-height // multiple) * multiple, -(-width // multiple) * multiple
         self.held = len(scan) * scan.N**2 * (4 + 8 * len(self.probe)) <= memory * 2**20
         self.dark = np.zeros(len(scan), dtype=bool)
         self._lights: dict[int, Lights] = {}
-        self._counts: dict[int, Tensor] = {}
+        self._roots: dict[int, Tensor] = {}
 
     def light(self) -> Tensor:
         """Photons on each pixel, (H, W)."""
@@ -120,7 +122,7 @@ class _Frames:
         """:func:`pull` of all frames at an image (H, W)."""
         found = torch.zeros_like(image)
         for some in self._blocks():
-            found += pull(image, self._frames(some), self._seen(some))
+            found += pull(image, self._modulus(some), self._seen(some))
         return found
 
     def _blocks(self) -> Iterator[slice]:
@@ -137,32 +139,33 @@ class _Frames:
             self._lights[some.start] = lights
         return lights
 
-    def _frames(self, some: slice) -> Tensor:
-        """Counts (n, N, N) of a block; kept where there is room."""
-        if some.start in self._counts:
-            return self._counts[some.start]
+    def _modulus(self, some: slice) -> Tensor:
+        """Roots of the counts (n, N, N) of a block, as they are transformed; kept where there is room."""
+        if some.start in self._roots:
+            return self._roots[some.start]
         counts = self.scan.frames(some)
         self.dark[some] = counts.numpy().max(axis=(-2, -1)) == 0
-        counts = counts.to(self.device)
+        modulus = as_transformed(counts.to(self.device)).sqrt()
         if self.held:
-            self._counts[some.start] = counts
-        return counts
+            self._roots[some.start] = modulus
+        return modulus
 
 
 class _Tiled:
     """A network that works on tiles of a large canvas; each tile sees more around it than the network looks at.
 
     Args:
-        network: (1, channels, H, W) to (1, 2, H, W).
+        network: (1, channels, H, W) to (1, found, H, W).
+        found: channels.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, found: int) -> None:
+        self.network, self.found = network, found
 
     def __call__(self, seen: Tensor) -> Tensor:
         """The same as the network, in less memory."""
         height, width = seen.shape[-2:]
-        found = seen.new_empty(1, 2, height, width)
+        found = seen.new_empty(1, self.found, height, width)
         for y in range(0, height, TILE):
             for x in range(0, width, TILE):
                 top, left = max(0, y - HALO), max(0, x - HALO)

@@ -9,6 +9,7 @@ import torch
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.model import PtychoModel
+from ptychopinn.model.whole import as_transformed
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity
@@ -93,8 +94,8 @@ def test_small_scans_hold_the_frames_of_their_objects():
         assert draw.lights.probes.shape[:2] == (draws.SCANS, frames)
         assert len(draw.targets) == draws.SCANS
         patches = 1 + extract_patches(draw.targets - 1, draw.lights.places, N)
-        assert draw.lights.good_pixels is not None
-        rates = diffract(draw.lights.probes, patches) * draw.lights.good_pixels[:, :, 0]
+        assert draw.lights.good is not None
+        rates = diffract(draw.lights.probes, patches) * as_transformed(draw.lights.good[:, :, 0])
         ratio = draw.counts.sum(dim=(1, 2, 3)) / rates.sum(dim=(1, 2, 3))
         assert bool(((ratio.log().abs() < math.log(1.5)) | (rates.sum(dim=(1, 2, 3)) < 1e3)).all())
 
