@@ -9,16 +9,7 @@ from torch import Tensor, nn
 from ptychopinn.config import ModelConfig
 from ptychopinn.model import features
 from ptychopinn.model.unet import UNet, to_complex
-from ptychopinn.model.whole import (
-    REPEATS,
-    Lights,
-    as_transformed,
-    light_of,
-    passes,
-    pull,
-    reconstructed,
-    vacuum,
-)
+from ptychopinn.model.whole import REPEATS, Lights, SmallScans, as_transformed, passes, reconstructed, vacuum
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import shift_probe
 from ptychopinn.physics.patches import extract_patches
@@ -77,7 +68,7 @@ class PtychoModel(nn.Module):
             self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
         else:
             seen = (4 if config.sees_noise else 3) * channels + 2
-            known, found = seen + config.hidden_channels, 2 + config.hidden_channels
+            known, found = seen + 2 * int(config.whole) + config.hidden_channels, 2 + config.hidden_channels
             self.networks = nn.ModuleList(UNet(known, found, width, config.depth) for _ in range(config.stages))
 
     def scaled_to(self, scan: Scan) -> Self:
@@ -145,6 +136,9 @@ class PtychoModel(nn.Module):
         known = [features.probe_share(probe, support)]
         if self.config.sees_noise:
             known.append(features.light_level(probe, support, dose))
+        if self.config.whole:
+            # The scale of small corrections, and a smooth part: single frames have neither.
+            known += [torch.zeros_like(known[0])] * 2
         light = torch.cat(
             [features.on_canvas(one.expand(*offsets.shape[:2], -1, -1), offsets, edge) for one in known], 1
         )
@@ -175,21 +169,17 @@ class PtychoModel(nn.Module):
             counts = counts * dose[:, None, None, None]
             probes = probes * dose.sqrt()[:, None, None, None, None]
         lights = Lights(probes, whole, None if good is None else as_transformed(good))
-        modulus = as_transformed(counts).sqrt()
-        light, networks, order = light_of(lights, (edge, edge)), list(self.networks), passes(len(self.networks))
+        scene = SmallScans(as_transformed(counts).sqrt(), lights, (edge, edge))
+        networks, order = list(self.networks), passes(len(self.networks))
         first = 0 if not self.training else int(torch.randint(REPEATS + 1, ())) * (len(networks) - 1)
         last = first + len(networks) if self.training else len(order)
-        estimate = vacuum(light, self.config.hidden_channels)
-
-        def pulling(image: Tensor) -> Tensor:
-            return pull(image, modulus, lights)
-
+        estimate = vacuum(scene.light, self.config.hidden_channels)
         activation = self.config.amp_activation
-        if self.training and first:
+        if first:
             with torch.no_grad():
-                estimate = reconstructed(networks, pulling, light, activation, order[: first + 1], estimate)[-1]
+                estimate = reconstructed(networks, scene, activation, order[: first + 1], estimate)[-1]
             first += 1
-        found = reconstructed(networks, pulling, light, activation, order[first:last], estimate)
+        found = reconstructed(networks, scene, activation, order[first:last], estimate)
         images = [each.image for each in (found if self.training else found[-1:])]
         return [1 + extract_patches(image - 1, places, size) for image in images]
 

@@ -19,7 +19,7 @@ from ptychopinn.files.replacing import Place
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.model import PtychoModel
-from ptychopinn.model.whole import as_transformed, light_of, passes, pull, reconstructed, vacuum
+from ptychopinn.model.whole import SmallScans, as_transformed, passes, reconstructed, vacuum
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.text import Report
 from ptychopinn.training.callbacks import CHECKPOINTS, TABLE
@@ -75,9 +75,9 @@ class InTheMaking:
 
     def __init__(self, draw: SmallScan, hidden: int, repeats: int) -> None:
         self.draw, self.left = draw, repeats
-        self.light = light_of(draw.lights, (draw.targets.shape[-2], draw.targets.shape[-1]))
-        self.modulus = as_transformed(draw.counts).sqrt()
-        self.begun, self.estimate = False, vacuum(self.light, hidden)
+        shape = draw.targets.shape[-2], draw.targets.shape[-1]
+        self.scene = SmallScans(as_transformed(draw.counts).sqrt(), draw.lights, shape)
+        self.begun, self.estimate = False, vacuum(self.scene.light, hidden)
 
 
 class RunningErrors:
@@ -148,15 +148,11 @@ class Pretraining:
             self.held.append(InTheMaking(self.draws.next_scans().to(self.device), self.hidden, repeats))
         which = len(self.held) - 1 if not self.held[-1].begun else int(rng.integers(len(self.held)))
         some = self.held[which]
-        draw, light = some.draw, some.light
-
-        def pulling(image: Tensor) -> Tensor:
-            return pull(image, some.modulus, draw.lights)
-
+        draw, light = some.draw, some.scene.light
         order = passes(len(self.model.networks), 0)[int(some.begun) :]
         activation = self.settings.model.amp_activation
         with self._precision():
-            found = reconstructed(list(self.model.networks), pulling, light, activation, order, some.estimate)
+            found = reconstructed(list(self.model.networks), some.scene, activation, order, some.estimate)
         some.begun, some.left, some.estimate = True, some.left - 1, found[-1].detach()
         if some.left < 0:
             self.held.pop(which)
