@@ -246,9 +246,8 @@ def follow(
     """Reconstruct a scan while it grows.
 
     Every frame is predicted once. The patches of the last frames, as many as fit in ``patch_memory``, are kept, and
-    their phases are matched again for every picture: a scan that fits as a whole ends with the image of
-    :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase. A network for the canvas of a
-    whole scan gives that image at the end of any scan.
+    their phases matched again for every picture: a scan that fits as a whole, or any with a network for whole scans,
+    ends with the image of :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
 
     A frame that cannot be used is left out, and looked at again when the scan is over, which ends early when its file
     cannot be read within ``follow_timeout``, or holds another scan. The deviance is NaN when no frame can be read then.

@@ -124,7 +124,7 @@ class _Frames:
         self._lights: dict[int, Lights] = {}
         self._roots: dict[int, Tensor] = {}
         self.light = self._light()[None]
-        self.smooth = smoothing(probe_intensity(self.probe)[None], self.shape)
+        self.smooth: Tensor | None = smoothing(probe_intensity(self.probe)[None], self.shape)
         self._gained: tuple[Tensor, Lights] | None = None
         self.few = np.linspace(0, len(self.scan) - 1, min(FEW, len(self.scan))).round().astype(np.int64)
 

@@ -67,7 +67,7 @@ class RealModel(nn.Module):
         if self.config.sees_noise:
             known.append(features.light_level(illumination.probe, illumination.support, None))
         if self.config.whole:
-            known += [torch.zeros_like(known[0])] * 2
+            known.append(torch.zeros_like(known[0]))
         self.register_buffer("known", torch.stack(known))
         mask = torch.ones(N, N, dtype=torch.bool) if illumination.good_pixels is None else illumination.good_pixels
         self.register_buffer("mask", mask.to(torch.float32))

@@ -68,7 +68,7 @@ class PtychoModel(nn.Module):
             self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
         else:
             seen = (4 if config.sees_noise else 3) * channels + 2
-            known, found = seen + 2 * int(config.whole) + config.hidden_channels, 2 + config.hidden_channels
+            known, found = seen + int(config.whole) + config.hidden_channels, 2 + config.hidden_channels
             self.networks = nn.ModuleList(UNet(known, found, width, config.depth) for _ in range(config.stages))
 
     def scaled_to(self, scan: Scan) -> Self:
@@ -137,8 +137,7 @@ class PtychoModel(nn.Module):
         if self.config.sees_noise:
             known.append(features.light_level(probe, support, dose))
         if self.config.whole:
-            # The scale of small corrections, and a smooth part: single frames have neither.
-            known += [torch.zeros_like(known[0])] * 2
+            known.append(torch.zeros_like(known[0]))  # the scale of small corrections, which single frames have not
         light = torch.cat(
             [features.on_canvas(one.expand(*offsets.shape[:2], -1, -1), offsets, edge) for one in known], 1
         )

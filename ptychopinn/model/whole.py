@@ -19,7 +19,7 @@ from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 
 Network = Callable[[Tensor], Tensor]
-"""A stage: (B, 8 + h, H, W) to (B, 2 + h, H, W), of h hidden channels."""
+"""A stage: (B, 7 + h, H, W) to (B, 2 + h, H, W), of h hidden channels."""
 
 REPEATS = 6
 """How often the stages after the first are repeated; they are trained to go on from where they ended."""
@@ -36,7 +36,7 @@ LONGEST = 0.005
 FINEST_EDGE, COARSEST = 1024, 8
 """Pixels of a canvas up to which its smooth part has pixels of the same size, and the largest factor beyond."""
 
-LARGEST_MULTIPLE = 50.0
+LARGEST_MULTIPLE = 300.0
 """Of the smooth part in one pass; strongly curved probes show little of it."""
 
 LARGEST_BEND = 0.3
@@ -98,11 +98,11 @@ class Scene(Protocol):
 
     Attributes:
         light: (B, H, W) photons per pixel.
-        smooth: see :func:`smoothing`.
+        smooth: see :func:`smoothing`; None: nothing is levelled.
     """
 
     light: Tensor
-    smooth: Tensor
+    smooth: Tensor | None
 
     def pulled(self, image: Tensor) -> Tensor:
         """:func:`pull` of all frames at an image (B, H, W)."""
@@ -120,12 +120,13 @@ class SmallScans:
         modulus: (B, n, N, N), see :func:`pull`.
         lights: of these frames.
         shape: of the canvas.
+        levelled: whether long waves are; those of a few frames are within reach of the network.
     """
 
-    def __init__(self, modulus: Tensor, lights: Lights, shape: tuple[int, int]) -> None:
+    def __init__(self, modulus: Tensor, lights: Lights, shape: tuple[int, int], levelled: bool = False) -> None:
         self.modulus, self.lights = modulus, lights
         self.light = light_of(lights, shape)
-        self.smooth = smoothing(probe_intensity(lights.probes).mean(dim=1), shape)
+        self.smooth = smoothing(probe_intensity(lights.probes).mean(dim=1), shape) if levelled else None
 
     def pulled(self, image: Tensor) -> Tensor:
         """See :class:`Scene`."""
@@ -169,13 +170,21 @@ def smooth_part(step: Tensor, image: Tensor, known: Tensor, smooth: Tensor) -> T
         known: (B, H, W) share of the light in the corrections, 0 to 1.
         smooth: see :func:`smoothing`.
     """
-    height, width = step.shape[-2:]
-    padded = smooth.shape[-2], 2 * (smooth.shape[-1] - 1)
+    return _filtered(known * (step * image.conj()).imag / (image.abs().square() + OPAQUE), smooth)
+
+
+def without_long_waves(phase: Tensor, smooth: Tensor) -> Tensor:
+    """A phase (B, H, W) times ``1 - A``: what frames together can see of it; see :func:`smoothing`."""
+    return phase - _filtered(phase, (1 + LONGEST) * smooth / (1 + smooth))
+
+
+def _filtered(phase: Tensor, response: Tensor) -> Tensor:
+    """A phase (B, H, W) on a canvas padded with zeros, times a response as :func:`smoothing` gives it."""
+    height, width = phase.shape[-2:]
+    padded = response.shape[-2], 2 * (response.shape[-1] - 1)
     coarse = -(-2 * height // padded[0])
-    phase = known * (step * image.conj()).imag / (image.abs().square() + OPAQUE)
-    # A pixel beyond the edge holds no phase: it counts as 0, as the padding does.
-    means = functional.avg_pool2d(phase[:, None], coarse, ceil_mode=True)
-    found = torch.fft.irfft2(smooth[:, None] * torch.fft.rfft2(means, s=padded), s=padded)
+    means = functional.avg_pool2d(phase.float()[:, None], coarse, ceil_mode=True)
+    found = torch.fft.irfft2(response[:, None] * torch.fft.rfft2(means, s=padded), s=padded)
     found = found[..., : means.shape[-2], : means.shape[-1]]
     if coarse > 1:
         found = functional.interpolate(found, scale_factor=coarse, mode="bilinear")
@@ -234,10 +243,10 @@ def vacuum(light: Tensor, hidden: int) -> Estimate:
 
 
 def stage(network: Network, estimate: Estimate, scene: Scene, activation: str) -> Estimate:
-    """One stage: the estimate with its smooth phase levelled, and with the change that a network adds.
+    """One stage: the estimate with the change that a network adds, and with its smooth phase levelled.
 
     Args:
-        network: of 8 + h channels to 2 + h.
+        network: of 7 + h channels to 2 + h.
         estimate: before.
         scene: the frames.
         activation: of the amplitude.
@@ -246,17 +255,19 @@ def stage(network: Network, estimate: Estimate, scene: Scene, activation: str) -
     usual = light.square().sum(dim=(-2, -1), keepdim=True) / light.sum(dim=(-2, -1), keepdim=True)
     pulled, known = scene.pulled(estimate.image), light / (light + FLOOR * usual)
     step, lit = pulled / (light + FLOOR * usual), light > DARK * usual
-    with torch.no_grad():
+    # Near the end corrections are small, and so must be what a network makes of them.
+    scale = (_size(step.detach(), light) / STEP_UNIT).clamp(SMALLEST_SCALE, 1.0)
+    level = (scale.log() / SCALE_UNIT).expand_as(light)
+    told = [*torch.view_as_real(step / scale).unbind(-1), known, torch.log1p(light) / LIGHT_UNIT, level]
+    change = network(torch.cat([torch.stack(told, dim=1), estimate.channels], dim=1))
+    amplitude, phase = scale * change[:, 0], scale * change[:, 1]
+    if scene.smooth is not None:
         bend = torch.where(lit, smooth_part(step, estimate.image, known, scene.smooth), 0.0)
         bend = scene.gain(estimate.image, bend)[:, None, None] * bend
         bend = bend * (LARGEST_BEND / _size(bend, light).clamp_min(LARGEST_BEND))
-        # Near the end corrections are small, and so must be what a network makes of them.
-        scale = (_size(step, light) / STEP_UNIT).clamp(SMALLEST_SCALE, 1.0)
-    level = (scale.log() / SCALE_UNIT).expand_as(light)
-    told = [*torch.view_as_real(step / scale).unbind(-1), known, torch.log1p(light) / LIGHT_UNIT, level, bend / scale]
-    change = network(torch.cat([torch.stack(told, dim=1), estimate.channels], dim=1))
-    phase = scale * change[:, 1] + bend / PHASE_SCALE
-    added = torch.stack([scale * change[:, 0], phase], dim=1)
+        # What frames cannot see is not for the network: long waves of its making would grow from pass to pass.
+        phase = without_long_waves(phase, scene.smooth) + bend / PHASE_SCALE
+    added = torch.stack([amplitude, phase], dim=1)
     channels = estimate.channels + torch.cat([added, change[:, 2:]], dim=1)
     image = to_complex(channels[:, :2], activation)[:, 0]
     return Estimate(channels, torch.where(lit, image, torch.ones_like(image)), pulled)

@@ -43,7 +43,9 @@ def a_scan(photons: float = 1e6) -> tuple[torch.Tensor, torch.Tensor, Lights]:
 
 def of_one(modulus: torch.Tensor, lights: Lights, edge: int = EDGE) -> SmallScans:
     """A batch of one scan."""
-    return SmallScans(modulus[None], Lights(lights.probes[None], lights.places[None], None), (edge, edge))
+    return SmallScans(
+        modulus[None], Lights(lights.probes[None], lights.places[None], None), (edge, edge), levelled=True
+    )
 
 
 def test_the_truth_is_not_pulled():
@@ -72,7 +74,7 @@ def test_networks_without_an_answer_bend_the_image_only_and_leave_dark_pixels_va
     torch.manual_seed(1)
     modulus, _, lights = a_scan()
     scene = of_one(modulus, lights)
-    networks = [UNet(10, 4, 4, 2) for _ in range(3)]
+    networks = [UNet(9, 4, 4, 2) for _ in range(3)]
     start = vacuum(scene.light, 2)
     with torch.no_grad():
         silent = reconstructed(networks, scene, "softplus", passes(3), start)
@@ -181,6 +183,14 @@ def test_a_phase_error_longer_than_a_frame_goes_in_a_few_passes():
     assert error(now) < 0.15 * begin < 0.6 * error(plain)
 
 
+def test_nothing_is_levelled_unless_asked_for():
+    modulus, _, lights = a_scan()
+    scene = SmallScans(modulus[None], Lights(lights.probes[None], lights.places[None], None), (EDGE, EDGE))
+    networks = [UNet(9, 4, 4, 2) for _ in range(3)]
+    silent = reconstructed(networks, scene, "softplus", passes(3), vacuum(scene.light, 2))
+    assert torch.allclose(silent[-1].image, torch.ones(1, EDGE, EDGE, dtype=torch.complex64), atol=1e-6)
+
+
 def test_the_smooth_part_of_a_large_canvas_is_found_on_coarser_pixels(monkeypatch):
     edge = 203
     wave = torch.sin(torch.arange(edge) / 30)[None, :, None] * torch.cos(torch.arange(edge) / 40)[None, None, :]
@@ -192,3 +202,15 @@ def test_the_smooth_part_of_a_large_canvas_is_found_on_coarser_pixels(monkeypatc
     assert filtered.shape[-2] == 2 * 51
     coarse = smooth_part(step, image, known, filtered)
     assert float((coarse - fine).std()) < 0.1 * float(fine.std())
+
+
+def test_a_network_cannot_make_long_waves():
+    """A wave as long as the canvas is damped to what frames see of it; one of two pixels stays."""
+    edge = 96
+    smooth = smoothing(probe_intensity(curved_disc(N, 9.0, 0.0))[None], (edge, edge))
+    row = torch.arange(edge) - edge / 2
+    envelope = torch.exp(-(row**2) / 800)
+    for wave, low, high in ((torch.cos(2 * torch.pi * row / 96), 0.0, 0.2), (torch.cos(torch.pi * row), 0.95, 1.05)):
+        phase = (wave * envelope).expand(1, edge, edge) * envelope[None, :, None]
+        left = whole.without_long_waves(phase, smooth)
+        assert low < float((left * phase).sum() / (phase * phase).sum()) < high
