@@ -255,6 +255,14 @@ class RefinementConfig(Section):
     )
 
 
+class StartConfig(Section):
+    """What ``reconstruct`` starts from."""
+
+    start_image: Literal["auto", "network", "vacuum"] = Field(
+        "auto", description="image to start from; auto: of the package's network where held-out pixels prefer it"
+    )
+
+
 class OverlapConfig(Section):
     """How overlap is measured, and which frames a view keeps."""
 
@@ -278,6 +286,7 @@ class Settings(Section):
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
     probe: ProbeConfig = ProbeConfig()
+    start: StartConfig = StartConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()
