@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
-from ptychopinn.config.probe import ProbeConfig
+from ptychopinn.config.probe import ProbeConfig, StartConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -258,14 +258,6 @@ class RefinementConfig(Section):
     error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
     memory: float | None = Field(
         None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"
-    )
-
-
-class StartConfig(Section):
-    """What ``reconstruct`` starts from."""
-
-    start_image: Literal["auto", "network", "vacuum"] = Field(
-        "auto", description="image to start from; auto: of the package's network where held-out pixels prefer it"
     )
 
 
