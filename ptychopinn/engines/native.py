@@ -24,10 +24,11 @@ from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.reconstruction import Reconstruction, frame_fits
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
+from ptychopinn.scan.fits import frame_fits
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]

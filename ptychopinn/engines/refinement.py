@@ -24,7 +24,7 @@ from ptychopinn.model.processes import Team
 from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import orthogonal_modes
-from ptychopinn.reconstruction import deviances
+from ptychopinn.scan.fits import deviances
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64
