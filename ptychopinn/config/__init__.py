@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from pydantic_core import PydanticCustomError
 
 from ptychopinn.config.network import ModelConfig
-from ptychopinn.config.probe import ProbeConfig
+from ptychopinn.config.probe import ProbeConfig, StartConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -267,6 +267,7 @@ class Settings(Section):
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
     probe: ProbeConfig = ProbeConfig()
+    start: StartConfig = StartConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()

@@ -22,7 +22,8 @@ from ptychopinn.inference.prediction import Predictor, check_trim
 from ptychopinn.inference.whole import infer_whole
 from ptychopinn.model.bundle import Run, with_trained_probe
 from ptychopinn.model.features import SCALE_FRAMES
-from ptychopinn.reconstruction import Reconstruction, common_phase
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.fits import common_phase
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report, readable
 
