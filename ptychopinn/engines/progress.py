@@ -29,6 +29,7 @@ class Progress:
         deviance: of the scoring steps.
         length: conjugate-gradient steps of the last one.
         powers: of the prior, when there is one, and ``spots``.
+        affine: whether a map of the positions is an unknown.
     """
 
     estimate: Estimate
@@ -45,6 +46,7 @@ class Progress:
     length: int = 0
     powers: torch.Tensor | None = None
     spots: torch.Tensor | None = None
+    affine: bool = False
 
     def follow(self, steps: Projections) -> None:
         """Let projections go on from here."""
@@ -87,6 +89,10 @@ def tensors_of(estimate: Estimate) -> dict[str, torch.Tensor]:
     """The tensors of an estimate by name."""
     known = vars(estimate) | estimate.conditions._asdict()
     return {name: part for name, part in known.items() if isinstance(part, torch.Tensor)}
+
+
+TIME_OVER = "the time is over"
+"""Why a fit ended that could have gone on."""
 
 
 class Running(NamedTuple):

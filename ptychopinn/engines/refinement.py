@@ -10,20 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.engines.backgrounds import with_background
 from ptychopinn.engines.changes import changed, first_conditions, unknowns_of
 from ptychopinn.engines.fisher import Linearised, Step, solve
 from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.places.drag import MAP_PASSES, Dragged
 from ptychopinn.engines.positions import search
 from ptychopinn.engines.prior import DRAW_STEPS, Joined
-from ptychopinn.engines.progress import BY_ITSELF, Progress, Running
+from ptychopinn.engines.progress import BY_ITSELF, TIME_OVER, Progress, Running
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
-from ptychopinn.engines.stages import stages_of
+from ptychopinn.engines.stages import EarlyStop, stages_of
 from ptychopinn.files.signals import Stopped
 from ptychopinn.model.processes import Team
+from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import orthogonal_modes
-from ptychopinn.reconstruction import deviances
+from ptychopinn.scan.fits import deviances
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64
@@ -40,9 +42,6 @@ LOW_DOSE = 1.0
 
 POOR = 3.0
 """Treat a start as vacuum above this deviance per pixel."""
-
-PATIENCE = 3
-"""Epochs without improvement on the held-out pixels after which a stage of projections ends."""
 
 CG_STEPS = 8
 """Conjugate-gradient steps of the first scoring step; every further one has as many more. Each costs about an epoch."""
@@ -126,7 +125,7 @@ class _Budget:
             if self.left < 0:  # a step that was halved takes more than was planned
                 return f"the {self.epochs} epochs asked for are used up, and the last step took {-self.left} more"
             return f"the next step does not fit in the epochs asked for ({self.epochs})"
-        return "the time is over" if self._team.any(time.monotonic() > self._end) else None
+        return TIME_OVER if self._team.any(time.monotonic() > self._end) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +146,13 @@ class _Fit:
 
     @property
     def hold_out(self) -> bool:
-        """Whether held-out pixels end the fit; with a prior none follows the noise."""
-        return holds_out(self.scan) and not self.prior
+        """Whether pixels are held out: they end the fit of a dim scan without a prior, and tell a smooth background."""
+        return (holds_out(self.scan) and not self.prior) or "smooth_background" in self.unknowns
+
+    @property
+    def scored(self) -> Set[Unknown]:
+        """Unknowns of the scoring steps; a background that held-out pixels tell follows after each of them."""
+        return self.unknowns - {"smooth_background"} if self.hold_out else self.unknowns
 
     def keep(self, now: Progress) -> None:
         """Let the first process keep the progress."""
@@ -160,13 +164,13 @@ class _Fit:
         self, estimate: Estimate, deviance_only: bool = False, unknowns: Set[Unknown] | None = None
     ) -> Linearised:
         """The likelihood around an estimate."""
-        names = self.unknowns if unknowns is None else unknowns
+        names = self.scored if unknowns is None else unknowns
         team = self.running.team
         return Linearised(self.scan, estimate, self.subpixel, names, self.hold_out, deviance_only, self.memory, team)
 
     def objective(self, now: Progress) -> Linearised:
         """What scoring makes less: the likelihood, with the prior when one is asked for."""
-        made = (self.scan, now.estimate, self.subpixel, self.unknowns, self.hold_out, False, self.memory)
+        made = (self.scan, now.estimate, self.subpixel, self.scored, self.hold_out, False, self.memory)
         if self.prior:
             return Joined(*made, self.running.team, powers=now.powers, spots=now.spots)
         return Linearised(*made, self.running.team)
@@ -175,6 +179,7 @@ class _Fit:
 def refine(
     scan: Scan,
     start: Tensor | None = None,
+    known: Conditions = IDEAL,
     *,
     epochs: int = 100,
     seconds: float | None = None,
@@ -194,31 +199,29 @@ def refine(
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps give a first estimate. Scoring solves ``J dx = -gradient`` and halves ``dx`` until the likelihood
-    improves. It ends when the deviance falls by less than ``tolerance``, or that of held-out pixels rises.
+    Projection steps give a first estimate. Scoring solves ``J dx = -gradient`` and ends at a gain below ``tolerance``.
 
     Args:
         scan: counts, positions and probe.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
-        epochs: passes over all frames; a conjugate-gradient step counts as one.
-        seconds: limit, checked between steps.
+        known: conditions to start from, where they are unknowns of this fit.
+        epochs, seconds: limits, checked between steps; a conjugate-gradient step is an epoch.
         tolerance: relative.
         subpixel: model between pixels.
-        refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
-        refine_positions: refine the positions too: keep their mean.
+        refine_probe, refine_positions: refine these too; power and mean position are kept, modes end orthogonal.
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
         prior: join that of :mod:`ptychopinn.engines.prior` to the likelihood.
         seed: of the order of the frames.
         device: torch device.
-        memory: bytes for counts and fields that are used again; what does not fit is read or computed anew.
+        memory: bytes for counts and fields that are used again.
         running: processes, progress to go on from, and who keeps it after every epoch and scoring step.
         report: receives lines of progress.
     """
     unknowns = unknowns_of(refine_probe, refine_positions, also, opr)
     margin = ROOM if {"positions", "affine"} & unknowns else 0
-    now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
+    now = running.resume or _begun(scan, start, known, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
     fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag, prior), False
     try:
@@ -229,14 +232,16 @@ def refine(
         reason, stopped = f"stopped by {signal}", True
         if now.stage is not None and now.best is not None:
             now.estimate = now.best[0]
-    modes = orthogonal_modes(now.estimate.probe) if refine_probe and not opr else now.estimate.probe
-    end = replace(now.estimate, probe=modes)
+    end = now.estimate
+    if refine_probe and not opr:
+        end = replace(end, probe=orthogonal_modes(end.probe))
     return Refined(end, margin, tuple(now.deviance), budget.spent, reason, stopped, now.powers, now.spots)
 
 
 def _begun(
     scan: Scan,
     start: Tensor | None,
+    known: Conditions,
     device: torch.device | str,
     margin: int,
     subpixel: SubPixel,
@@ -245,7 +250,8 @@ def _begun(
     """The beginning of a refinement."""
     blank = start is None or _poor(scan, start.to(device), subpixel)
     estimate = Estimate.of(scan, device, start, margin)
-    return Progress(replace(estimate, conditions=first_conditions(scan, unknowns, device)), blank)
+    conditions = first_conditions(scan, unknowns, device, known)
+    return Progress(replace(estimate, conditions=conditions), blank, affine="affine" in unknowns)
 
 
 def _project(fit: _Fit, now: Progress, opr: int) -> None:
@@ -255,7 +261,11 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
     scan, unknowns, team = fit.scan, fit.unknowns, fit.running.team
     steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, fit.hold_out, fit.memory, team)
     now.follow(steps)
-    early = EarlyStop(fit, now) if fit.hold_out else None
+
+    def held_out(estimate: Estimate) -> float:
+        return fit.linearised(estimate, deviance_only=True, unknowns={"object"}).held_out
+
+    early = EarlyStop(held_out, now) if fit.hold_out else None
     stages, over = stages_of(scan, unknowns, now.blank), None
     while now.stage < len(stages) and not over:
         batch, count = stages[now.stage]
@@ -272,35 +282,16 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
         fit.keep(now)
     if now.best is not None:
         now.estimate = now.best[0]
-    if opr:
+    if opr and now.estimate.conditions.opr_modes is None:
         now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
+    if "smooth_background" in unknowns - fit.scored:
+        now.estimate = with_background(scan, now.estimate, fit.subpixel, team)
     now.stage, now.velocity, now.best = None, None, None
 
 
 def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
     """Whether a start explains the counts of every eighth frame so badly that it is treated as vacuum."""
     return deviances(start, scan.canvas_origin, scan, subpixel, np.arange(0, len(scan), 8))[0] > POOR
-
-
-class EarlyStop:
-    """Keeps the estimate that best explains the held-out pixels."""
-
-    def __init__(self, fit: _Fit, now: Progress) -> None:
-        self._fit = fit
-        if now.best is None:
-            now.best = now.estimate, math.inf, 0
-            self.update(now)
-
-    def update(self, now: Progress) -> bool:
-        """Record an estimate; True after ``PATIENCE`` epochs without improvement."""
-        assert now.best is not None
-        here, (best, least, since) = now.estimate, now.best
-        held_out = self._fit.linearised(here, deviance_only=True, unknowns={"object"}).held_out
-        if held_out < least:
-            now.best = here.clone(), held_out, 0
-        else:
-            now.best = best, least, since + 1
-        return now.best[2] >= PATIENCE
 
 
 def _score(fit: _Fit, state: Progress) -> str:
@@ -331,9 +322,10 @@ def _score(fit: _Fit, state: Progress) -> str:
         if then is None:
             reason = "no step improves the likelihood"
             break
+        gain = (now.objective - then.objective) / now.objective
+        then = _with_background(fit, then)
         aside = f", of pixels held out {then.held_out:.5g}" if then.hold_out else ""
         fit.report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
-        gain = (now.objective - then.objective) / now.objective
         if then.held_out > now.held_out:
             reason = "the pixels held out get worse"
             break
@@ -353,6 +345,15 @@ def _learn(now: Linearised, state: Progress, budget: _Budget) -> None:
         now.learn(solve(now, now.sample_score(len(state.deviance)), DRAW_STEPS)["object"])
         budget.spend(DRAW_STEPS)
         state.powers, state.spots = now.prior.powers, now.prior.spots
+
+
+def _with_background(fit: _Fit, now: Linearised) -> Linearised:
+    """The model with the background that the pixels held out ask for now."""
+    if "smooth_background" not in fit.unknowns - fit.scored:
+        return now
+    now.release()
+    fit.budget.spend()
+    return now.at(with_background(fit.scan, now.estimate, fit.subpixel, fit.running.team))
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:

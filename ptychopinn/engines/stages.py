@@ -1,12 +1,13 @@
-"""Stages of the projections: frames of a batch, and epochs."""
+"""Stages of the projections: frames of a batch, and epochs; and when they end early."""
 
 import math
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 import torch
 from torch import Tensor
 
-from ptychopinn.engines.projections import Unknown
+from ptychopinn.engines.progress import Progress
+from ptychopinn.engines.projections import Estimate, Unknown
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.coverage import mean_overlap
 from ptychopinn.scan.scan import Scan
@@ -31,6 +32,10 @@ DIM_EPOCHS = 4
 """Largest epoch multiplier for dim frames."""
 
 
+PATIENCE = 3
+"""Epochs without improvement on the held-out pixels after which a stage of projections ends."""
+
+
 def stages_of(scan: Scan, unknowns: Set[Unknown], blank: bool) -> list[tuple[int, int]]:
     """Frames of a batch, and epochs, of each stage of the projections."""
     probe = torch.from_numpy(scan.probe)
@@ -51,3 +56,24 @@ def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
     """Photons of a frame on a typical lit pixel, ``sum I^2 / sum I``."""
     intensity = probe_intensity(probe).double()
     return float(intensity.square().sum() / intensity.sum())
+
+
+class EarlyStop:
+    """Keeps the estimate that best explains the held-out pixels."""
+
+    def __init__(self, held_out: Callable[[Estimate], float], now: Progress) -> None:
+        self._held_out = held_out
+        if now.best is None:
+            now.best = now.estimate, math.inf, 0
+            self.update(now)
+
+    def update(self, now: Progress) -> bool:
+        """Record an estimate; True after ``PATIENCE`` epochs without improvement."""
+        assert now.best is not None
+        here, (best, least, since) = now.estimate, now.best
+        held_out = self._held_out(here)
+        if held_out < least:
+            now.best = here.clone(), held_out, 0
+        else:
+            now.best = best, least, since + 1
+        return now.best[2] >= PATIENCE
