@@ -45,9 +45,9 @@ LEAST: Final = 1e-3
 CHANGE: Final = 0.1
 """A power changes by this factor at most in one update, up or down."""
 
-DETERMINED: Final = 0.2
-"""Least share of a wave that counts are taken to determine, in an update: what is weaker goes on to 0, not up and down
-with the noise of a draw."""
+DETERMINED: Final = 0.05
+"""Least share of a wave that counts are taken to determine, in an update. At 0.2 weak waves go on to 0, and so do the
+error bars of what they held."""
 
 CHANCE: Final = 0.01
 """Number of spots that noise alone makes in an image."""

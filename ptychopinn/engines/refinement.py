@@ -1,4 +1,8 @@
-"""An object from its counts: quick projection steps first, then Fisher scoring to the noise limit."""
+"""An object from its counts: quick projection steps first, then Fisher scoring to the noise limit.
+
+Each scoring step solves ``J dx = -gradient`` by a few conjugate-gradient steps and halves ``dx`` until the likelihood
+improves. It ends when the deviance falls by less than the tolerance, or when that of held-out pixels rises.
+"""
 
 import math
 import time
@@ -199,16 +203,16 @@ def refine(
 ) -> Refined:
     """Maximise the Poisson likelihood of the counts over the object, and the probe and positions when asked.
 
-    Projection steps give a first estimate. Scoring solves ``J dx = -gradient`` and ends at a gain below ``tolerance``.
-
     Args:
         scan: counts, positions and probe.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
         known: conditions to start from, where they are unknowns of this fit.
-        epochs, seconds: limits, checked between steps; a conjugate-gradient step is an epoch.
+        epochs: passes over all frames; a conjugate-gradient step counts as one.
+        seconds: limit, checked between steps.
         tolerance: relative.
         subpixel: model between pixels.
-        refine_probe, refine_positions: refine these too; power and mean position are kept, modes end orthogonal.
+        refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
+        refine_positions: refine the positions too: keep their mean.
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
