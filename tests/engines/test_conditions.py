@@ -117,19 +117,6 @@ def test_a_turned_and_stretched_scan_is_put_right(parts):
     assert result.deviance < 1.1 * result.expected_deviance
 
 
-@pytest.mark.slow
-def test_auto_finds_a_turned_scan_and_no_changing_probe(parts):
-    """A changing probe would take up the moves; the map is looked for first."""
-    scan = measured(parts, flux=np.linspace(1.2, 0.8, SIDE**2))
-    middle = scan.positions.mean(axis=0)
-    turn = np.array([[1, 0.05], [-0.05, 1]]) * 0.97
-    wrong = replace(scan, positions=middle + (scan.positions - middle) @ turn.T)
-    result, lines = fitted(wrong, epochs=60, model="auto")
-    assert set(result.fitted) == {"affine", "flux"}
-    assert any("positions that are turned by" in line for line in lines)
-    assert result.deviance < 1.1 * result.expected_deviance
-
-
 def test_what_was_found_goes_through_a_file(parts, tmp_path):
     result, _ = fitted(measured(parts), epochs=20, model="full")
     assert set(result.fitted) == {"probe", "flux", "smooth_background", "affine", "opr_modes", "opr_weights"}
