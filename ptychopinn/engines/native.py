@@ -74,7 +74,7 @@ def reconstruct(
     began, terms = time.perf_counter(), Terms.of(config, refinement)
     placed, first = _placed(scan, config, refinement, seed, device, start, report, len(running.team.members) > 1)
     if running.resume is not None:
-        terms = terms.plus(*found_in(running.resume.estimate.conditions))
+        terms = terms.plus(*found_in(running.resume.estimate.conditions, running.resume.affine))
     if refinement.refine_seconds is not None:
         left = max(refinement.refine_seconds - (time.perf_counter() - began), 1e-3)
         refinement = refinement.model_copy(update={"refine_seconds": left})

@@ -28,6 +28,7 @@ class Progress:
         best: estimate that best explained the pixels held out, with their deviance and the epochs since.
         deviance: of the scoring steps.
         length: conjugate-gradient steps of the last one.
+        affine: whether a map of the positions is fitted, of which the estimate says nothing.
     """
 
     estimate: Estimate
@@ -42,6 +43,7 @@ class Progress:
     best: tuple[Estimate, float, int] | None = None
     deviance: list[float] = field(default_factory=list)
     length: int = 0
+    affine: bool = False
 
     def follow(self, steps: Projections) -> None:
         """Let projections go on from here."""

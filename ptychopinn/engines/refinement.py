@@ -245,7 +245,8 @@ def _begun(
     """The beginning of a refinement."""
     blank = start is None or _poor(scan, start.to(device), subpixel)
     estimate = Estimate.of(scan, device, start, margin)
-    return Progress(replace(estimate, conditions=first_conditions(scan, unknowns, device)), blank)
+    estimate = replace(estimate, conditions=first_conditions(scan, unknowns, device))
+    return Progress(estimate, blank, affine="affine" in unknowns)
 
 
 def _project(fit: _Fit, now: Progress, opr: int) -> None:

@@ -26,9 +26,9 @@ def scan(place: Path) -> Path:
     return place
 
 
-def stopped(folder: Path, number: signal.Signals) -> tuple[int, str]:
+def stopped(folder: Path, number: signal.Signals, more: str = "") -> tuple[int, str]:
     """Exit code and error of a refinement that gets a signal once it has a checkpoint."""
-    line = [sys.executable, "-m", "ptychopinn", *f"refine star.npz --out out --quiet {FLAGS}".split()]
+    line = [sys.executable, "-m", "ptychopinn", *f"refine star.npz --out out --quiet {FLAGS} {more}".split()]
     process = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True, env=os.environ)
     end = time.monotonic() + 120
     while not (folder / "out/checkpoint.pt").is_file() and process.poll() is None and time.monotonic() < end:
@@ -73,6 +73,23 @@ def test_a_signal_leaves_the_image_so_far_and_a_way_on(scan: Path) -> None:
     done = call(scan, "refine star.npz --out out --resume --epochs 70")
     assert done.exit_code == 0, done.output
     assert "in the 70 asked for" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_stopped_fit_lies_beside_a_finished_image(scan: Path) -> None:
+    assert call(scan, "refine star.npz --out out --epochs 20 --error-draws 1").exit_code == 0
+    before = (scan / "out/reconstruction.h5").read_bytes()
+    for _ in range(2):
+        code, error = stopped(scan, signal.SIGTERM, "--overwrite")
+        assert code == 1
+        assert "the image so far is in out-unfinished, and out keeps the finished one" in error.splitlines()[-1]
+        assert (scan / "out/reconstruction.h5").read_bytes() == before
+        assert np.isfinite(read_reconstruction(scan / "out-unfinished").object).all()
+        (scan / "out/checkpoint.pt").rename(scan / "kept.pt")
+    (scan / "kept.pt").rename(scan / "out/checkpoint.pt")
+    assert call(scan, "refine star.npz --out out --resume").exit_code == 0
+    assert (scan / "out/reconstruction.h5").read_bytes() != before
+    assert not (scan / "out/checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint at all"])

@@ -198,7 +198,7 @@ def test_a_training_keeps_the_older_run_until_its_first_checkpoint(place: Path, 
     train = ("train", "star.npz", "--out", "run", "--teacher-epochs", "1", "--stages", "1", "--logger", logger)
     assert call(*train, "--nepochs", 2, cwd=place).returncode == 0
     before = content(place / "run")
-    longer = [*CALL, *train, "--nepochs", "2000", "--n-groups", "3000", "--overwrite"]
+    longer = [*CALL, *train, "--nepochs", "2000", "--overwrite"]
     with subprocess.Popen(longer, cwd=place, stdout=subprocess.PIPE, text=True, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         for line in process.stdout:
