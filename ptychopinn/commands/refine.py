@@ -109,7 +109,7 @@ def _helped(source: Path, request: Request, init: Path | None, resume: bool) -> 
         scan = open_scan(source, settings.data)
         start = None if init is None else start_of(init, scan, settings.data, source, lambda line: None)
         with processes.team() as team:
-            return refine_scan(scan, settings, device_of(settings), start, running=checkpoints.running(team))
+            return refine_scan(scan, settings, device_of(settings), start, running=checkpoints.running(scan, team))
 
 
 def baseline_folder(
@@ -145,7 +145,7 @@ def baseline_folder(
             result = _fitted(scan, settings, start, report, BY_ITSELF)
         else:
             with processes.team() as team:
-                result = _fitted(scan, settings, start, report, checkpoints.running(team, stop))
+                result = _fitted(scan, settings, start, report, checkpoints.running(scan, team, stop))
         used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": sha256, "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}

@@ -1,5 +1,6 @@
 """``refine --resume``, and what a signal leaves behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ptychopinn.config import Settings
+from ptychopinn.files.output_folder import file_hash
 from ptychopinn.files.reconstruction import read_reconstruction
 from tests.cli.refusing import call
 
@@ -101,6 +105,34 @@ def test_a_folder_without_a_checkpoint_is_refused(scan: Path, content: bytes | N
     assert done.exit_code == 2
     assert done.stderr.startswith("ptychopinn: out/checkpoint.pt: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "held", [{}, {"origin": "["}, {"origin": "[]"}, {"origin": 5}, {"origin": "{}", "progress": {}}]
+)
+def test_a_checkpoint_of_something_else_is_refused(scan: Path, held: dict[str, object]) -> None:
+    (scan / "out").mkdir()
+    torch.save(held, scan / "out/checkpoint.pt")
+    done = call(scan, "refine star.npz --out out --resume")
+    told = "ptychopinn: out/checkpoint.pt: cannot be read as a checkpoint; start again with --overwrite.\n"
+    assert (done.exit_code, done.stderr) == (2, told)
+
+
+@pytest.mark.parametrize("parts", [None, (), ("image", "probe", "positions")])
+def test_a_checkpoint_of_another_shape_is_refused(scan: Path, parts: tuple[str, ...] | None) -> None:
+    settings = Settings().changed(engine="native").flat()
+    origin = {
+        "sha256": file_hash(scan / "star.npz"),
+        "settings": settings,
+        "sources": dict.fromkeys(settings, "default"),
+    }
+    estimate = None if parts is None else {name: torch.zeros(2, 2) for name in parts}
+    progress = {"estimate": estimate, "best": None, "velocity": None, "blank": True}
+    (scan / "out").mkdir()
+    torch.save({"origin": json.dumps(origin), "progress": progress}, scan / "out/checkpoint.pt")
+    done = call(scan, "refine star.npz --out out --resume")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert "checkpoint.pt: cannot be read as a checkpoint" in done.stderr
 
 
 @pytest.mark.slow
