@@ -108,13 +108,12 @@ class Terms(NamedTuple):
         return (*found, *sorted(self.also), *of_opr)
 
 
-def found_in(conditions: Conditions, affine: bool) -> tuple[Term, ...]:
-    """The terms of a fit by the conditions of its estimate, with a map of the positions or without."""
+def found_in(conditions: Conditions) -> tuple[Term, ...]:
+    """The terms that an estimate has."""
     parts: dict[Term, object] = {
         "flux": conditions.flux,
         "background": conditions.background,
         "opr": conditions.opr_modes,
-        "affine": affine or None,
     }
     return tuple(name for name, part in parts.items() if part is not None)
 
