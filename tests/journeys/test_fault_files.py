@@ -110,7 +110,12 @@ ENERGIES: dict[str, tuple[str, Any, str | None]] = {
 
 
 def write_cxi(
-    path: Path, arrays: Arrays, units: str = "text", length: str = "m", energy: str = "joule of the source", apart: bool = False
+    path: Path,
+    arrays: Arrays,
+    units: str = "text",
+    length: str = "m",
+    energy: str = "joule of the source",
+    apart: bool = False,
 ) -> None:
     """A CXI file with the habits of NeXus: pixels of 75 um, 10 nm on the object."""
     distance = PIXEL * N * 75e-6 / (1.239841984e-6 / EV)
@@ -215,5 +220,7 @@ def test_case_17_big_endian_numbers(tmp_path: Path, arrays: Arrays, kind: str, n
     known = {"map": str(tmp_path / "map.json")} if name == "scan.h5" else {}
     assert_read(api.read_scan(tmp_path / name, measurement="counts", **known), arrays)
     flag = "--map map.json" if known else ""
-    done = call(tmp_path, f"refine {name} {flag} --measurement counts --epochs 2 --error-draws 0 --accelerator cpu --out fit")
+    done = call(
+        tmp_path, f"refine {name} {flag} --measurement counts --epochs 2 --error-draws 0 --accelerator cpu --out fit"
+    )
     assert (done.exit_code, done.stderr) == (0, "")

@@ -105,13 +105,13 @@ def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: Baseline
                 f"background ({_background_flag(result)}), parasitic light, or a partly coherent beam (more probe "
                 "modes)"
             )
-        case "object":
-            return f"a step of the image alone would explain {share}: the fit is not at its end, or caught (more --epochs)"
     return _step(one, share, result, config)
 
 
 def _step(one: Finding, share: str, result: Reconstruction, config: BaselineConfig) -> str:
-    """The sentence for positions or probe: what a step would explain, and its flags."""
+    """The sentence for image, positions or probe: what a step would explain, and its flags."""
+    if one.cause == "object":
+        return f"a step of the image alone would explain {share}: the fit is not at its end, or caught (more --epochs)"
     flag = f"refine_{one.cause}"
     doing = "more --epochs" if getattr(config, flag) else f"try --{flag.replace('_', '-')}"
     what, also = "another probe", ""

@@ -137,8 +137,8 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
 def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
     """Whether :func:`better_axes` is worth its time: a look at small turns and scales, a twentieth of it.
 
-    A fit adapts to axes that are a little wrong, and its deviance ends near that of noise; that of held-out pixels of the
-    innermost frames tells more.
+    A fit adapts to axes that are a little wrong, and its deviance ends near that of noise; that of held-out pixels of
+    the innermost frames tells more.
     """
     if not _spreads(scan):
         return False
