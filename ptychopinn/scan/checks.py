@@ -23,7 +23,7 @@ CANVAS_BYTES = 50
 LIKELY_FACTOR = 4.0
 """Largest usual ratio of the photons of a probe and of its brightest frames: few objects absorb more."""
 
-DRIFT_FRAMES, STEADY, DRIFT = 30, 0.85, 0.2
+DRIFT_FRAMES, STEADY, DRIFT = 30, 0.75, 0.2
 """Least frames, least share of the variance of ln(photons) that a straight line in time explains, and its least change:
 the structure of an object is hardly ever that steady."""
 
@@ -134,7 +134,7 @@ def _flux_step(scan: Scan, totals: NDArray[np.float64]) -> list[str]:
     apart, near = cKDTree(places[:first]).query(places[first:])
     beside = apart <= 2 * usual
     between = (light[first:] - light[:first][near])[beside] / step
-    if len(between) < PART or np.median(between) < AT_ONCE or (between > AT_ONCE / 2).mean() < ALIKE:
+    if len(between) < PART // 2 or np.median(between) < AT_ONCE or (between > AT_ONCE / 2).mean() < ALIKE:
         return []
     return [
         f"from frame {scan.numbers[lit[first]]} on the photons per frame are {readable(float(np.exp(step)), 2)} times "
