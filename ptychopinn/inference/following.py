@@ -259,10 +259,9 @@ def follow(
 ) -> Followed:
     """Reconstruct a scan while it grows.
 
-    Every frame is predicted once, and once more at the end where all frames give probe or input another scale than the
-    first ones did. The patches of the last frames, as many as fit in ``patch_memory``, are kept, and their phases are
-    matched again for every picture: a scan that fits as a whole ends with the image of
-    :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
+    Every frame is predicted once, and again at the end where all frames give another scale than the first ones did.
+    As many patches as fit in ``patch_memory`` are kept, and their phases matched again for every picture: a scan that
+    fits ends with the image of :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
 
     A frame that cannot be used is left out, and looked at again when the scan is over, which ends early when its file
     cannot be read within ``follow_timeout``, or holds another scan. The deviance is NaN when no frame can be read then.
@@ -307,8 +306,7 @@ def follow(
     if not growth.count:
         raise growth.complaint() or PtychoError("diffraction: no frames; at least one is needed.")
     growth.report_left()
-    growth = _settled(run, growth, chosen, device, over)
-    result, changed = _image(growth, report)
+    result, changed = _image(growth := _settled(run, growth, chosen, device, over), report)
     return Followed(result, growth.scan, refused or changed)
 
 
