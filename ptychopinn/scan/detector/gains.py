@@ -79,7 +79,8 @@ def gains(mean: Image, far: Image, good: Mask, frames: int) -> Gains:
     pattern = expected_pattern(mean, far, good, frames)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(usable & (pattern > 0), np.log(mean / pattern), np.nan)
-    told = float(np.nanmedian(abs(np.expm1(ratio[usable])))) < NOT_THAT_PROBE
+    known = ratio[np.isfinite(ratio)]
+    told = len(known) > 0 and np.median(abs(np.expm1(np.minimum(known, 1.0)))) < NOT_THAT_PROBE
     least = np.log(LEAST_GAIN if told else LEAST_UNTOLD)
     found = [[line for line in _lines(*view) if abs(line[0]) > least] for view in ((ratio, mean), (ratio.T, mean.T))]
     for view, some in zip((lines, lines.T), found, strict=True):
