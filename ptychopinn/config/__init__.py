@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
-from ptychopinn.config.probe import ProbeConfig
+from ptychopinn.config.probe import ProbeConfig, StartConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -284,6 +284,7 @@ class Settings(Section):
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
     probe: ProbeConfig = ProbeConfig()
+    start: StartConfig = StartConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()
