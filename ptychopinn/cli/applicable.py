@@ -100,7 +100,8 @@ FLAGS: Final = {
     "train": f"{_SCAN} start_from gridsize neighbor_count n_groups model_type features stages n_filters_scale "
     "nepochs max_seconds batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs "
     f"synthetic_fraction seed learning_rate {_EXECUTION} accelerator",
-    "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input precision seed accelerator",
+    "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input hidden_channels "
+    "precision seed accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
     "refine": f"{_FIT} {_MODEL} nominal_error refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
