@@ -1,7 +1,12 @@
 """Numbers and lengths as people read them."""
 
 import math
+import re
 from collections.abc import Callable
+from typing import Final
+
+COUNTED: Final = re.compile(r"(?:\[|epoch )(\d+)(?:/| of )(\d+)")
+"""How a line begins that says how far the work is: ``[3/20]``, ``epoch 3 of 20``."""
 
 
 def readable(value: float, digits: int = 3) -> str:
@@ -21,6 +26,12 @@ def readable_length(metres: float) -> str:
         if abs(metres) >= size:
             return f"{readable(metres / size)} {unit}"
     return f"{readable(metres / 1e-12)} pm"
+
+
+def counted(line: str) -> tuple[int, int] | None:
+    """How much of how much is done, where a line of progress says so."""
+    found = COUNTED.match(line)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 Report = Callable[[str], None]

@@ -11,16 +11,19 @@ import torch
 
 from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.report import write_report
+from ptychopinn.commands.shared.live import FitShown, Live
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, report_scan, scan_record
 from ptychopinn.commands.shared.probes import lit_scan
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import save_reconstruction
+from ptychopinn.commands.view import draw_view
 from ptychopinn.config import Settings
 from ptychopinn.engines.gauge import levelled
 from ptychopinn.engines.probe_search import Found
+from ptychopinn.engines.progress import BY_ITSELF
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.probe import draw_probe
-from ptychopinn.files.output_folder import check_apart, file_hash, write_json, write_provenance
+from ptychopinn.files.output_folder import VIEW, check_apart, file_hash, write_json, write_provenance
 from ptychopinn.files.reading import open_unlit
 from ptychopinn.files.record import Record
 from ptychopinn.files.replacing import holding
@@ -56,7 +59,7 @@ class Course:
         found: result of the search for a probe.
         result: the image.
         decided: settings that were decided here and not by the user.
-        lines: all that was said.
+        live: page of the run.
     """
 
     record: Record
@@ -68,6 +71,7 @@ class Course:
     found: Found | None = None
     result: Reconstruction | None = None
     decided: dict[str, Any] = field(default_factory=dict)
+    live: Live | None = None
 
     def deciding(self, **values: Any) -> "Course":
         """With settings that were decided."""
@@ -93,19 +97,23 @@ def reconstruct_folder(source: Path, request: Request) -> Reconstruction:
 
     def report(line: str) -> None:
         said.append(line)
-        request.report(line)
+        live.report(line)
 
+    live = Live(request, f"reconstruct {source.name}", along="epoch")
     limit = settings.refinement.refine_seconds
     began = time.monotonic()
     check_apart([out], request.reads(source))
-    with holding(out, "reconstruct", request.overwrite) as place:
-        course = _opened(source, request, None if limit is None else began + limit, report)
+    with holding(out, "reconstruct", request.overwrite) as place, live:
+        end = None if limit is None else began + limit
+        course = replace(_opened(source, request, end, report), live=live)
         sha256 = file_hash(source)
         for step in STEPS:
+            live.know({"step": step.__name__})
             course = step(course)
         assert course.result is not None
         report_result(course.result, course.scan, report, judged=True)
         place.publish(lambda folder: _save(folder, source, sha256, request, course, said))
+        live.link(("Report", "report.html"), ("Look closer", VIEW))
     return course.result
 
 
@@ -202,7 +210,8 @@ STEPS: Final[tuple[Step, ...]] = (centre, light, fit, positions, finish)
 
 def _fitted(course: Course, settings: Settings, start: Reconstruction | None) -> Reconstruction:
     settings = settings.changed(refine_seconds=course.seconds_left)
-    return refine_scan(course.scan, settings, device_of(settings), start, course.report)
+    shown = BY_ITSELF if course.live is None else BY_ITSELF._replace(keep=FitShown(course.live, course.scan))
+    return refine_scan(course.scan, settings, device_of(settings), start, course.report, shown)
 
 
 def _at(course: Course, result: Reconstruction) -> Course:
@@ -234,4 +243,5 @@ def _save(out: Path, source: Path, sha256: str, request: Request, course: Course
     write_provenance(out, "reconstruct", {**inputs, **found})
     save_reconstruction(out, result, scan)
     draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    write_report(out / "report.html", result, scan, source.name, said, course.found)
+    draw_view(out / VIEW, {source.name: result}, scan, source.name)
+    write_report(out / "report.html", result, scan, source.name, said, course.found, VIEW)

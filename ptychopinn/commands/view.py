@@ -1,7 +1,7 @@
 """``view``: a page to look at results."""
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import check_pixels
-from ptychopinn.errors import PtychoError
+from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit, rounded
 from ptychopinn.files.output_folder import check_apart, check_new, read_provenance
 from ptychopinn.files.reading import open_scan
@@ -52,6 +52,23 @@ def view_page(results: Sequence[Path], source: Path | None, browse: bool, reques
     if browse:
         webbrowser.open(out.resolve().as_uri())
     return out
+
+
+def draw_view(path: Path, images: Mapping[str, Reconstruction], scan: Scan | None, title: str) -> None:
+    """Write the page of images by name, with frames of a scan where an image is of its frames.
+
+    Raises:
+        RunFailedError: when it cannot be written.
+    """
+    shown = []
+    for name, image in images.items():
+        try:
+            shown.append(page_part(name, image, scan, len(images)))
+        except RunFailedError:
+            raise
+        except PtychoError:
+            shown.append(page_part(name, image, None))
+    draw_page(path, shown, title)
 
 
 def page_part(

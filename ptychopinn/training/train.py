@@ -25,7 +25,7 @@ from ptychopinn.text import Report
 from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
 from ptychopinn.training.datamodule import ScanDataModule
 from ptychopinn.training.module import TrainingModule
-from ptychopinn.training.plan import TrainingPlan, check_training, remarks
+from ptychopinn.training.plan import Follow, TrainingPlan, check_training, remarks
 from ptychopinn.training.trainer import build_trainer, quiet_lightning
 
 
@@ -37,6 +37,7 @@ def train(
     progress_bar: bool = False,
     resume: bool = False,
     plan: TrainingPlan | None = None,
+    follow: Follow = lambda row, share: None,
 ) -> Run:
     """Train a network on a scan.
 
@@ -53,6 +54,7 @@ def train(
         progress_bar: draw one on the terminal.
         resume: continue from the last checkpoint in ``folder``, if there is one.
         plan: of this scan and these settings, and a second scan to validate on; made here when None.
+        follow: looks on; see :class:`ptychopinn.training.callbacks.Watch`.
 
     Returns:
         The trained run: model, illumination, settings and history.
@@ -70,7 +72,7 @@ def train(
     beside = [ScanDataModule(as_networks_see(other)[0], chosen) for other, chosen in plan.others]
     data = ScanDataModule(scan, full, validation, beside)
     place = Place(folder, "train") if isinstance(folder, Path) else folder
-    watch = Watch(clock, report, data, place, full.execution)
+    watch = Watch(clock, report, data, place, full.execution, follow)
     checkpoint = _last_checkpoint(place, full) if resume else None
     for line in remarks(full, data.validates):
         report(line)

@@ -13,7 +13,7 @@ PROBES = "file with a probe that a quarter of the set-ups vary; may be given sev
 SCANS = typer.Argument(help="scan files; several are trained on together")
 
 
-@options.command("train star.npz --out run --max-seconds 60")
+@options.command("train star.npz --out run --max-seconds 60", live=True)
 def train(
     scan: Annotated[list[Path], SCANS],
     request: Request,
