@@ -4,13 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ptychopinn.api import infer, load_run, pretrained, read_scan, simulate, train
+    from ptychopinn.api import infer, load_run, pretrained, read_reconstruction, read_scan, simulate, train
     from ptychopinn.reconstruction import Reconstruction
     from ptychopinn.scan.scan import Scan
 
 HOMES: Final = {"Scan": "ptychopinn.scan.scan", "Reconstruction": "ptychopinn.reconstruction"}
 
-__all__ = ["Reconstruction", "Scan", "infer", "load_run", "pretrained", "read_scan", "simulate", "train"]
+__all__ = [
+    "Reconstruction",
+    "Scan",
+    "infer",
+    "load_run",
+    "pretrained",
+    "read_reconstruction",
+    "read_scan",
+    "simulate",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

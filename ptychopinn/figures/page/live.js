@@ -34,7 +34,7 @@
     const lost = now.state === "running" && quiet > Math.max(LOST, 5 * now.every);
     const texts = { running: `Runs for ${span(now.seconds)}`, ended: `Ended after ${span(now.seconds)}`, failed: "Failed" };
     set(field("state"), texts[now.state] + (now.reason ? `: ${now.reason}` : "") +
-      (lost ? `. No news for ${span(quiet)}: the run was killed, or its file cannot be reached.` : ""));
+      (lost ? `. No news for ${span(quiet)}: the run has ended or was killed, or its file cannot be reached.` : ""));
     document.title = `${now.state === "running" && now.share !== null ? `${Math.floor(100 * now.share)} % ` : ""}${now.title}`;
   }
 
@@ -129,7 +129,6 @@
 
   function look() {
     state();
-    if (document.hidden) return;
     if (frame) frame.remove();
     const address = new URL(window.location.href);
     address.searchParams.set("look", Date.now());

@@ -18,7 +18,7 @@ from ptychopinn.figures.page import plots
 from ptychopinn.figures.page.maps import BYTES, Map, binned, coded
 from ptychopinn.figures.page.templates import write_from
 from ptychopinn.scan.canvas import covered
-from ptychopinn.text import readable, readable_length
+from ptychopinn.text import readable_length
 
 LARGEST: Final = 6_000_000
 """Bytes of a page: mail and chat take it."""
@@ -208,8 +208,3 @@ def _frames(result: Shown) -> dict[str, Any]:
     factor = -(-result.measured.shape[-1] // FRAME_EDGE)
     roots = [np.sqrt(np.maximum(binned(part, factor), 0)) for part in (result.measured, result.fitted)]
     return {"rows": result.frames.tolist(), "measured": coded(roots[0]), "fitted": coded(roots[1]), "binned": factor}
-
-
-def rounded(value: float) -> str:
-    """A number for a table; ``unknown`` for NaN."""
-    return "unknown" if math.isnan(value) else readable(value)
