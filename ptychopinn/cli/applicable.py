@@ -41,6 +41,9 @@ NATIVE: Final = _of(RefinementConfig) | {"epochs", "refine_probe", "refine_posit
 NATIVE_ONLY: Final = _of(RefinementConfig) - {"error_draws", "memory"}
 """Settings that no engine of pty-chi knows."""
 
+PTYCHI_POSITIONS: Final = frozenset(("position_correction", "affine_positions"))
+"""Settings of the search for positions in pty-chi."""
+
 NETWORKS: Final = _of(InferenceConfig) - FOLLOWING - {"refine"} | {"accelerator"}
 """How networks run."""
 

@@ -223,6 +223,12 @@ class BaselineConfig(Section):
     refine_probe: bool = Field(False, description="refine the probe too, its power kept")
     refine_positions: bool = Field(False, description="refine positions, their mean kept; try 300 epochs")
     noise_model: Literal["gaussian", "poisson"] = Field("gaussian", description="poisson for frames below 1e4 photons")
+    position_correction: Literal["gradient", "cross_correlation"] = Field(
+        "gradient", description="how engines of pty-chi find positions"
+    )
+    affine_positions: bool = Field(
+        False, description="pty-chi keeps positions near an affine map of the nominal ones, which it fits"
+    )
     baseline_batch_size: int | None = Field(
         None, ge=1, description="frames per update; None: a tenth of the scan, at most 100"
     )

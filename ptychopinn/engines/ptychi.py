@@ -59,6 +59,12 @@ RESTART = 10
 POISSON = ("lsqml", "autodiff")
 """Engines with a Poisson likelihood."""
 
+BY_GRADIENT = ("dm", "autodiff")
+"""Engines without positions by cross-correlation."""
+
+POSITIONS = ("position_correction", "affine_positions")
+"""Settings that need ``refine_positions``."""
+
 FEW_FRAMES, LEAST_REDUNDANCY = 30, 3.0
 """Below either, images of simulated scans get worse although the loss falls (docs/results.md)."""
 
@@ -159,6 +165,14 @@ def _check(scan: Scan, config: BaselineConfig, device: str) -> None:
             f"noise_model: poisson given with engine {config.engine}, which knows gaussian only; use "
             f"{' or '.join(POISSON)} for poisson."
         )
+    if not config.refine_positions:
+        given = [name for name in POSITIONS if getattr(config, name) != BaselineConfig.model_fields[name].default]
+        if given:
+            raise PtychoError(f"{given[0]}: has no effect without refine_positions; give --refine-positions.")
+    if config.engine in BY_GRADIENT and config.position_correction != "gradient":
+        raise PtychoError(
+            f"position_correction: {config.position_correction} given, but {config.engine} knows gradient only."
+        )
     check_scan(scan)
     waves = len(scan.probe) * 8 if config.engine == "dm" else 0
     check_memory((8 + waves) * len(scan) * scan.N**2, f"scan: {len(scan)} frames of {scan.N} x {scan.N} pixels")
@@ -233,7 +247,10 @@ def _options(api: Any, config: BaselineConfig, scan: Scan, probe: torch.Tensor) 
     light.orthogonalize_incoherent_modes.enabled = config.refine_probe
     light.power_constraint.enabled = config.refine_probe
     light.power_constraint.probe_power = float((probe.abs() ** 2).sum())
-    options.probe_position_options.optimizable = config.refine_positions
+    places = options.probe_position_options
+    places.optimizable = config.refine_positions
+    places.correction_options.correction_type = api.PositionCorrectionTypes(config.position_correction)
+    places.affine_transform_constraint.enabled = config.affine_positions
     return options
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.train import fill_run, open_validation
@@ -95,7 +96,7 @@ def run_reconstruct(payload: Mapping[str, Any], queue: Any) -> None:
     scan = scan_from(parameters, settings.data.probe_scale)
     _put_output(queue, parameters.product, 1)
     result = _image(scan, run, settings)
-    _put_output(queue, _product(parameters.product, result), GOAL)
+    _put_output(queue, _product(parameters.product, scan, result), GOAL)
 
 
 def _image(scan: Scan, run: Run | None, settings: Settings) -> Reconstruction:
@@ -109,8 +110,11 @@ def _image(scan: Scan, run: Run | None, settings: Settings) -> Reconstruction:
     return native.reconstruct(scan, settings.baseline, settings.refinement, seed, device, start, logger.info)
 
 
-def _product(before: Any, result: Reconstruction) -> Any:
-    """The caller's product with our image on its grid; pixels that no frame covers keep their old values."""
+def _product(before: Any, scan: Scan, result: Reconstruction) -> Any:
+    """The caller's product with our image on its grid, and the positions and the probe that belong to this image.
+
+    Pixels that no frame covers keep their old values.
+    """
     from ptychodus.api.object import Object
     from ptychodus.api.product import LossValue, Product
 
@@ -123,11 +127,36 @@ def _product(before: Any, result: Reconstruction) -> Any:
     losses = result.loss or (result.deviance,)
     return Product(
         metadata=before.metadata,
-        probe_positions=before.probe_positions,
-        probes=before.probes,
+        probe_positions=_positions(before, result.positions - scan.positions),
+        probes=_probes(before, scan, result),
         object_=Object(layers, old.get_pixel_geometry(), old.get_center(), old.layer_spacing_m),
         losses=[LossValue(epoch, float(loss)) for epoch, loss in enumerate(losses)],
     )
+
+
+def _positions(before: Any, moves: NDArray[np.float64]) -> Any:
+    """The caller's positions, moved by (n, 2) pixels (y, x); themselves where nothing moved."""
+    from ptychodus.api.probe_positions import ProbePositionSequence
+
+    if not moves.any():
+        return before.probe_positions
+    pixel = before.object_.get_pixel_geometry()
+    return ProbePositionSequence(
+        [
+            replace(place, x_m=place.x_m + x * pixel.width_m, y_m=place.y_m + y * pixel.height_m)
+            for place, (y, x) in zip(before.probe_positions, moves.tolist(), strict=True)
+        ]
+    )
+
+
+def _probes(before: Any, scan: Scan, result: Reconstruction) -> Any:
+    """The probe of the image where it was refined or scaled; otherwise the caller's."""
+    from ptychodus.api.probe import ProbeSequence
+
+    if result.probe is None and scan.probe_factor == 1:
+        return before.probes
+    probe = scan.probe if result.probe is None else result.probe
+    return ProbeSequence(probe[None], None, before.probes.get_pixel_geometry())
 
 
 def _put_output(queue: Any, product: Any, progress: int) -> None:

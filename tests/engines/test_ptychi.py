@@ -286,3 +286,20 @@ def test_run1084(engine: str) -> None:
     found = score(window(scan, result), scan.object[scan.scan_box])
     print(f"\n{engine}: {found}, deviance {result.deviance:.3g}, {result.seconds}")
     assert found.phase_mae <= LIMITS[engine]
+
+
+@pytest.mark.parametrize("more", [{}, {"position_correction": "cross_correlation"}, {"affine_positions": True}])
+def test_positions_come_nearer_in_the_chosen_way(scan: Scan, more: dict[str, Any]) -> None:
+    error = np.random.default_rng(0).normal(size=scan.positions.shape) * 0.7
+    wrong = replace(scan, positions=scan.positions + error - error.mean(axis=0))
+    found = run(wrong, epochs=20, refine_positions=True, **more)
+    assert np.std(found.positions - scan.positions) < np.std(error)
+    default = run(wrong, epochs=20, refine_positions=True)
+    assert not more or not np.allclose(found.positions, default.positions, atol=1e-3)
+
+
+def test_what_an_engine_cannot_do_with_positions_is_refused(scan: Scan) -> None:
+    with pytest.raises(PtychoError, match="dm knows gradient only"):
+        run(scan, "dm", refine_positions=True, position_correction="cross_correlation")
+    with pytest.raises(PtychoError, match="affine_positions: has no effect without refine_positions"):
+        run(scan, affine_positions=True)

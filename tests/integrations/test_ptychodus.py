@@ -153,7 +153,36 @@ def test_without_a_model_it_reconstructs_iteratively_on_the_same_grid(product, t
     parameters = input_of(replace(product, probes=probes), tiny_scan)
     *_, last = reconstructor({"epochs": 60, "accelerator": "cpu", "subpixel": "bilinear"}).reconstruct(parameters)
     check_image(last.product, product, tiny_scan, 0.2)
+    light = [np.sum(np.abs(one.get_probe_no_opr().get_array()) ** 2) for one in (last.product.probes, product.probes)]
+    assert light[0] == pytest.approx(light[1], rel=0.2), "the probe of the image, in photons"
     assert last.product.losses[-1].value < last.product.losses[0].value
+
+
+def test_refined_positions_and_probe_go_back_with_their_image(product, tiny_scan):
+    from ptychodus.api.probe_positions import ProbePositionSequence
+
+    from ptychopinn.integrations.ptychodus import reconstructor
+
+    moves = np.random.default_rng(0).normal(size=tiny_scan.positions.shape) * 0.5
+    places = [
+        replace(place, x_m=place.x_m + x * PIXEL, y_m=place.y_m + y * PIXEL)
+        for place, (y, x) in zip(product.probe_positions, moves.tolist(), strict=True)
+    ]
+    parameters = input_of(replace(product, probe_positions=ProbePositionSequence(places)), tiny_scan)
+    wanted = {
+        "epochs": 40,
+        "accelerator": "cpu",
+        "subpixel": "bilinear",
+        "refine_positions": True,
+        "refine_probe": True,
+    }
+    *_, last = reconstructor(wanted).reconstruct(parameters)
+    found = last.product.probe_positions
+    y = found.get_coordinates_y_m() / PIXEL + product.object_.get_geometry().height_px / 2 - tiny_scan.positions[:, 0]
+    before = moves[:, 0]
+    assert np.std(y) < 0.85 * np.std(before)
+    assert [place.index for place in found] == [place.index for place in product.probe_positions]
+    assert not np.array_equal(last.product.probes.get_array(), product.probes.get_array())
 
 
 def test_what_it_asks_for_and_cannot_have_is_one_sentence(product, tiny_scan, tmp_path):

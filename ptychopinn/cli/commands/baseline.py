@@ -13,6 +13,9 @@ def baseline(scan: options.Scan, request: Request, init: options.Init = None) ->
     if (engine := request.settings.baseline.engine) != "native":
         why = f"has no effect with engine {engine}; it is a setting of --engine native"
         applicable.refuse(request.written, applicable.NATIVE_ONLY, why)
+    else:
+        why = "has no effect with engine native, which finds positions in a way of its own"
+        applicable.refuse(request.written, applicable.PTYCHI_POSITIONS, why)
 
     from ptychopinn.commands.refine import baseline_folder
 
