@@ -51,7 +51,7 @@ class Page:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def until(self, code: str, wanted: Callable[[Any], Any] = bool, patience: float = 60.0) -> Any:
+    def until(self, code: str, wanted: Callable[[Any], Any] = bool, patience: float = 240.0) -> Any:
         """The value of an expression once it is as wanted."""
         end = time.monotonic() + patience
         while not wanted(found := self.value(code)):

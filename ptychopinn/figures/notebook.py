@@ -3,6 +3,7 @@
 import html
 import io
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +21,9 @@ from ptychopinn.scan.canvas import covered
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import html_of, plot_of, readable, readable_length, rounded
 
+WIDEST: Final = 1100.0
+"""Pixels of a picture, at most: more does not fit into a notebook."""
+
 
 class Drawn:
     """A figure that shows itself in a notebook, also where pyplot was never imported.
@@ -33,7 +37,7 @@ class Drawn:
 
     def _repr_png_(self) -> bytes:
         stream = io.BytesIO()
-        self.figure.savefig(stream, format="png", dpi=DPI)
+        self.figure.savefig(stream, format="png", dpi=min(DPI, WIDEST / self.figure.get_figwidth()))
         return stream.getvalue()
 
 

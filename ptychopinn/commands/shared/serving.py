@@ -19,7 +19,7 @@ HERE: Final = "127.0.0.1"
 NAMES: Final = (HERE, "localhost")
 """Under which a browser may ask for the page of this machine: others are those of a foreign page that found it."""
 
-PATIENCE: Final = 3.0
+PATIENCE: Final = 5.0
 """Seconds that the last state of a page is offered to a browser that has asked for it lately."""
 
 
@@ -52,10 +52,9 @@ def serving(page: Path, where: str | None) -> Iterator[str | None]:
     address, port = parsed(where)
     visits = Visits(None if address in NAMES else secrets.token_urlsafe(24))
     try:
-        server = ThreadingHTTPServer((address, port), _handler(page, visits))
+        server = _Server((address, port), _handler(page, visits))
     except OSError as error:
         raise PtychoError(f"--serve {where}: cannot be used: {error.strerror or error}; give another port.") from None
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     query = "" if visits.token is None else f"?token={visits.token}"
     try:
@@ -79,6 +78,13 @@ def parsed(where: str) -> tuple[str, int]:
     if not port.isdecimal() or int(port) > 65535:
         raise PtychoError(f"--serve {where}: a port from 0 to 65535 is needed, or ADDRESS:PORT; 0 takes a free one.")
     return address or HERE, int(port)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a browser that turned away in the middle of an answer is no matter of the run."""
 
 
 def _handler(page: Path, visits: Visits) -> type[BaseHTTPRequestHandler]:

@@ -3,6 +3,7 @@
 import http.client
 import re
 import socket
+import struct
 from urllib.parse import urlsplit
 
 import pytest
@@ -61,6 +62,19 @@ def test_a_server_of_this_machine_is_not_reached_from_others(page):
         port = urlsplit(address).port
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=5):
             pass
+
+
+def test_a_browser_that_turns_away_is_not_heard_of(page, capfd):
+    page.write_text("x" * 20_000_000)
+    with serving(page, "0") as address:
+        parts = urlsplit(address)
+        for _ in range(3):
+            with socket.create_connection((parts.hostname, parts.port), timeout=5) as asking:
+                asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                asking.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                asking.recv(10)
+        assert get(address)[0] == 200
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_offered_unless_asked_for(page):
