@@ -75,7 +75,7 @@ def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reco
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
     scans = following.growing(read, patience, chosen.follow_frames, report, ending)
     scans = following.begun(run, scans, chosen)
-    with ending, holding(out, "infer", request.overwrite) as place, _live(out), live:
+    with ending, holding(out, "infer", request.overwrite) as place, _live(out), live.beside(place):
         inputs = {"run": NAME if run_path is None else str(run_path), "scan": str(source), "settings": request.given}
         inputs["inputs_sha256"] = hashes((bundle_of(run_path), *files_of(settings.data)))
         # With the first picture, so that a killed one can be replaced.

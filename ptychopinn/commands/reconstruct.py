@@ -103,7 +103,7 @@ def reconstruct_folder(source: Path, request: Request) -> Reconstruction:
     limit = settings.refinement.refine_seconds
     began = time.monotonic()
     check_apart([out], request.reads(source))
-    with holding(out, "reconstruct", request.overwrite) as place, live:
+    with holding(out, "reconstruct", request.overwrite) as place, live.beside(place):
         end = None if limit is None else began + limit
         course = replace(_opened(source, request, end, report), live=live)
         sha256 = file_hash(source)

@@ -81,7 +81,7 @@ def train_folder(sources: Sequence[Path], request: Request, resume: bool = False
     if resume:
         _check_resumed(origin, request)
     live = Live(request, f"train {source.name}", along="step")
-    with holding(out, "train", request.overwrite, keep=resume) as place, live:
+    with holding(out, "train", request.overwrite, keep=resume) as place, live.beside(place):
         run = fill_run(
             scan, plan, replace(request, report=live.report), place, origin, resume, _Shown(live, plan.settings)
         )

@@ -18,7 +18,9 @@ from ptychopinn.commands.shared.serving import serving
 from ptychopinn.engines.progress import Progress
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
 from ptychopinn.figures.page.live import Now, pictures, write_live
+from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import LIVE_PAGE, is_vacant
+from ptychopinn.files.replacing import Place
 from ptychopinn.scan.coverage import probe_coverage
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import counted, readable
@@ -58,9 +60,18 @@ class Live:
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._stack = ExitStack()
-        self._failures = 0
+        self._failures, self._complaint = 0, ""
+        self._place: Place | None = None
+        self._before: bytes | None = None
         self._ask: Callable[[], None] = lambda: None
         self.every = EVERY
+
+    def beside(self, place: Place) -> Self:
+        """The same, in a folder that may hold older results: they are intact, this page too, if the run fails."""
+        self._place = place
+        with suppress(OSError):
+            self._before = self.path.read_bytes() if place.waits else None
+        return self
 
     def __enter__(self) -> Self:
         address = self._stack.enter_context(serving(self.path, self._request.serve))
@@ -76,12 +87,22 @@ class Live:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        if self.path.is_file() or error is None:
+        if self.path.parent.is_dir() and (self.path.is_file() or error is None):
             self._write("ended" if error is None else "failed", "" if error is None else str(error) or repr(error))
         self._stack.close()
-        with suppress(OSError):
-            if error is not None and is_vacant(self.path.parent):
-                self.path.unlink(missing_ok=True)  # a failed run leaves no folder behind
+        if error is not None:
+            self._clear()
+        elif self._failures > 1:
+            self._request.report(f"{WARNING}no live page: {self._complaint}")
+
+    def _clear(self) -> None:
+        """Leave a folder in which nothing was written as it was: empty, or with its older results."""
+        with suppress(PtychoError, OSError):
+            if self._place is not None and self._place.waits and self._before is not None:
+                with writing(self.path) as temporary:
+                    temporary.write_bytes(self._before)
+            elif (self._place is not None and self._place.waits) or is_vacant(self.path.parent):
+                self.path.unlink(missing_ok=True)
 
     def report(self, line: str) -> None:
         """Note a line and pass it on; what it says of how far the work is counts, too."""
@@ -132,9 +153,7 @@ class Live:
             write_live(self.path, self._now(state, reason))
         except (PtychoError, RunFailedError, OSError) as error:
             # One may be that the folder was exchanged for that of the results at this moment.
-            self._failures += 1
-            if self._failures == 2:
-                self._request.report(f"{WARNING}no live page: {error}")
+            self._failures, self._complaint = self._failures + 1, str(error)
         self.every = max(EVERY, COST * (time.thread_time() - began))
 
     def _draw(self) -> None:

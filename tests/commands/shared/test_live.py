@@ -10,7 +10,8 @@ import pytest
 
 from ptychopinn.commands.shared.live import COST, EVERY, Live, thinned
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.files.output_folder import is_vacant
+from ptychopinn.files.output_folder import is_vacant, write_provenance
+from ptychopinn.files.replacing import holding
 
 
 def shown(path: Path) -> dict:
@@ -19,11 +20,11 @@ def shown(path: Path) -> dict:
     return json.loads(found[1], parse_constant=pytest.fail)
 
 
-def until(path: Path, wanted, patience: float = 30.0) -> dict:
+def until(path: Path, wanted, patience: float = 60.0, missing: str = "") -> dict:
     """What the page says once it is as wanted."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
-        if path.is_file() and wanted(shown(path)):
+        if path.is_file() and path.read_text("utf-8") != missing and wanted(shown(path)):
             return shown(path)
         time.sleep(0.05)
     raise AssertionError(shown(path) if path.is_file() else "no page")
@@ -75,6 +76,23 @@ def test_a_failed_run_leaves_the_page_only_beside_results(tmp_path, other):
         )
 
 
+def test_older_results_and_their_page_are_intact_after_a_failure(tmp_path):
+    write_provenance(tmp_path, "train", {})
+    (tmp_path / "live.html").write_text("older")
+    request = Request(out=tmp_path)
+    with (
+        pytest.raises(ValueError, match="luck"),
+        holding(tmp_path, "train", overwrite=True) as place,
+        Live(request, "fit").beside(place),
+    ):
+        until(tmp_path / "live.html", lambda page: page["state"] == "running", missing="older")
+        raise ValueError("luck")
+    assert (tmp_path / "live.html").read_text() == "older"
+    with holding(tmp_path, "train", overwrite=True) as place, Live(request, "fit").beside(place):
+        place.publish(lambda folder: write_provenance(folder, "train", {"new": True}))
+    assert shown(tmp_path / "live.html")["state"] == "ended"
+
+
 def test_a_page_alone_does_not_fill_a_folder(tmp_path):
     (tmp_path / "live.html").write_text("of a killed run")
     assert is_vacant(tmp_path)
@@ -98,9 +116,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_ends_nothing(tmp_path)
     place.write_text("a file")
     with Live(Request(out=place, report=said.append), "fit") as live:
         live.every = 0.01
-        end = time.monotonic() + 20
-        while not said and time.monotonic() < end:
-            time.sleep(0.05)
+        time.sleep(2.5)
     assert len(said) == 1
     assert said[0].startswith("Warning: no live page: ")
 
