@@ -1,28 +1,25 @@
 """A reconstruction: the image of a scan, how well it explains the counts, and its error bars."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ptychopinn.errors import PtychoError
-from ptychopinn.physics.conditions import IDEAL, Conditions, expected_counts
-from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.scan.canvas import reframe
-from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import html_of, plot_of
 
+if TYPE_CHECKING:  # an image is read and drawn without torch, which takes a second to import
+    import torch
+    from torch import Tensor
+
+    from ptychopinn.physics.conditions import Conditions
+    from ptychopinn.physics.exit_waves import SubPixel
+
 SAMPLE = 4096
 """Frames from which the deviance of a large scan is computed."""
-
-THINNED = 7
-"""The expected deviance, which has no noise, is computed from one in ``THINNED`` detector pixels; an odd number
-reaches all columns of a frame."""
 
 
 StdOf = Literal["patches", "counts", "network"]
@@ -81,7 +78,7 @@ class Reconstruction:
     opr_weights: NDArray[np.float64] | None = None
     fitted: tuple[str, ...] = ()
     loss: tuple[float, ...] = ()
-    subpixel: SubPixel = "bilinear"
+    subpixel: "SubPixel" = "bilinear"
     amplitude_std: NDArray[np.float32] | None = None
     phase_std: NDArray[np.float32] | None = None
     std_of: StdOf = "patches"
@@ -89,7 +86,7 @@ class Reconstruction:
     frame_numbers: NDArray[np.int64] | None = None
 
     @classmethod
-    def from_canvas(cls, image: Tensor, scan: Scan, coverage: Tensor, **more: Any) -> Self:
+    def from_canvas(cls, image: "Tensor", scan: Scan, coverage: "Tensor", **more: Any) -> Self:
         """A reconstruction from an image on the canvas of its scan: 0 where no frame lies, its free phase removed.
 
         Args:
@@ -98,6 +95,8 @@ class Reconstruction:
             coverage: (H, W) photons per pixel.
             more: further attributes.
         """
+        from ptychopinn.scan.fits import common_phase
+
         # In place: a large image takes gigabytes.
         image = common_phase(image.masked_fill_(coverage <= 0, 0), coverage)
         return cls(
@@ -152,12 +151,16 @@ class Reconstruction:
         return Dataset(arrays, coords=axes, attrs=about)
 
     @property
-    def conditions(self) -> Conditions:
+    def conditions(self) -> "Conditions":
         """Flux, background and changes of the probe as tensors."""
+        import torch
+
+        from ptychopinn.physics.conditions import Conditions
+
         parts = (self.flux, self.background, self.opr_modes, self.opr_weights)
         return Conditions(*(None if part is None else torch.from_numpy(part) for part in parts))
 
-    def with_deviance(self, scan: Scan, device: torch.device | str = "cpu", sampled: bool = False) -> Self:
+    def with_deviance(self, scan: Scan, device: "torch.device | str" = "cpu", sampled: bool = False) -> Self:
         """The same with the deviance of the counts of a scan, under its probe and at its positions.
 
         Args:
@@ -165,13 +168,17 @@ class Reconstruction:
             device: torch device.
             sampled: read ``SAMPLE`` frames at most.
         """
+        import torch
+
+        from ptychopinn.scan.fits import frame_fits
+
         few = np.linspace(0, len(scan) - 1, SAMPLE).astype(np.int64) if sampled and len(scan) > SAMPLE else None
         image = torch.from_numpy(self.object).to(device)
         fits = frame_fits(image, self.origin, scan, self.subpixel, few, conditions=self.conditions)
         return self.with_fits(fits, all_frames=few is None)
 
     def with_fits(self, fits: NDArray[np.float64], all_frames: bool = True) -> Self:
-        """The same with how it explains frames, (4, n) as :func:`frame_fits` says: all frames, or some."""
+        """The same with how it explains all or some frames, (4, n) as :mod:`ptychopinn.scan.fits` says."""
         return replace(
             self,
             deviance=float(fits[0].mean()),
@@ -185,63 +192,3 @@ class Reconstruction:
     def window(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """The image on an object frame (H, W) that starts at (0, 0); 0 where it does not reach."""
         return reframe(self.object, self.origin, (0, 0), shape)
-
-
-def deviances(
-    image: Tensor,
-    origin: tuple[int, int],
-    scan: Scan,
-    subpixel: SubPixel = "bilinear",
-    frames: NDArray[np.int64] | None = None,
-    chunk: int = 64,
-) -> tuple[float, float]:
-    """Means of :func:`frame_fits`: deviance per good detector pixel, measured and expected from noise alone."""
-    measured, expected = frame_fits(image, origin, scan, subpixel, frames, chunk)[:2].mean(axis=1).tolist()
-    return measured, expected
-
-
-def frame_fits(
-    image: Tensor,
-    origin: tuple[int, int],
-    scan: Scan,
-    subpixel: SubPixel = "bilinear",
-    frames: NDArray[np.int64] | None = None,
-    chunk: int = 64,
-    conditions: Conditions = IDEAL,
-) -> NDArray[np.float64]:
-    """How an image explains every frame, over its good detector pixels.
-
-    Args:
-        image: (H, W) complex.
-        origin: object-frame (y, x) of its pixel [0, 0].
-        scan: counts, positions, probe and mask.
-        subpixel: model between pixels.
-        frames: their numbers in the scan; all when None.
-        chunk: frames at once.
-        conditions: of all frames of the scan.
-
-    Returns:
-        (4, n): mean Poisson deviance per pixel, its expectation from noise alone at the rates of the image, and the
-        photons of the frame, measured and predicted.
-    """
-    probe, good, _ = Illumination.of(scan).to(image.device)
-    positions = torch.from_numpy(scan.positions - np.array(origin))
-    chosen = torch.arange(len(scan)) if frames is None else torch.from_numpy(frames)
-    found = []
-    for rows in chosen.split(chunk):
-        counts = scan.frames(rows.numpy()).to(image.device).double()
-        here = conditions.of(rows).to(image.device)
-        rate = expected_counts(image, probe, positions[rows].to(image.device), subpixel, here)
-        deviance = poisson_deviance(rate.double(), counts)
-        kept, rate, counts = (x.flatten(1) if good is None else x[:, good] for x in (deviance, rate, counts))
-        some = torch.arange(0, rate.shape[1] - THINNED + 1, THINNED)[None, :] + rows[:, None] % THINNED
-        thinned = expected_deviance(rate.gather(1, some.to(rate.device))).double()
-        parts = (kept.mean(dim=1), thinned.mean(dim=1), counts.sum(dim=1), rate.double().sum(dim=1))
-        found.append(torch.stack(parts).cpu().numpy())
-    return np.concatenate(found, axis=1)
-
-
-def common_phase(image: Tensor, coverage: Tensor) -> Tensor:
-    """Remove the free global phase: the coverage-weighted mean of the object becomes real and positive."""
-    mean = (image * coverage).sum()
-    return image * torch.polar(torch.ones_like(mean.real), -mean.angle())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.reconstruction import Reconstruction, deviances
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.fits import deviances
 from tests.helpers import at_dose
 
 

@@ -17,7 +17,7 @@ from ptychopinn.cli.streams import keep_streams
 from ptychopinn.cli.switches import flags_of, switch_with_value
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import leads
-from ptychopinn.memory import in_gib, memory
+from ptychopinn.memory import in_gib, keep_freed, memory
 
 COMMANDS = (
     *("simulate", "train", "pretrain", "infer", "reconstruct", "refine", "overlap", "baseline", "compare", "study"),
@@ -174,6 +174,7 @@ def _root(
 def main() -> None:
     """Entry point of the console script."""
     output = keep_streams()
+    keep_freed()
     try:
         app(prog_name="ptychopinn")
     except SystemExit as stop:

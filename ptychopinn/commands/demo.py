@@ -8,9 +8,10 @@ import numpy as np
 
 from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.commands.shared.results import save_reconstruction, score_in_box
+from ptychopinn.commands.shared.results import save_reconstruction
 from ptychopinn.commands.simulate import make_scan
 from ptychopinn.config import Settings
+from ptychopinn.evaluation.metrics import score_in_box
 from ptychopinn.figures.beside import draw_beside
 from ptychopinn.figures.scan import draw_scan
 from ptychopinn.files.atomic import writing

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ptychopinn.commands.shared.messages import scan_record
 from ptychopinn.commands.shared.request import Request
@@ -21,9 +20,9 @@ from ptychopinn.files.output_folder import check_apart, file_hash, write_json, w
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.record import PROVENANCE
 from ptychopinn.files.replacing import holding
-from ptychopinn.physics.probe import probe_width
 from ptychopinn.scan.grouping import check_neighbor_count, choose_frames, usual_neighbor_count
 from ptychopinn.scan.overlap import Selection, measure, select_spaced, spacing_of
+from ptychopinn.scan.probe import light
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -112,7 +111,7 @@ def _split(source: Path, settings: Settings, report: Report) -> Split:
     spacing = None if wanted.overlap is None else spacing_of(wanted.overlap, scan.N)
     selection = select_spaced(scan.positions[subsample], spacing)
     kept = subsample[selection.frames]
-    diameter = wanted.probe_diameter_px or probe_width(torch.from_numpy(scan.probe))
+    diameter = wanted.probe_diameter_px or light.width(scan.probe)
     metrics = {
         "split": source.stem,
         "source": str(source),

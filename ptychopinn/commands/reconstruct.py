@@ -11,7 +11,8 @@ import torch
 
 from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.report import write_report
-from ptychopinn.commands.shared.live import FitShown, Live
+from ptychopinn.commands.shared.live import Live
+from ptychopinn.commands.shared.live_fit import FitShown
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, report_scan, scan_record
 from ptychopinn.commands.shared.probes import lit_scan
 from ptychopinn.commands.shared.request import Request

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import check_pixels
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.figures.notebook import facts_of
 from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit
+from ptychopinn.figures.reconstruction import facts_of
 from ptychopinn.files.output_folder import check_apart, check_new, read_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file

@@ -23,10 +23,11 @@ from ptychopinn.engines.terms import Terms, found_in, gains, in_words, needed, t
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.reconstruction import Reconstruction, frame_fits
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe, start_image
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.coverage import probe_coverage
+from ptychopinn.scan.fits import frame_fits
 from ptychopinn.scan.scan import Scan
 
 Report = Callable[[str], None]

@@ -18,10 +18,10 @@ from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.gauge import Slope, mean_slope, tilted
 from ptychopinn.engines.projections import Estimate, Projections
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.physics.probe import curved_disc, normalise_probe, orthogonal_modes, probe_intensity
 from ptychopinn.physics.start_probes import alike, hermite_modes, pattern_probe, squared_radius
 from ptychopinn.scan.coverage import light_on_canvas
+from ptychopinn.scan.probe.light import padded
 from ptychopinn.scan.scan import Scan
 
 FRAMES = 160
@@ -160,9 +160,9 @@ def search_probe(
     chosen = _with_modes(best, part, modes, subpixel, seed, device)
     if len(chosen.probe) > 1:
         report(f"probe: {len(chosen.probe)} modes, held out {chosen.held_out:.4g}, one mode {best.held_out:.4g}")
-    found = torch.from_numpy(tilted(orthogonal_modes(chosen.probe.cpu()).numpy(), _slope(chosen)))
+    found = tilted(orthogonal_modes(chosen.probe.cpu()).numpy(), _slope(chosen))
     return Found(
-        fourier_pad(found, scan.N).to(torch.complex64).numpy() if size < scan.N else found.numpy(),
+        padded(found, scan.N).astype(np.complex64) if size < scan.N else found,
         best.name,
         chosen.held_out,
         None if rival is None else (rival.name, rival.held_out),

@@ -21,8 +21,8 @@ from ptychopinn.files.signals import Stopped
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import orthogonal_modes, probe_intensity
-from ptychopinn.reconstruction import deviances
 from ptychopinn.scan.coverage import mean_overlap
+from ptychopinn.scan.fits import deviances
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64

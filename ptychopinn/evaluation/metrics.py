@@ -1,7 +1,7 @@
 """Errors of an image against the truth, once the ambiguities of the measurement are removed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.covered import SSIM_SIDE, Covered, phases_about, range_of, score_covered
 from ptychopinn.evaluation.frc import Curve, crossing, frc, half_bit, half_period_nm
 from ptychopinn.evaluation.registration import check_shapes, largest_box, phase_and_scale
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.scan import Scan
 
 MS_SSIM_SIDES: Final = (11, 22, 44, 99, 176)
 """Smallest side of an image for MS-SSIM on 1, 2 ... 5 scales, px: that window on the coarsest scale, and no less than
@@ -314,3 +316,10 @@ def _positive(name: str, data_range: float) -> None:
 def _large_enough(name: str, image: Real, side: int) -> None:
     if min(image.shape) < side:
         raise PtychoError(f"{name}: images of {_size(image)}; at least {side} px on each side are needed.")
+
+
+def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
+    """Scores of an image against the scan's object, between the outermost positions."""
+    assert scan.object is not None
+    box = scan.scan_box
+    return asdict(score(result.window(scan.object.shape)[box], scan.object[box]))

@@ -5,7 +5,6 @@ import io
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from ptychopinn.figures.fit import embedded
@@ -13,13 +12,12 @@ from ptychopinn.figures.history import history_figure
 from ptychopinn.figures.page.live import pictures
 from ptychopinn.figures.panels import DPI
 from ptychopinn.figures.probe import probe_figure
-from ptychopinn.figures.reconstruction import reconstruction_figure
+from ptychopinn.figures.reconstruction import facts_of, reconstruction_figure
 from ptychopinn.figures.scan import scan_figure
 from ptychopinn.model.bundle import Run
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.canvas import covered
 from ptychopinn.scan.scan import Scan
-from ptychopinn.text import html_of, plot_of, readable, readable_length, rounded
+from ptychopinn.text import html_of, plot_of, readable, readable_length
 
 WIDEST: Final = 1100.0
 """Pixels of a picture, at most: more does not fit into a notebook."""
@@ -39,22 +37,6 @@ class Drawn:
         stream = io.BytesIO()
         self.figure.savefig(stream, format="png", dpi=min(DPI, WIDEST / self.figure.get_figwidth()))
         return stream.getvalue()
-
-
-def facts_of(image: Reconstruction) -> dict[str, str]:
-    """Rows of a table about a reconstruction."""
-    height, width = image.object.shape
-    size = image.pixel_size_m
-    lit = covered(image.coverage)
-    facts = {
-        "image": f"{height} x {width} pixels" + ("" if size is None else f" of {readable_length(size)}"),
-        "frames": str(len(image.positions)),
-        "deviance per pixel": f"{rounded(image.deviance)} (noise alone {rounded(image.expected_deviance)})",
-    }
-    if image.phase_std is not None and lit.any():
-        kind = "standard deviation" if image.std_of == "counts" else "spread of patches"
-        facts[f"phase, median {kind}"] = f"{rounded(float(np.nanmedian(image.phase_std[lit])))} rad"
-    return facts
 
 
 def _table(title: str, facts: Mapping[str, str]) -> str:

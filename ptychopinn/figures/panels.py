@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -48,14 +50,16 @@ def new_figure(width: float, height: float, images_only: bool = True) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all."""
     with writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+        figure.set_dpi(DPI)
+        FigureCanvasAgg(figure).print_png(temporary)  # savefig goes over all artists once more before
 
 
 def to_png(make: Callable[P, Figure]) -> Callable[Concatenate[Path, P], None]:
     """The function that writes the figure of ``make`` as PNG: it takes the path, then the arguments of ``make``."""
 
     def draw(path: Path, *args: P.args, **kwargs: P.kwargs) -> None:
-        save(make(*args, **kwargs), path)
+        with rc_context({"axes.titley": 1.0}):  # else the layout measures every label once more for each title
+            save(make(*args, **kwargs), path)
 
     return draw
 

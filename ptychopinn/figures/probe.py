@@ -3,13 +3,12 @@
 import math
 
 import numpy as np
-import torch
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptychopinn.figures.panels import AMPLITUDE_MAP, PHASE_MAP, Complex, new_figure, panel, to_png
-from ptychopinn.physics.probe import probe_power
+from ptychopinn.scan.probe import light
 from ptychopinn.text import readable
 
 MAX_MODES = 3
@@ -17,7 +16,7 @@ MAX_MODES = 3
 
 def _power(probe: Complex) -> NDArray[np.float64]:
     """Photons of each mode (m,)."""
-    return probe_power(torch.from_numpy(probe)).double().numpy()
+    return light.power(probe).astype(np.float64)
 
 
 def probe_title(probe: Complex) -> str:

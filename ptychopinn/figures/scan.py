@@ -13,7 +13,7 @@ from ptychopinn.figures.detector import draw_totals, mark_pixels
 from ptychopinn.figures.panels import Complex, Real
 from ptychopinn.figures.patterns import counts_norm, photons_panel
 from ptychopinn.figures.probe import MAX_MODES, draw_modes, probe_title
-from ptychopinn.scan.coverage import probe_coverage
+from ptychopinn.scan.probe.light import spread_light
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.summary import frame_statistics
 from ptychopinn.text import readable
@@ -34,7 +34,7 @@ def scan_figure(scan: Scan) -> Figure:
     mean.set_title(f"Mean of {len(scan)} frames")
     mark_pixels(mean, scan)
     chosen = int(np.argsort(statistics.totals, kind="stable")[len(scan) // 2])
-    frame = scan.frames(slice(chosen, chosen + 1))[0].numpy()
+    frame = scan.array(slice(chosen, chosen + 1))[0]
     photons_panel(typical, frame, counts_norm(frame.max(), 0.5), scan.good_pixels)
     typical.set_title(f"Frame {scan.numbers[chosen]}: {readable(statistics.totals[chosen])} photons")
     _draw_positions(places, scan)
@@ -109,7 +109,7 @@ def _draw_positions(axes: Axes, scan: Scan) -> None:
     if height * width > MAX_CANVAS:
         _scatter(axes, scan.positions)
         return
-    light = probe_coverage(scan).numpy()
+    light = spread_light(scan.probe, scan.positions - np.array(scan.canvas_origin), scan.canvas_shape)
     extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
     panels.panel(axes, light, "photons per object pixel", Normalize(0, float(light.max())), "cividis", extent)
     _dots(axes, scan.positions)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptychopinn.config import DataConfig
@@ -25,11 +24,11 @@ from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
 from ptychopinn.memory import in_gib, memory
-from ptychopinn.physics.fourier import fourier_pad
 from ptychopinn.scan.arrays import even_square
 from ptychopinn.scan.beam import centre_of
 from ptychopinn.scan.frames import select
 from ptychopinn.scan.grouping import choose_frames
+from ptychopinn.scan.probe.light import padded
 from ptychopinn.scan.probe_scale import with_probe_scale
 from ptychopinn.scan.scan import Scan
 
@@ -99,7 +98,7 @@ def lit(path: Path, record: Record, data: DataConfig, spare: Spare | None) -> tu
             f"one by --probe FILE{f', or --crop {size}' if size < edge else ''}."
         )
     # As many frequencies as the frames have pixels: a crop of the detector then leaves the probe of the run.
-    whole = fourier_pad(torch.from_numpy(spare), edge).numpy() if size < edge else spare
+    whole = padded(spare, edge) if size < edge else spare
     note = f"{path.name} holds no probe: the one that the run was trained with is taken."
     record = replace(record, probe=whole, notes=(*record.notes, note))
     return record, data.model_copy(update={"probe_mask": False})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from ptychopinn.files.atomic import writing
@@ -50,6 +49,8 @@ def write_tiff(path: Path, record: Record) -> None:
 
 
 def _write(path: Path, values: NDArray[np.float32], lit: NDArray[np.bool_], record: Record) -> None:
+    import tifffile  # not every conversion needs it
+
     metadata: dict[str, Any] = {"axes": "YX"}
     low, high = np.percentile(values[lit] if lit.any() else values, SHOWN).tolist()
     if low < high:

@@ -21,7 +21,8 @@ from ptychopinn.inference.infer import finished
 from ptychopinn.inference.prediction import Predictor, check_trim
 from ptychopinn.model.bundle import Run, with_trained_probe
 from ptychopinn.model.features import SCALE_FRAMES
-from ptychopinn.reconstruction import Reconstruction, common_phase
+from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.fits import common_phase
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report, readable
 

@@ -69,35 +69,3 @@ def orthogonal_modes(probe: Tensor) -> Tensor:
     """
     _, strength, modes = torch.linalg.svd(probe.flatten(1), full_matrices=False)
     return (strength[:, None] * modes).reshape(probe.shape)
-
-
-def probe_support(probe: Tensor, share: float = 0.998) -> int:
-    """Edge in pixels of the smallest central square, a multiple of 4, that holds ``share`` of the power.
-
-    Args:
-        probe: (m, N, N) complex.
-        share: of ``sum |P|^2``.
-    """
-    intensity, N = probe_intensity(probe).double(), probe.shape[-1]
-    for size in range(8, N, 4):
-        keep = slice(N // 2 - size // 2, N // 2 + size // 2)
-        if intensity[keep, keep].sum() >= share * intensity.sum():
-            return size
-    return N
-
-
-def probe_width(probe: Tensor, level: float = 0.5) -> float:
-    """Diameter in pixels of the disc that has the area where the intensity exceeds ``level`` of its robust peak.
-
-    With ``level`` 0.5 this is the full width at half maximum of a smooth probe. The peak is the 99th
-    percentile of the pixels that hold 99 % of the power, so that one hot pixel does not decide.
-
-    Args:
-        probe: (m, N, N) complex.
-        level: fraction of the peak.
-    """
-    intensity = probe_intensity(probe).double().flatten()
-    ranked = intensity.sort(descending=True).values
-    lit = int((ranked.cumsum(0) < 0.99 * ranked.sum()).sum()) + 1
-    peak = ranked[:lit].quantile(0.99)
-    return 2.0 * math.sqrt(int((intensity > level * peak).sum()) / math.pi)

@@ -1,13 +1,11 @@
 """Where the beam lies on the detector, against where the probe puts it."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ptychopinn.errors import IncurableError
-from ptychopinn.physics.fourier import to_detector
-from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.scan.probe.light import far_intensity
 from ptychopinn.scan.scan import Scan
 
 OFF_CENTRE = 0.6
@@ -39,7 +37,7 @@ Vector = NDArray[np.float64]
 def mean_frame(scan: Scan) -> Vector:
     """Mean (N, N) of ``SAMPLE`` frames, spread over the scan; bad pixels are 0."""
     shown = np.linspace(0, len(scan) - 1, min(len(scan), SAMPLE)).round().astype(np.int64)
-    return np.asarray(scan.frames(shown).double().mean(dim=0).numpy())
+    return np.asarray(scan.array(shown).mean(axis=0, dtype=np.float64))
 
 
 def beam_offset(scan: Scan, mean: Vector) -> Vector | None:
@@ -53,7 +51,7 @@ def beam_offset(scan: Scan, mean: Vector) -> Vector | None:
         mean: (N, N) photons, of some or all frames.
     """
     good = np.ones_like(mean, dtype=bool) if scan.good_pixels is None else scan.good_pixels
-    far = probe_intensity(to_detector(torch.from_numpy(scan.probe))).double().numpy()
+    far = far_intensity(scan.probe).astype(np.float64)
     if not (mean[good].sum() > 0 and far[good].sum() > 0):
         return None
     offset = _centre(mean * good) - _centre(far * good)
@@ -89,7 +87,7 @@ def mean_root(scan: Scan) -> Vector:
     shown = np.unique(np.linspace(0, len(scan) - 1, min(len(scan), SPREAD)).round().astype(np.int64))
     mean = np.zeros((scan.N, scan.N))
     for rows in np.array_split(shown, max(1, len(shown) // SAMPLE)):
-        mean += scan.frames(rows).double().sum(dim=0).numpy()
+        mean += scan.array(rows).sum(axis=0, dtype=np.float64)
     root = np.sqrt(mean / len(shown))
     return root if scan.good_pixels is None else _filled(root, scan.good_pixels)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from ptychopinn.physics.fourier import from_detector, to_detector
 from ptychopinn.physics.probe import probe_power
+from ptychopinn.scan.scan import TRUTH
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex64]
@@ -21,14 +22,6 @@ GOOD, DARK, ELSEWHERE = 0, 1, 2
 
 SMOOTH = 0.06
 """Correlation length of a drifting probe's changes, share of a frame."""
-
-TRUTH: Final = (
-    *("true_ycoords", "true_xcoords", "true_flux", "true_bad_frames", "true_probe_weights"),
-    *("true_probe", "true_probe_modes", "true_background", "true_dead_pixels", "true_hot_pixels"),
-)
-"""Arrays of the truth in a file; the first five have a row per frame."""
-
-PER_FRAME: Final = TRUTH[:5]
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,7 @@ def check_scan(scan: Scan, single_pass: bool = False) -> None:
     _check_canvas(scan)
     if not single_pass and _places(scan) < 2:
         raise PtychoError(f"positions: {_at_one_position(scan)}; overlapping frames at several positions are needed.")
-    parts = (scan.compact_frames(part).numpy() for part in chunks(len(scan), SAMPLE))
+    parts = (scan.array(part) for part in chunks(len(scan), SAMPLE))
     if not (any(part.any() for part in parts) if single_pass else scan.photons > 0):
         raise PtychoError(NO_LIGHT)
 
@@ -94,7 +94,7 @@ def common_frames(scan: Scan, other: Scan) -> list[tuple[int, int]]:
 def _digests(scan: Scan) -> Iterator[tuple[int, bytes]]:
     """Number and hash of every frame that is not dark."""
     for block in scan.blocks():
-        for number, frame in zip(scan.numbers[block], scan.frames(block).numpy(), strict=True):
+        for number, frame in zip(scan.numbers[block], scan.array(block).astype(np.float32, copy=False), strict=True):
             if frame.any():
                 yield int(number), hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
 

@@ -8,16 +8,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptychopinn.config import ProbeScale
 from ptychopinn.errors import PtychoError
-from ptychopinn.physics.fourier import to_detector
-from ptychopinn.physics.probe import probe_power
-from ptychopinn.scan.far_field import explained
 from ptychopinn.scan.frames import blocks
+from ptychopinn.scan.probe.far_field import explained
+from ptychopinn.scan.probe.light import far_intensity, intensity
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -116,8 +114,7 @@ def light_of(scan: Scan) -> Light | None:
     photons = brightest(_among_neighbours(totals, scan.positions[rows])) if len(rows) else 0.0
     if not photons > 0:
         return None
-    field = to_detector(torch.from_numpy(scan.probe).to(torch.complex128))
-    spectrum = (field.real.square() + field.imag.square()).sum(dim=0).numpy()
+    spectrum = far_intensity(scan.probe.astype(np.complex128)).astype(np.float64)
     power = float(spectrum.sum())
     seen = float(spectrum[good].sum()) / power
     noise = photons**-0.5
@@ -148,10 +145,10 @@ def _sample(scan: Scan, good: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDA
     mean = np.zeros(scan.counts.shape[1:])
 
     def add(some: NDArray[np.int64]) -> None:
-        frames = scan.frames(some).double() * torch.from_numpy(good)
-        found.extend(frames.sum(dim=(1, 2)).tolist())
+        frames = scan.array(some) * good
+        found.extend(frames.sum(axis=(1, 2), dtype=np.float64).tolist())
         rows.extend(some.tolist())
-        np.add(mean, frames.sum(dim=0).numpy(), out=mean)
+        np.add(mean, frames.sum(axis=0, dtype=np.float64), out=mean)
 
     for block in blocks((len(chosen), *scan.counts.shape[1:])):
         try:
@@ -186,7 +183,7 @@ def with_probe_scale(scan: Scan, how: ProbeScale = "auto") -> Scan:
     if how == "keep":
         return scan
     if not isinstance(how, str):
-        power = how**2 * float(probe_power(torch.from_numpy(scan.probe).to(torch.complex128)).sum())
+        power = how**2 * float(intensity(scan.probe.astype(np.complex128)).sum())
         return _scaled(scan, how, f"Probe multiplied by {how:g}: {readable(power)} photons.")
     if light is None or (how == "auto" and light.plausible):
         return scan
@@ -213,7 +210,7 @@ def as_networks_see(scan: Scan) -> tuple[Scan, float]:
     brightest = scan.brightest if light is None else light.frames
     if brightest is None:
         return scan, 1.0
-    factor = (brightest / float(probe_power(torch.from_numpy(scan.probe)).double().sum())) ** 0.5
+    factor = (brightest / float(intensity(scan.probe).astype(np.float64).sum())) ** 0.5
     image = None if scan.object is None else (scan.object / factor).astype(np.complex64)
     return replace(_scaled(scan, factor), object=image, probe_factor=scan.probe_factor), factor
 

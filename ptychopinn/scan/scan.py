@@ -3,22 +3,30 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import IncurableError, PtychoError
-from ptychopinn.physics.fourier import fourier_crop
-from ptychopinn.physics.probe import circular_mask, probe_support, probe_width
 from ptychopinn.scan.arrays import NO_LIGHT, check_frames, check_mask, check_object, check_probe
-from ptychopinn.scan.beamline import PER_FRAME
 from ptychopinn.scan.canvas import bounds, reframe
 from ptychopinn.scan.detector.health import Health
 from ptychopinn.scan.dtypes import counts_dtype, plain
 from ptychopinn.scan.frames import Counts, Frames, Index, blocks, cut, moved, select, window
+from ptychopinn.scan.probe import light
 from ptychopinn.text import html_of, plot_of
+
+if TYPE_CHECKING:  # torch takes a second to import, and who only reads or draws a scan has no use for it
+    import torch
+
+TRUTH: Final = (
+    *("true_ycoords", "true_xcoords", "true_flux", "true_bad_frames", "true_probe_weights"),
+    *("true_probe", "true_probe_modes", "true_background", "true_dead_pixels", "true_hot_pixels"),
+)
+"""Arrays of the truth of a simulated scan in a file; the first five have a row per frame."""
+
+PER_FRAME: Final = TRUTH[:5]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +120,10 @@ class Scan:
         return bounds(self.positions, self.N)[1]
 
     @property
-    def canvas_positions(self) -> torch.Tensor:
+    def canvas_positions(self) -> "torch.Tensor":
         """Positions on that canvas, (n, 2) float64."""
+        import torch
+
         return torch.from_numpy(self.positions - np.array(self.canvas_origin))
 
     def on_canvas(self, image: NDArray[np.complex64], outside: complex) -> NDArray[np.complex64]:
@@ -123,7 +133,7 @@ class Scan:
     @cached_property
     def totals(self) -> NDArray[np.float64]:
         """Photons of every frame over the good pixels, (n,); one pass over the frames."""
-        return np.concatenate([self.frames(block).sum(dim=(1, 2)).double().numpy() for block in self.blocks()])
+        return np.concatenate([self.array(block).sum(axis=(1, 2), dtype=np.float64) for block in self.blocks()])
 
     @property
     def photons(self) -> float:
@@ -156,8 +166,8 @@ class Scan:
 
     @cached_property
     def probe_diameter(self) -> float:
-        """Diameter of the probe in pixels (see :func:`ptychopinn.physics.probe.probe_width`)."""
-        return probe_width(torch.from_numpy(self.probe), level=0.1)
+        """Diameter of the probe in pixels (see :func:`ptychopinn.scan.probe.light.width`)."""
+        return light.width(self.probe, level=0.1)
 
     @property
     def scan_box(self) -> tuple[slice, slice]:
@@ -166,17 +176,23 @@ class Scan:
         high = np.floor(self.positions.max(axis=0)).astype(int) + 1
         return slice(low[0], high[0]), slice(low[1], high[1])
 
-    def frames(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
+    def frames(self, index: slice | NDArray[np.int64]) -> "torch.Tensor":
         """Counts of some frames as float32, bad pixels set to 0: (k, N, N)."""
-        return self.compact_frames(index).to(torch.float32)
+        return self.compact_frames(index).float()
 
-    def compact_frames(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
+    def compact_frames(self, index: slice | NDArray[np.int64]) -> "torch.Tensor":
         """The same, but stored integers of one or two bytes stay: they move faster, convert them afterwards."""
+        import torch
+
+        return torch.from_numpy(self.array(index))
+
+    def array(self, index: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """The frames of :meth:`compact_frames` as an array."""
         block = np.asarray(self.counts[index])
         if block.dtype.kind not in "iu" or block.dtype.itemsize > 2:
             block = block.astype(np.float32, copy=False)
         block = np.ascontiguousarray(block)  # torch takes no negative strides
-        return torch.from_numpy(block if self.good_pixels is None else np.where(self.good_pixels, block, 0))
+        return block if self.good_pixels is None else np.where(self.good_pixels, block, 0)
 
     def subset(self, index: Index) -> Self:
         """The same scan with some of its frames, in the order of ``index``."""
@@ -247,6 +263,8 @@ class Scan:
 
     def mask_probe(self, diameter: float | None = None) -> Self:
         """Cut the probe with a disc whose edge falls over a pixel; its diameter is half a frame when None."""
+        from ptychopinn.physics.probe import circular_mask  # it needs torch, which takes a second to import
+
         mask = circular_mask(self.N, None if diameter is None else diameter / 2, softness=1.0).numpy()
         kept = (np.abs(self.probe * mask) ** 2).sum() / (np.abs(self.probe) ** 2).sum()
         note = f"Probe cut with a disc: {kept:.1%} of its power kept."
@@ -264,7 +282,7 @@ class Scan:
         if size > full or size % 2 or size < 8:
             raise IncurableError(f"crop: {size} given; an even number from 8 to {full} is needed.")
         keep = slice(full // 2 - size // 2, full // 2 + size // 2)
-        probe = fourier_crop(torch.from_numpy(self.probe), size).numpy()
+        probe = light.cropped(self.probe, size)
         kept = float((np.abs(probe) ** 2).sum() / (np.abs(self.probe) ** 2).sum())
         return replace(
             self,
@@ -281,7 +299,7 @@ class Scan:
     @cached_property
     def support(self) -> int:
         """Edge of the smallest central square, a multiple of 4, that holds 99.8 % of the probe's power."""
-        return probe_support(torch.from_numpy(self.probe))
+        return light.support(self.probe)
 
     @property
     def clear_distance(self) -> float:

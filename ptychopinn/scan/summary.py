@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ptychopinn.physics.probe import probe_power, probe_width
 from ptychopinn.scan.checks import dark_frames, doubts, flux_drift
+from ptychopinn.scan.probe import light
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable, readable_length
 
@@ -37,10 +36,10 @@ def frame_statistics(scan: Scan) -> FrameStatistics:
     total = np.zeros(scan.counts.shape[1:])
     totals, peaks = np.empty(len(scan)), np.empty(len(scan))
     for rows in scan.blocks():
-        frames = scan.frames(rows).double()
-        total += frames.sum(dim=0).numpy()
-        totals[rows] = frames.sum(dim=(1, 2)).numpy()
-        peaks[rows] = frames.amax(dim=(1, 2)).numpy()
+        frames = scan.array(rows)
+        total += frames.sum(axis=0, dtype=np.float64)
+        totals[rows] = frames.sum(axis=(1, 2), dtype=np.float64)
+        peaks[rows] = frames.max(axis=(1, 2))
     return FrameStatistics(total / len(scan), totals, float(peaks.max()), int(scan.numbers[peaks.argmax()]))
 
 
@@ -86,18 +85,17 @@ def _bad_pixels(scan: Scan) -> str:
 
 
 def _probe_rows(scan: Scan, photons: float) -> list[Row]:
-    probe = torch.from_numpy(scan.probe)
-    power = probe_power(probe).double()
+    power = light.power(scan.probe).astype(np.float64)
     shares = ", ".join(f"{100 * share:.1f} %" for share in (power / power.sum()).tolist())
     total = float(power.sum())
     ratio = f", {readable(total / photons)} times the mean frame" if photons > 0 else ""
     part = 100 * scan.probe_diameter / scan.N
     diameter = f"{_pixels(scan.probe_diameter, scan)} at 10 % of the peak, {part:.0f} % of the frame's edge"
     return [
-        ("probe modes", f"{len(probe)}, with {shares} of the power"),
+        ("probe modes", f"{len(scan.probe)}, with {shares} of the power"),
         ("probe photons", readable(total) + ratio),
         ("probe diameter", diameter),
-        ("probe FWHM", _pixels(probe_width(probe), scan)),
+        ("probe FWHM", _pixels(light.width(scan.probe), scan)),
     ]
 
 
@@ -116,7 +114,7 @@ def _position_rows(scan: Scan) -> list[Row]:
     return [
         *rows,
         ("step", f"{_pixels(step, scan)} to the nearest neighbour" + (f"; {repeats} repeats" if repeats else "")),
-        ("linear overlap", _overlap(step, scan.probe_diameter, probe_width(torch.from_numpy(scan.probe)))),
+        ("linear overlap", _overlap(step, scan.probe_diameter, light.width(scan.probe))),
         ("frames per probe area", readable(float(np.median(lit)), 2)),
     ]
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptychopinn.physics.probe import probe_support
+from ptychopinn.scan.probe.light import support
 
 Field = NDArray[np.complex128]
 
@@ -60,7 +60,7 @@ def random_setup(N: int, rng: np.random.Generator, modes: int = 1, given: tuple[
     light = _slightly_other(probe, rng) if rng.random() < 0.4 else probe
     told, true = (torch.from_numpy(one.astype(np.complex64)) for one in (probe, light))
     background = float(10 ** rng.uniform(-4, -1.7)) if rng.random() < 0.2 else 0.0
-    return SetUp(told, true, torch.from_numpy(_good_pixels(N, rng)), background, probe_support(told), kind)
+    return SetUp(told, true, torch.from_numpy(_good_pixels(N, rng)), background, support(told.numpy()), kind)
 
 
 def lens_probe(N: int, rng: np.random.Generator) -> Field:

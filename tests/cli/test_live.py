@@ -35,7 +35,7 @@ def test_a_browser_sees_the_image_of_a_growing_scan_grow(beamline, tmp_path):  #
                 assert page.value("window.mark") == "the same page"
                 assert float(page.value(f"{facts}['frames per second']")) > 0
             pictures = pages[0].value("[...document.images].map(each => each.src)")
-            assert follower.wait(timeout=120) == 0
+            assert follower.wait(timeout=900) == 0
             for page in pages:
                 page.front()
                 assert page.until("document.getElementById('state').textContent", lambda text: "Ended after" in text)

@@ -11,7 +11,7 @@ from ptychopinn.engines.fisher import Linearised, dot, solve
 from ptychopinn.engines.projections import LEAST_BACKGROUND, Estimate, held_out_pixels
 from ptychopinn.physics.conditions import Conditions, expected_counts
 from ptychopinn.physics.likelihood import poisson_deviance
-from ptychopinn.reconstruction import deviances
+from ptychopinn.scan.fits import deviances
 from ptychopinn.scan.scan import Scan
 from tests.helpers import random_positions, random_tensor
 

@@ -16,7 +16,7 @@ from ptychopinn.model.bundle import Run
 from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.patches import place_patches
 from ptychopinn.physics.probe import curved_disc, probe_intensity
-from ptychopinn.reconstruction import deviances
+from ptychopinn.scan.fits import deviances
 from ptychopinn.scan.frames import Frames
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.simulation import raster, simulate

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.commands.shared.results import score_in_box
 from ptychopinn.config import InferenceConfig
 from ptychopinn.errors import PtychoError
+from ptychopinn.evaluation.metrics import score_in_box
 from ptychopinn.inference import whole
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.pretrained import pretrained

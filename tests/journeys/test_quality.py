@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ptychopinn import api
-from ptychopinn.commands.shared.results import score_in_box
 from ptychopinn.config import Settings
+from ptychopinn.evaluation.metrics import score_in_box
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.bundle import load_run

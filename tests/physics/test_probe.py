@@ -1,12 +1,10 @@
-"""Probes: power, wavefront, normalisation, width."""
-
-import math
+"""Probes: power, wavefront, normalisation."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity, probe_power, probe_width
+from ptychopinn.physics.probe import curved_disc, normalise_probe, probe_intensity, probe_power
 from tests.helpers import random_tensor
 
 EVEN_AND_ODD = pytest.mark.parametrize("size", [64, 65])
@@ -67,41 +65,3 @@ def test_power_and_intensity_are_the_two_sums_of_the_same_photons(leading):
     torch.testing.assert_close(probe_power(probe), photons.sum(dim=(-2, -1)))
     torch.testing.assert_close(probe_intensity(probe), photons.sum(dim=-3))
     torch.testing.assert_close(probe_power(probe).sum(-1), probe_intensity(probe).sum(dim=(-2, -1)))
-
-
-@EVEN_AND_ODD
-@pytest.mark.parametrize("radius", [8.3, 15.5, 24.7])
-def test_width_of_a_disc_is_its_diameter(size, radius):
-    probe = (radii(size) <= radius).to(torch.complex64)[None]
-    assert probe_width(probe) == pytest.approx(2 * radius, rel=0.015)
-
-
-@pytest.mark.parametrize("curvature", [0.0, 3.0])
-def test_width_of_a_soft_disc_is_that_of_half_its_intensity(curvature):
-    radius, softness = 24.0, 1.0
-    # The logistic amplitude falls to sqrt(1/2) where exp((r - radius) / softness) = sqrt(2) - 1.
-    half = radius + softness * math.log(math.sqrt(2) - 1)
-    assert probe_width(curved_disc(128, radius, curvature, softness)) == pytest.approx(2 * half, rel=0.01)
-
-
-@pytest.mark.parametrize("level", [0.25, 0.5])
-@pytest.mark.parametrize("sigma", [5.0, 9.0])
-def test_width_of_a_gaussian_is_its_full_width_at_that_level(sigma, level):
-    # Intensity exp(-r^2 / 2 sigma^2); the robust peak is a few percent below the true one.
-    probe = torch.exp(-radii(128).square() / (4 * sigma**2)).to(torch.complex64)[None]
-    expected = 2 * sigma * math.sqrt(2 * math.log(1 / level))
-    assert expected < probe_width(probe, level) < 1.05 * expected
-
-
-def test_width_depends_on_neither_photons_nor_modes():
-    probe = curved_disc(64, 15.0, 1.0)
-    width = probe_width(probe)
-    assert probe_width(1e4 * probe) == width
-    assert probe_width(torch.cat([0.8 * probe, 0.6j * probe])) == pytest.approx(width, rel=0.01)
-
-
-def test_width_ignores_one_hot_pixel():
-    probe = curved_disc(64, 15.0, 1.0)
-    hot = probe.clone()
-    hot[0, 40, 35] *= 10
-    assert probe_width(hot) == pytest.approx(probe_width(probe), rel=0.01)

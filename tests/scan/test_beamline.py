@@ -7,8 +7,8 @@ import pytest
 
 from ptychopinn.api import read_scan, simulate
 from ptychopinn.errors import PtychoError
-from ptychopinn.scan.beamline import DARK, ELSEWHERE, PER_FRAME, TRUTH
-from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.beamline import DARK, ELSEWHERE
+from ptychopinn.scan.scan import PER_FRAME, TRUTH, Scan
 from tests.cli.refusing import call
 
 SMALL = {"N": 32, "object_size": 96, "probe_radius": 6, "step": 4, "nphotons": 1e5, "interpolation": "fourier"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.scan.checks import doubts
-from ptychopinn.scan.far_field import explained
+from ptychopinn.scan.probe.far_field import explained
 from ptychopinn.scan.probe_scale import light_of, with_probe_scale
 from ptychopinn.scan.scan import Scan
 from tests.independent import scan_arrays

@@ -28,7 +28,7 @@ def convert(
 ) -> str:
     """Write a scan, or object and probe, in another file format; OUT.tif is OUT_amplitude.tif and OUT_phase.tif."""
     from ptychopinn.commands.convert import convert_file, targets
-    from ptychopinn.commands.inspect import record_rows
+    from ptychopinn.commands.shared.rows import record_rows
     from ptychopinn.files.geometry.pixels import Geometry
 
     if not with_frames:

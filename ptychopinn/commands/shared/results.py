@@ -1,14 +1,12 @@
 """Files and figures of a reconstruction."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ptychopinn.errors import WARNING, PtychoError, RunFailedError
-from ptychopinn.evaluation import metrics
 from ptychopinn.figures.frames import draw_frames
 from ptychopinn.figures.patterns import draw_patterns
 from ptychopinn.figures.reconstruction import draw_reconstruction
@@ -112,10 +110,3 @@ def save_patterns(out: Path, result: Reconstruction, scan: Scan) -> None:
     if scan.good_pixels is not None:
         measured[:, ~scan.good_pixels] = np.nan
     draw_patterns(out / "patterns.png", measured, predicted)
-
-
-def score_in_box(result: Reconstruction, scan: Scan) -> dict[str, float]:
-    """Scores of an image against the scan's object, between the outermost positions."""
-    assert scan.object is not None
-    box = scan.scan_box
-    return asdict(metrics.score(result.window(scan.object.shape)[box], scan.object[box]))

@@ -4,15 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files.record import Record
 from ptychopinn.files.values import Array
-from ptychopinn.physics.fourier import fourier_crop
 from ptychopinn.scan.arrays import even_square
 from ptychopinn.scan.frames import Frames, window
+from ptychopinn.scan.probe.light import cropped as cropped_probe
 from ptychopinn.scan.scan import resample
 
 SAMPLE = 64
@@ -134,5 +133,5 @@ def _coarser(record: Record, full: tuple[int, int], size: int) -> Record:
 def _probe(probe: Array, size: int) -> NDArray[np.complex64]:
     """(m, size, size) of (m, H, W)."""
     with np.errstate(over="ignore", invalid="ignore"):  # Scan refuses values that are not finite
-        cropped = probe if probe.shape[-2:] == (size, size) else fourier_crop(torch.from_numpy(probe), size).numpy()
+        cropped = probe if probe.shape[-2:] == (size, size) else cropped_probe(probe, size)
         return cropped.astype(np.complex64)

@@ -16,9 +16,8 @@ from ptychopinn.files.naming import naming
 from ptychopinn.files.npz_arrays import NpzArrays
 from ptychopinn.files.record import INTERPOLATION, MAKE_PROBE, PROVENANCE, Reading, Record, pixel_size, start_of
 from ptychopinn.files.values import Array, as_coordinates, as_modes, both
-from ptychopinn.scan.beamline import TRUTH
 from ptychopinn.scan.frames import Counts, blocks, stored_dtype
-from ptychopinn.scan.scan import Scan
+from ptychopinn.scan.scan import TRUTH, Scan
 
 FRAME_KEYS = ("diffraction", "diff3d")
 

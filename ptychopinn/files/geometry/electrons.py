@@ -10,7 +10,6 @@ from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.files.geometry.microscope import Microscope
 from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.record import ELECTRON_ENERGY, Record
-from ptychopinn.physics.aperture import aperture_probe
 from ptychopinn.physics.wavelength import energy, wavelength
 from ptychopinn.scan.frames import blocks
 
@@ -122,6 +121,8 @@ def with_lens_probe(record: Record, given: Microscope) -> Record:
         most = 1e3 * reach * record.wavelength_m
         raise PtychoError(f"semiangle: {given.semiangle:g} mrad given; the frames reach to {most:.3g} mrad only.")
     defocus = given.defocus_m() or 0.0
+    from ptychopinn.physics.aperture import aperture_probe  # torch takes a second to import
+
     probe = aperture_probe((shape[0], shape[1]), step, record.wavelength_m, given.semiangle * 1e-3, defocus).numpy()
     note = f"Probe of an aperture of {given.semiangle:g} mrad, defocus {1e9 * defocus:g} nm."
     power = np.sqrt(_mean_total(record))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ptychopinn.physics.probe import probe_width
 from ptychopinn.scan.detector.gains import Gains, gains
 from ptychopinn.scan.detector.survey import Image, Mask, Survey, stored
 from ptychopinn.scan.frames import Counts
+from ptychopinn.scan.probe import light
 
 PAIR, TRACK = 2, 3
 """Which of its brightest neighbours a pixel is compared with: pairs of hot pixels are common, cosmic rays leave short
@@ -121,15 +120,14 @@ def _far_field(probe: NDArray[np.complex64] | None, shape: tuple[int, ...]) -> I
     if probe is None or probe.ndim != 3 or probe.shape[1:] != shape or not np.isfinite(probe).all():
         return None
     with np.errstate(over="ignore", invalid="ignore"):  # a scan refuses such a probe
-        waves = np.fft.fftshift(np.fft.fft2(probe.astype(np.complex128), norm="ortho"), axes=(-2, -1))
-        field: Image = (np.abs(waves) ** 2).sum(axis=0)
+        field: Image = light.far_intensity(probe.astype(np.complex128)).astype(np.float64)
         single = probe.astype(np.complex64)
     return field if field.any() and np.isfinite(field).all() and np.isfinite(single).all() else None
 
 
 def _blur(probe: NDArray[np.complex64]) -> float:
     """How much sharper than usual patterns may be: a probe wider than half a frame is not sampled finely."""
-    width = probe_width(torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64)), level=0.1)
+    width = light.width(probe.astype(np.complex64), level=0.1)
     return max(1.0, (2 * width / probe.shape[-1]) ** 4)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.scan.detector.survey import Image, Mask
-from ptychopinn.scan.far_field import expected_pattern
+from ptychopinn.scan.probe.far_field import expected_pattern
 
 WIDEST_LINE: Final = 4
 """Rows, side by side, that are looked at as one line: border pixels of two chips are up to four."""

@@ -7,8 +7,9 @@ import torch
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.geometry.optics import Beam, beam_of, fitted_to, optics_probe, quantity
 from ptychopinn.files.record import Record
-from ptychopinn.physics.probe import curved_disc, probe_intensity, probe_power, probe_width
+from ptychopinn.physics.probe import curved_disc, probe_intensity, probe_power
 from ptychopinn.physics.start_probes import alike, far_field
+from ptychopinn.scan.probe.light import width
 
 BEAM = Beam(64, 40e-9, 1.55e-10)
 PLATE = {"aperture_diameter": "180 um", "focal_length": "200 mm"}
@@ -55,9 +56,9 @@ def test_a_zone_plate_lights_the_ring_of_its_pupil():
 
 def test_a_pinhole_and_a_gaussian_have_their_diameter():
     pinhole, _ = optics_probe("aperture", BEAM, {"aperture_diameter": "0.8 um"})
-    assert probe_width(pinhole) == pytest.approx(20, abs=0.5)
+    assert width(pinhole.numpy()) == pytest.approx(20, abs=0.5)
     gaussian, _ = optics_probe("gaussian", Beam(64, None, None), {"aperture_diameter": "12 px"})
-    assert probe_width(gaussian) == pytest.approx(12, abs=0.6)
+    assert width(gaussian.numpy()) == pytest.approx(12, abs=0.6)
     assert float(probe_power(gaussian).sum()) == pytest.approx(1, abs=1e-5)
 
 
@@ -85,7 +86,7 @@ def test_a_given_probe_comes_to_the_pixels_of_the_scan_and_back():
     there, notes = fitted_to(probe, BEAM, 50e-9, None)
     assert "0.8 times" in notes[0]
     assert there.shape == probe.shape
-    assert probe_width(torch.from_numpy(there)) == pytest.approx(1.25 * probe_width(torch.from_numpy(probe)), rel=0.05)
+    assert width(there) == pytest.approx(1.25 * width(probe), rel=0.05)
     assert np.sum(np.abs(there) ** 2) == pytest.approx(np.sum(np.abs(probe) ** 2), rel=1e-4)
     back, _ = fitted_to(there, BEAM._replace(pixel_m=50e-9), 40e-9, None)
     assert alike(torch.from_numpy(back), torch.from_numpy(probe)) > 0.99

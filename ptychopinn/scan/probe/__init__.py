@@ -1,0 +1,1 @@
+"""The light of a probe, of scans as arrays."""
