@@ -66,6 +66,7 @@ def _plot(title: str, width: int, height: int, **more: Any) -> Any:
     plot.title.text_color = GREY
     for axis in plot.axis:
         axis.axis_label_text_color = axis.major_label_text_color = axis.axis_line_color = GREY
+        axis.major_tick_line_color = axis.minor_tick_line_color = GREY
     plot.grid.visible = False
     plot.toolbar.logo = None
     return plot
