@@ -4,7 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ptychopinn.api import infer, load_run, pretrained, read_reconstruction, read_scan, simulate, train
+    from ptychopinn.api import (
+        infer,
+        load_run,
+        make_probe,
+        pretrained,
+        read_reconstruction,
+        read_scan,
+        reconstruct,
+        simulate,
+        train,
+    )
     from ptychopinn.reconstruction import Reconstruction
     from ptychopinn.scan.scan import Scan
 
@@ -15,9 +25,11 @@ __all__ = [
     "Scan",
     "infer",
     "load_run",
+    "make_probe",
     "pretrained",
     "read_reconstruction",
     "read_scan",
+    "reconstruct",
     "simulate",
     "train",
 ]

@@ -1,8 +1,11 @@
-"""Seven functions from a scan file to an image; keyword arguments are settings of :mod:`ptychopinn.config`."""
+"""Functions from a scan file to an image; keyword arguments are settings of :mod:`ptychopinn.config`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.simulate import make_scan
@@ -117,6 +120,45 @@ def pretrained() -> Run:
     return shipped.pretrained()
 
 
+def reconstruct(source: Path | str, **settings: Any) -> Reconstruction:
+    """Reconstruct a raw scan file: mask, centre, probe, scale, start and terms of the model are found.
+
+    Args:
+        source: file of any format of docs/formats.md, with or without a probe.
+        **settings: those of the command ``reconstruct``.
+
+    Returns:
+        Image, probe, positions, and what else was fitted (``fitted``), with error bars.
+
+    Raises:
+        PtychoError: for a wrong setting, or a scan that cannot be reconstructed.
+    """
+    from ptychopinn.commands.reconstruct import reconstruct_file
+
+    sections = ("data", "probe", "start", "baseline", "refinement")
+    chosen = _chosen(settings, *sections, also=("seed", "accelerator"))
+    return reconstruct_file(Path(source), Request(chosen, sources=_sources(settings)))[1]
+
+
+def make_probe(source: Path | str, **settings: Any) -> NDArray[np.complex64]:
+    """Make the probe of a scan file: search it in the frames, or take it from optics or another file.
+
+    Args:
+        source: scan file; one with a probe gives it, unless ``probe_from`` says otherwise.
+        **settings: those of the command ``probe make``.
+
+    Returns:
+        (m, N, N) incoherent modes, sqrt(photons), the strongest first.
+
+    Raises:
+        PtychoError: for optics that are not described, or a probe that does not fit.
+    """
+    from ptychopinn.commands.probe import probe_of
+
+    chosen = _chosen(settings, "data", "probe", also=("subpixel", "seed", "accelerator"))
+    return probe_of(Path(source), chosen).scan.probe
+
+
 def load_run(path: Path | str) -> Run:
     """Load a run folder or its ``wts.h5.zip``; nothing in it is executed."""
     return bundle.load_run(path)
@@ -129,6 +171,11 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
         PtychoError: naming the file, what it holds and what is needed.
     """
     return images.read_reconstruction(Path(path))
+
+
+def _sources(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Where each setting of a call came from."""
+    return {name: "argument" if name in settings else "default" for name in Settings().flat()}
 
 
 def _expect(value: Any, kind: type, name: str, makers: str) -> None:

@@ -16,6 +16,7 @@ from ptychopinn.config import (
     Section,
     Settings,
     SimulationConfig,
+    StartConfig,
     TrainingConfig,
 )
 from ptychopinn.errors import PtychoError
@@ -58,7 +59,7 @@ USED: Final = {
     | {"max_seconds", "learning_rate", "precision", "seed", "accelerator"},
     "infer": READING | _of(InferenceConfig) | NATIVE | {"accelerator", "deterministic"},
     "refine": READING | NATIVE | {"engine", "accelerator"},
-    "reconstruct": READING | NATIVE | PROBE | {"engine", "accelerator"},
+    "reconstruct": READING | NATIVE | PROBE | _of(StartConfig) | {"engine", "accelerator"},
     "baseline": READING | _of(BaselineConfig, RefinementConfig) | {"seed", "accelerator"},
     "overlap": _of(DataConfig, OverlapConfig) | {"gridsize", "seed"},
     "compare": READING | NETWORKS | NATIVE,
@@ -99,12 +100,13 @@ FLAGS: Final = {
     "train": f"{_SCAN} start_from gridsize neighbor_count n_groups model_type features stages n_filters_scale "
     "nepochs max_seconds batch_size validate_on val_fraction nll_weight realspace_weight teacher_epochs "
     f"synthetic_fraction seed learning_rate {_EXECUTION} accelerator",
-    "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input precision seed accelerator",
+    "pretrain": "max_seconds learning_rate stages n_filters_scale noise_input hidden_channels "
+    "precision seed accelerator",
     "infer": f"{_SCAN} inference_batch_size synchronise refine epochs refine_seconds subpixel follow_timeout "
     "follow_frames deterministic accelerator",
     "refine": f"{_FIT} {_MODEL} nominal_error refine_seconds tolerance error_draws memory {_SCAN} seed accelerator",
-    "reconstruct": f"{_PROBE} {_FIT} nominal_error refine_seconds tolerance error_draws memory {_SCAN} format "
-    "pixel_size seed accelerator",
+    "reconstruct": f"{_PROBE} {_FIT} {_MODEL} start_image nominal_error refine_seconds tolerance error_draws "
+    f"memory {_SCAN} format pixel_size seed accelerator",
     "baseline": f"engine {_FIT} noise_model baseline_batch_size {_SCAN} seed accelerator",
     "overlap": "overlap n_subsample subsample_seed probe_diameter_px overlap_neighbors gridsize neighbor_count "
     "n_groups crop every scan_index probe_scale flip_x flip_y swap_xy measurement nphotons mask drop_frames "
@@ -146,6 +148,7 @@ MEANINGS: Final = {
     "refine seed": "seed of the order of the frames",
     "reconstruct seed": "seed of the order of the frames",
     "reconstruct refine_probe": "refine the probe too, its power kept [default: yes]",
+    "reconstruct model": "auto: what held-out pixels ask for; basic: what you ask for; full: all below [default: auto]",
     "reconstruct centre": "detector pixel y,x of the beam; auto: where the light lies; keep [default: auto]",
     "reconstruct mask": "auto, none, inverted, or FILE [default: auto]",
     "probe seed": "seed of the order of the frames in a search",

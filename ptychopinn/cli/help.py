@@ -23,6 +23,7 @@ SECTIONS: Final = {
     "baseline": "Iterative engine",
     "refinement": "Iterative engine",
     "probe": "Making the probe",
+    "start": "Iterative engine",
     "overlap": "Overlap",
     "simulation": "Simulation",
     "beamline": "Faults of a simulated beamline",

@@ -1,5 +1,6 @@
 """``reconstruct``: from the file of a detector to an image; every step decides and says one line."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from ptychopinn.commands.shared.results import save_reconstruction
 from ptychopinn.commands.view import draw_view
 from ptychopinn.config import Settings
 from ptychopinn.engines.gauge import levelled
+from ptychopinn.engines.judging.starts import compared
 from ptychopinn.engines.probe_search import Found
 from ptychopinn.engines.progress import BY_ITSELF
 from ptychopinn.errors import PtychoError
@@ -28,7 +30,9 @@ from ptychopinn.files.output_folder import VIEW, check_apart, file_hash, write_j
 from ptychopinn.files.reading import open_unlit
 from ptychopinn.files.record import Record
 from ptychopinn.files.replacing import holding
+from ptychopinn.inference.infer import infer
 from ptychopinn.model.execution import device_of
+from ptychopinn.model.pretrained import NAME, pretrained
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.beam import centre_of, mean_root, pattern_offset
@@ -41,6 +45,17 @@ OFF_CENTRE = 0.05
 
 EXPLAINED = 1.05
 """Deviance over that of noise up to which nothing is left to explain, and positions are not touched."""
+
+SEARCH = 0.5
+"""Share of the time left that a search for the probe may take."""
+
+TERMS: Final = {
+    "flux": "refine_flux",
+    "smooth_background": "refine_background",
+    "background": "free_background",
+    "affine": "refine_affine",
+}
+"""Settings of the terms of a fit."""
 
 GAIN = 0.05
 """Share of the excess deviance that moved positions must take off to be kept."""
@@ -58,6 +73,7 @@ class Course:
         end: when the time is over, of :func:`time.monotonic`; None without a limit.
         report: receives lines.
         found: result of the search for a probe.
+        start: image to start from; None for vacuum.
         result: the image.
         decided: settings that were decided here and not by the user.
         live: page of the run.
@@ -70,6 +86,7 @@ class Course:
     end: float | None
     report: Report
     found: Found | None = None
+    start: Reconstruction | None = None
     result: Reconstruction | None = None
     decided: dict[str, Any] = field(default_factory=dict)
     live: Live | None = None
@@ -88,34 +105,46 @@ Step = Callable[[Course], Course]
 
 
 def reconstruct_folder(source: Path, request: Request) -> Reconstruction:
-    """Reconstruct a scan file of which nothing but the geometry is known.
+    """:func:`reconstruct_file`, and write all that was found.
 
     Args:
         source: scan file, with or without a probe.
         request: settings and folder.
     """
-    out, settings, said = request.out, request.settings, list[str]()
+    out, said = request.out, list[str]()
 
     def report(line: str) -> None:
         said.append(line)
         live.report(line)
 
     live = Live(request, f"reconstruct {source.name}", along="epoch")
-    limit = settings.refinement.refine_seconds
-    began = time.monotonic()
     check_apart([out], request.reads(source))
     with holding(out, "reconstruct", request.overwrite) as place, live.beside(place):
-        end = None if limit is None else began + limit
-        course = replace(_opened(source, request, end, report), live=live)
         sha256 = file_hash(source)
-        for step in STEPS:
-            live.know({"step": step.__name__})
-            course = step(course)
-        assert course.result is not None
-        report_result(course.result, course.scan, report, judged=True)
+        course, result = reconstruct_file(source, replace(request, report=report), live)
+        report_result(result, course.scan, report, judged=True)
         place.publish(lambda folder: _save(folder, source, sha256, request, course, said))
         live.link(("Report", "report.html"), ("Look closer", VIEW))
-    return course.result
+    return result
+
+
+def reconstruct_file(source: Path, request: Request, live: Live | None = None) -> tuple[Course, Reconstruction]:
+    """Reconstruct a scan file of which nothing but the geometry is known; write nothing.
+
+    Args:
+        source: scan file, with or without a probe.
+        request: settings.
+        live: page of the run.
+    """
+    limit = request.settings.refinement.refine_seconds
+    end = None if limit is None else time.monotonic() + limit
+    course = replace(_opened(source, request, end, request.report), live=live)
+    for step in STEPS:
+        if live is not None:
+            live.know({"step": step.__name__})
+        course = step(course)
+    assert course.result is not None
+    return course, course.result
 
 
 def _opened(source: Path, request: Request, end: float | None, report: Report) -> Course:
@@ -125,6 +154,8 @@ def _opened(source: Path, request: Request, end: float | None, report: Report) -
         settings = settings.changed(refine_probe=True)
     if request.sources["engine"] == "default":
         settings = settings.changed(engine="native")
+    if request.sources["model"] == "default":
+        settings = settings.changed(model="auto")
     if settings.baseline.engine != "native":
         raise PtychoError(f"engine: {settings.baseline.engine} given; reconstruct has one engine, use baseline.")
     course = Course(Record(""), None, settings, False, end, report)  # type: ignore[arg-type]
@@ -167,15 +198,46 @@ def centre(course: Course) -> Course:
 def light(course: Course) -> Course:
     """Take the probe of the file, make one of optics, or search it."""
     device = device_of(course.settings)
-    lit = lit_scan(course.record, course.scan, course.settings, device, course.report, course.given)
+    left = course.seconds_left
+    end = math.inf if left is None else time.monotonic() + SEARCH * left
+    lit = lit_scan(course.record, course.scan, course.settings, device, course.report, course.given, end)
     found = course if course.given else course.deciding(probe_from=lit.source, modes=len(lit.scan.probe))
     report_scan(replace(lit.scan, notes=()), course.report)
     return replace(found, scan=lit.scan, found=lit.found)
 
 
+def start(course: Course) -> Course:
+    """Start from the image of the package's network where that explains pixels held out better than vacuum does."""
+    wanted, moving = course.settings.start.start_image, course.settings.baseline.refine_positions
+    if wanted == "vacuum" or (wanted == "auto" and moving):  # positions are first looked for in single frames
+        return course.deciding(start_image="vacuum")
+    device = device_of(course.settings)
+    try:
+        image = infer(pretrained(), course.scan, course.settings.inference, device)
+    except PtychoError as error:
+        if wanted == "network":
+            raise
+        course.report(f"start: vacuum; no image of {NAME}: {error}")
+        return course.deciding(start_image="vacuum")
+    if wanted == "auto":
+        refinement, seed = course.settings.refinement, course.settings.training.seed
+        network, vacuum = compared(course.scan, image, refinement.subpixel, seed, device)
+        wanted = "network" if network < vacuum else "vacuum"
+        course.report(
+            f"start: {NAME if wanted == 'network' else wanted}; after a short fit the deviance of pixels held out is "
+            f"{network:.4g} from {NAME}, {vacuum:.4g} from vacuum"
+        )
+    return replace(course.deciding(start_image=wanted), start=image if wanted == "network" else None)
+
+
 def fit(course: Course) -> Course:
-    """Fit the image, and the probe, down to the noise."""
-    return replace(course, result=_fitted(course, course.settings.changed(error_draws=0), None))
+    """Fit the image and the probe down to the noise, with the terms that pixels held out ask for."""
+    result = _fitted(course, course.settings.changed(error_draws=0), course.start)
+    found = replace(course, result=result)
+    if course.settings.refinement.model != "auto":
+        return found
+    opr = 0 if result.opr_modes is None else len(result.opr_modes)
+    return found.deciding(model="basic", opr=opr, **{flag: name in result.fitted for name, flag in TERMS.items()})
 
 
 def positions(course: Course) -> Course:
@@ -205,7 +267,7 @@ def finish(course: Course) -> Course:
     return replace(course, result=with_error_bars(result, course.scan, course.settings, device_of(course.settings)))
 
 
-STEPS: Final[tuple[Step, ...]] = (centre, light, fit, positions, finish)
+STEPS: Final[tuple[Step, ...]] = (centre, light, start, fit, positions, finish)
 """In their order. A step takes what was found so far, decides, says one line."""
 
 
@@ -216,15 +278,16 @@ def _fitted(course: Course, settings: Settings, start: Reconstruction | None) ->
 
 
 def _at(course: Course, result: Reconstruction) -> Course:
-    """The scan with the probe of a result."""
-    return course if result.probe is None else replace(course, scan=replace(course.scan, probe=result.probe))
+    """The scan with the probe and the positions of a result."""
+    probe = course.scan.probe if result.probe is None else result.probe
+    return replace(course, scan=replace(course.scan, probe=probe, positions=result.positions))
 
 
 def _save(out: Path, source: Path, sha256: str, request: Request, course: Course, said: list[str]) -> None:
     """Files, pictures and the report."""
     result, scan, settings = course.result, course.scan, course.settings
     assert result is not None
-    names = (settings.data, settings.probe, settings.baseline, settings.refinement)
+    names = (settings.data, settings.probe, settings.start, settings.baseline, settings.refinement)
     _, origins = request.used(*names, names=("seed",))
     flat = settings.flat()
     used = {name: flat[name] for name in origins} | {"refine_seconds": request.settings.refinement.refine_seconds}

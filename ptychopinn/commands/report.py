@@ -16,10 +16,9 @@ from ptychopinn.figures.page.templates import write_from
 from ptychopinn.figures.patterns import patterns_figure
 from ptychopinn.figures.probe import probe_figure
 from ptychopinn.figures.reconstruction import reconstruction_figure
-from ptychopinn.physics.diffraction import diffract
-from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
+from ptychopinn.physics.conditions import expected_counts
+from ptychopinn.physics.exit_waves import frames_per_chunk
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
-from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
@@ -149,8 +148,8 @@ def _rates(result: Reconstruction, scan: Scan, rows: NDArray[np.int64]) -> torch
     """Fitted photons of some frames, (k, N, N)."""
     probe = torch.from_numpy(scan.probe if result.probe is None else result.probe)
     places = torch.from_numpy(result.positions[rows] - np.array(result.origin))
-    views = probe_views(probe, places, result.subpixel)
-    return diffract(views.probes, extract_patches(torch.from_numpy(result.object), views.places, scan.N))
+    image, conditions = torch.from_numpy(result.object), result.conditions.of(torch.from_numpy(rows))
+    return expected_counts(image, probe, places, result.subpixel, conditions)
 
 
 def _shown(result: Reconstruction, scan: Scan) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
-from ptychopinn.config.probe import ProbeConfig
+from ptychopinn.config.network import ModelConfig
+from ptychopinn.config.probe import ProbeConfig, StartConfig
 from ptychopinn.config.section import Section
 from ptychopinn.config.simulation import BeamlineConfig, SimulationConfig
 from ptychopinn.errors import PtychoError, shortened
@@ -23,24 +24,6 @@ from ptychopinn.json_reader import read_json
 
 ProbeScale = Literal["auto", "keep", "counts"] | Annotated[float, Field(gt=0)]
 """How a probe gets its scale; a number multiplies its amplitude."""
-
-
-class ModelConfig(Section):
-    """The network."""
-
-    gridsize: Literal[1, 2, 3] = Field(1, description="a group has gridsize^2 neighbouring frames")
-    features: Literal["realspace", "amplitude"] = Field(
-        "realspace", description="network input: projection steps, or sqrt(counts)"
-    )
-    stages: int = Field(3, ge=1, le=8, description="networks in a row, each starting from the last image")
-    n_filters_scale: float = Field(1.0, gt=0, le=16, description="network width; 1 is 16 channels at full size")
-    depth: int = Field(2, ge=1, le=5, description="times the network halves the image")
-    noise_input: bool = Field(False, description="tell the network how many photons light each object pixel")
-    model_type: Literal["pinn", "supervised"] = Field("pinn", description="learn from the counts, or from true patches")
-    amp_activation: Literal["softplus", "exp", "relu"] = Field(
-        "softplus", description="what keeps the amplitude positive"
-    )
-    probe_trainable: bool = Field(False, description="train the probe too, its power kept; inference then uses it")
 
 
 class DataConfig(Section):
@@ -284,6 +267,7 @@ class Settings(Section):
     baseline: BaselineConfig = BaselineConfig()
     refinement: RefinementConfig = RefinementConfig()
     probe: ProbeConfig = ProbeConfig()
+    start: StartConfig = StartConfig()
     overlap: OverlapConfig = OverlapConfig()
     simulation: SimulationConfig = SimulationConfig()
     beamline: BeamlineConfig = BeamlineConfig()

@@ -1,4 +1,6 @@
-"""Settings of a probe that no file gives."""
+"""Settings of a probe that no file gives, and of the image that a fit starts from."""
+
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -40,3 +42,11 @@ class ProbeConfig(Section):
     def _text(cls, value: object) -> object:
         """A bare number, whose missing unit is said where it is read."""
         return str(value) if type(value) in (int, float) else value
+
+
+class StartConfig(Section):
+    """What ``reconstruct`` starts from."""
+
+    start_image: Literal["auto", "network", "vacuum"] = Field(
+        "auto", description="image to start from; auto: of the package's network where held-out pixels prefer it"
+    )

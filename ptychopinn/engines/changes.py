@@ -7,13 +7,15 @@ import torch
 
 from ptychopinn.engines.projections import BACKGROUNDS, LEAST_BACKGROUND, Estimate, Unknown
 from ptychopinn.engines.responses import Step, background_change
-from ptychopinn.physics.conditions import Conditions
+from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.scan import Scan
 
 
-def first_conditions(scan: Scan, unknowns: Set[Unknown], device: torch.device | str) -> Conditions:
-    """Conditions to start from, of those that are unknown: the flux of the totals, and next to no background.
+def first_conditions(
+    scan: Scan, unknowns: Set[Unknown], device: torch.device | str, known: Conditions = IDEAL
+) -> Conditions:
+    """Conditions to start from, of those that are unknown: ``known`` ones, flux of the totals, next to no background.
 
     Most objects absorb little, so that the totals are nearly the flux; a slow drift is what converges last.
     """
@@ -23,6 +25,13 @@ def first_conditions(scan: Scan, unknowns: Set[Unknown], device: torch.device | 
         flux = (totals / totals.log().mean().exp()).to(device, torch.float32)
     if BACKGROUNDS & unknowns:
         background = torch.full((scan.N, scan.N), LEAST_BACKGROUND, device=device)
+    known = known.to(device)
+    if flux is not None and known.flux is not None:
+        flux = known.flux.float()
+    if background is not None and known.background is not None:
+        background = known.background.float().clamp_min(LEAST_BACKGROUND)
+    if "opr_modes" in unknowns and known.opr_modes is not None and known.opr_weights is not None:
+        return Conditions(flux, background, known.opr_modes, known.opr_weights.float())
     return Conditions(flux, background)
 
 

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.judging.advice import verdict
-from ptychopinn.engines.judging.axes import axes_in_words, better_axes
+from ptychopinn.engines.judging.axes import affine_in_words, axes_in_words, better_axes, nearby_map
 from ptychopinn.engines.judging.moves import affine, moves_in_words
 from ptychopinn.engines.places.placing import placed as find_places
-from ptychopinn.engines.progress import BY_ITSELF, Running
+from ptychopinn.engines.progress import BY_ITSELF, TIME_OVER, Progress, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, holds_out, refine
 from ptychopinn.engines.terms import Terms, found_in, gains, in_words, needed, told
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
+from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe, start_image
@@ -34,6 +35,9 @@ Report = Callable[[str], None]
 
 LEAST_EPOCHS = 50
 """Epochs from which positions are first looked for in single frames, which costs about as many."""
+
+FIRST_FIT = 0.5
+"""Share of the time of a fit that looks for terms which the model lacks: the rest is for the fit with them."""
 
 FAR = 2.0
 """Pixels rms by which positions of a good stage are hardly wrong."""
@@ -75,18 +79,11 @@ def reconstruct(
     placed, first = _placed(scan, config, refinement, seed, device, start, report, len(running.team.members) > 1)
     if running.resume is not None:
         terms = terms.plus(*found_in(running.resume.estimate.conditions))
-    if refinement.refine_seconds is not None:
-        left = max(refinement.refine_seconds - (time.perf_counter() - began), 1e-3)
-        refinement = refinement.model_copy(update={"refine_seconds": left})
-    fit = partial(_fit, placed, first, placed is not scan, config, refinement, seed, device, report)
-    found = fit(terms, running)
-    if refinement.model == "auto" and not found.stopped:
-        lacking = needed(gains(placed, found.estimate, refinement.subpixel, seed))
-        for line in in_words(lacking):
-            report(line)
-        if lacking:
-            terms = terms.plus(*(one.term for one in lacking))
-            found = fit(terms, running._replace(resume=None))
+        terms = terms.plus("affine") if running.resume.affine else terms
+    known = IDEAL if start is None or len(start.positions) != len(scan) else start.conditions
+    fit = partial(_fit, first, known, placed, placed is not scan, config, refinement, seed, device, report)
+    end = math.inf if refinement.refine_seconds is None else began + refinement.refine_seconds
+    found, terms, placed = _with_terms(fit, placed, terms, refinement, seed, device, end, report, running)
     look = running.team.leads and not found.stopped
     moves = _moves(scan, placed, found, terms, refinement.subpixel, device, look) if terms.moves else []
     for line in (*told(found.estimate.conditions, found.estimate.probe), *moves):
@@ -99,24 +96,81 @@ def reconstruct(
     return result
 
 
-def _fit(
+def _with_terms(
+    fit: Callable[[Scan, Terms, float | None, Running], Refined],
     scan: Scan,
+    terms: Terms,
+    refinement: RefinementConfig,
+    seed: int,
+    device: str,
+    end: float,
+    report: Report,
+    running: Running,
+) -> tuple[Refined, Terms, Scan]:
+    """A fit that ends by a time, its terms and its scan; with ``model auto`` fitted again with the terms it lacks."""
+    auto, last = refinement.model == "auto", list[Progress]()
+
+    def keep(progress: Progress) -> None:
+        last[:] = [progress]
+        running.keep(progress)
+
+    if "affine" in terms.also:
+        scan = _mapped(scan, refinement.subpixel, device, report)
+    left = end - time.perf_counter()
+    found = fit(scan, terms, _limit(left * FIRST_FIT if auto else left), running._replace(keep=keep))
+    left = end - time.perf_counter()
+    if not auto or found.stopped or left <= 0:
+        return found, terms, scan
+    lacking = needed(gains(scan, found.estimate, refinement.subpixel, seed))
+    for line in in_words(lacking):
+        report(line)
+    if lacking:
+        if "affine" in (one.term for one in lacking):
+            scan = _mapped(scan, refinement.subpixel, device, report)
+        terms = terms.plus(*(one.term for one in lacking))
+        found = fit(scan, terms, _limit(end - time.perf_counter()), running._replace(resume=None))
+    elif found.reason == TIME_OVER and last:
+        found = fit(scan, terms, _limit(end - time.perf_counter()), running._replace(resume=last[0]))
+    return found, terms, scan
+
+
+def _mapped(scan: Scan, subpixel: SubPixel, device: str, report: Report) -> Scan:
+    """The scan with the linear map of its positions from which a fit of that map starts."""
+    matrix, middle = nearby_map(scan, subpixel, device), scan.positions.mean(axis=0)
+    if np.array_equal(matrix, np.eye(2)):
+        return scan
+    there = affine_in_words(matrix)
+    report(f"affine: the innermost frames fit best with positions that are {there}; the fit starts there")
+    return replace(scan, positions=middle + (scan.positions - middle) @ matrix.T)
+
+
+def _limit(seconds: float) -> float | None:
+    """Seconds that a fit may take; None without a limit."""
+    return None if math.isinf(seconds) else max(seconds, 1e-3)
+
+
+def _fit(
     first: Tensor | None,
+    known: Conditions,
+    placed: Scan,
     drag: bool,
     config: BaselineConfig,
     refinement: RefinementConfig,
     seed: int,
     device: str,
     report: Report,
+    scan: Scan,
     terms: Terms,
+    seconds: float | None,
     running: Running,
 ) -> Refined:
-    """One fit with some terms."""
+    """One fit with some terms; ``first`` lies on the canvas of ``placed``."""
     found = refine(
         scan,
-        first,
+        first if scan is placed else None,
+        known,
         epochs=config.epochs,
-        seconds=refinement.refine_seconds,
+        seconds=seconds,
         tolerance=refinement.tolerance,
         subpixel=refinement.subpixel,
         refine_probe=terms.probe,

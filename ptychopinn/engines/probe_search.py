@@ -6,6 +6,7 @@ goes on from any start that is near enough; how near, the pixels held out tell.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
@@ -17,6 +18,7 @@ from torch import Tensor
 from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.gauge import Slope, mean_slope, tilted
 from ptychopinn.engines.projections import Estimate, Projections
+from ptychopinn.errors import WARNING
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.physics.probe import curved_disc, normalise_probe, orthogonal_modes, probe_intensity
 from ptychopinn.physics.start_probes import alike, hermite_modes, pattern_probe, squared_radius
@@ -129,6 +131,7 @@ def search_probe(
     seed: int = 0,
     device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
+    end: float = math.inf,
 ) -> Found:
     """Find the probe of a scan, of which nothing is known.
 
@@ -140,9 +143,10 @@ def search_probe(
         seed: of the order of the frames.
         device: torch device.
         report: receives a line per round.
+        end: when no further fit begins, of :func:`time.monotonic`.
     """
     size = search_size(root)
-    part = _innermost(scan).crop(size)
+    part = innermost(scan).crop(size)
     cut = (scan.N - size) // 2
     root = root[cut : cut + size, cut : cut + size]
     photons = float(np.quantile(part.totals, 0.95))
@@ -151,13 +155,21 @@ def search_probe(
     ]
     listed = {}
     for epochs, kept in ROUNDS:
-        trials = sorted((trial.advance(epochs) for trial in trials), key=lambda trial: trial.held_out)
+        tried = [trial.advance(epochs) for number, trial in enumerate(trials) if not number or time.monotonic() < end]
+        if len(tried) < len(trials):
+            report(
+                f"{WARNING}probe: the time allowed the search {len(tried)} of {len(trials)} starts, so that the probe "
+                "may be wrong; give a longer --max-seconds, or say what is known of the optics by --probe-from"
+            )
+        trials = sorted(tried, key=lambda trial: trial.held_out)
         listed.update({trial.name: trial.held_out for trial in trials})
         report(f"probe: {len(trials)} starts, best: {trials[0].name}, held out {trials[0].held_out:.4g}")
         trials = trials[:kept]
     best = trials[0]
     rival = next((other for other in trials[1:] if _rivals(best, other)), None)
-    chosen = _with_modes(best, part, modes, subpixel, seed, device)
+    chosen = best
+    if time.monotonic() < end or modes is not None:
+        chosen = _with_modes(best, part, modes, subpixel, seed, device)
     if len(chosen.probe) > 1:
         report(f"probe: {len(chosen.probe)} modes, held out {chosen.held_out:.4g}, one mode {best.held_out:.4g}")
     found = tilted(orthogonal_modes(chosen.probe.cpu()).numpy(), _slope(chosen))
@@ -203,7 +215,7 @@ def starts(root: Tensor) -> Iterator[tuple[str, Tensor]]:
         radius *= 1.3
 
 
-def _innermost(scan: Scan) -> Scan:
+def innermost(scan: Scan) -> Scan:
     """The frames nearest to the middle, in order."""
     distance = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
     return scan.subset(np.sort(np.argsort(distance, kind="stable")[:FRAMES]))

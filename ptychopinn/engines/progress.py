@@ -28,6 +28,7 @@ class Progress:
         best: estimate that best explained the pixels held out, with their deviance and the epochs since.
         deviance: of the scoring steps.
         length: conjugate-gradient steps of the last one.
+        affine: whether a map of the positions is an unknown.
     """
 
     estimate: Estimate
@@ -42,6 +43,7 @@ class Progress:
     best: tuple[Estimate, float, int] | None = None
     deviance: list[float] = field(default_factory=list)
     length: int = 0
+    affine: bool = False
 
     def follow(self, steps: Projections) -> None:
         """Let projections go on from here."""
@@ -84,6 +86,10 @@ def tensors_of(estimate: Estimate) -> dict[str, torch.Tensor]:
     """The tensors of an estimate by name."""
     known = vars(estimate) | estimate.conditions._asdict()
     return {name: part for name, part in known.items() if isinstance(part, torch.Tensor)}
+
+
+TIME_OVER = "the time is over"
+"""Why a fit ended that could have gone on."""
 
 
 class Running(NamedTuple):

@@ -207,7 +207,8 @@ class Projections:
                 moves[rows] = position_updates(views, patches, change)
             if "flux" in self.unknowns:
                 brighter[rows] = flux_updates(views, patches, change)
-            self._compare(measured, views, patches, mask)
+            if BACKGROUNDS & self.unknowns:
+                self._compare(measured, views, patches, self._seen_by_background(rows, mask))
             moved += float((change.real.square() + change.imag.square()).sum())
         total = self.team.total
         total(pull.pixels), total(light.pixels)
@@ -249,10 +250,15 @@ class Projections:
         self.estimate.positions = places + known @ linear * (self._gain * min(1, LARGEST_MAP / max(longest, 1e-12)))
         self._moves.zero_()
 
+    def _seen_by_background(self, rows: Tensor, fitted: Tensor | None) -> Tensor | None:
+        """Pixels of some frames that tell the background: a smooth one is told by those that are held out."""
+        if not self.hold_out or "background" in self.unknowns:
+            return fitted
+        held = held_out_pixels(self.scan.N, rows)
+        return held if self._mask is None else held & self._mask
+
     def _compare(self, counts: Tensor, views: exit_waves.ProbeViews, patches: Tensor, mask: Tensor | None) -> None:
         """Add frames to ``sum (k - I) / (I + c)`` and ``sum 1 / (I + c)`` of every pixel, for an unknown background."""
-        if not BACKGROUNDS & self.unknowns:
-            return
         rate = self.estimate.conditions.counted(diffract(views.probes, patches))
         weight = 1 / (rate + ANSCOMBE)
         if mask is not None:

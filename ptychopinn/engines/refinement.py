@@ -10,42 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.engines.backgrounds import with_background
 from ptychopinn.engines.changes import changed, first_conditions, unknowns_of
 from ptychopinn.engines.fisher import Linearised, Step, solve
 from ptychopinn.engines.opr import with_opr
 from ptychopinn.engines.places.drag import MAP_PASSES, Dragged
 from ptychopinn.engines.positions import search
-from ptychopinn.engines.progress import BY_ITSELF, Progress, Running
+from ptychopinn.engines.progress import BY_ITSELF, TIME_OVER, Progress, Running
 from ptychopinn.engines.projections import KEPT_BYTES, Estimate, Projections, Unknown
+from ptychopinn.engines.stages import stages_of
 from ptychopinn.files.signals import Stopped
 from ptychopinn.model.processes import Team
+from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
-from ptychopinn.physics.probe import orthogonal_modes, probe_intensity
-from ptychopinn.scan.coverage import mean_overlap
+from ptychopinn.physics.probe import orthogonal_modes
 from ptychopinn.scan.fits import deviances
 from ptychopinn.scan.scan import Scan
 
 BATCH = 64
 """Frames per projection step of the teacher: small batches converge in fewer epochs, large ones cost less per frame."""
-
-FROM_VACUUM = ((1, 6), (4, 1), (16, 2))
-FROM_IMAGE = ((1, 2), (4, 1), (16, 1))
-"""Stages of projection steps: frames of a batch that overlap on a pixel, and epochs.
-
-Single frames converge the lowest frequencies, to which the likelihood is hardly sensitive; then larger batches average
-their noise."""
-
-LEAST_PHOTONS = 3.0
-"""Photons per lit pixel in a batch: it takes several dim frames, so that an epoch has fewer steps."""
-
-PROBE_EPOCHS, POSITION_EPOCHS = 4, 2
-"""Epoch multipliers of the projections for an unknown probe, and for unknown positions, which scoring fits better."""
-
-AFFINE_EPOCHS = 5
-"""Epoch multiplier of the first stage for an unknown map of the positions, which must end in the right minimum."""
-
-DIM_EPOCHS = 4
-"""Largest epoch multiplier for dim frames."""
 
 OBJECT_ONLY = 2
 """First epochs from vacuum, which update the object alone."""
@@ -141,7 +124,7 @@ class _Budget:
             if self.left < 0:  # a step that was halved takes more than was planned
                 return f"the {self.epochs} epochs asked for are used up, and the last step took {-self.left} more"
             return f"the next step does not fit in the epochs asked for ({self.epochs})"
-        return "the time is over" if self._team.any(time.monotonic() > self._end) else None
+        return TIME_OVER if self._team.any(time.monotonic() > self._end) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +142,16 @@ class _Fit:
     report: Callable[[str], None]
     drag: bool
 
+    @property
+    def hold_out(self) -> bool:
+        """Whether pixels are held out: they end the fit of a dim scan, and tell a smooth background."""
+        return holds_out(self.scan) or "smooth_background" in self.unknowns
+
+    @property
+    def scored(self) -> Set[Unknown]:
+        """Unknowns of the scoring steps; a background that held-out pixels tell follows after each of them."""
+        return self.unknowns - {"smooth_background"} if self.hold_out else self.unknowns
+
     def keep(self, now: Progress) -> None:
         """Let the first process keep the progress."""
         now.spent = self.budget.spent
@@ -169,14 +162,15 @@ class _Fit:
         self, estimate: Estimate, deviance_only: bool = False, unknowns: Set[Unknown] | None = None
     ) -> Linearised:
         """The likelihood around an estimate."""
-        names = self.unknowns if unknowns is None else unknowns
-        hold_out, team = holds_out(self.scan), self.running.team
-        return Linearised(self.scan, estimate, self.subpixel, names, hold_out, deviance_only, self.memory, team)
+        names = self.scored if unknowns is None else unknowns
+        team = self.running.team
+        return Linearised(self.scan, estimate, self.subpixel, names, self.hold_out, deviance_only, self.memory, team)
 
 
 def refine(
     scan: Scan,
     start: Tensor | None = None,
+    known: Conditions = IDEAL,
     *,
     epochs: int = 100,
     seconds: float | None = None,
@@ -202,6 +196,7 @@ def refine(
     Args:
         scan: counts, positions and probe.
         start: (H, W) complex64 on the scan's canvas; vacuum when None.
+        known: conditions to start from, where they are unknowns of this fit.
         epochs: passes over all frames; a conjugate-gradient step counts as one.
         seconds: limit, checked between steps.
         tolerance: relative.
@@ -219,7 +214,7 @@ def refine(
     """
     unknowns = unknowns_of(refine_probe, refine_positions, also, opr)
     margin = ROOM if {"positions", "affine"} & unknowns else 0
-    now = running.resume or _begun(scan, start, device, margin, subpixel, unknowns)
+    now = running.resume or _begun(scan, start, known, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
     fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag), False
     try:
@@ -237,6 +232,7 @@ def refine(
 def _begun(
     scan: Scan,
     start: Tensor | None,
+    known: Conditions,
     device: torch.device | str,
     margin: int,
     subpixel: SubPixel,
@@ -245,7 +241,8 @@ def _begun(
     """The beginning of a refinement."""
     blank = start is None or _poor(scan, start.to(device), subpixel)
     estimate = Estimate.of(scan, device, start, margin)
-    return Progress(replace(estimate, conditions=first_conditions(scan, unknowns, device)), blank)
+    conditions = first_conditions(scan, unknowns, device, known)
+    return Progress(replace(estimate, conditions=conditions), blank, affine="affine" in unknowns)
 
 
 def _project(fit: _Fit, now: Progress, opr: int) -> None:
@@ -253,10 +250,10 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
     if now.stage is None:
         return
     scan, unknowns, team = fit.scan, fit.unknowns, fit.running.team
-    steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, holds_out(scan), fit.memory, team)
+    steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, fit.hold_out, fit.memory, team)
     now.follow(steps)
-    early = EarlyStop(fit, now) if holds_out(scan) else None
-    stages, over = _stages(fit, now.blank), None
+    early = EarlyStop(fit, now) if fit.hold_out else None
+    stages, over = stages_of(scan, unknowns, now.blank), None
     while now.stage < len(stages) and not over:
         batch, count = stages[now.stage]
         # Vacuum holds no information about probe and positions.
@@ -272,25 +269,11 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
         fit.keep(now)
     if now.best is not None:
         now.estimate = now.best[0]
-    if opr:
+    if opr and now.estimate.conditions.opr_modes is None:
         now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
+    if "smooth_background" in unknowns - fit.scored:
+        now.estimate = with_background(scan, now.estimate, fit.subpixel, team)
     now.stage, now.velocity, now.best = None, None, None
-
-
-def _stages(fit: _Fit, blank: bool) -> list[tuple[int, int]]:
-    """Frames of a batch, and epochs, of each stage of the projections."""
-    probe = torch.from_numpy(fit.scan.probe)
-    dim = max(1.0, LEAST_PHOTONS / photons_per_pixel(fit.scan, probe))
-    alone = dim * len(fit.scan) / mean_overlap(fit.scan, probe)
-    found = []
-    for lighting, count in FROM_VACUUM if blank else FROM_IMAGE:
-        longer = PROBE_EPOCHS if "probe" in fit.unknowns else POSITION_EPOCHS if "positions" in fit.unknowns else 1
-        if "affine" in fit.unknowns and lighting == 1:
-            longer = AFFINE_EPOCHS
-        if longer == 1 and lighting == 1:
-            longer = min(DIM_EPOCHS, round(dim))
-        found.append((min(len(fit.scan), math.ceil(lighting * alone)), longer * count))
-    return found
 
 
 def _poor(scan: Scan, start: Tensor, subpixel: SubPixel) -> bool:
@@ -347,9 +330,10 @@ def _score(fit: _Fit, state: Progress) -> str:
         if then is None:
             reason = "no step improves the likelihood"
             break
+        gain = (now.deviance - then.deviance) / now.deviance
+        then = _with_background(fit, then)
         aside = f", of pixels held out {then.held_out:.5g}" if then.hold_out else ""
         fit.report(f"scoring {budget.spent}: deviance {then.deviance:.5g}{aside}")
-        gain = (now.deviance - then.deviance) / now.deviance
         if then.held_out > now.held_out:
             reason = "the pixels held out get worse"
             break
@@ -360,6 +344,15 @@ def _score(fit: _Fit, state: Progress) -> str:
         reason = f"the deviance changes by less than {fit.tolerance:g}" if gain < fit.tolerance else budget.over(2)
     state.estimate = now.estimate
     return reason
+
+
+def _with_background(fit: _Fit, now: Linearised) -> Linearised:
+    """The model with the background that the pixels held out ask for now."""
+    if "smooth_background" not in fit.unknowns - fit.scored:
+        return now
+    now.release()
+    fit.budget.spend()
+    return now.at(with_background(fit.scan, now.estimate, fit.subpixel, fit.running.team))
 
 
 def _searched(now: Linearised) -> tuple[Linearised, float]:
@@ -387,9 +380,3 @@ def _taken(now: Linearised, frame: Linearised | Dragged, step: Step, budget: _Bu
 def holds_out(scan: Scan) -> bool:
     """Whether a scan is so dim that detector pixels are held out."""
     return scan.photons < LOW_DOSE * scan.N**2
-
-
-def photons_per_pixel(scan: Scan, probe: Tensor) -> float:
-    """Photons of a frame on a typical lit pixel, ``sum I^2 / sum I``."""
-    intensity = probe_intensity(probe).double()
-    return float(intensity.square().sum() / intensity.sum())

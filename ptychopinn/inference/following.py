@@ -19,6 +19,7 @@ from ptychopinn.files.signals import StopRequest
 from ptychopinn.inference.growth import Growth
 from ptychopinn.inference.infer import finished
 from ptychopinn.inference.prediction import Predictor, check_trim
+from ptychopinn.inference.whole import infer_whole
 from ptychopinn.model.bundle import Run, with_trained_probe
 from ptychopinn.model.features import SCALE_FRAMES
 from ptychopinn.reconstruction import Reconstruction
@@ -246,8 +247,8 @@ def follow(
     """Reconstruct a scan while it grows.
 
     Every frame is predicted once. The patches of the last frames, as many as fit in ``patch_memory``, are kept, and
-    their phases are matched again for every picture: a scan that fits as a whole ends with the image of
-    :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
+    their phases matched again for every picture: a scan that fits as a whole, or any with a network for whole scans,
+    ends with the image of :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
 
     A frame that cannot be used is left out, and looked at again when the scan is over, which ends early when its file
     cannot be read within ``follow_timeout``, or holds another scan. The deviance is NaN when no frame can be read then.
@@ -292,7 +293,7 @@ def follow(
     if not growth.count:
         raise growth.complaint() or PtychoError("diffraction: no frames; at least one is needed.")
     growth.report_left()
-    result, changed = _image(growth, report)
+    result, changed = _image(growth, run, chosen, report)
     return Followed(result, growth.scan, refused or changed)
 
 
@@ -324,10 +325,18 @@ def _predictor(run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> Pr
         return Predictor(run, scan.subset(usable), chosen, device)
 
 
-def _image(growth: Growth, report: Report) -> tuple[Reconstruction, ChangedError | None]:
-    """Of all frames so far, with its deviance where these can still be read; and the error of changed ones."""
+def _image(
+    growth: Growth, run: Run, chosen: InferenceConfig, report: Report
+) -> tuple[Reconstruction, ChangedError | None]:
+    """Of all frames so far, with its deviance where these can still be read; and the error of changed ones.
+
+    A network for the canvas of a whole scan sees all frames together now, while the pictures so far were stitched from
+    single ones.
+    """
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
+        if run.model.config.whole:
+            return infer_whole(run, growth.scan, chosen, growth.predictor.device), None
         # The image was made with the probe of the first frames.
         scan = replace(growth.scan, probe=growth.predictor.illumination.probe.cpu().numpy())
         return result.with_deviance(scan, growth.predictor.device, sampled=growth.folded), None

@@ -48,7 +48,7 @@ def infer(
         PtychoError: when the scan has fewer frames than a group, no photon, frames of another size than a trained
             probe, or positions too far apart for an image, or when more than a patch is to be stitched.
     """
-    if run.any_setup:
+    if run.model.config.whole:
         return infer_whole(run, scan, chosen, device)
     scan = with_trained_probe(run, scan)
     check_scan(scan, single_pass=True)

@@ -12,14 +12,28 @@ from ptychopinn.config import InferenceConfig
 from ptychopinn.inference.own_errors import Features, error_bars, features_of
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready
-from ptychopinn.model.whole import Lights, light_of, passes, pull, stage, vacuum
+from ptychopinn.model.whole import (
+    Lights,
+    as_transformed,
+    best_multiple,
+    light_of,
+    passes,
+    pull,
+    smoothing,
+    stage,
+    vacuum,
+)
 from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
+from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
+
+FEW = 96
+"""Frames that tell how much of a smooth change is right."""
 
 DARK = 1e-6
 """Photons; a pixel with fewer has no correction."""
@@ -61,12 +75,12 @@ def infer_whole(
     frames = _Frames(scan, chosen.patch_memory, 2**run.model.config.depth, device)
     model = ready(run.model, device, chosen.inference_precision)
     with torch.inference_mode():
-        light = frames.light()
-        networks, activation = [_Tiled(network) for network in model.networks], model.config.amp_activation
-        before = now = vacuum(light[None])
+        hidden, activation = model.config.hidden_channels, model.config.amp_activation
+        networks = [_Tiled(network, 2 + hidden) for network in model.networks]
+        before = now = vacuum(frames.light, hidden)
         for number in passes(len(networks)):
-            pulled = frames.pulled(now.image[0])
-            before, now = now, stage(networks[number], now, pulled[None], light[None], activation)
+            before, now = now, stage(networks[number], now, frames, activation)
+        light, pulled = frames.light[0], now.pulled[0]
     height, width = scan.canvas_shape
     inside = slice(height), slice(width)
     image, light = now.image[0][inside].clone(), light[inside].clone()
@@ -101,15 +115,20 @@ class _Frames:
     def __init__(self, scan: Scan, memory: int, multiple: int, device: str) -> None:
         self.scan, self.factor = as_networks_see(scan)
         self.device = device
-        self.probe, self.good, _ = Illumination.of(self.scan).to(device)
+        self.probe, good, _ = Illumination.of(self.scan).to(device)
+        self.good = None if good is None else as_transformed(good)
         height, width = scan.canvas_shape
         self.shape = -(-height // multiple) * multiple, -(-width // multiple) * multiple
         self.held = len(scan) * scan.N**2 * (4 + 8 * len(self.probe)) <= memory * 2**20
         self.dark = np.zeros(len(scan), dtype=bool)
         self._lights: dict[int, Lights] = {}
-        self._counts: dict[int, Tensor] = {}
+        self._roots: dict[int, Tensor] = {}
+        self.light = self._light()[None]
+        self.smooth: Tensor | None = smoothing(probe_intensity(self.probe)[None], self.shape)
+        self._gained: tuple[Tensor, Lights] | None = None
+        self.few = np.linspace(0, len(self.scan) - 1, min(FEW, len(self.scan))).round().astype(np.int64)
 
-    def light(self) -> Tensor:
+    def _light(self) -> Tensor:
         """Photons on each pixel, (H, W)."""
         found = torch.zeros(self.shape, device=self.device)
         for some in self._blocks():
@@ -117,11 +136,20 @@ class _Frames:
         return found
 
     def pulled(self, image: Tensor) -> Tensor:
-        """:func:`pull` of all frames at an image (H, W)."""
-        found = torch.zeros_like(image)
+        """:func:`pull` of all frames at an image (1, H, W)."""
+        found = torch.zeros_like(image[0])
         for some in self._blocks():
-            found += pull(image, self._frames(some), self._seen(some))
-        return found
+            found += pull(image[0], self._modulus(some), self._seen(some))
+        return found[None]
+
+    def gain(self, image: Tensor, bend: Tensor) -> Tensor:
+        """:func:`best_multiple` on a few frames, (1,)."""
+        if self._gained is None:
+            counts = self.scan.subset(self.few).frames(slice(None)).to(self.device)
+            views = probe_views(self.probe, self.scan.canvas_positions[self.few].to(self.device), "fourier")
+            lights = Lights(views.probes[None], views.places[None], self.good)
+            self._gained = as_transformed(counts).sqrt()[None], lights
+        return best_multiple(image, bend, *self._gained)
 
     def _blocks(self) -> Iterator[slice]:
         return chunks(len(self.scan), frames_per_chunk(self.probe))
@@ -137,32 +165,33 @@ class _Frames:
             self._lights[some.start] = lights
         return lights
 
-    def _frames(self, some: slice) -> Tensor:
-        """Counts (n, N, N) of a block; kept where there is room."""
-        if some.start in self._counts:
-            return self._counts[some.start]
+    def _modulus(self, some: slice) -> Tensor:
+        """Roots of the counts (n, N, N) of a block, as they are transformed; kept where there is room."""
+        if some.start in self._roots:
+            return self._roots[some.start]
         counts = self.scan.frames(some)
         self.dark[some] = counts.numpy().max(axis=(-2, -1)) == 0
-        counts = counts.to(self.device)
+        modulus = as_transformed(counts.to(self.device)).sqrt()
         if self.held:
-            self._counts[some.start] = counts
-        return counts
+            self._roots[some.start] = modulus
+        return modulus
 
 
 class _Tiled:
     """A network that works on tiles of a large canvas; each tile sees more around it than the network looks at.
 
     Args:
-        network: (1, channels, H, W) to (1, 2, H, W).
+        network: (1, channels, H, W) to (1, found, H, W).
+        found: channels.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, found: int) -> None:
+        self.network, self.found = network, found
 
     def __call__(self, seen: Tensor) -> Tensor:
         """The same as the network, in less memory."""
         height, width = seen.shape[-2:]
-        found = seen.new_empty(1, 2, height, width)
+        found = seen.new_empty(1, self.found, height, width)
         for y in range(0, height, TILE):
             for x in range(0, width, TILE):
                 top, left = max(0, y - HALO), max(0, x - HALO)

@@ -64,8 +64,10 @@ class RealModel(nn.Module):
         self._keep("probe", illumination.probe)
         self._keep("step", features.step_weight(illumination.probe, illumination.support))
         known = [features.probe_share(illumination.probe, illumination.support)]
-        if self.config.noise_input:
+        if self.config.sees_noise:
             known.append(features.light_level(illumination.probe, illumination.support, None))
+        if self.config.whole:
+            known.append(torch.zeros_like(known[0]))
         self.register_buffer("known", torch.stack(known))
         mask = torch.ones(N, N, dtype=torch.bool) if illumination.good_pixels is None else illumination.good_pixels
         self.register_buffer("mask", mask.to(torch.float32))
@@ -88,11 +90,11 @@ class RealModel(nn.Module):
         known = [one.expand(*counts.shape[:2], -1, -1) for one in self.get_buffer("known")]
         light = torch.cat([self._on_canvas(one, offsets) for one in known], dim=1)
         patches = torch.ones_like(counts), torch.zeros_like(counts)
-        channels = torch.zeros_like(light[:, :1]).expand(-1, 2, -1, -1)
+        channels = torch.zeros_like(light[:, :1]).expand(-1, 2 + self.config.hidden_channels, -1, -1)
         for network in self.networks:
             seen = [self._on_canvas(part, offsets) for part in self._corrections(counts, patches)]
             channels = channels + network(torch.cat([*seen, light, channels], dim=1))
-            real, imag = self._transmission(channels)
+            real, imag = self._transmission(channels[:, :2])
             patches = (
                 1 + self._off_canvas(real - 1, offsets, counts.shape[-1]),
                 self._off_canvas(imag, offsets, counts.shape[-1]),

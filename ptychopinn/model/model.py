@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from ptychopinn.config import ModelConfig
 from ptychopinn.model import features
 from ptychopinn.model.unet import UNet, to_complex
+from ptychopinn.model.whole import REPEATS, Lights, SmallScans, as_transformed, passes, reconstructed, vacuum
 from ptychopinn.physics.diffraction import diffract
+from ptychopinn.physics.exit_waves import shift_probe
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.physics.reassembly import reassemble
@@ -65,8 +67,9 @@ class PtychoModel(nn.Module):
         if config.features == "amplitude":
             self.networks = nn.ModuleList([UNet(channels, 2 * channels, width, config.depth)])
         else:
-            seen = (4 if config.noise_input else 3) * channels + 2
-            self.networks = nn.ModuleList(UNet(seen, 2, width, config.depth) for _ in range(config.stages))
+            seen = (4 if config.sees_noise else 3) * channels + 2
+            known, found = seen + int(config.whole) + config.hidden_channels, 2 + config.hidden_channels
+            self.networks = nn.ModuleList(UNet(known, found, width, config.depth) for _ in range(config.stages))
 
     def scaled_to(self, scan: Scan) -> Self:
         """The same network, weights shared, with the input scale of a scan where its features have one."""
@@ -94,6 +97,8 @@ class PtychoModel(nn.Module):
         """
         if self.config.features == "amplitude":
             return [self._from_amplitudes(counts)]
+        if self.config.whole and counts.shape[1] > 1:
+            return self._from_small_scans(counts, offsets, illumination, reach, dose)
         return self._from_corrections(counts, offsets, illumination, reach, dose)
 
     def predict_counts(self, patches: Tensor, offsets: Tensor, illumination: Illumination, reach: int) -> Tensor:
@@ -129,23 +134,53 @@ class PtychoModel(nn.Module):
         size, (probe, good_pixels, support) = counts.shape[-1], illumination
         edge = self._multiple(support + 2 * reach)
         known = [features.probe_share(probe, support)]
-        if self.config.noise_input:
+        if self.config.sees_noise:
             known.append(features.light_level(probe, support, dose))
+        if self.config.whole:
+            known.append(torch.zeros_like(known[0]))  # the scale of small corrections, which single frames have not
         light = torch.cat(
             [features.on_canvas(one.expand(*offsets.shape[:2], -1, -1), offsets, edge) for one in known], 1
         )
         patches = torch.ones_like(counts, dtype=probe.dtype)
-        channels = counts.new_zeros(len(counts), 2, edge, edge)
+        channels = counts.new_zeros(len(counts), 2 + self.config.hidden_channels, edge, edge)
         stages = []
         for network in self.networks:
             found = features.corrections(counts, probe, patches, support, good_pixels)
             placed = features.on_canvas(found, offsets, edge)
             channels = channels + network(torch.cat([placed.real, placed.imag, light, channels], dim=1))
-            canvas = to_complex(channels, self.config.amp_activation)[:, 0]
+            canvas = to_complex(channels[:, :2], self.config.amp_activation)[:, 0]
             # Outside the canvas the probe has no power: vacuum.
             patches = features.off_canvas(canvas, offsets, size)
             stages.append(patches)
         return stages
+
+    def _from_small_scans(
+        self, counts: Tensor, offsets: Tensor, illumination: Illumination, reach: int, dose: Tensor | None
+    ) -> list[Tensor]:
+        """Each group is a scan of its own; in training the later stages go on from any of their repeats."""
+        size, (probe, good, support) = counts.shape[-1], illumination
+        edge = self._multiple(support + 2 * (reach + 1))
+        places = offsets + edge // 2
+        whole = places.floor()
+        probes = shift_probe(probe, (places - whole).flatten(0, 1)).unflatten(0, counts.shape[:2])
+        if dose is not None:
+            # What was scaled up is counted again as it was measured.
+            counts = counts * dose[:, None, None, None]
+            probes = probes * dose.sqrt()[:, None, None, None, None]
+        lights = Lights(probes, whole, None if good is None else as_transformed(good))
+        scene = SmallScans(as_transformed(counts).sqrt(), lights, (edge, edge))
+        networks, order = list(self.networks), passes(len(self.networks))
+        first = 0 if not self.training else int(torch.randint(REPEATS + 1, ())) * (len(networks) - 1)
+        last = first + len(networks) if self.training else len(order)
+        estimate = vacuum(scene.light, self.config.hidden_channels)
+        activation = self.config.amp_activation
+        if first:
+            with torch.no_grad():
+                estimate = reconstructed(networks, scene, activation, order[: first + 1], estimate)[-1]
+            first += 1
+        found = reconstructed(networks, scene, activation, order[first:last], estimate)
+        images = [each.image for each in (found if self.training else found[-1:])]
+        return [1 + extract_patches(image - 1, places, size) for image in images]
 
     def _multiple(self, edge: int) -> int:
         step = 2**self.config.depth

@@ -50,12 +50,29 @@ def project_to_counts(
         (..., m, N, N) complex update of the exit waves.
     """
     # Shifting the real counts once is cheaper than shifting the complex field of every mode.
-    counts = torch.fft.ifftshift(counts, dim=(-2, -1))
-    field = torch.fft.fft2(probe * patches.unsqueeze(-3), norm="ortho")
-    power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True)
-    if background is not None:
-        power = power + torch.fft.ifftshift(background, dim=(-2, -1))
-    ratio = (counts.unsqueeze(-3) + offset).sqrt() * (power + offset).clamp_min(POWER_FLOOR).rsqrt() - 1
-    if mask is not None:
-        ratio = ratio * torch.fft.ifftshift(mask, dim=(-2, -1))
+    modulus = (torch.fft.ifftshift(counts, dim=(-2, -1)) + offset).sqrt()
+    more = offset if background is None else torch.fft.ifftshift(background, dim=(-2, -1)) + offset
+    good = None if mask is None else torch.fft.ifftshift(mask, dim=(-2, -1))
+    return project_to_modulus(probe * patches.unsqueeze(-3), modulus, good, more)
+
+
+def project_to_modulus(
+    waves: Tensor, modulus: Tensor, good: Tensor | None = None, more: Tensor | float = 0.0
+) -> Tensor:
+    """:func:`project_to_counts` for exit waves, with everything on the detector as the transform orders it.
+
+    Args:
+        waves: (..., m, N, N) complex, sqrt(photons).
+        modulus: (..., N, N) wanted, zero frequency at [0, 0]; sqrt(photons).
+        good: (N, N) bool, True for good detector pixels, in the same order; None means all.
+        more: photons that are not of the waves, added to their power.
+
+    Returns:
+        (..., m, N, N) complex update of the exit waves.
+    """
+    field = torch.fft.fft2(waves, norm="ortho")
+    power = (field.real.square() + field.imag.square()).sum(dim=-3, keepdim=True) + more
+    ratio = modulus.unsqueeze(-3) * power.clamp_min(POWER_FLOOR).rsqrt() - 1
+    if good is not None:
+        ratio = ratio * good
     return torch.fft.ifft2(ratio * field, norm="ortho")

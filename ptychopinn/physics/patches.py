@@ -83,22 +83,23 @@ def _read_windows(image: Tensor, positions: Tensor, size: int) -> Tensor:
     if image.ndim == 2 and image.stride(1) == 1 and not image.is_conj():
         corner, fraction = _split(positions, size)
         if bool((corner >= 0).all() and (corner + size < torch.tensor([height, width])).all()):
-            return _mixed(
-                _windows(image, size)[0], corner[:, 0] * image.stride(0) + corner[:, 1], fraction, image, size
-            )
+            return _mixed(image, corner[:, 0] * image.stride(0) + corner[:, 1], fraction, size)
     margin, count = size + 1, int(torch.Size(positions.shape[:-2]).numel())
     padded = image.new_zeros((count + 1) * (height + margin) + 1, width + margin)
     each = padded[: count * (height + margin)].view(count, height + margin, width + margin)
     each[:, margin:, margin:] = image.reshape(count, height, width)
     first, fraction = _starts(positions.reshape(count, positions.shape[-2], 2), size, height, width, width + margin)
     first = (first + torch.arange(count)[:, None] * (height + margin) * (width + margin)).flatten()
-    patches = _mixed(_windows(padded, size)[0], first, fraction.reshape(-1, 2), image, size)
+    patches = _mixed(padded, first, fraction.reshape(-1, 2), size)
     return patches.reshape(*positions.shape[:-1], size, size)
 
 
-def _mixed(windows: Tensor, first: Tensor, fraction: Tensor, image: Tensor, size: int) -> Tensor:
-    """Patches (n, N, N) of the type of an image, between the pixels of windows: starts (n,), remainders (n, 2)."""
-    step = 2 if image.is_complex() else 1
+def _mixed(image: Tensor, first: Tensor, fraction: Tensor, size: int) -> Tensor:
+    """Patches (n, N, N) of an image, whose windows start at pixels ``first`` (n,), and their remainders (n, 2)."""
+    if not bool(fraction.any()):
+        whole = _windows(image, size - 1)[0].index_select(0, first)
+        return _as_complex(whole) if image.is_complex() else whole
+    windows, step = _windows(image, size)[0], 2 if image.is_complex() else 1
     v, u = fraction[:, :, None, None].to(image.real.dtype).unbind(1)
     patches = image.new_empty(len(first), size, size)
     count = chunk_length(size**2, CHUNK)
@@ -178,7 +179,7 @@ class Canvas:
         self.margin = size + 1 if device.type == "cpu" else 0
         self.pixels = torch.zeros(*(edge + 2 * self.margin for edge in shape), dtype=dtype, device=device)
         if self.margin:
-            self._windows = _windows(self.pixels, size)
+            self._windows, self._whole = _windows(self.pixels, size), _windows(self.pixels, size - 1)
         self._room: list[Tensor] = []
 
     @torch.no_grad()
@@ -202,7 +203,11 @@ class Canvas:
         scale = torch.ones(1) if weight is None else weight
         if patches.is_complex() and weight is not None:
             scale = weight.repeat_interleave(2, dim=-1)
-        scale = scale.to(patches.real.dtype)
+        scale, count = scale.to(patches.real.dtype), chunk_length(self.size**2, CHUNK)
+        if not bool(fraction.any()):
+            for part, at in zip(patches.split(count), first.split(count), strict=True):
+                self._whole.index_add_(1, at, (_as_real(part) if weight is None else _as_real(part) * scale)[None])
+            return
         step = 2 if patches.is_complex() else 1
         across, down, windows = self._room = self._room or self._fresh_room()
         v, u = fraction[:, :, None, None].unbind(1)
@@ -246,6 +251,11 @@ class Canvas:
 def _as_real(pixels: Tensor) -> Tensor:
     """Complex pixels as twice as many real ones along the last dimension; a view where possible."""
     return torch.view_as_real(pixels.resolve_conj()).flatten(-2) if pixels.is_complex() else pixels
+
+
+def _as_complex(pixels: Tensor) -> Tensor:
+    """Twice as many real pixels along the last dimension as complex ones; a view."""
+    return torch.view_as_complex(pixels.unflatten(-1, (-1, 2)))
 
 
 def _split(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,7 @@ class ScanDataModule(lightning.LightningDataModule):
         data, training = settings.data, settings.training
         assert data.neighbor_count is not None
         self.scan, self.seed, self.batch_size = scan, training.seed, training.batch_size
-        self.gridsize, self.neighbor_count = settings.model.gridsize, data.neighbor_count
+        self.gridsize, self.neighbor_count = settings.model.group_side, data.neighbor_count
         self.n_groups, self.sequential = data.n_groups, data.sequential_sampling
         self.synthetic_fraction = training.synthetic_fraction or 0.0
         self.loader = {name: getattr(settings.execution, name) for name in LOADER_SETTINGS}

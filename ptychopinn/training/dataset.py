@@ -122,7 +122,7 @@ def validation_groups(scan: Scan, settings: Settings) -> NDArray[np.int64]:
     assert neighbor_count is not None
     seeds = np.unique(np.linspace(0, len(scan) - 1, min(n_groups, len(scan))).round().astype(np.int64))
     neighbor_count = min(neighbor_count, len(scan) - 1)
-    return form_groups(scan.positions, settings.model.gridsize, neighbor_count, None, settings.training.seed, seeds)
+    return form_groups(scan.positions, settings.model.group_side, neighbor_count, None, settings.training.seed, seeds)
 
 
 def synthetic_groups(measured: int, fraction: float) -> int:

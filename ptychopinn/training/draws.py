@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptychopinn.model.whole import Lights
+from ptychopinn.model.whole import Lights, as_transformed
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.exit_waves import probe_views
 from ptychopinn.physics.patches import extract_patches
@@ -136,7 +136,7 @@ class Draws:
         edge = min(-(-int(support + (side - 1) * step + 6) // 4) * 4, EDGE)
         parts = [self._scan(setup, side, step, edge) for setup in chosen]
         counts, probes, places, targets, photons = (torch.stack(part) for part in zip(*parts, strict=True))
-        good = torch.stack([setup.good_pixels for setup in chosen])[:, None, None]
+        good = as_transformed(torch.stack([setup.good_pixels for setup in chosen]))[:, None, None]
         return SmallScan(counts, Lights(probes, places, good), targets, photons, [setup.kind for setup in chosen])
 
     def _scan(self, setup: SetUp, side: int, step: float, edge: int) -> tuple[Tensor, ...]:

@@ -28,6 +28,9 @@ USUAL_STEPS = 1100
 FINE_STEPS = 300
 """The same of a network that was trained already."""
 
+WHOLE_BATCH = 4
+"""Groups in a step, where each is a small scan."""
+
 USUAL_RATE, FINE_RATE = 2e-3, 1e-3
 """Peak step sizes from random weights and from a trained network."""
 
@@ -83,15 +86,18 @@ def derived(
     trusts = model.model_type == "pinn" and not model.probe_trainable
     values: dict[str, Any] = {}
     if data.neighbor_count is None:
-        values["neighbor_count"] = usual_neighbor_count(scan.positions, model.gridsize, scan.probe_diameter)
+        values["neighbor_count"] = usual_neighbor_count(scan.positions, model.group_side, scan.probe_diameter)
     if training.teacher_epochs is None:
         values["teacher_epochs"] = USUAL_TEACHER_EPOCHS if trusts else 0
     if training.synthetic_fraction is None:
         values["synthetic_fraction"] = USUAL_SYNTHETIC_FRACTION if trusts else 0.0
     if data.n_groups is None:
         values["n_groups"] = len(scan) - frames_held_out(len(scan), training.val_fraction)
+    if model.whole and training.batch_size == type(training)().batch_size:
+        values["batch_size"] = WHOLE_BATCH
     if training.nepochs is None:
-        batches = max(1, math.ceil((groups_per_epoch(settings.changed(**values)) + beside) / training.batch_size))
+        batch = values.get("batch_size", training.batch_size)
+        batches = max(1, math.ceil((groups_per_epoch(settings.changed(**values)) + beside) / batch))
         values["nepochs"] = math.ceil((FINE_STEPS if trained else USUAL_STEPS) / batches)
     if settings.execution.learning_rate is None:
         values["learning_rate"] = FINE_RATE if trained else USUAL_RATE
@@ -141,6 +147,8 @@ def check_training(
     start = start_of(settings)
     network = {} if start is None else _changes(settings, architecture(start))
     settings, trained = settings.changed(**network), start is not None
+    if settings.model.whole and settings.model.gridsize > 1:
+        raise PtychoError("gridsize: with canvas scan all frames meet in one image, and there are no groups; omit it.")
     if others and settings.model.probe_trainable:
         raise PtychoError(f"probe_trainable: one probe is trained, but {1 + len(others)} scans are given; give one.")
     beside = []
@@ -179,7 +187,7 @@ def _completed(scan: Scan, settings: Settings, found: dict[str, Any]) -> Setting
     check_scan(scan)
     if settings.model.model_type == "supervised":
         _check_truth(scan)
-    full, gridsize = settings.changed(**found), settings.model.gridsize
+    full, gridsize = settings.changed(**found), settings.model.group_side
     neighbor_count, fraction = full.data.neighbor_count, full.training.val_fraction
     assert neighbor_count is not None
     groups = form_groups(scan.positions, gridsize, neighbor_count, settings.data.n_groups, settings.training.seed)
@@ -197,13 +205,13 @@ def _completed(scan: Scan, settings: Settings, found: dict[str, Any]) -> Setting
 def _check_validation(validation: Scan, scan: Scan, settings: Settings) -> None:
     """Refuse a second scan that cannot be validated on, or that holds frames of the first."""
     check_scan(validation)
-    gridsize, size = settings.model.gridsize, validation.N
+    gridsize, size = settings.model.group_side, validation.N
     if settings.model.probe_trainable and size != scan.N:
         raise PtychoError(f"frames of {size} pixels, but the probe that is trained has {scan.N}; crop the larger ones.")
     if size < SMALLEST_FRAME:
         raise PtychoError(f"frames of {size} x {size} pixels; at least {SMALLEST_FRAME} are needed.")
     if len(validation) < gridsize**2:
-        raise PtychoError(f"{len(validation)} frames, but groups of gridsize {gridsize} need {gridsize**2}.")
+        raise PtychoError(f"{len(validation)} frames, but groups of {gridsize} x {gridsize} need {gridsize**2}.")
     if settings.model.model_type == "supervised":
         _check_truth(validation)
     check_reach(validation.positions, validation_groups(validation, settings), size)

@@ -19,11 +19,11 @@ from ptychopinn.files.replacing import Place
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.model import PtychoModel
-from ptychopinn.model.whole import light_of, passes, pull, reconstructed
+from ptychopinn.model.whole import SmallScans, as_transformed, passes, reconstructed, vacuum
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.text import Report
 from ptychopinn.training.callbacks import CHECKPOINTS, TABLE
-from ptychopinn.training.draws import Draws
+from ptychopinn.training.draws import Draws, SmallScan
 from ptychopinn.training.losses import patch_error
 from ptychopinn.training.setups import Field
 
@@ -45,11 +45,11 @@ WARMUP_STEPS = 200
 FINAL_RATE = 0.005
 EARLY_STAGE_WEIGHT = 0.3
 
-SINGLE_FRAMES = 0.2
+SINGLE_FRAMES = 0.1
 """Share of the batches whose frames are predicted one by one, as in the training on a scan."""
 
-REPEATED, MOST_REPEATS = 0.6, 3
-"""Share of the small scans on which the later stages are trained to go on from where they ended, up to 3 times."""
+HELD, MOST_REPEATS = 16, 8
+"""Batches of small scans that are in the making, and how often the later stages go on with one before it is over."""
 
 LIT = 0.2
 """Light, in units of the mean light of a lit pixel, at which a pixel counts half."""
@@ -62,6 +62,22 @@ MEMORY = 0.98
 
 HEAVIEST = 3.0
 """Largest weight of a sample, in units of a usual one."""
+
+
+class InTheMaking:
+    """A batch of small scans and the images so far.
+
+    Args:
+        draw: of the scans.
+        hidden: channels of the network.
+        repeats: how often the later stages go on with it.
+    """
+
+    def __init__(self, draw: SmallScan, hidden: int, repeats: int) -> None:
+        self.draw, self.left = draw, repeats
+        shape = draw.targets.shape[-2], draw.targets.shape[-1]
+        self.scene = SmallScans(as_transformed(draw.counts).sqrt(), draw.lights, shape)
+        self.begun, self.estimate = False, vacuum(self.scene.light, hidden)
 
 
 class RunningErrors:
@@ -89,11 +105,12 @@ class Pretraining:
     def __init__(self, settings: Settings, given: tuple[Field, ...] = ()) -> None:
         self.settings, self.device = settings, device_of(settings)
         torch.manual_seed(settings.training.seed)
-        self.model = PtychoModel(settings.model).to(self.device)
+        self.model, self.hidden = PtychoModel(settings.model).to(self.device), settings.model.hidden_channels
         self.rate = settings.execution.learning_rate or USUAL_RATE
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.rate, weight_decay=1e-3)
         self.draws, self.given = Draws(settings.training.seed, given), given
         self.errors = RunningErrors()
+        self.held: list[InTheMaking] = []
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
 
@@ -121,24 +138,24 @@ class Pretraining:
         return self._weighed(stages, draw.targets, weight, draw.photons, keys)
 
     def _small_scans(self) -> tuple[Tensor, float]:
-        """Loss on small scans that are reconstructed as a whole."""
-        draw = self.draws.next_scans().to(self.device)
-        shape = draw.targets.shape[-2], draw.targets.shape[-1]
-        light = light_of(draw.lights, shape)
-        networks, activation = list(self.model.networks), self.settings.model.amp_activation
-        order, start = passes(len(networks), 0), None
+        """Loss on small scans that are reconstructed as a whole, for the next stages of one of those in the making.
 
-        def pulling(image: Tensor) -> Tensor:
-            return pull(image, draw.counts, draw.lights)
-
+        The later stages thus go on from where they ended, with weights that have changed little since.
+        """
+        rng = self.draws.rng
+        if len(self.held) < HELD:
+            repeats = int(rng.integers(MOST_REPEATS + 1)) if len(self.model.networks) > 1 else 0
+            self.held.append(InTheMaking(self.draws.next_scans().to(self.device), self.hidden, repeats))
+        which = len(self.held) - 1 if not self.held[-1].begun else int(rng.integers(len(self.held)))
+        some = self.held[which]
+        draw, light = some.draw, some.scene.light
+        order = passes(len(self.model.networks), 0)[int(some.begun) :]
+        activation = self.settings.model.amp_activation
         with self._precision():
-            if len(networks) > 1 and float(self.draws.rng.random()) < REPEATED:
-                # The last stages go on from where they ended.
-                before = passes(len(networks), int(self.draws.rng.integers(0, MOST_REPEATS)))
-                with torch.no_grad():
-                    start = reconstructed(networks, pulling, light, activation, before)[-1]
-                order = order[1:]
-            found = reconstructed(networks, pulling, light, activation, order, start)
+            found = reconstructed(list(self.model.networks), some.scene, activation, order, some.estimate)
+        some.begun, some.left, some.estimate = True, some.left - 1, found[-1].detach()
+        if some.left < 0:
+            self.held.pop(which)
         usual = light.square().sum(dim=(-2, -1), keepdim=True) / light.sum(dim=(-2, -1), keepdim=True)
         weight = (light / (light + LIT * usual))[:, None]
         images = [estimate.image[:, None] for estimate in found]

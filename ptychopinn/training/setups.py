@@ -51,7 +51,7 @@ def random_setup(N: int, rng: np.random.Generator, modes: int = 1, given: tuple[
     if given and rng.random() < 0.25:
         kind, probe = GIVEN, _varied(given[rng.integers(len(given))], N, rng)[:modes]
     else:
-        kind = str(rng.choice([LENS, APERTURE, SPECKLE], p=[0.55, 0.3, 0.15]))
+        kind = str(rng.choice([LENS, APERTURE, SPECKLE], p=[0.5, 0.28, 0.22]))
         first = {LENS: lens_probe, APERTURE: aperture_field, SPECKLE: speckle_probe}[kind](N, rng)
         probe = first[None]
     if modes > len(probe):

@@ -14,7 +14,17 @@ SCRATCH: Final = "scratch"
 PACKAGE: Final = "package"
 
 ARCHITECTURE: Final = (
-    *("gridsize", "features", "stages", "n_filters_scale", "depth", "noise_input", "amp_activation"),
+    *(
+        "gridsize",
+        "features",
+        "stages",
+        "n_filters_scale",
+        "depth",
+        "noise_input",
+        "canvas",
+        "hidden_channels",
+        "amp_activation",
+    ),
 )
 """Settings that weights depend on."""
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ptychopinn
+from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.registration import align
 from ptychopinn.files.reconstruction import read_reconstruction
 from tests.blind import SIZE, disc, lens, scan_of
 from tests.cli.refusing import Words, assert_refused, call, write_scan
 
 QUICK = "--probe-from aperture --aperture-diameter 8px --epochs 12 --set error_draws=1"
+PLAIN = f"{QUICK} --start-image vacuum --model basic"
 
 
 def write(path: Path, scan, **more: np.ndarray) -> None:
@@ -43,16 +46,20 @@ def test_what_was_decided_can_be_given_back(place: Path) -> None:
     settings = json.loads((place / "image/settings.json").read_text())
     assert settings["centre"] == "8,8"
     assert (settings["probe_from"], settings["modes"], settings["mask"]) == ("aperture", 1, "auto")
+    assert settings["model"] == "basic"
+    assert settings["start_image"] in ("network", "vacuum")
+    assert "start: " in done.output
+    assert "auto: adds" in done.output
     again = call(place, "reconstruct bare.npz --config image/settings.json --out again")
     assert again.exit_code == 0, again.output
     one, other = (read_reconstruction(place / name) for name in ("image", "again"))
     np.testing.assert_allclose(one.object, other.object, atol=1e-5)
-    assert call(place, f"reconstruct bare.npz {QUICK} --out image --overwrite").exit_code == 0
+    assert call(place, f"reconstruct bare.npz {PLAIN} --out image --overwrite").exit_code == 0
 
 
 def test_the_report_needs_no_other_file(place: Path) -> None:
     (place / "bare.npz").rename(place / "<b>&.npz")
-    done = call(place, f"reconstruct <b>&.npz {QUICK} --out image")
+    done = call(place, f"reconstruct <b>&.npz {PLAIN} --out image")
     assert done.exit_code == 0, done.output
     page = (place / "image/report.html").read_text()
     assert "<h1>&lt;b&gt;&amp;.npz</h1>" in page
@@ -64,12 +71,34 @@ def test_the_report_needs_no_other_file(place: Path) -> None:
 
 def test_the_probe_of_a_file_is_taken(place: Path) -> None:
     write_scan(place / "whole.npz")
-    done = call(place, "reconstruct whole.npz --epochs 6 --set refine_probe=false --set error_draws=0 --out image")
+    done = call(
+        place, "reconstruct whole.npz --epochs 6 --set refine_probe=false --set error_draws=0 --model basic --out image"
+    )
     assert done.exit_code == 0, done.output
     assert "Probe found" not in done.output
     assert "phase ramp" not in done.output
     settings = json.loads((place / "image/settings.json").read_text())
     assert (settings["probe_from"], settings["refine_probe"], settings["centre"]) == (None, False, "8,8")
+
+
+def test_python_makes_the_same_image(place: Path) -> None:
+    fit = {"epochs": 8, "error_draws": 0, "start_image": "vacuum", "model": "basic"}
+    write_scan(place / "whole.npz")
+    image = ptychopinn.reconstruct(place / "whole.npz", **fit)
+    flags = "--epochs 8 --set error_draws=0 --start-image vacuum --model basic"
+    assert call(place, f"reconstruct whole.npz {flags} --out image").exit_code == 0
+    np.testing.assert_array_equal(image.object, read_reconstruction(place / "image").object)
+    probe = ptychopinn.make_probe(place / "bare.npz", probe_from="aperture", aperture_diameter="8px", modes=2)
+    assert probe.shape == (2, 16, 16)
+    with pytest.raises(PtychoError, match="refine_fluxx: not a setting. Did you mean 'refine_flux'"):
+        ptychopinn.reconstruct(place / "whole.npz", refine_fluxx=True)
+
+
+def test_the_time_holds_for_search_and_fits(place: Path) -> None:
+    done = call(place, "reconstruct bare.npz --max-seconds 0.5 --set error_draws=0 --out image")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"the time allowed the search \d+ of \d+ starts, so that the probe may be wrong", done.output)
+    assert "the time is over" in done.output
 
 
 REFUSED: dict[str, tuple[str, Words]] = {

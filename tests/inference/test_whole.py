@@ -61,7 +61,7 @@ def test_tiles_give_what_the_whole_canvas_gives(monkeypatch):
     seen = torch.randn(1, 6, 200, 148)
     monkeypatch.setattr(whole, "TILE", 64)
     with torch.no_grad():
-        assert torch.allclose(whole._Tiled(network)(seen), network(seen), atol=1e-5)
+        assert torch.allclose(whole._Tiled(network, 2)(seen), network(seen), atol=1e-5)
 
 
 def test_error_bars_shrink_with_the_dose_and_are_there_for_every_pixel(tiny_scan, image):

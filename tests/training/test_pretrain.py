@@ -9,16 +9,16 @@ import torch
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.model import PtychoModel
+from ptychopinn.model.whole import SmallScans, as_transformed, reconstructed, vacuum
 from ptychopinn.physics.diffraction import diffract
 from ptychopinn.physics.patches import extract_patches
-from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.training import draws, pretrain
 from ptychopinn.training.draws import Draws
 from ptychopinn.training.losses import patch_error
 from ptychopinn.training.pretrain import FLOOR, Pretraining, RunningErrors
 
-SMALL = {"n_filters_scale": 0.25, "stages": 1, "depth": 1, "noise_input": True, "accelerator": "cpu"}
+SMALL = {"n_filters_scale": 0.25, "stages": 1, "depth": 1, "noise_input": True, "canvas": "scan", "accelerator": "cpu"}
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +93,8 @@ def test_small_scans_hold_the_frames_of_their_objects():
         assert draw.lights.probes.shape[:2] == (draws.SCANS, frames)
         assert len(draw.targets) == draws.SCANS
         patches = 1 + extract_patches(draw.targets - 1, draw.lights.places, N)
-        assert draw.lights.good_pixels is not None
-        rates = diffract(draw.lights.probes, patches) * draw.lights.good_pixels[:, :, 0]
+        assert draw.lights.good is not None
+        rates = diffract(draw.lights.probes, patches) * as_transformed(draw.lights.good[:, :, 0])
         ratio = draw.counts.sum(dim=(1, 2, 3)) / rates.sum(dim=(1, 2, 3))
         assert bool(((ratio.log().abs() < math.log(1.5)) | (rates.sum(dim=(1, 2, 3)) < 1e3)).all())
 
@@ -114,19 +114,22 @@ def test_it_learns():
     training = Pretraining(Settings.of(SMALL | {"learning_rate": 5e-3}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrain, "WARMUP_STEPS", 5)
-        held = [Draws(seed).next() for seed in range(90, 94)]
+        held = [Draws(seed).next_scans() for seed in range(90, 94)]
         before = _mean(training, held)
         for step in range(80):
             training.advance(step / 80)
     assert _mean(training, held) < 0.9 * before
 
 
-def _mean(training: Pretraining, batches: list[draws.Draw]) -> float:
+def _mean(training: Pretraining, batches: list[draws.SmallScan]) -> float:
+    found = []
     with torch.no_grad():
-        found = []
         for draw in batches:
-            patches = training.model(draw.counts, torch.zeros(len(draw.counts), 1, 2), draw.light, 0)[-1]
-            found.append(patch_error(patches, draw.targets, probe_intensity(draw.light.probe)).sqrt().mean())
+            shape = draw.targets.shape[-2], draw.targets.shape[-1]
+            scene = SmallScans(as_transformed(draw.counts).sqrt(), draw.lights, shape)
+            networks, start = list(training.model.networks), vacuum(scene.light, 0)
+            image = reconstructed(networks, scene, "softplus", (0,), start)[-1].image[:, None]
+            found.append(patch_error(image, draw.targets[:, None], scene.light[:, None]).sqrt().mean())
     return float(torch.stack(found).mean())
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,6 +11,10 @@ from ptychopinn.commands.shared.request import Request
 
 PROBES = "file with a probe that a quarter of the set-ups vary; may be given several times"
 SCANS = typer.Argument(help="scan files; several are trained on together")
+
+
+FOR_ANY_SET_UP: Final = {"noise_input": True, "hidden_channels": 6, "canvas": "scan"}
+"""Settings of a network for any set-up, where none are given."""
 
 
 @options.command("train star.npz --out run --max-seconds 60", live=True)
@@ -47,7 +51,8 @@ def pretrain(
 
     if resume:
         request = resumed(request)
-    elif request.sources["noise_input"] == "default":
-        request = replace(request, settings=request.settings.changed(noise_input=True))
+    else:
+        usual = {name: value for name, value in FOR_ANY_SET_UP.items() if request.sources[name] == "default"}
+        request = replace(request, settings=request.settings.changed(**usual))
     pretrain_folder(probes or (), request, resume)
     return f"Trained network: {request.out / 'wts.h5.zip'}"

@@ -33,8 +33,8 @@ def pretrain_folder(probes: Sequence[Path], request: Request, resume: bool = Fal
     from ptychopinn.training.pretrain import pretrain
 
     settings, out = request.settings, request.out
-    if settings.model.gridsize > 1 or settings.model.features != "realspace":
-        raise PtychoError("gridsize, features: a network for any set-up takes single frames in real space.")
+    if not settings.model.whole:
+        raise PtychoError("features, canvas: a network for any set-up works in real space, on the canvas of a scan.")
     if not resume:
         check_apart([out], request.reads(*probes))
     given = tuple(_probe_in(path) for path in probes)

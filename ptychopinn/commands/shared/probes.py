@@ -35,7 +35,15 @@ class Lit(NamedTuple):
     found: Found | None = None
 
 
-def lit_scan(record: Record, scan: Scan, settings: Settings, device: str, report: Report, given: bool = False) -> Lit:
+def lit_scan(
+    record: Record,
+    scan: Scan,
+    settings: Settings,
+    device: str,
+    report: Report,
+    given: bool = False,
+    end: float = math.inf,
+) -> Lit:
     """A scan with the probe that the settings ask for, in sqrt(photons).
 
     Args:
@@ -45,6 +53,7 @@ def lit_scan(record: Record, scan: Scan, settings: Settings, device: str, report
         device: torch device of a search.
         report: receives a line for what was decided.
         given: whether the probe of the scan is that of a file.
+        end: of a search, see :func:`ptychopinn.engines.probe_search.search_probe`.
 
     Raises:
         PtychoError: for optics that are not described, or a probe that does not fit.
@@ -58,9 +67,8 @@ def lit_scan(record: Record, scan: Scan, settings: Settings, device: str, report
         if settings.probe.refocus is not None:
             raise PtychoError("refocus: has no effect on a probe that is searched; omit it.")
         root = torch.from_numpy(mean_root(scan))
-        found = search_probe(
-            scan, root, settings.probe.modes, settings.refinement.subpixel, settings.training.seed, device, report
-        )
+        modes, seed = settings.probe.modes, settings.training.seed
+        found = search_probe(scan, root, modes, settings.refinement.subpixel, seed, device, report, end)
         report_found(found, report)
         return Lit(_with(scan, found.probe, settings), kind, found)
     probe, notes = _made(kind, scan, beam, settings, flat)

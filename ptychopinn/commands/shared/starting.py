@@ -58,7 +58,7 @@ def start_of(path: Path, scan: Scan, data: DataConfig, source: Path, report: Rep
     if inside is None or not inside.is_file() or registry.recognise(inside).name in READ_AS_OURS:
         start = read_reconstruction(path)
         check_pixels(start.pixel_size_m, scan.pixel_size_m, f"--init {path}", "the scan")
-        return start
+        return replace(start, flux=None, background=None, opr_modes=None, opr_weights=None)
     record = read(inside, Reading(allow_external=data.allow_external))
     if record.object is None:
         raise PtychoError(f"--init {path}: holds no object; an image to start from is needed.")

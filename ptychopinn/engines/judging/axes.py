@@ -131,6 +131,28 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
     return Axes(bool(names[0]), bool(names[1]), bool(names[2]), start @ _turned(names).T, gain)
 
 
+def affine_in_words(matrix: Matrix) -> str:
+    """Rotation, scale and shear of a small map (2, 2), (y, x)."""
+    axes = Axes(False, False, False, matrix, 1.0)
+    turned = f"turned by {axes.rotation:.2g} degrees (from x to y)"
+    return f"{turned}, scaled by {axes.scale:.3f}, sheared by {axes.shear:.1%}"
+
+
+def nearby_map(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Matrix:
+    """The small linear map of the positions about their middle that explains the innermost frames best, (y, x).
+
+    A fit of the whole scan takes up most of a wrong map into its image, and then sees little of it; these short fits
+    all begin at vacuum.
+    """
+    if len(scan) < LEAST_FRAMES or np.linalg.matrix_rank(scan.positions - scan.positions.mean(axis=0)) != 2:
+        return np.eye(2)
+    some, more = (_Trials(scan, count, subpixel, device) for count in (SOME, MORE))
+    found = _refined(more, _refined(some, np.eye(2)))
+    stretches = np.linalg.svd(found, compute_uv=False)
+    plausible = STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]
+    return found if plausible and more(found) < HARDLY * more(np.eye(2)) else np.eye(2)
+
+
 def axes_in_words(axes: Axes) -> str:
     """What is wrong with the axes, and what mends it."""
     flags = " ".join(
