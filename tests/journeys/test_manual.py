@@ -23,7 +23,8 @@ def test_every_page_is_run():
     assert {path.stem for path in (DOCS / "tasks").glob("*.md")} == set(MADE)
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page != "facility")) for page in MADE])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", MADE)
 def test_a_page_runs(page, tmp_path):
     blocks = BLOCK.findall((DOCS / f"tasks/{page}.md").read_text(encoding="utf-8"))
     assert blocks
