@@ -206,7 +206,7 @@ def fill_run(
 
     settings = request.settings
     sources = {**request.sources, **dict.fromkeys(plan.derived, "data")}
-    start = settings.training.start_from or SCRATCH
+    start = plan.settings.training.start_from
     start = NAME if start == PACKAGE else start
     values = {
         **origin,

@@ -106,7 +106,8 @@ class TrainingConfig(Section):
     """Loss, data and length of a training."""
 
     start_from: str | None = Field(
-        None, description="network to start from: a run, package (the one that ships), or scratch; None: scratch"
+        None,
+        description="network to start from: a run, package (the one that ships), or scratch; None: package, if it fits",
     )
     nepochs: int | None = Field(
         None, ge=1, description="passes over the scan; None: enough for 1100 batches, or 300 from a trained network"

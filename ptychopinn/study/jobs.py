@@ -199,6 +199,8 @@ def _train(design: StudyDesign, dose: float, view: str, gridsize: int, model: st
     maker, scan = _scan(dose, view, "train")
     settings: dict[str, Any] = {"gridsize": gridsize, "neighbor_count": design.neighbor_count}
     settings |= {"seed": design.grouping_seed, "accelerator": design.accelerator}
+    # Arms are compared, and the network of the package takes single frames only.
+    settings |= {"start_from": "scratch"}
     if model == "supervised":
         settings |= {"model_type": model, "nll_weight": 0.0}
     settings |= design.train | design.train_of_view.get(view, {})

@@ -18,7 +18,7 @@ from ptychopinn.scan.checks import check_scan, common_frames
 from ptychopinn.scan.grouping import check_reach, form_groups, usual_neighbor_count
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.dataset import frames_held_out, synthetic_groups, validation_groups
-from ptychopinn.training.start import architecture, start_of
+from ptychopinn.training.start import PACKAGE, SCRATCH, architecture, start_of
 
 LOGGER_PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
@@ -31,8 +31,8 @@ FINE_STEPS = 300
 WHOLE_BATCH = 4
 """Groups in a step, where each is a small scan."""
 
-USUAL_RATE, FINE_RATE = 2e-3, 1e-3
-"""Peak step sizes from random weights and from a trained network."""
+USUAL_RATE, FINE_RATE, WHOLE_RATE = 2e-3, 1e-3, 3e-4
+"""Peak step sizes from random weights, from a trained network, and from one for whole scans."""
 
 USUAL_TEACHER_EPOCHS = 20
 
@@ -100,7 +100,8 @@ def derived(
         batches = max(1, math.ceil((groups_per_epoch(settings.changed(**values)) + beside) / batch))
         values["nepochs"] = math.ceil((FINE_STEPS if trained else USUAL_STEPS) / batches)
     if settings.execution.learning_rate is None:
-        values["learning_rate"] = FINE_RATE if trained else USUAL_RATE
+        fine = WHOLE_RATE if model.whole else FINE_RATE
+        values["learning_rate"] = fine if trained else USUAL_RATE
     return values
 
 
@@ -146,6 +147,8 @@ def check_training(
     check_execution(settings)
     start = start_of(settings)
     network = {} if start is None else _changes(settings, architecture(start))
+    if settings.training.start_from is None:
+        network["start_from"] = SCRATCH if start is None else PACKAGE
     settings, trained = settings.changed(**network), start is not None
     if settings.model.whole and settings.model.gridsize > 1:
         raise PtychoError("gridsize: with canvas scan all frames meet in one image, and there are no groups; omit it.")

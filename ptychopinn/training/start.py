@@ -32,13 +32,14 @@ ARCHITECTURE: Final = (
 def start_of(settings: Settings) -> Run | None:
     """The trained network to start from; None for random weights.
 
-    Random weights, unless ``start_from`` names a run, or the network of the package.
+    Without ``start_from`` that of the package, where the settings ask for no other network, nor for another training
+    than that on counts under a known probe.
 
     Raises:
         PtychoError: when the run of ``start_from`` cannot be read, or is another network than the settings ask for.
     """
-    wanted = settings.training.start_from
-    if wanted in (None, SCRATCH):
+    wanted = settings.training.start_from or (PACKAGE if _suits(settings) else SCRATCH)
+    if wanted == SCRATCH:
         return None
     with naming("start_from"):
         run = pretrained() if wanted == PACKAGE else load_run(Path(str(wanted)))
@@ -48,6 +49,12 @@ def start_of(settings: Settings) -> Run | None:
                 f"{getattr(settings.model, name)} is given; omit {name}, or start from scratch."
             )
     return run
+
+
+def _suits(settings: Settings) -> bool:
+    """Whether the network of the package is what the settings leave open."""
+    model = settings.model
+    return model.model_type == "pinn" and not model.probe_trainable and not differing(pretrained(), settings)
 
 
 def differing(run: Run, settings: Settings) -> list[str]:

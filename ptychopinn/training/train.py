@@ -4,6 +4,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -26,6 +27,7 @@ from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
 from ptychopinn.training.datamodule import ScanDataModule
 from ptychopinn.training.module import TrainingModule
 from ptychopinn.training.plan import Follow, TrainingPlan, check_training, remarks
+from ptychopinn.training.start import PACKAGE
 from ptychopinn.training.trainer import build_trainer, quiet_lightning
 
 
@@ -74,6 +76,8 @@ def train(
     place = Place(folder, "train") if isinstance(folder, Path) else folder
     watch = Watch(clock, report, data, place, full.execution, follow)
     checkpoint = _last_checkpoint(place, full) if resume else None
+    if full.training.start_from == PACKAGE:
+        report("Starts from the network of the package (--from scratch: from random weights).")
     for line in remarks(full, data.validates):
         report(line)
     module = TrainingModule(_model(full, scan, device, plan.start), full, clock, data)
@@ -87,7 +91,8 @@ def train(
             if watch.asked_to_stop:
                 raise watch.stopped(trainer)
         _keep_the_better(trainer, module, data, watch)
-    return _trained(scan, factor, settings, module, data, watch)
+    found = _trained(scan, factor, settings, module, data, watch)
+    return found if plan.start is None else replace(found, error_model=plan.start.error_model)
 
 
 def _trained(

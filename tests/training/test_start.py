@@ -7,14 +7,21 @@ from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.model.bundle import load_run, save_run
 from ptychopinn.model.pretrained import pretrained
-from ptychopinn.training.plan import FINE_RATE, USUAL_RATE, check_training
+from ptychopinn.training.plan import USUAL_RATE, WHOLE_RATE, check_training
 from ptychopinn.training.start import start_of
 from ptychopinn.training.train import train
 
 
-def test_the_network_of_the_package_is_a_start_and_random_weights_are_the_usual_one():
-    assert start_of(Settings()) is None
-    assert start_of(Settings.of({"start_from": "package"})) is pretrained()
+def test_the_network_of_the_package_is_the_usual_start_where_it_fits():
+    assert start_of(Settings()) is start_of(Settings.of({"start_from": "package"})) is pretrained()
+    assert start_of(Settings.of({"start_from": "scratch"})) is None
+    for other in ({"gridsize": 2}, {"stages": 2}, {"model_type": "supervised"}, {"probe_trainable": True}):
+        assert start_of(Settings.of(other)) is None, other
+
+
+def test_the_plan_says_where_a_training_starts(tiny_scan):
+    for given, said in (({}, "package"), ({"stages": 2}, "scratch"), ({"start_from": "scratch"}, None)):
+        assert check_training(tiny_scan, Settings.of(given)).derived.get("start_from") == said
 
 
 @pytest.mark.parametrize(
@@ -33,10 +40,11 @@ def test_scratch_means_random_weights_and_the_usual_network(tiny_scan):
 
 
 def test_a_training_from_trained_weights_is_shorter_and_takes_smaller_steps(tiny_scan):
-    fine, scratch = (check_training(tiny_scan, Settings.of(values)) for values in ({"start_from": "package"}, {}))
-    assert fine.settings.execution.learning_rate == FINE_RATE
+    fine, scratch = (check_training(tiny_scan, Settings.of(values)) for values in ({}, {"start_from": "scratch"}))
+    assert fine.settings.execution.learning_rate == WHOLE_RATE
     assert fine.settings.training.nepochs < 0.5 * scratch.settings.training.nepochs
-    assert fine.settings.model.noise_input == pretrained().settings.model.noise_input
+    assert fine.settings.model.whole
+    assert fine.settings.training.batch_size < scratch.settings.training.batch_size
 
 
 def test_a_run_is_continued_on_another_scan(tiny_scan, tiny_run, tmp_path):
