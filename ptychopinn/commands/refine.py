@@ -22,6 +22,7 @@ from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
     CHECKPOINT,
+    STOPPED,
     check_apart,
     file_hash,
     leads,
@@ -89,11 +90,12 @@ def refine_folder(source: Path, request: Request, init: Path | None = None, resu
         return _helped(source, request, init, resume)
     with Interruption(signal.SIGINT, take=False) as stop:
         checkpoints = Checkpoints(request, source, resume)
-        result = baseline_folder(source, checkpoints.request, init, "refine", checkpoints, stop)
+        result, place = baseline_folder(source, checkpoints.request, init, "refine", checkpoints, stop)
     if stop.name is not None:
+        kept = "" if place == request.out else f", and {request.out} keeps the finished one"
+        call = "the same command" if not request.overwrite else "the same command without --overwrite"
         raise RunFailedError(
-            f"refine: stopped by {stop.name}; the image so far is in {request.out}; go on with the same command and "
-            "--resume."
+            f"refine: stopped by {stop.name}; the image so far is in {place}{kept}; go on with {call} and --resume."
         )
     checkpoints.remove()
     return result
@@ -107,7 +109,7 @@ def _helped(source: Path, request: Request, init: Path | None, resume: bool) -> 
         scan = open_scan(source, settings.data)
         start = None if init is None else start_of(init, scan, settings.data, source, lambda line: None)
         with processes.team() as team:
-            return refine_scan(scan, settings, device_of(settings), start, running=checkpoints.running(team))
+            return refine_scan(scan, settings, device_of(settings), start, running=checkpoints.running(scan, team))
 
 
 def baseline_folder(
@@ -117,7 +119,7 @@ def baseline_folder(
     command: str = "baseline",
     checkpoints: Checkpoints | None = None,
     stop: Interruption | None = None,
-) -> Reconstruction:
+) -> tuple[Reconstruction, Path]:
     """Reconstruct a scan file with an iterative engine; write what ``infer`` writes, the losses and the probe.
 
     Args:
@@ -127,6 +129,9 @@ def baseline_folder(
         command: ``baseline`` or ``refine``.
         checkpoints: keep the progress of the native engine.
         stop: may end it.
+
+    Returns:
+        The image, and the folder that it is in: another one where a stopped fit would replace a finished image.
     """
     out, settings, report = request.out, request.settings, request.report
     keep = checkpoints is not None and checkpoints.resume
@@ -140,12 +145,12 @@ def baseline_folder(
             result = _fitted(scan, settings, start, report, BY_ITSELF)
         else:
             with processes.team() as team:
-                result = _fitted(scan, settings, start, report, checkpoints.running(team, stop))
+                result = _fitted(scan, settings, start, report, checkpoints.running(scan, team, stop))
         used, origins = _used(scan, request)
         inputs = {"scan": str(source), "sha256": sha256, "init": init and str(init), "settings": used}
         found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
         if stop is not None and stop.name is not None:
-            found["stopped"] = stop.name
+            found[STOPPED] = stop.name
         if result.probe is not None:
             power = probe_power(torch.from_numpy(result.probe)).double()
             shares = (power / power.sum()).tolist()
@@ -160,9 +165,9 @@ def baseline_folder(
             _save_losses(folder, result, "step" if is_ours else "epoch")
             draw_probe(folder / "probe.png", scan.probe if result.probe is None else result.probe)
 
-        place.publish(write)
+        where = place.publish(write, finished=STOPPED not in found)
     report_result(result, scan, report, judged=True)
-    return result
+    return result, where
 
 
 def _save_losses(out: Path, result: Reconstruction, step: str) -> None:

@@ -239,7 +239,7 @@ class RefinementConfig(Section):
     nominal_error: float | None = Field(
         None, gt=0, le=1000, description="how far positions may be off, px rms; None: a third of the step, at least 2"
     )
-    error_draws: int = Field(4, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
+    error_draws: int = Field(1, ge=0, le=1000, description="random draws for the error bars; 0: no error bars")
     memory: float | None = Field(
         None, gt=0, description="memory for counts and fields that are used again, GB; None: 2, or half of a free GPU"
     )

@@ -12,6 +12,7 @@ from ptychopinn.engines.projections import Estimate, Projections
 from ptychopinn.files.signals import Interruption
 from ptychopinn.model.processes import ALONE, Team
 from ptychopinn.physics.conditions import Conditions
+from ptychopinn.scan.scan import Scan
 
 
 @dataclass
@@ -56,6 +57,14 @@ class Progress:
         """Note where projections are."""
         self.velocity, self.draws = steps.velocity, json.dumps(steps.rng.bit_generator.state)
         self.photons, self.middle = steps.photons, steps.middle.tolist()
+
+    def check(self, scan: Scan) -> None:
+        """Raise a ValueError where this cannot be of a scan."""
+        now = self.estimate
+        if now.image.ndim != 2 or now.probe.shape != scan.probe.shape or now.positions.shape != (len(scan), 2):
+            raise ValueError("another scan")
+        if not (now.image.is_complex() and now.probe.is_complex() and now.positions.is_floating_point()):
+            raise ValueError("real and complex parts are exchanged")
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and text, as :meth:`of` takes them."""

@@ -14,7 +14,15 @@ from ptychopinn.files.atomic import writing
 def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
     """Write a checkpoint whole or not at all."""
     with writing(path) as temporary:
-        torch.save(dict(values), temporary)
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(dict(values), stream)
+        except RuntimeError as error:
+            # On a full disk torch hides the error of the stream behind one of its own.
+            reason: BaseException | None = error
+            while reason is not None and not isinstance(reason, OSError):
+                reason = reason.__context__
+            raise reason or error from None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -195,6 +195,18 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         raise PtychoError(f"{folder}: holds no {PROVENANCE}; a folder that ptychopinn wrote is needed.") from None
 
 
+STOPPED: Final = "stopped"
+"""What ``provenance.json`` names the signal by that ended a command before its result was finished."""
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds the result of a command that no signal ended."""
+    try:
+        return STOPPED not in read_provenance(folder)
+    except PtychoError:
+        return False
+
+
 def provenance_of(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Command, date, version and all else that determines the content of a folder, for ``provenance.json``."""
     return {

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.atomic import locked, names, remove, remove_parts, reserved
-from ptychopinn.files.output_folder import LOCK, PROVENANCE, check_folder, is_vacant
+from ptychopinn.files.output_folder import LOCK, PROVENANCE, check_folder, is_finished, is_vacant
 
 Write = Callable[[Path], object]
 
@@ -67,20 +67,33 @@ class Place:
         """Call ``act`` when older results are gone."""
         self._after.append(act)
 
-    def publish(self, write: Write) -> None:
-        """Have a finished result written, and put it in place of the older ones as a whole.
+    def publish(self, write: Write, finished: bool = True) -> Path:
+        """Have a result written, and put it in place of the older ones as a whole.
 
         Args:
             write: writes all of it into the folder that it gets; is called again for another one when this fails.
+            finished: whether it may take the place of an older one that is.
+
+        Returns:
+            Where it is: the folder, or ``FOLDER-unfinished`` beside it.
 
         Raises:
             RunFailedError: when it cannot be put there; it says where the result is.
         """
+        if not finished and is_finished(self.folder):
+            given = self._path if self.folder.name in ("", "..") else self.folder
+            beside = given.with_name(f"{given.name}-unfinished")
+            try:
+                with holding(beside, self._command, overwrite=True) as place:
+                    return place.publish(write)
+            except PtychoError as error:
+                self.keep_elsewhere(write, error)
         try:
             with self.staging() as folder:
                 write(folder)
         except (PtychoError, OSError) as error:
             self.keep_elsewhere(write, error)
+        return self.folder
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -226,6 +239,37 @@ def holding(
         for place_made in made if failed else ():
             with suppress(OSError):
                 place_made.rmdir()  # does so with an empty folder only
+
+
+@contextmanager
+def set_aside(folder: Path, whole: bool) -> Iterator[Callable[[], None]]:
+    """Have the block make a folder anew while an older one waits beside it; yields what accepts the new one.
+
+    An older folder comes back when the block does not accept, also in a later call where this one was killed.
+
+    Args:
+        folder: may exist.
+        whole: whether it holds a result that is worth keeping.
+    """
+    older, gone = (folder.with_name(f".{folder.name}.{name}") for name in ("older", "gone"))
+    remove(gone)
+    if older.exists():
+        remove(folder)
+    elif whole and folder.exists():
+        folder.rename(older)
+    remove(folder)
+
+    def accept() -> None:
+        if older.exists():
+            older.rename(gone)  # at once: half of an older result must never come back
+            remove(gone)
+
+    try:
+        yield accept
+    finally:
+        if older.exists():
+            remove(folder)
+            older.rename(folder)
 
 
 def _is_apart(path: Path) -> bool:

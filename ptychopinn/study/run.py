@@ -3,7 +3,6 @@
 import os
 import platform
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,10 @@ from typing import Any, Literal
 
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.files.output_folder import file_hash, versions
+from ptychopinn.files.replacing import set_aside
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.study.jobs import Job, unmet
-from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, held, input_hashes, state_of, write_record
+from ptychopinn.study.records import LIBRARIES, LOG, PATIENCE, held, input_hashes, read_record, state_of, write_record
 from ptychopinn.text import Report
 
 THREADS = "OMP_NUM_THREADS"
@@ -158,7 +158,7 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
         inputs = input_hashes(folder, job, study.known)
     except OSError as error:
         return Outcome(job, "failed", f"{error.filename}: {error.strerror}")
-    shutil.rmtree(folder / job.out, ignore_errors=True)
+    finished = read_record(folder, job).status == "done"
     about: dict[str, Any] = {
         "inputs": inputs,
         "started": _now(),
@@ -167,6 +167,19 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
         "threads": study.threads,
         "versions": versions(*LIBRARIES),
     }
+    with set_aside(folder / job.out, finished) as accept:
+        outcome = _ended(study, job, descriptor, about)
+        if outcome.status == "done":
+            about["outputs"] = {name: file_hash(folder / name) for name in job.outputs}
+            accept()
+    ended = {"status": outcome.status} | ({"reason": outcome.reason} if outcome.reason else {})
+    write_record(folder, job, {**about, **ended})
+    return outcome
+
+
+def _ended(study: _Study, job: Job, descriptor: int, about: dict[str, Any]) -> Outcome:
+    """Run the command of a job to its end; what it took is added to ``about``."""
+    folder = study.folder
     write_record(folder, job, {**about, "status": "running"})
     began = time.monotonic()
     with (folder / job.folder / LOG).open("wb") as log:
@@ -191,10 +204,6 @@ def _execute(study: _Study, job: Job, descriptor: int) -> Outcome:
     outcome = Outcome(job, "failed" if reason else "done", reason, seconds)
     if study.stop.is_set() and code:
         outcome = Outcome(job, "interrupted", seconds=seconds)
-    if outcome.status == "done":
-        about["outputs"] = {name: file_hash(folder / name) for name in job.outputs}
-    ended = {"status": outcome.status} | ({"reason": outcome.reason} if outcome.reason else {})
-    write_record(folder, job, {**about, **ended})
     return outcome
 
 

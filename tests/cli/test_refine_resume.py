@@ -1,5 +1,6 @@
 """``refine --resume``, and what a signal leaves behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ptychopinn.config import Settings
+from ptychopinn.files.output_folder import file_hash
 from ptychopinn.files.reconstruction import read_reconstruction
 from tests.cli.refusing import call
 
@@ -26,9 +30,9 @@ def scan(place: Path) -> Path:
     return place
 
 
-def stopped(folder: Path, number: signal.Signals) -> tuple[int, str]:
+def stopped(folder: Path, number: signal.Signals, more: str = "") -> tuple[int, str]:
     """Exit code and error of a refinement that gets a signal once it has a checkpoint."""
-    line = [sys.executable, "-m", "ptychopinn", *f"refine star.npz --out out --quiet {FLAGS}".split()]
+    line = [sys.executable, "-m", "ptychopinn", *f"refine star.npz --out out --quiet {FLAGS} {more}".split()]
     process = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True, env=os.environ)
     end = time.monotonic() + 120
     while not (folder / "out/checkpoint.pt").is_file() and process.poll() is None and time.monotonic() < end:
@@ -72,7 +76,24 @@ def test_a_signal_leaves_the_image_so_far_and_a_way_on(scan: Path) -> None:
         assert (done.exit_code, words in done.stderr) == (2, True), done.output
     done = call(scan, "refine star.npz --out out --resume --epochs 70")
     assert done.exit_code == 0, done.output
-    assert "in the 70 asked for" in done.stdout
+    assert "asked for (70)" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_stopped_fit_lies_beside_a_finished_image(scan: Path) -> None:
+    assert call(scan, "refine star.npz --out out --epochs 20 --error-draws 1").exit_code == 0
+    before = (scan / "out/reconstruction.h5").read_bytes()
+    for _ in range(2):
+        code, error = stopped(scan, signal.SIGTERM, "--overwrite")
+        assert code == 1
+        assert "the image so far is in out-unfinished, and out keeps the finished one" in error.splitlines()[-1]
+        assert (scan / "out/reconstruction.h5").read_bytes() == before
+        assert np.isfinite(read_reconstruction(scan / "out-unfinished").object).all()
+        (scan / "out/checkpoint.pt").rename(scan / "kept.pt")
+    (scan / "kept.pt").rename(scan / "out/checkpoint.pt")
+    assert call(scan, "refine star.npz --out out --resume").exit_code == 0
+    assert (scan / "out/reconstruction.h5").read_bytes() != before
+    assert not (scan / "out/checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint at all"])
@@ -84,6 +105,34 @@ def test_a_folder_without_a_checkpoint_is_refused(scan: Path, content: bytes | N
     assert done.exit_code == 2
     assert done.stderr.startswith("ptychopinn: out/checkpoint.pt: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "held", [{}, {"origin": "["}, {"origin": "[]"}, {"origin": 5}, {"origin": "{}", "progress": {}}]
+)
+def test_a_checkpoint_of_something_else_is_refused(scan: Path, held: dict[str, object]) -> None:
+    (scan / "out").mkdir()
+    torch.save(held, scan / "out/checkpoint.pt")
+    done = call(scan, "refine star.npz --out out --resume")
+    told = "ptychopinn: out/checkpoint.pt: cannot be read as a checkpoint; start again with --overwrite.\n"
+    assert (done.exit_code, done.stderr) == (2, told)
+
+
+@pytest.mark.parametrize("parts", [None, (), ("image", "probe", "positions")])
+def test_a_checkpoint_of_another_shape_is_refused(scan: Path, parts: tuple[str, ...] | None) -> None:
+    settings = Settings().changed(engine="native").flat()
+    origin = {
+        "sha256": file_hash(scan / "star.npz"),
+        "settings": settings,
+        "sources": dict.fromkeys(settings, "default"),
+    }
+    estimate = None if parts is None else {name: torch.zeros(2, 2) for name in parts}
+    progress = {"estimate": estimate, "best": None, "velocity": None, "blank": True}
+    (scan / "out").mkdir()
+    torch.save({"origin": json.dumps(origin), "progress": progress}, scan / "out/checkpoint.pt")
+    done = call(scan, "refine star.npz --out out --resume")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert "checkpoint.pt: cannot be read as a checkpoint" in done.stderr
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ptychopinn.config import BaselineConfig, RefinementConfig
+from ptychopinn.engines import native
 from ptychopinn.engines.progress import Progress, Running, tensors_of
 from ptychopinn.engines.refinement import refine
 from ptychopinn.files.checkpoint import load_checkpoint, save_checkpoint
@@ -63,3 +65,12 @@ def test_probe_and_positions_go_on_too(tiny_scan: Scan, tmp_path: Path) -> None:
     assert {"flux", "background"} <= tensors_of(whole.estimate).keys()
     for name, part in tensors_of(whole.estimate).items():
         assert torch.equal(tensors_of(found.estimate)[name], part), name
+
+
+def test_a_map_that_auto_added_is_fitted_further(tiny_scan: Scan, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    refine(tiny_scan, epochs=30, also={"affine"}, running=Running(keep=stopping_after(11, path)))
+    before = Progress.of(load_checkpoint(path), "cpu")
+    asked = BaselineConfig(epochs=14), RefinementConfig(model="auto")
+    found = native.reconstruct(tiny_scan, *asked, running=Running(resume=before))
+    assert "affine" in found.fitted

@@ -68,7 +68,9 @@ def test_files_that_may_not_grow_leave_the_older_result(place: Path, kibibytes: 
     arguments = ("refine", "star.npz", "--out", "image", "--overwrite", *FIT)
     done = call(*arguments, cwd=place, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert_one_line(done, 1, "image/.*: cannot be written: File too large; what was there is intact")
-    assert content(place / "image") == before
+    after = content(place / "image")
+    after.pop("checkpoint.pt", None)  # where it fitted, --resume goes on from it
+    assert after == before
     assert {entry.name for entry in place.iterdir()} == {"star.npz", "image"}
 
 
@@ -198,7 +200,7 @@ def test_a_training_keeps_the_older_run_until_its_first_checkpoint(place: Path, 
     train = ("train", "star.npz", "--out", "run", "--teacher-epochs", "1", "--stages", "1", "--logger", logger)
     assert call(*train, "--nepochs", 2, cwd=place).returncode == 0
     before = content(place / "run")
-    longer = [*CALL, *train, "--nepochs", "2000", "--n-groups", "3000", "--overwrite"]
+    longer = [*CALL, *train, "--nepochs", "2000", "--overwrite"]
     with subprocess.Popen(longer, cwd=place, stdout=subprocess.PIPE, text=True, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -135,6 +135,24 @@ def test_what_a_killed_try_left_is_removed_first(tmp_path):
     assert json.loads((place / "settings.json").read_text())
 
 
+def test_an_older_result_stays_until_a_new_one_is_whole(tmp_path):
+    (job,) = jobs = [writes("first")]
+    assert run_jobs(tmp_path, jobs)[0].status == "done"
+    result, beside = tmp_path / job.outputs[0], tmp_path / job.folder
+    before = result.read_text()
+    failing = Job(**{**vars(job), "arguments": ("init", job.outputs[0], "--no-such-flag")})
+    assert run_jobs(tmp_path, [failing])[0].status == "failed"
+    assert result.read_text() == before
+    # A study that was killed while its job ran left the older result aside, and half of the new one.
+    (beside / "out").rename(beside / ".out.older")
+    (beside / "out").mkdir()
+    result.write_text("half")
+    assert run_jobs(tmp_path, [failing])[0].status == "failed"
+    assert result.read_text() == before
+    assert run_jobs(tmp_path, jobs)[0].status == "done"
+    assert {entry.name for entry in beside.iterdir()} == {"out", "job.json", "log.txt", ".lock"}
+
+
 def test_threads_are_divided_unless_the_user_says(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert threads_per_job(1) == os.cpu_count()

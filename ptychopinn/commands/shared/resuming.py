@@ -1,7 +1,8 @@
 """The checkpoint of a refinement: what it belongs to, and how a later call goes on from it."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from ptychopinn.files.output_folder import CHECKPOINT, file_hash
 from ptychopinn.files.signals import Interruption
 from ptychopinn.model.execution import device_of
 from ptychopinn.model.processes import Team
+from ptychopinn.scan.scan import Scan
 
 MAY_CHANGE: Final = frozenset(("epochs", "refine_seconds", "tolerance", "error_draws", "memory", "accelerator"))
 """Settings that may change when a refinement goes on."""
@@ -49,8 +51,8 @@ class Checkpoints:
         """Of the scan file."""
         return file_hash(self._source)
 
-    def running(self, team: Team, stop: Interruption | None = None) -> Running:
-        """How the fit runs; its signals are taken from now on.
+    def running(self, scan: Scan, team: Team, stop: Interruption | None = None) -> Running:
+        """How the fit of a scan runs; its signals are taken from now on.
 
         Raises:
             PtychoError: when the checkpoint is of another scan.
@@ -62,13 +64,25 @@ class Checkpoints:
         if stop is not None:
             stop.take()
         device = device_of(self.request.settings)
-        progress = Progress.of(self._kept["progress"], device) if self.resume else None
+        progress = None
+        if self.resume:
+            with self._reading():
+                progress = Progress.of(self._kept["progress"], device)
+                progress.check(scan)
         return Running(team, progress, self._keep, stop)
 
     def remove(self) -> None:
         """The fit has ended: nothing is to be resumed."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say of a checkpoint that holds something else that it cannot be read."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            raise PtychoError(f"{self._path}: cannot be read as a checkpoint; start again with --overwrite.") from None
 
     def _keep(self, progress: Progress) -> None:
         request = self.request
@@ -85,10 +99,12 @@ class Checkpoints:
         if request.config or request.overwrite:
             raise PtychoError("--resume: goes on with the settings of the fit; omit --config and --overwrite.")
         self._kept = load_checkpoint(self._path)
-        self._before = json.loads(self._kept["origin"])
-        before, changes = Settings.of(self._before["settings"]), request.given
+        with self._reading():
+            self._before = json.loads(self._kept["origin"])
+            before, sources = Settings.of(self._before["settings"]), dict(self._before["sources"])
+        changes = request.given
         for name, value in changes.items():
             if value != (old := before.flat()[name]) and name not in MAY_CHANGE:
                 raise PtychoError(f"--resume: {name} {value!r} given, but {out} was begun with {old!r}; start anew.")
-        sources = self._before["sources"] | dict.fromkeys(changes, "flag")
+        sources |= dict.fromkeys(changes, "flag")
         self.request = replace(request, settings=before.changed(**changes), sources=sources)
