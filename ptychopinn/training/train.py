@@ -58,9 +58,6 @@ def train(
         plan: of this scan and these settings, and a second scan to validate on; made here when None.
         follow: looks on; see :class:`ptychopinn.training.callbacks.Watch`.
 
-    Returns:
-        The trained run: model, illumination, settings and history.
-
     Raises:
         PtychoError: when the settings ask for what the scan or the machine does not have.
         RunFailedError: when the loss stops being finite, a signal or the file system stops the training.
