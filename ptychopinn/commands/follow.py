@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import numpy as np
 from torch import Tensor
 
 from ptychopinn.commands.shared.live import Live, rate
-from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, scan_record
+from ptychopinn.commands.shared.messages import deviance_record, report_result, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import save_image
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.reconstruction import draw_reconstruction
 from ptychopinn.files.detector.examined import FirstMask
-from ptychopinn.files.growing.reader import Look, check_growing, growing_reader
+from ptychopinn.files.growing.reader import Look, Reader, check_growing, growing_reader
 from ptychopinn.files.output_folder import (
     LIVE,
     PROVENANCE,
@@ -73,7 +74,7 @@ def follow_folder(run_path: Path | None, source: Path, request: Request) -> Reco
     ending = following.Ending(report)
     patience, spare = chosen.follow_timeout, spare_probe(run)
     read = _telling(growing_reader(source, settings.data, FirstMask(report), spare), report)
-    scans = following.growing(read, patience, chosen.follow_frames, report, ending)
+    scans = following.growing(read, patience, chosen.follow_frames, report, ending, partial(read, whole=True))
     scans = following.begun(run, scans, chosen)
     with ending, holding(out, "infer", request.overwrite) as place, _live(out), live.beside(place):
         inputs = {"run": NAME if run_path is None else str(run_path), "scan": str(source), "settings": request.given}
@@ -129,16 +130,16 @@ def _live(out: Path) -> Iterator[None]:
         (out / LIVE).unlink(missing_ok=True)
 
 
-def _telling(read: following.Read, report: Report) -> following.Read:
-    """The same reader; the first scan it returns has its notes reported."""
-    told = False
+def _telling(read: Reader, report: Report) -> Reader:
+    """The same reader; each note of the scans it returns is reported once."""
+    told: set[str] = set()
 
-    def reading() -> Look:
-        nonlocal told
-        look = read()
-        if not told:
-            report_notes(look.scan, report)
-            told = True
+    def reading(whole: bool = False) -> Look:
+        look = read(whole)
+        for note in look.scan.notes:
+            if note not in told:
+                report(note)
+        told.update(look.scan.notes)
         return look
 
     return reading
