@@ -64,7 +64,8 @@ def test_the_report_needs_no_other_file(place: Path) -> None:
     page = (place / "image/report.html").read_text()
     assert "<h1>&lt;b&gt;&amp;.npz</h1>" in page
     assert page.count('src="data:image/png;base64,') >= 5
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert not re.findall(r'(?:src|href)="(?!data:|view.html")', page)
+    assert 'id="data"' in (place / "image/view.html").read_text()
     assert "The deviance is" in page or "Nothing: the image explains" in page
 
 
