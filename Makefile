@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow docs lint bench bench-gpu clean
+.PHONY: help venv demo test test-slow docs pictures lint bench bench-gpu clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -32,6 +32,9 @@ test-slow: venv ## run only the tests marked slow
 docs: venv ## build the manual; open build/site/index.html
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+pictures: venv ## draw the pictures of docs/bad_images.md anew, by the commands that it shows
+	$(BIN)/python packaging/site/pictures.py
 
 lint: venv ## check style, format and types
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from ptychopinn.commands.simulate import make_scan
 from ptychopinn.commands.train import fill_run
 from ptychopinn.config import DataConfig, Settings
 from ptychopinn.errors import PtychoError
+from ptychopinn.figures import notebook
+from ptychopinn.files import reconstruction as images
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.replacing import holding
 from ptychopinn.inference import infer as inference
@@ -22,6 +24,9 @@ from ptychopinn.model.execution import device_of
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training.plan import check_training
+
+Drawn = notebook.Drawn
+"""What ``plot()`` of a scan, a run and an image returns; its import also lets them show themselves in notebooks."""
 
 READING = frozenset(DataConfig.model_fields) - {"n_groups", "neighbor_count", "sequential_sampling"}
 """Settings of ``DataConfig`` that have no effect once a scan is read."""
@@ -157,6 +162,15 @@ def make_probe(source: Path | str, **settings: Any) -> NDArray[np.complex64]:
 def load_run(path: Path | str) -> Run:
     """Load a run folder or its ``wts.h5.zip``; nothing in it is executed."""
     return bundle.load_run(path)
+
+
+def read_reconstruction(path: Path | str) -> Reconstruction:
+    """Read the image that a command wrote: ``reconstruction.h5`` or ``.npz``, or their folder.
+
+    Raises:
+        PtychoError: naming the file, what it holds and what is needed.
+    """
+    return images.read_reconstruction(Path(path))
 
 
 def _sources(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.errors import PtychoError
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.scan import Scan
+from ptychopinn.text import html_of, plot_of
 
 if TYPE_CHECKING:  # an image is read and drawn without torch, which takes a second to import
     import torch
@@ -106,6 +108,47 @@ class Reconstruction:
             frame_numbers=scan.numbers,
             **more,
         )
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self)
+
+    def plot(self) -> Any:
+        """Amplitude and phase with their error bars; ``.figure`` of what it returns is matplotlib's."""
+        return plot_of(self)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset``: amplitude, phase, their standard deviations, light, complex object, on y and x.
+
+        Coordinates are metres where the pixel size is known, else pixels of the object frame. Pixels without light are
+        NaN.
+
+        Raises:
+            PtychoError: when xarray is not installed.
+        """
+        try:
+            from xarray import Dataset
+        except ImportError:
+            raise PtychoError("xarray: is not installed; pip install 'ptychopinn[xarray]'.") from None
+        lit = self.coverage > 0
+        image = np.where(lit, self.object, np.complex64(np.nan))
+        found = {
+            "object": (image, "complex transmission", ""),
+            "amplitude": (np.abs(image), "amplitude", ""),
+            "phase": (np.where(lit, np.angle(self.object), np.nan), "phase", "rad"),
+            "coverage": (self.coverage, "light", "photons per pixel"),
+            "amplitude_std": (self.amplitude_std, "standard deviation of the amplitude", ""),
+            "phase_std": (self.phase_std, "standard deviation of the phase", "rad"),
+        }
+        size, unit = (1.0, "px") if self.pixel_size_m is None else (self.pixel_size_m, "m")
+        places = zip("yx", self.origin, self.object.shape, strict=True)
+        axes = {name: (name, (first + np.arange(count)) * size, {"units": unit}) for name, first, count in places}
+        arrays = {
+            name: (("y", "x"), values, {"long_name": title, "units": unit_of})
+            for name, (values, title, unit_of) in found.items()
+            if values is not None
+        }
+        about = {"deviance": self.deviance, "expected_deviance": self.expected_deviance, "frames": len(self.positions)}
+        return Dataset(arrays, coords=axes, attrs=about)
 
     @property
     def conditions(self) -> "Conditions":

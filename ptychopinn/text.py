@@ -1,7 +1,13 @@
-"""Numbers and lengths as people read them."""
+"""Numbers and lengths as people read them, and what shows itself in a notebook."""
 
 import math
+import re
 from collections.abc import Callable
+from functools import singledispatch
+from typing import Any, Final
+
+COUNTED: Final = re.compile(r"(?:\[|epoch )(\d+)(?:/| of )(\d+)")
+"""How a line begins that says how far the work is: ``[3/20]``, ``epoch 3 of 20``."""
 
 
 def readable(value: float, digits: int = 3) -> str:
@@ -21,6 +27,29 @@ def readable_length(metres: float) -> str:
         if abs(metres) >= size:
             return f"{readable(metres / size)} {unit}"
     return f"{readable(metres / 1e-12)} pm"
+
+
+def counted(line: str) -> tuple[int, int] | None:
+    """How much of how much is done, where a line of progress says so."""
+    found = COUNTED.match(line)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def rounded(value: float) -> str:
+    """A number for a table; ``unknown`` for NaN."""
+    return "unknown" if math.isnan(value) else readable(value)
+
+
+@singledispatch
+def html_of(value: object) -> str | None:
+    """HTML of a value for a notebook; None where nobody has registered how, :mod:`ptychopinn.figures.notebook` does."""
+    return None
+
+
+@singledispatch
+def plot_of(value: object) -> Any:
+    """A figure of a value, see :func:`html_of`."""
+    raise TypeError(f"{type(value).__name__}: import ptychopinn.api first, which knows how to draw it.")
 
 
 Report = Callable[[str], None]

@@ -50,6 +50,7 @@ CONFINED = {
     "hdf5plugin": "files",
     "matplotlib": "figures",
     "bokeh": "figures",
+    "jinja2": "figures/page/templates",
 }
 
 MOST_IN_FOLDER, MOST_AT_ROOT = 18, 8

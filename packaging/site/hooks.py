@@ -9,6 +9,9 @@ OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:[A-Z]+\.md|benchmarks|ptychopi
 """Links that work in the repository and not in the site."""
 
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
+SCROLLS = re.compile(r'(<pre[^>]*>(?:<span></span>)?<code|<div class="highlight-ipynb[^"]*")')
+"""What scrolls when it is wider than the page."""
+
 EQUATION = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 
 
@@ -16,6 +19,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Equations between ``$`` or ``$$`` as MathML, which browsers draw themselves; code stays as it is."""
     parts = CODE.split(OUTSIDE.sub(r"\1", markdown))
     return "".join(part if index % 2 else EQUATION.sub(_mathml, part) for index, part in enumerate(parts))
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Code that is wider than the page can be scrolled with keys, too."""
+    return SCROLLS.sub(r'\1 tabindex="0"', output)
 
 
 def _mathml(found: re.Match[str]) -> str:

@@ -1,10 +1,14 @@
 """The help of a command: its options in groups."""
 
+import re
 from typing import Any, Final
 
 from typer.core import TyperCommand
 
 from ptychopinn.config import Settings
+
+BARE_PORT: Final = re.compile(r"([\w.-]+:)?\d+$")
+"""A port, or an address and a port."""
 
 OWN: Final = "Options"
 SHARED: Final = "Output and settings"
@@ -42,11 +46,22 @@ ELSEWHERE: Final = {
 }
 """Heading of settings that read better in another group than their section's, also by command."""
 
-LAST: Final = ("out", "assigned", "config", "overwrite", "quiet", "help")
+LAST: Final = ("out", "assigned", "config", "overwrite", "serve", "quiet", "help")
 """Options that all commands share."""
 
 
-class GroupedCommand(TyperCommand):
+class LiveCommand(TyperCommand):
+    """A command whose ``--serve`` may stand without its port."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write 0, any free port, where none is given."""
+        ports = [after if BARE_PORT.match(after) else None for after in [*args[1:], ""]]
+        for at in reversed([at for at, text in enumerate(args) if text == "--serve" and ports[at] is None]):
+            args = [*args[: at + 1], "0", *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+class GroupedCommand(LiveCommand):
     """A command whose help lists its options by subject."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

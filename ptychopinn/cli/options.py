@@ -38,6 +38,10 @@ def out_option(text: str) -> Any:
     return typer.Option("--out", "-o", help=text)
 
 
+SERVE: Final = "offer live.html at 127.0.0.1:PORT, any free one without PORT; ADDRESS:PORT puts a token in the address"
+Serve = Annotated[str | None, typer.Option("--serve", metavar="[PORT]", help=SERVE)]
+"""Offers the live page; what it needs as a value may be left out, see :class:`ptychopinn.cli.help.GroupedCommand`."""
+
 OUT: Final = out_option("folder for the results; must be new or empty")
 OVERWRITE: Final = "replace what this command wrote to --out before"
 
@@ -48,7 +52,7 @@ def new_app() -> typer.Typer:
 
 
 def command(
-    example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True, working: str = ""
+    example: str, out: Any = OUT, overwrite: str = OVERWRITE, quiet: bool = True, working: str = "", live: bool = False
 ) -> Callable[[Callable[..., str | None]], typer.Typer]:
     """Make a function the command of its name; it takes its own arguments and ``request``.
 
@@ -61,6 +65,7 @@ def command(
         overwrite: help of ``--overwrite``.
         quiet: offer ``--quiet``.
         working: what the command does, beside a progress bar; no bar when empty.
+        live: offer ``--serve``.
     """
 
     def application(body: Callable[..., str | None]) -> typer.Typer:
@@ -79,6 +84,8 @@ def command(
         shown += _settings(body.__name__)
         shown += [_parameter("assigned", Assigned, None), _parameter("config", Config, None)]
         shown.append(_parameter("overwrite", Annotated[bool, typer.Option("--overwrite", help=overwrite)], False))
+        if live:
+            shown.append(_parameter("serve", Serve, None))
         if quiet:
             shown.append(_parameter("quiet", Quiet, False))
         app = new_app()
@@ -165,4 +172,5 @@ def _request(ctx: typer.Context, report: Report) -> Request:
         overwrite=values["overwrite"],
         report=report,
         progress_bar=screen.has_bar(values.get("quiet", False)),
+        serve=values.get("serve"),
     )

@@ -5,16 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Final
 
 import typer
 
 from ptychopinn.errors import WARNING
 from ptychopinn.files.output_folder import leads
-from ptychopinn.text import Report
-
-COUNTED: Final = re.compile(r"(?:\[|epoch )(\d+)(?:/| of )(\d+)")
-"""How a line begins that says how far the work is: ``[3/20]``, ``epoch 3 of 20``."""
+from ptychopinn.text import Report, counted
 
 
 def has_bar(quiet: bool) -> bool:
@@ -52,8 +48,8 @@ def reporting(quiet: bool, working: str = "") -> Iterator[Report]:
 
         def advance(line: str) -> None:
             progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            if found := COUNTED.match(line):
-                progress.update(task, completed=int(found[1]), total=int(found[2]))
+            if found := counted(line):
+                progress.update(task, completed=found[0], total=found[1])
 
         yield advance
 

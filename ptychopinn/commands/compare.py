@@ -19,6 +19,7 @@ from ptychopinn.commands.shared.arms import REFINED, ArmFile
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import check_pixels
+from ptychopinn.commands.view import draw_view
 from ptychopinn.config import Settings
 from ptychopinn.engines import native
 from ptychopinn.engines.error_bars import noise_bound
@@ -31,6 +32,7 @@ from ptychopinn.files.atomic import writing
 from ptychopinn.files.formats.npz import read_object_and_probe
 from ptychopinn.files.output_folder import (
     PROVENANCE,
+    VIEW,
     check_apart,
     file_hash,
     hashes,
@@ -120,6 +122,7 @@ def compare_folder(source: Path | None, wanted: Wanted, request: Request) -> str
             write_provenance(folder, "compare", record | ({} if scan is None else scan_record(scan)))
             _write(folder, rows, result, wanted.save_npz)
             draw_comparison(folder / "comparison.png", result, size)
+            draw_view(folder / VIEW, {arm.name: arm.result for arm in arms}, scan, "Comparison")
 
         place.publish(write)
     return _table(rows, result)

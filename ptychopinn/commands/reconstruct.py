@@ -12,17 +12,21 @@ import torch
 
 from ptychopinn.commands.refine import refine_scan
 from ptychopinn.commands.report import write_report
+from ptychopinn.commands.shared.live import Live
+from ptychopinn.commands.shared.live_fit import FitShown
 from ptychopinn.commands.shared.messages import deviance_record, report_notes, report_result, report_scan, scan_record
 from ptychopinn.commands.shared.probes import lit_scan
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import save_reconstruction
+from ptychopinn.commands.view import draw_view
 from ptychopinn.config import Settings
 from ptychopinn.engines.gauge import levelled
 from ptychopinn.engines.judging.starts import compared
 from ptychopinn.engines.probe_search import Found
+from ptychopinn.engines.progress import BY_ITSELF
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.probe import draw_probe
-from ptychopinn.files.output_folder import check_apart, file_hash, write_json, write_provenance
+from ptychopinn.files.output_folder import VIEW, check_apart, file_hash, write_json, write_provenance
 from ptychopinn.files.reading import open_unlit
 from ptychopinn.files.record import Record
 from ptychopinn.files.replacing import holding
@@ -72,6 +76,7 @@ class Course:
         start: image to start from; None for vacuum.
         result: the image.
         decided: settings that were decided here and not by the user.
+        live: page of the run.
     """
 
     record: Record
@@ -84,6 +89,7 @@ class Course:
     start: Reconstruction | None = None
     result: Reconstruction | None = None
     decided: dict[str, Any] = field(default_factory=dict)
+    live: Live | None = None
 
     def deciding(self, **values: Any) -> "Course":
         """With settings that were decided."""
@@ -109,28 +115,33 @@ def reconstruct_folder(source: Path, request: Request) -> Reconstruction:
 
     def report(line: str) -> None:
         said.append(line)
-        request.report(line)
+        live.report(line)
 
+    live = Live(request, f"reconstruct {source.name}", along="epoch")
     check_apart([out], request.reads(source))
-    with holding(out, "reconstruct", request.overwrite) as place:
+    with holding(out, "reconstruct", request.overwrite) as place, live.beside(place):
         sha256 = file_hash(source)
-        course, result = reconstruct_file(source, replace(request, report=report))
+        course, result = reconstruct_file(source, replace(request, report=report), live)
         report_result(result, course.scan, report, judged=True)
         place.publish(lambda folder: _save(folder, source, sha256, request, course, said))
+        live.link(("Report", "report.html"), ("Look closer", VIEW))
     return result
 
 
-def reconstruct_file(source: Path, request: Request) -> tuple[Course, Reconstruction]:
+def reconstruct_file(source: Path, request: Request, live: Live | None = None) -> tuple[Course, Reconstruction]:
     """Reconstruct a scan file of which nothing but the geometry is known; write nothing.
 
     Args:
         source: scan file, with or without a probe.
         request: settings.
+        live: page of the run.
     """
     limit = request.settings.refinement.refine_seconds
     end = None if limit is None else time.monotonic() + limit
-    course = _opened(source, request, end, request.report)
+    course = replace(_opened(source, request, end, request.report), live=live)
     for step in STEPS:
+        if live is not None:
+            live.know({"step": step.__name__})
         course = step(course)
     assert course.result is not None
     return course, course.result
@@ -262,7 +273,8 @@ STEPS: Final[tuple[Step, ...]] = (centre, light, start, fit, positions, finish)
 
 def _fitted(course: Course, settings: Settings, start: Reconstruction | None) -> Reconstruction:
     settings = settings.changed(refine_seconds=course.seconds_left)
-    return refine_scan(course.scan, settings, device_of(settings), start, course.report)
+    shown = BY_ITSELF if course.live is None else BY_ITSELF._replace(keep=FitShown(course.live, course.scan))
+    return refine_scan(course.scan, settings, device_of(settings), start, course.report, shown)
 
 
 def _at(course: Course, result: Reconstruction) -> Course:
@@ -295,4 +307,5 @@ def _save(out: Path, source: Path, sha256: str, request: Request, course: Course
     write_provenance(out, "reconstruct", {**inputs, **found})
     save_reconstruction(out, result, scan)
     draw_probe(out / "probe.png", scan.probe if result.probe is None else result.probe)
-    write_report(out / "report.html", result, scan, source.name, said, course.found)
+    draw_view(out / VIEW, {source.name: result}, scan, source.name)
+    write_report(out / "report.html", result, scan, source.name, said, course.found, VIEW)

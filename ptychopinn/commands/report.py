@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import jinja2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,10 +12,10 @@ from ptychopinn.engines.probe_search import Found
 from ptychopinn.errors import WARNING
 from ptychopinn.figures.fit import embedded, moves_figure, residual_figure
 from ptychopinn.figures.frames import frames_figure
+from ptychopinn.figures.page.templates import write_from
 from ptychopinn.figures.patterns import patterns_figure
 from ptychopinn.figures.probe import probe_figure
 from ptychopinn.figures.reconstruction import reconstruction_figure
-from ptychopinn.files.atomic import writing
 from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.physics.exit_waves import frames_per_chunk
 from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
@@ -49,7 +48,13 @@ class Residual(NamedTuple):
 
 
 def write_report(
-    path: Path, result: Reconstruction, scan: Scan, name: str, said: Sequence[str], found: Found | None = None
+    path: Path,
+    result: Reconstruction,
+    scan: Scan,
+    name: str,
+    said: Sequence[str],
+    found: Found | None = None,
+    page: str = "",
 ) -> None:
     """Write the page.
 
@@ -60,24 +65,20 @@ def write_report(
         name: of the scan.
         said: lines of the run; warnings among them are what is not explained.
         found: search for the probe.
+        page: address of the page of ``view``, if there is one.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ptychopinn.commands", "."),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("report.html.j2").render(
+    write_from(
+        path,
+        "ptychopinn.commands",
+        "report.html.j2",
         name=name,
         facts=facts(result, scan),
         open=open_ends(result, said),
         pictures=list(pictures(result, scan)),
         trials=[] if found is None else [(start, readable(value, 4)) for start, value in found.trials[:TRIALS]],
         said="\n".join(said),
+        page=page,
     )
-    with writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def facts(result: Reconstruction, scan: Scan) -> list[tuple[str, str]]:

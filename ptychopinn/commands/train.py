@@ -1,11 +1,13 @@
 """``train``: a scan file to a run folder."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from ptychopinn.commands.shared.live import Live, rate
 from ptychopinn.commands.shared.messages import report_scan, scan_record
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.config import ExecutionConfig, Settings, read_settings
@@ -28,7 +30,7 @@ from ptychopinn.model.bundle import Run
 from ptychopinn.model.pretrained import NAME
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
-from ptychopinn.training.plan import TrainingPlan, check_training
+from ptychopinn.training.plan import Follow, TrainingPlan, check_training
 from ptychopinn.training.start import PACKAGE, SCRATCH
 
 OF_ONE_SCAN: Final = {"n_subsample": None, "frames": None}
@@ -39,6 +41,13 @@ ANY_SCAN: Final = (None, "auto", "none")
 
 MAY_CHANGE = frozenset({"nepochs", "max_seconds", *ExecutionConfig.model_fields}) - {"scheduler", "monitor", "mode"}
 """Settings that may change when a training continues."""
+
+LOSSES: Final = {
+    "step_loss": "loss of every tenth step",
+    "train_loss": "training loss of every epoch",
+    "val_loss": "validation loss of every epoch",
+}
+"""Curves of the live page: names in the history, and titles."""
 
 
 def train_folder(sources: Sequence[Path], request: Request, resume: bool = False) -> Run:
@@ -71,12 +80,36 @@ def train_folder(sources: Sequence[Path], request: Request, resume: bool = False
         origin["validation"] = _report_beside(Path(str(settings.training.validate_on)), validation, request.report)
     if resume:
         _check_resumed(origin, request)
-    with holding(out, "train", request.overwrite, keep=resume) as place:
-        run = fill_run(scan, plan, request, place, origin, resume)
+    live = Live(request, f"train {source.name}", along="step")
+    with holding(out, "train", request.overwrite, keep=resume) as place, live.beside(place):
+        run = fill_run(
+            scan, plan, replace(request, report=live.report), place, origin, resume, _Shown(live, plan.settings)
+        )
         draw_probe(out / "probe.png", run.illumination.probe.numpy())
         name = settings.training.validate_on
         draw_history(out / "loss.png", _loss_columns(run), "frames held out" if name is None else Path(name).name)
     return run
+
+
+class _Shown:
+    """Shows losses and speed of a training on its page."""
+
+    def __init__(self, live: Live, settings: Settings) -> None:
+        self._live, self._epochs = live, settings.training.nepochs
+        groups = settings.training.batch_size * settings.execution.accumulate_grad_batches
+        self._per_step = groups * settings.model.gridsize**2
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, row: Mapping[str, float], share: float) -> None:
+        """Take note of a row of the history."""
+        now, step = time.monotonic(), row["step"]
+        self._first = self._first or (now, step)
+        for name, title in LOSSES.items():
+            if name in row:
+                self._live.note(title, step, row[name])
+        epoch = f"{row['epoch']:.0f} of at most {self._epochs}"
+        speed = rate((step - self._first[1]) * self._per_step, now - self._first[0])
+        self._live.know({"epoch": epoch, "step": f"{step:.0f}", **speed}, share)
 
 
 def open_validation(settings: Settings) -> Scan | None:
@@ -154,6 +187,7 @@ def fill_run(
     place: Place,
     origin: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
+    follow: Follow = lambda row, share: None,
 ) -> Run:
     """Train into a folder: settings, provenance, checkpoints and the bundle.
 
@@ -166,6 +200,7 @@ def fill_run(
         place: the folder of the request, held.
         origin: of the scan, for the provenance.
         resume: continue from the last checkpoint.
+        follow: looks on.
     """
     from ptychopinn.training.train import train
 
@@ -184,7 +219,7 @@ def fill_run(
     record = provenance_of("train", values)
     place.put(PROVENANCE, lambda path: write_json(path, record))
     place.put("settings.json", lambda path: write_json(path, settings.flat()))
-    run = train(scan, settings, place, request.report, request.progress_bar, resume, plan)
+    run = train(scan, settings, place, request.report, request.progress_bar, resume, plan, follow)
     run.provenance.update(record)
     try:
         place.put(bundle.BUNDLE, lambda path: bundle.save_run(path.parent, run), ready=True)

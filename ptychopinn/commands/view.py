@@ -1,7 +1,7 @@
 """``view``: a page to look at results."""
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from ptychopinn.commands.shared.request import Request
 from ptychopinn.commands.shared.results import check_pixels
-from ptychopinn.errors import PtychoError
-from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit, rounded
+from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit
+from ptychopinn.figures.reconstruction import facts_of
 from ptychopinn.files.output_folder import check_apart, check_new, read_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
 from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.canvas import covered
 from ptychopinn.scan.scan import Scan
-from ptychopinn.text import readable_length
 
 WORST: Final = 6
 """Frames in the page that the image explains worst; the others are spread over the scan."""
@@ -54,6 +53,23 @@ def view_page(results: Sequence[Path], source: Path | None, browse: bool, reques
     return out
 
 
+def draw_view(path: Path, images: Mapping[str, Reconstruction], scan: Scan | None, title: str) -> None:
+    """Write the page of images by name, with frames of a scan where an image is of its frames.
+
+    Raises:
+        RunFailedError: when it cannot be written.
+    """
+    shown = []
+    for name, image in images.items():
+        try:
+            shown.append(page_part(name, image, scan, len(images)))
+        except RunFailedError:
+            raise
+        except PtychoError:
+            shown.append(page_part(name, image, None))
+    draw_page(path, shown, title)
+
+
 def page_part(
     name: str, image: Reconstruction, scan: Scan | None, count: int = 1, made_by: dict[str, str] | None = None
 ) -> Shown:
@@ -82,7 +98,7 @@ def page_part(
         bars,
         "standard deviation" if image.std_of == "counts" else "spread of patches",
         image.frame_numbers,
-        _facts(image) | (made_by or {}),
+        facts_of(image) | (made_by or {}),
     )
     return part if scan is None else _with_frames(part, image, scan, count)
 
@@ -103,21 +119,6 @@ def _made_by(path: Path) -> dict[str, str]:
     return {
         "made by": f"ptychopinn {record.get('ptychopinn', '')} {record.get('command', '')}, {record.get('date', '')}"
     }
-
-
-def _facts(image: Reconstruction) -> dict[str, str]:
-    height, width = image.object.shape
-    size = image.pixel_size_m
-    lit = covered(image.coverage)
-    facts = {
-        "image": f"{height} x {width} pixels" + ("" if size is None else f" of {readable_length(size)}"),
-        "frames": str(len(image.positions)),
-        "deviance per pixel": f"{rounded(image.deviance)} (noise alone {rounded(image.expected_deviance)})",
-    }
-    if image.phase_std is not None and lit.any():
-        kind = "standard deviation" if image.std_of == "counts" else "spread of patches"
-        facts[f"phase, median {kind}"] = f"{rounded(float(np.nanmedian(image.phase_std[lit])))} rad"
-    return facts
 
 
 def _with_frames(part: Shown, image: Reconstruction, scan: Scan, count: int) -> Shown:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import get_args
+from typing import Final, get_args
 
 import numpy as np
 import torch
@@ -36,8 +36,11 @@ Report = Callable[[str], None]
 LEAST_EPOCHS = 50
 """Epochs from which positions are first looked for in single frames, which costs about as many."""
 
-FIRST_FIT = 0.5
-"""Share of the time of a fit that looks for terms which the model lacks: the rest is for the fit with them."""
+SHARE = 0.5
+"""Share of the time left that a fit gets after which terms may be added: the rest is for the fit with these."""
+
+MOVING: Final = ("affine", "opr")
+"""Terms that wrong positions ask for."""
 
 FAR = 2.0
 """Pixels rms by which positions of a good stage are hardly wrong."""
@@ -107,31 +110,45 @@ def _with_terms(
     report: Report,
     running: Running,
 ) -> tuple[Refined, Terms, Scan]:
-    """A fit that ends by a time, its terms and its scan; with ``model auto`` fitted again with the terms it lacks."""
+    """A fit that ends by a time, its terms and its scan; ``model auto`` fits again while terms are lacking."""
     auto, last = refinement.model == "auto", list[Progress]()
 
     def keep(progress: Progress) -> None:
         last[:] = [progress]
         running.keep(progress)
 
+    def fitted(share: float, resume: Progress | None) -> Refined:
+        left = _limit(share * (end - time.perf_counter()))
+        return fit(scan, terms, left, running._replace(keep=keep, resume=resume))
+
     if "affine" in terms.also:
         scan = _mapped(scan, refinement.subpixel, device, report)
-    left = end - time.perf_counter()
-    found = fit(scan, terms, _limit(left * FIRST_FIT if auto else left), running._replace(keep=keep))
-    left = end - time.perf_counter()
-    if not auto or found.stopped or left <= 0:
-        return found, terms, scan
-    lacking = needed(gains(scan, found.estimate, refinement.subpixel, seed))
-    for line in in_words(lacking):
-        report(line)
-    if lacking:
-        if "affine" in (one.term for one in lacking):
-            scan = _mapped(scan, refinement.subpixel, device, report)
-        terms = terms.plus(*(one.term for one in lacking))
-        found = fit(scan, terms, _limit(end - time.perf_counter()), running._replace(resume=None))
-    elif found.reason == TIME_OVER and last:
-        found = fit(scan, terms, _limit(end - time.perf_counter()), running._replace(resume=last[0]))
+    found = fitted(SHARE if auto else 1.0, running.resume)
+    while auto and not found.stopped and time.perf_counter() < end:
+        more, there = _added(scan, found, terms, refinement, seed, device, report)
+        if more == terms:
+            break
+        terms, scan = more, there
+        found = fitted(SHARE, None)
+    if auto and found.reason == TIME_OVER and last and time.perf_counter() < end:
+        found = fitted(1.0, last[0])
     return found, terms, scan
+
+
+def _added(
+    scan: Scan, found: Refined, terms: Terms, refinement: RefinementConfig, seed: int, device: str, report: Report
+) -> tuple[Terms, Scan]:
+    """The terms with those that held-out pixels ask for, and the scan with the map of its positions to start from."""
+    asked = needed(gains(scan, found.estimate, refinement.subpixel, seed))
+    lacking, there = [one for one in asked if terms.plus(one.term) != terms], scan
+    if "affine" not in terms.also and any(one.term in MOVING for one in lacking):
+        there = _mapped(scan, refinement.subpixel, device, report)
+    if there is not scan:  # a probe that changes would take up the moves: it is looked at again after the map
+        terms, lacking = terms.plus("affine"), [one for one in lacking if one.term not in MOVING]
+    if lacking or there is scan:
+        for line in in_words(lacking):
+            report(line)
+    return terms.plus(*(one.term for one in lacking)), there
 
 
 def _mapped(scan: Scan, subpixel: SubPixel, device: str, report: Report) -> Scan:

@@ -48,6 +48,9 @@ LEAST_SHARE = 0.003
 BESIDE = 0.25
 """Share of the best term's gain from which others are taken with it; a wrong fit lets several look useful."""
 
+WORST = 0.05
+"""Share of the frames, those that fit worst, that judge no term: some frames of a scan are of another place."""
+
 STRETCHES = (1.0, 10.0, 40.0)
 """Factors of the affine map that the updates of single frames ask for: the image has adapted to the wrong one."""
 
@@ -168,9 +171,11 @@ def gains(scan: Scan, now: Estimate, subpixel: SubPixel, seed: int = 0) -> list[
         centred = other.conditions._replace(opr_weights=weights - weights.mean(dim=0))
         tried["opr"] = [replace(now, conditions=centred)]
     before = _held_out(scan, now, subpixel)
-    found = []
+    judging = before <= before.quantile(1 - WORST)
+    before, found = before * judging, []
     for term, estimates in tried.items():
-        less = max((before - _held_out(scan, one, subpixel) for one in estimates), key=lambda each: float(each.sum()))
+        after = (judging * _held_out(scan, one, subpixel) for one in estimates)
+        less = max((before - each for each in after), key=lambda each: float(each.sum()))
         score = float(less.sum() / less.square().sum().sqrt().clamp_min(1e-30))
         found.append(Gain(term, float(less.sum() / before.sum()), score))
     return sorted(found, key=lambda each: -each.share)
@@ -241,4 +246,4 @@ def in_words(found: list[Gain]) -> Iterator[str]:
             f"({one.score:.0f} standard errors), the image kept"
         )
     if not found:
-        yield "auto: adds nothing: no term explains pixels held out better"
+        yield "auto: adds no more: no other term explains pixels held out better"

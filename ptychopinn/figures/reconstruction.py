@@ -11,8 +11,9 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.evaluation.registration import phase_and_scale
 from ptychopinn.figures import panels
 from ptychopinn.figures.panels import Complex, Mask, Real, View
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import covered
-from ptychopinn.text import readable
+from ptychopinn.text import readable, readable_length, rounded
 
 
 def reconstruction_figure(
@@ -119,3 +120,19 @@ def _draw_bars(cells: NDArray[np.object_], bars: tuple[Real, Real], view: View, 
 
 
 draw_reconstruction = panels.to_png(reconstruction_figure)
+
+
+def facts_of(image: Reconstruction) -> dict[str, str]:
+    """Rows of a table about a reconstruction."""
+    height, width = image.object.shape
+    size = image.pixel_size_m
+    lit = covered(image.coverage)
+    facts = {
+        "image": f"{height} x {width} pixels" + ("" if size is None else f" of {readable_length(size)}"),
+        "frames": str(len(image.positions)),
+        "deviance per pixel": f"{rounded(image.deviance)} (noise alone {rounded(image.expected_deviance)})",
+    }
+    if image.phase_std is not None and lit.any():
+        kind = "standard deviation" if image.std_of == "counts" else "spread of patches"
+        facts[f"phase, median {kind}"] = f"{rounded(float(np.nanmedian(image.phase_std[lit])))} rad"
+    return facts

@@ -55,8 +55,14 @@ LOCK = ".lock"
 LIVE = "live.png"
 """Picture of a growing scan."""
 
+LIVE_PAGE = "live.html"
+"""What a run knows so far; it may be replaced like what a killed process left."""
+
 BESIDE = "network_and_refined.png"
 """Picture of the demo: two images of one scan and their error bars."""
+
+VIEW = "view.html"
+"""Page to look at images, beside them."""
 
 CHECKPOINTS = "checkpoints/*.ckpt"
 """Checkpoints from which a training resumes."""
@@ -83,10 +89,10 @@ OURS: Final = {
     "infer": (*PICTURE, LIVE),
     "baseline": FITTED,
     "refine": (*FITTED, CHECKPOINT),
-    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html"),
+    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html", VIEW),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
-        *("reconstructions.npz", "reconstructions_aligned.npz"),
+        *(VIEW, "reconstructions.npz", "reconstructions_aligned.npz"),
     ),
     "overlap": ("metrics_bundle.json",),
     "demo": (
@@ -173,8 +179,8 @@ def is_vacant(folder: Path, own: str | None = None) -> bool:
 
 
 def _is_left_over(name: str) -> bool:
-    """Whether a killed process may have left the file: a lock, or a file under a temporary name."""
-    return name == LOCK or is_part(name)
+    """Whether a killed process may have left the file: a lock, its live page, or a file under a temporary name."""
+    return name in (LOCK, LIVE_PAGE) or is_part(name)
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

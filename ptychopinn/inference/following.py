@@ -30,17 +30,20 @@ from ptychopinn.text import Report, readable
 POLL = 0.25
 """Seconds between two reads of a file that did not grow."""
 
+Read = Callable[[], Look]
+"""Looks at the file."""
+
 Show = Callable[[Tensor, Tensor, int], None]
 """Receives image, coverage and number of frames so far."""
 
 Over = Callable[[], bool]
 """Whether the user ended the scan."""
 
+SAME_SCALE = 1e-4
+"""Relative difference of the scales of two looks by which images are the same."""
+
 SAME_PLACE = 1e-3
 """Pixels by which a position may differ between two looks."""
-
-Read = Callable[[], Look]
-"""Looks at the file."""
 
 T = TypeVar("T")
 
@@ -73,6 +76,7 @@ def growing(
     frames: int | None = None,
     report: Report = lambda line: None,
     over: Over = lambda: False,
+    whole: Read | None = None,
 ) -> Iterator[Scan]:
     """Yield the scan in a file at every look; its frames stay where they were in the look before.
 
@@ -82,6 +86,7 @@ def growing(
         frames: number of frames in the file after which the scan ends; later ones are ignored.
         report: receives what is waited for, each once, and at the end the frames that are left out.
         over: whether the scan has ended.
+        whole: looks at a file whose scan has come to its end, once.
 
     Raises:
         PtychoError: the error of ``read``, when no frame came in time.
@@ -113,7 +118,16 @@ def growing(
             break
     if look is None:
         raise complaint or PtychoError(f"follow_timeout: no frames within {timeout:g} s; is the detector running?")
+    if before is not None and not over():
+        yield from _at_the_end(whole, before, frames, report)
     _report_ending(look, report)
+
+
+def _at_the_end(whole: Read | None, before: Scan, frames: int | None, report: Report) -> Iterator[Scan]:
+    """The same frames as before, by a last look at the whole file; nothing where it gives others."""
+    look, _ = (None, None) if whole is None else _now(whole, frames)
+    if look is not None and set_of(look.scan) == set_of(before):
+        yield _placed(look.scan, before, report)
 
 
 def set_of(scan: Scan) -> tuple[int, int]:
@@ -246,9 +260,9 @@ def follow(
 ) -> Followed:
     """Reconstruct a scan while it grows.
 
-    Every frame is predicted once. The patches of the last frames, as many as fit in ``patch_memory``, are kept, and
-    their phases matched again for every picture: a scan that fits as a whole, or any with a network for whole scans,
-    ends with the image of :func:`ptychopinn.inference.infer`. Older frames form one image with one free phase.
+    Every frame is predicted once, and again at the end where all frames give another scale than the first ones did.
+    As many patches as fit in ``patch_memory`` are kept, and their phases matched for every picture; older frames form
+    one image with one free phase. What fits, or has a network for whole scans, ends with the image of ``infer``.
 
     A frame that cannot be used is left out, and looked at again when the scan is over, which ends early when its file
     cannot be read within ``follow_timeout``, or holds another scan. The deviance is NaN when no frame can be read then.
@@ -293,7 +307,7 @@ def follow(
     if not growth.count:
         raise growth.complaint() or PtychoError("diffraction: no frames; at least one is needed.")
     growth.report_left()
-    result, changed = _image(growth, run, chosen, report)
+    result, changed = _image(growth := _settled(run, growth, chosen, device, over), run, chosen, report)
     return Followed(result, growth.scan, refused or changed)
 
 
@@ -323,6 +337,27 @@ def _predictor(run: Run, scan: Scan, chosen: InferenceConfig, device: str) -> Pr
         if not len(usable):
             raise
         return Predictor(run, scan.subset(usable), chosen, device)
+
+
+def _settled(run: Run, growth: Growth, chosen: InferenceConfig, device: str, over: Over) -> Growth:
+    """The frames as a network sees them by the scale of all; as they are where that is the same, or they are gone.
+
+    Who ends a scan by a signal may not wait for a second pass; a network for whole scans makes one anyway.
+    """
+    if over() or run.model.config.whole:
+        return growth
+    try:
+        predictor = Predictor(run, growth.scan, chosen, device)
+        if np.allclose(predictor.scales, growth.predictor.scales, rtol=SAME_SCALE, atol=0):
+            return growth
+        anew = Growth(predictor, growth.scan, chosen, growth.report)
+        while len(anew.waiting) and anew.add():
+            pass
+    except PtychoError:
+        return growth
+    for step, seconds in growth.predictor.seconds.items():
+        predictor.seconds[step] += seconds
+    return anew if anew.count == growth.count else growth
 
 
 def _image(

@@ -18,7 +18,7 @@ from ptychopinn.model.batches import GroupDataset
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready, usual_batch_size
 from ptychopinn.model.processes import Team
-from ptychopinn.physics.probe import probe_intensity
+from ptychopinn.physics.probe import probe_intensity, probe_power
 from ptychopinn.physics.reassembly import central_mask
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.grouping import halved
@@ -74,6 +74,12 @@ class Predictor:
         )
         self.reach = scan.probe_diameter / 2
         self.seconds = {"network": 0.0, "phases": 0.0, "stitch": 0.0}
+
+    @property
+    def scales(self) -> NDArray[np.float64]:
+        """Factor of the input, and photons of the probe as it is and as the network sees it, (3,)."""
+        powers = (float(probe_power(each.probe).double().sum()) for each in (self.illumination, self.seen))
+        return np.array([self.model.input_scale, *powers])
 
     def stitched(self, dataset: GroupDataset, rows: NDArray[np.int64], most: int, team: Team) -> Stitcher | None:
         """Stitch groups; too many at once are halved along their longer side, and the halves joined.

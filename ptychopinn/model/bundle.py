@@ -29,6 +29,7 @@ from ptychopinn.model.model import PtychoModel
 from ptychopinn.physics.probe import normalise_probe, probe_power
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.scan import Scan
+from ptychopinn.text import html_of, plot_of
 
 BUNDLE = "wts.h5.zip"
 SCHEMA = 1
@@ -97,6 +98,13 @@ class Run:
     network_factor: float = 1.0
     any_setup: bool = False
     error_model: tuple[tuple[float, ...], ...] = ()
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self)
+
+    def plot(self) -> Any:
+        """Losses by epoch, or the probe where there are none; ``.figure`` of what it returns is matplotlib's."""
+        return plot_of(self)
 
 
 def save_run(folder: Path, run: Run) -> Path:

@@ -52,10 +52,15 @@ def beam_offset(scan: Scan, mean: Vector) -> Vector | None:
     """
     good = np.ones_like(mean, dtype=bool) if scan.good_pixels is None else scan.good_pixels
     far = far_intensity(scan.probe).astype(np.float64)
+    return offset_between(mean, far, good, min(len(scan), SAMPLE))
+
+
+def offset_between(mean: Vector, far: Vector, good: NDArray[np.bool_], frames: int) -> Vector | None:
+    """:func:`beam_offset` of a mean of so many frames and the far field of a probe, (N, N) each."""
     if not (mean[good].sum() > 0 and far[good].sum() > 0):
         return None
     offset = _centre(mean * good) - _centre(far * good)
-    spread = np.sqrt(_variance(mean * good) / (mean.sum() * min(len(scan), SAMPLE)))
+    spread = np.sqrt(_variance(mean * good) / (mean.sum() * frames))
     if not (abs(offset) > np.maximum(OFF_CENTRE, CERTAIN * spread)).any():
         return None
     whole = offset.round().astype(int)

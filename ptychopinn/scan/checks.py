@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.memory import check_memory, memory
@@ -22,9 +23,14 @@ CANVAS_BYTES = 50
 LIKELY_FACTOR = 4.0
 """Largest usual ratio of the photons of a probe and of its brightest frames: few objects absorb more."""
 
-DRIFT_FRAMES, STEADY, DRIFT = 30, 0.85, 0.2
+DRIFT_FRAMES, STEADY, DRIFT = 30, 0.75, 0.2
 """Least frames, least share of the variance of ln(photons) that a straight line in time explains, and its least change:
 the structure of an object is hardly ever that steady."""
+
+PART, STEP, EXPLAINED, AT_ONCE, ALIKE = 10, 1.25, 0.5, 0.7, 0.9
+"""Least frames before and after a step of the flux, its least factor and share of the variance, the least part of it
+between frames side by side, and the least share of these that change so: across an edge of the object overlapping
+frames change little by little."""
 
 SAMPLE = 64
 """Frames, spread over the scan, that are enough to recognise a wrong scan."""
@@ -99,12 +105,46 @@ def _digests(scan: Scan) -> Iterator[tuple[int, bytes]]:
                 yield int(number), hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
 
 
-def flux_drift(totals: NDArray[np.float64]) -> list[str]:
-    """One line about photons per frame that fall or rise steadily over the scan; no line when they do not.
+def flux_changes(scan: Scan, totals: NDArray[np.float64]) -> list[str]:
+    """One line about photons per frame that step, or fall or rise steadily, in time; no line when they do not.
 
     Args:
-        totals: (n,) photons of the frames, in the order of the scan.
+        scan: positions and numbers of the frames.
+        totals: (n,) their photons, in the order of the scan.
     """
+    return _flux_step(scan, totals) or _flux_drift(totals)
+
+
+def _flux_step(scan: Scan, totals: NDArray[np.float64]) -> list[str]:
+    """One line about a time from which on overlapping frames hold another number of photons."""
+    lit = np.flatnonzero(totals > 0)
+    count = len(lit)
+    if count < 2 * PART:
+        return []
+    light, places = np.log(totals[lit]), scan.positions[lit]
+    before = np.arange(1, count)
+    sums = np.cumsum(light)[:-1]
+    change = (light.sum() - sums) / (count - before) - sums / before
+    share = change**2 * before * (count - before) / max(count**2 * float(np.var(light)), 1e-12)
+    first = PART + int(np.argmax(share[PART - 1 : count - PART]))
+    step = float(change[first - 1])
+    if abs(step) < np.log(STEP) or share[first - 1] < EXPLAINED:
+        return []
+    usual = float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
+    apart, near = cKDTree(places[:first]).query(places[first:])
+    beside = apart <= 2 * usual
+    between = (light[first:] - light[:first][near])[beside] / step
+    if len(between) < PART // 2 or np.median(between) < AT_ONCE or (between > AT_ONCE / 2).mean() < ALIKE:
+        return []
+    return [
+        f"from frame {scan.numbers[lit[first]]} on the photons per frame are {readable(float(np.exp(step)), 2)} times "
+        "those before, beside the same places too: are two exposures joined in one file? The image takes the change "
+        "for absorption; take one part (--drop-frames FILE), or fit a factor to every frame (refine --refine-flux)."
+    ]
+
+
+def _flux_drift(totals: NDArray[np.float64]) -> list[str]:
+    """One line about photons per frame that fall or rise steadily over the scan."""
     lit = np.flatnonzero(totals > 0)
     if len(lit) < DRIFT_FRAMES:
         return []

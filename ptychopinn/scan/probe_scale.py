@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from ptychopinn.config import ProbeScale
 from ptychopinn.errors import PtychoError
 from ptychopinn.scan.frames import blocks
-from ptychopinn.scan.probe.far_field import explained
+from ptychopinn.scan.probe.far_field import NOT_THAT_PROBE, explained
 from ptychopinn.scan.probe.light import far_intensity, intensity
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
@@ -32,8 +32,8 @@ below 1.13."""
 FAR_APART = 10.0
 """Photons of the frames over those that the far field of the probe explains, beyond which it is not that probe's."""
 
-NOT_THAT_PROBE = 0.45
-"""Median misfit of pixels from which on the far field of the probe says nothing about the frames."""
+EVEN = 0.15
+"""Median misfit of pixels from which on nothing is said of a few that differ: the orders of a grating leave 0.2."""
 
 HARDLY = 0.01
 """Share of the probe's far field on good pixels below which the frames do not tell its power."""
@@ -58,6 +58,7 @@ class Light(NamedTuple):
         total: the same by all that good pixels hold.
         seen: share of the probe's own far field that falls on good pixels.
         noise: relative, of a frame.
+        misfit: median of the pixels, of what the far field of the probe explains.
     """
 
     probe: float
@@ -66,6 +67,7 @@ class Light(NamedTuple):
     total: float
     seen: float
     noise: float
+    misfit: float = float("inf")
 
     @property
     def ratio(self) -> float:
@@ -75,7 +77,7 @@ class Light(NamedTuple):
     @property
     def uneven(self) -> bool:
         """Whether pixels do not agree about the light: a gain, a background, a beam stop that no mask marks."""
-        return self.seen >= HARDLY and not 1 / APART < self.total / self.frames < APART
+        return self.misfit < EVEN and not 1 / APART < self.total / self.frames < APART
 
     def within(self, lowest: float, highest: float) -> bool:
         """Whether the probe can be in sqrt(photons): a fault of the detector that explains a ratio does not count.
@@ -127,7 +129,7 @@ def light_of(scan: Scan) -> Light | None:
     part = photons / float(totals.mean())
     least, middle, total = part * found.least, part * found.middle, photons / found.seen
     agree = 1 / APART < total / middle < APART
-    return Light(power, total if agree else middle, least, total, seen, noise)
+    return Light(power, total if agree else middle, least, total, seen, noise, found.misfit)
 
 
 def _sound(scan: Scan) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from ptychopinn.scan.detector.health import Health
 from ptychopinn.scan.dtypes import counts_dtype, plain
 from ptychopinn.scan.frames import Counts, Frames, Index, blocks, cut, moved, select, window
 from ptychopinn.scan.probe import light
+from ptychopinn.text import html_of, plot_of
 
 if TYPE_CHECKING:  # torch takes a second to import, and who only reads or draws a scan has no use for it
     import torch
@@ -86,6 +87,13 @@ class Scan:
             found["counts"] = self.counts.astype(counts_dtype(self.counts.dtype), copy=False)
         for name, part in found.items():
             object.__setattr__(self, name, part)  # the class is frozen
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self)
+
+    def plot(self) -> Any:
+        """Patterns, positions, photons, probe; reads all frames. Its ``.figure`` is matplotlib's."""
+        return plot_of(self)
 
     def __len__(self) -> int:
         """Number of frames."""

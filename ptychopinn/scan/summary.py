@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ptychopinn.scan.checks import dark_frames, doubts, flux_drift
+from ptychopinn.scan.checks import dark_frames, doubts, flux_changes
 from ptychopinn.scan.probe import light
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable, readable_length
@@ -47,7 +47,7 @@ def summarise(scan: Scan) -> list[Row]:
     """Rows (label, value) of text about a scan, in reading order."""
     statistics = frame_statistics(scan)
     dark = dark_frames(scan.numbers[statistics.totals == 0], len(scan))
-    warnings = (*dark, *flux_drift(statistics.totals), *doubts(scan))
+    warnings = (*dark, *flux_changes(scan, statistics.totals), *doubts(scan))
     return [
         *_frame_rows(scan, statistics),
         *([] if scan.health is None else [("detector", scan.health.summary)]),

@@ -5,15 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from ptychopinn.commands.shared.live import Live
+from ptychopinn.commands.shared.request import Request
 from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.files.output_folder import LIVE_PAGE
 from ptychopinn.files.replacing import holding
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.feasibility import Places, counts_line, impossible_jobs, places_of, still_impossible
 from ptychopinn.study.jobs import Job, find, jobs_of, matching, summary, with_needs
 from ptychopinn.study.manifest import MANIFEST, skip_rows, write_manifest, write_skips
 from ptychopinn.study.plan import begin, chosen_design, known_design, plan_row, stored_design, table, write_plan
-from ptychopinn.study.records import RECORD, state_of
+from ptychopinn.study.records import RECORD, read_record, state_of
 from ptychopinn.study.report import write_report
 from ptychopinn.study.results import progress_of
 from ptychopinn.study.run import run_jobs, run_one
@@ -102,7 +106,13 @@ def plan(folder: Path | None, asked: Asked, snakefile: bool = False) -> str:
     return "\n".join(lines + [f"{name}: {reason}" for name, reason in work.impossible.items()])
 
 
-def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], None] = lambda line: None) -> str:
+def run(
+    folder: Path,
+    asked: Asked,
+    parallel: int = 1,
+    report: Callable[[str], None] = lambda line: None,
+    serve: str | None = None,
+) -> str:
     """Run the unfinished jobs that a call asks for, then write the report.
 
     Returns:
@@ -114,7 +124,10 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
     """
     work = _work(folder, asked)
     possible = _possible(work, asked.allow_missing)
-    with holding(folder, "study", keep=True):
+    live = Live(Request(out=folder, report=report, serve=serve), f"study {folder.resolve().name}")
+    live.ask(lambda: live.know(*_running(folder, work.jobs, live)))
+    report = live.report
+    with holding(folder, "study", keep=True), live:
         begin(folder, work.design)
         report(f"{summary(possible)}; {work.frames}")
         for job in work.asked if asked.redo else ():
@@ -130,10 +143,23 @@ def run(folder: Path, asked: Asked, parallel: int = 1, report: Callable[[str], N
         ended = Counter(each.status for each in outcomes)
         counts = ", ".join(f"{ended[status]} {status}" for status in ("done", "failed", "skipped"))
         page = write_report(folder, work.design)
+        live.know({"jobs": counts, "running": "none"})
+        live.link(("Report", page.name))
     if ended["failed"]:
         first = next(each for each in outcomes if each.status == "failed")
         raise RunFailedError(f"study: {counts}; first {first.job.name}: {first.reason.rstrip('.')}. Report: {page}")
     return f"{counts}. Report: {page}"
+
+
+def _running(folder: Path, jobs: Sequence[Job], live: Live) -> tuple[dict[str, str]]:
+    """What runs now, for the live page, with links to the pages of these jobs."""
+    records = {job: read_record(folder, job) for job in jobs}
+    now = [job for job, record in records.items() if record.status == "running"]
+    pages = [(job.name, f"{job.out}/{LIVE_PAGE}") for job in now]
+    live.link(*((name, quote(page)) for name, page in pages if (folder / page).is_file()))
+    counts = Counter(record.status or "to do" for record in records.values())
+    states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return ({"jobs": states, "running": ", ".join(job.name for job in now) or "none"},)
 
 
 def run_named(folder: Path, name: str) -> str:

@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
+from ptychopinn.figures.page.templates import write_from
 from ptychopinn.figures.study import curves_png, images_png
-from ptychopinn.files.output_folder import write_table
+from ptychopinn.files.output_folder import VIEW, write_table
 from ptychopinn.study.design import SPLITS, StudyDesign, dose_name
 from ptychopinn.study.feasibility import still_impossible
 from ptychopinn.study.jobs import STAGES, jobs_of, summary
 from ptychopinn.study.results import Results, Row, best_arms, gather, images_of
-from ptychopinn.study.templates import render
 
 PAGE: Final = "report.html"
 TABLE: Final = "report.csv"
@@ -63,12 +64,13 @@ def write_report(folder: Path, design: StudyDesign) -> Path:
     jobs = jobs_of(design)
     results = gather(folder, design, jobs, still_impossible(design, jobs))
     write_table(folder / TABLE, [row.flat() for row in results.rows] or [{"dose": "", "view": "", "split": ""}])
-    return render(
+    return write_from(
         folder / PAGE,
-        autoescape=True,
+        "ptychopinn.study",
         summary=summary(jobs),
         counts=Counter(each.state for each in results.jobs),
         pictures=_pictures(folder, results),
+        looks=_looks(folder, results),
         side_by_side=_side_by_side(results),
         tables=_tables(results, tuple(MAIN)),
         full_tables=_tables(results, _numbers(results.rows)),
@@ -110,6 +112,17 @@ def _tables(results: Results, metrics: Sequence[str]) -> list[dict[str, Any]]:
                 lines.append({"dose": f"{dose:g}", "arm": row.arm, "cells": cells})
         tables.append({"title": f"View {view}: {split}", "metrics": shown, "lines": lines})
     return tables
+
+
+def _looks(folder: Path, results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Pages of the comparisons beside the report: a title, and text and address by dose."""
+    found = []
+    for split, view, of_doses in sorted(_groups(results.rows)):
+        pages = {dose: f"{rows[0].job.out}/{VIEW}" for dose, rows in of_doses.items()}
+        there = [(f"{dose:g} photons", quote(page)) for dose, page in pages.items() if (folder / page).is_file()]
+        if there:
+            found.append((f"view {view}, {split}", there))
+    return found
 
 
 def _side_by_side(results: Results) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ptychopinn.figures.page.templates import write_from
 from ptychopinn.study.design import StudyDesign
 from ptychopinn.study.jobs import Job, summary
-from ptychopinn.study.templates import render
 
 
 def write_snakefile(folder: Path, design: StudyDesign, jobs: Sequence[Job]) -> Path:
@@ -20,8 +20,9 @@ def write_snakefile(folder: Path, design: StudyDesign, jobs: Sequence[Job]) -> P
         jobs: to run.
     """
     used = {name for job in jobs for name in job.inputs}
-    return render(
+    return write_from(
         folder / "Snakefile",
+        "ptychopinn.study",
         autoescape=False,
         summary=summary(jobs),
         command=shlex.join([sys.executable, "-P", "-m", "ptychopinn"]),

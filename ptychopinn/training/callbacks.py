@@ -19,6 +19,7 @@ from ptychopinn.files.replacing import Place
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.text import Report
 from ptychopinn.training.datamodule import ScanDataModule
+from ptychopinn.training.plan import Follow
 
 CHECKPOINTS = "checkpoints"
 
@@ -79,12 +80,19 @@ class Watch(Callback):
         data: what it trains on; a checkpoint sets where it continues.
         place: folder of the run, for ``metrics.csv`` and the checkpoint that a signal asks for; None to write neither.
         settings: whether to write these.
+        follow: is called with every row of the history.
     """
 
     def __init__(
-        self, clock: Clock, report: Report, data: ScanDataModule, place: Place | None, settings: ExecutionConfig
+        self,
+        clock: Clock,
+        report: Report,
+        data: ScanDataModule,
+        place: Place | None,
+        settings: ExecutionConfig,
+        follow: Follow = lambda row, share: None,
     ) -> None:
-        self.clock, self.report, self.data = clock, report, data
+        self.clock, self.report, self.data, self.follow = clock, report, data, follow
         self.place, self.writes_table = place, settings.logger == "csv"
         self.checkpoint = place.folder / LAST if place is not None and settings.enable_checkpointing else None
         self.resume_at = (0, 0)
@@ -134,6 +142,7 @@ class Watch(Callback):
             # Lightning divides the loss of a batch by the number of batches per step.
             loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
             self.steps.append({"epoch": trainer.current_epoch + 1, "step": step, "lr": self.rate, "step_loss": loss})
+            self.follow(self.steps[-1], self.clock.progress())
 
     def _saves(self, trainer: lightning.Trainer) -> bool:
         """Whether a stop saves a checkpoint, as the first process decides.
@@ -167,6 +176,7 @@ class Watch(Callback):
                 f"training: the loss is not finite after epoch {row['epoch']}; try a smaller --learning-rate."
             )
         self.history.append(row)
+        self.follow(row, self.clock.progress())
         if self.place is not None and self.writes_table and trainer.is_global_zero:
             rows = sorted([*self.steps, *self.history], key=lambda row: row["step"])
             self.place.put(TABLE, lambda path: write_table(path, rows))

@@ -1,7 +1,7 @@
 """The plan of a training: complete settings, and checks that refuse a wrong call before anything is written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -43,6 +43,9 @@ FEWEST_FRAMES = 4
 
 SMALLEST_FRAME = 8
 """Smallest frame to train on, pixels along its edge."""
+
+Follow = Callable[[Mapping[str, float], float], None]
+"""Receives a row of the history, of an epoch or of a step, and the share of the training that is done."""
 
 
 class TrainingPlan(NamedTuple):

@@ -26,7 +26,7 @@ from ptychopinn.text import Report
 from ptychopinn.training.callbacks import LAST, Clock, Teacher, Watch
 from ptychopinn.training.datamodule import ScanDataModule
 from ptychopinn.training.module import TrainingModule
-from ptychopinn.training.plan import TrainingPlan, check_training, remarks
+from ptychopinn.training.plan import Follow, TrainingPlan, check_training, remarks
 from ptychopinn.training.start import PACKAGE
 from ptychopinn.training.trainer import build_trainer, quiet_lightning
 
@@ -39,6 +39,7 @@ def train(
     progress_bar: bool = False,
     resume: bool = False,
     plan: TrainingPlan | None = None,
+    follow: Follow = lambda row, share: None,
 ) -> Run:
     """Train a network on a scan.
 
@@ -55,9 +56,7 @@ def train(
         progress_bar: draw one on the terminal.
         resume: continue from the last checkpoint in ``folder``, if there is one.
         plan: of this scan and these settings, and a second scan to validate on; made here when None.
-
-    Returns:
-        The trained run: model, illumination, settings and history.
+        follow: looks on; see :class:`ptychopinn.training.callbacks.Watch`.
 
     Raises:
         PtychoError: when the settings ask for what the scan or the machine does not have.
@@ -72,7 +71,7 @@ def train(
     beside = [ScanDataModule(as_networks_see(other)[0], chosen) for other, chosen in plan.others]
     data = ScanDataModule(scan, full, validation, beside)
     place = Place(folder, "train") if isinstance(folder, Path) else folder
-    watch = Watch(clock, report, data, place, full.execution)
+    watch = Watch(clock, report, data, place, full.execution, follow)
     checkpoint = _last_checkpoint(place, full) if resume else None
     if full.training.start_from == PACKAGE:
         report("Starts from the network of the package (--from scratch: from random weights).")

@@ -69,7 +69,7 @@ def test_simulate_writes_a_scan_with_its_truth(workplace: Path) -> None:
 def test_train_leaves_a_complete_run(workplace: Path) -> None:
     names = {path.name for path in (workplace / "run").iterdir()}
     expected = {"wts.h5.zip", "settings.json", "provenance.json", "metrics.csv", "checkpoints", "loss.png", "probe.png"}
-    assert expected == names
+    assert expected | {"live.html"} == names
     settings = json.loads((workplace / "run/settings.json").read_text())
     assert settings["nepochs"] == 2
     sources = json.loads((workplace / "run/provenance.json").read_text())["sources"]

@@ -45,7 +45,7 @@ def test_three_arms_against_the_truth(workplace: Path) -> None:
     rows = rows_of(workplace / "all")
     assert list(rows) == ["PINN", "supervised", "iterative"]
     names = {path.name for path in (workplace / "all").iterdir()}
-    images = {"reconstructions.npz", "reconstructions_aligned.npz", "comparison.png"}
+    images = {"reconstructions.npz", "reconstructions_aligned.npz", "comparison.png", "view.html"}
     assert names == images | {"comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "provenance.json"}
     # The file holds what the network of the first arm made of the same frames.
     for key in ("phase_mae", "amplitude_mae", "complex_error", "deviance_per_pixel"):

@@ -63,7 +63,14 @@ with h5py.File("whole.cxi") as whole, h5py.File("growing.cxi", "w", libver="late
 
 FRAMES, POSITIONS = "entry_1/instrument_1/detector_1/data", "entry_1/sample_1/geometry_1/translation"
 FOLLOW = "infer run growing.cxi --out image --follow --set follow_interval=0 --accelerator cpu"
-WRITTEN = {"provenance.json", "reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"}
+WRITTEN = {
+    "provenance.json",
+    "reconstruction.h5",
+    "reconstruction.npz",
+    "reconstruction.png",
+    "patterns.png",
+    "live.html",
+}
 
 
 @contextmanager

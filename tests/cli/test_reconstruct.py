@@ -49,7 +49,7 @@ def test_what_was_decided_can_be_given_back(place: Path) -> None:
     assert settings["model"] == "basic"
     assert settings["start_image"] in ("network", "vacuum")
     assert "start: " in done.output
-    assert "auto: adds" in done.output
+    assert "auto: adds no more" in done.output
     again = call(place, "reconstruct bare.npz --config image/settings.json --out again")
     assert again.exit_code == 0, again.output
     one, other = (read_reconstruction(place / name) for name in ("image", "again"))
@@ -64,7 +64,8 @@ def test_the_report_needs_no_other_file(place: Path) -> None:
     page = (place / "image/report.html").read_text()
     assert "<h1>&lt;b&gt;&amp;.npz</h1>" in page
     assert page.count('src="data:image/png;base64,') >= 5
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert not re.findall(r'(?:src|href)="(?!data:|view.html")', page)
+    assert 'id="data"' in (place / "image/view.html").read_text()
     assert "The deviance is" in page or "Nothing: the image explains" in page
 
 

@@ -20,12 +20,8 @@ from ptychopinn.inference.infer import infer
 from ptychopinn.scan.frames import Frames
 from ptychopinn.scan.scan import Scan
 
-SAME = 5e-3
-"""Difference of two images that the first frames make: a network sees the scale of the probe that they decide."""
-
-
-OF_ONE_FRAME = 0.03
-"""The same where the first frame alone decides; 0.018 was seen."""
+SAME = 1e-3
+"""Difference of the images of a scan that was followed and of the whole."""
 
 
 def beginnings(scan: Scan, *counts: int):
@@ -173,8 +169,26 @@ def test_a_scan_that_fits_ends_as_the_image_of_the_whole(tiny_run, tiny_scan):
     found, scan, _ = follow(tiny_run, iter(parts), chosen, "cpu", lambda image, coverage, frames: seen.append(frames))
     expected = infer(tiny_run, tiny_scan)
     assert (seen, len(scan), found.origin) == ([1, 5, 30, 64], 64, expected.origin)
-    np.testing.assert_allclose(found.object, expected.object, atol=OF_ONE_FRAME)
+    np.testing.assert_allclose(found.object, expected.object, atol=SAME)
     np.testing.assert_allclose(found.coverage, expected.coverage, rtol=1e-3, atol=1e-3)
+
+
+def test_the_scale_of_the_first_frame_stays_when_a_user_ends_the_scan(tiny_run, tiny_scan):
+    parts = [tiny_scan.subset(slice(0, count)) for count in (1, 64)]
+    ended: list[int] = []
+    follow_all = InferenceConfig(follow_interval=0)
+    found, scan, _ = follow(
+        tiny_run, iter(parts), follow_all, "cpu", lambda *now: ended.append(now[-1]), over=lambda: 64 in ended
+    )
+    assert len(scan) == 64
+    np.testing.assert_allclose(found.object, infer(tiny_run, tiny_scan).object, atol=0.03)
+
+
+def test_a_file_that_is_over_is_looked_at_as_a_whole(tiny_scan):
+    whole = replace(tiny_scan, probe_factor=2.0, positions=tiny_scan.positions + 3)
+    scans = list(growing(beginnings(tiny_scan, 3, 64), 0.1, whole=lambda: Look(whole)))
+    assert [scan.probe_factor for scan in scans[-2:]] == [1.0, 2.0]
+    np.testing.assert_allclose(scans[-1].positions, scans[-2].positions)
 
 
 def test_a_scan_that_does_not_fit_is_nearly_as_good(tiny_run, tiny_scan):

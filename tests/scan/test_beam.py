@@ -10,7 +10,7 @@ from ptychopinn.errors import PtychoError
 from ptychopinn.files.growing.reader import check_growing
 from ptychopinn.files.reading import open_scan
 from ptychopinn.scan.beam import beam_offset, centre_of, mean_frame
-from ptychopinn.scan.checks import doubts, flux_drift
+from ptychopinn.scan.checks import doubts
 from ptychopinn.scan.frames import Frames, moved
 from ptychopinn.scan.scan import Scan
 
@@ -133,11 +133,3 @@ def test_the_setting_reads_a_pixel_and_refuses_others(tmp_path):
         check_growing(path, DataConfig(centre="auto"))
     with pytest.raises(PtychoError, match="centre"):
         Settings.of({"centre": "-3,4"})
-
-
-@pytest.mark.parametrize(("last", "told"), [(0.5, True), (1.6, True), (0.95, False)])
-def test_a_steady_drift_of_the_flux_is_told(last, told):
-    rng = np.random.default_rng(0)
-    totals = 1e5 * np.linspace(1, last, 150) * (1 + 0.03 * rng.normal(size=150))
-    assert bool(flux_drift(totals)) == told
-    assert flux_drift(rng.permutation(totals)) == []

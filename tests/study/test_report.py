@@ -187,6 +187,16 @@ def test_which_is_best(metric, values, best):
     assert best_arms(rows, metric) == best
 
 
+def test_the_report_links_the_pages_of_comparisons_that_are_there(tmp_path):
+    for job in JOBS:
+        fill(tmp_path, job)
+    there = next(job for job in JOBS if job.name == "compare-1e5-dense-test")
+    (tmp_path / there.out / "view.html").write_text("page")
+    write_report(tmp_path, DESIGN)
+    page = Page(tmp_path / "report.html")
+    assert [address for address in page.addresses if address not in page.images] == [f"{there.out}/view.html"]
+
+
 def test_a_study_without_any_result_has_a_report(tmp_path):
     write_report(tmp_path, DESIGN)
     words = Page(tmp_path / "report.html").words

@@ -59,7 +59,8 @@ def compare(
     alignment = {"register": not skip_registration, "scale": scale, "ramp": ramp, "sigma": sigma}
     wanted = Wanted(runs, images, refine, truth, not no_truth, alignment, save_npz)
     screen.show(compare_folder(inputs[0] if len(inputs) == 1 else None, wanted, request))
-    return f"Comparison: {request.out / 'comparison_metrics.csv'} and {request.out / 'comparison.png'}"
+    names = ("comparison_metrics.csv", "comparison.png", "view.html")
+    return "Comparison: {}, {} and {}".format(*(request.out / name for name in names))
 
 
 def _check_effects(request: Request, no_scan: bool, networks: bool, refine: bool) -> None:

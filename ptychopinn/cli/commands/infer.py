@@ -20,7 +20,7 @@ RUN = typer.Argument(
 SCAN = typer.Argument(metavar="SCAN", help="scan file, after a run", show_default=False)
 
 
-@options.command("infer star.npz --out image", working="Reconstructing")
+@options.command("infer star.npz --out image", working="Reconstructing", live=True)
 def infer(
     run: Annotated[Path, RUN],
     request: Request,
@@ -35,6 +35,8 @@ def infer(
     """
     if not request.settings.inference.refine:
         applicable.refuse(request.written, applicable.NATIVE, "has no effect without --refine; give both or neither")
+    if not follow and request.serve is not None:
+        raise PtychoError("--serve: has no effect without --follow; give both or neither.")
     if not follow:
         applicable.refuse(request.written, applicable.FOLLOWING, "has no effect without --follow; give both or neither")
 

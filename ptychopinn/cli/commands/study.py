@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptychopinn.cli import options, screen
+from ptychopinn.cli.help import LiveCommand
 from ptychopinn.config import read_assignments
 from ptychopinn.errors import PtychoError
 
@@ -87,7 +88,7 @@ def plan(
         typer.echo(f"Snakefile: {out}/Snakefile; snakemake -d {out} -s {out}/Snakefile --cores 2 --keep-going")
 
 
-@app.command(epilog="Example: ptychopinn study run --preset quick --out study --jobs 2")
+@app.command(cls=LiveCommand, epilog="Example: ptychopinn study run --preset quick --out study --jobs 2")
 @_with_design
 def run(
     asked: "Asked",
@@ -96,6 +97,7 @@ def run(
     job: Annotated[str | None, typer.Option("--job", help="only the job of this name, as a Snakefile asks")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False,
     redo: Redo = False,
+    serve: options.Serve = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Run a study, or continue it: jobs that are finished and whose inputs did not change are kept."""
@@ -104,15 +106,18 @@ def run(
     if job is not None:
         others = {"preset": asked.preset, "design": asked.design, "set": asked.assigned, "jobs": jobs > 1}
         others |= {"dry-run": dry_run, "allow-missing": asked.allow_missing, "update": asked.update, "redo": redo}
+        others |= {"serve": serve is not None}
         if given := [name for name, value in (others | dict(asked.filters)).items() if value]:
             raise PtychoError(f"--job: runs one job of a study as it is; omit --{given[0].removesuffix('s')}.")
         typer.echo(commands.run_named(out, job))
+    elif dry_run and serve is not None:
+        raise PtychoError("--serve: has no effect with --dry-run, which runs nothing; give one of them.")
     elif dry_run:
         screen.show(commands.plan(out, asked, snakefile=False))
         typer.echo(f"Plan: {out}/plan.json")
     else:
         with screen.reporting(quiet, "Running the study") as report:
-            line = commands.run(out, replace(asked, redo=redo), jobs, report)
+            line = commands.run(out, replace(asked, redo=redo), jobs, report, serve)
         typer.echo(line)
 
 

@@ -17,7 +17,7 @@ FOR_ANY_SET_UP: Final = {"noise_input": True, "hidden_channels": 6, "canvas": "s
 """Settings of a network for any set-up, where none are given."""
 
 
-@options.command("train star.npz --out run --max-seconds 60")
+@options.command("train star.npz --out run --max-seconds 60", live=True)
 def train(
     scan: Annotated[list[Path], SCANS],
     request: Request,

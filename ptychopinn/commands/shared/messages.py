@@ -6,7 +6,7 @@ import numpy as np
 
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.checks import dark_frames, doubts, flux_drift
+from ptychopinn.scan.checks import dark_frames, doubts, flux_changes
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -35,7 +35,7 @@ def report_scan(scan: Scan, report: Report, passes: bool = True) -> None:
     """
     report_notes(scan, report)
     dark = dark_frames(scan.dark, len(scan)) if passes and scan.photons > 0 else []
-    drift = flux_drift(scan.totals) if passes and scan.photons > 0 else []
+    drift = flux_changes(scan, scan.totals) if passes and scan.photons > 0 else []
     for doubt in (*dark, *drift, *doubts(scan)):
         report(f"{WARNING}{doubt}")
 

@@ -22,6 +22,7 @@ class Request:
         overwrite: replace what is there, if it is ours.
         report: receives lines of progress.
         progress_bar: draw one where the command has one.
+        serve: port, or address and port, at which the live page is offered; None: nowhere.
     """
 
     settings: Settings = Settings()
@@ -32,6 +33,7 @@ class Request:
     overwrite: bool = False
     report: Report = lambda line: None
     progress_bar: bool = False
+    serve: str | None = None
 
     @property
     def given(self) -> dict[str, Any]:

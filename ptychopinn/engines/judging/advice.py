@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import BaselineConfig
-from ptychopinn.engines.judging.axes import axes_in_words, better_axes
-from ptychopinn.engines.judging.verdict import Finding, findings, flux_factors, outliers
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes, may_be_better
+from ptychopinn.engines.judging.verdict import SOME_EXCESS, Finding, findings, flux_factors, outliers
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.beam import beam_offset, mean_frame
+from ptychopinn.scan.frames import light_in_corners
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -40,14 +41,8 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
     doubtful = result.deviance > limit * result.expected_deviance
     found = findings(result, scan, device, doubtful)
     lines = []
-    if doubtful or found:
-        # What is wrong with the frames spoils the fit, and with it all that is read from its residual.
-        if scan.health is not None and scan.health.doubts:
-            causes = "leave out the faults of the detector that are named above, and fit again"
-        elif beam_offset(scan, mean_frame(scan)) is not None:
-            causes = "the beam is not where the probe puts it; move it by --centre auto, and fit again"
-        else:
-            causes = _causes(found, result, scan, config, device)
+    causes = _causes(found, result, scan, config, device) if doubtful or found else _axes(result, scan, config, device)
+    if causes:
         lines.append(
             f"{WARNING}deviance per pixel {result.deviance:.3g}, where noise alone would have "
             f"{result.expected_deviance:.3g}: {causes}; no error bar knows of that"
@@ -59,11 +54,27 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
 
 def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
     """The likely causes as one sentence; axes are looked at where neither detector nor flux is to blame."""
-    if config.epochs >= ENOUGH and (not found or found[0].cause in ("positions", "probe")):
+    # What is wrong with the frames spoils the fit, and with it all that is read from its residual.
+    if scan.health is not None and scan.health.doubts:
+        return "leave out the faults of the detector that are named above, and fit again"
+    if beam_offset(scan, mean_frame(scan)) is not None:
+        return "the beam is not where the probe puts it; move it by --centre auto, and fit again"
+    if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
+        return "the probe lies in the corners of its frame; bring its middle to that of the frame, and fit again"
+    if config.epochs >= ENOUGH and (not found or found[0].cause in ("object", "positions", "probe")):
         axes = better_axes(scan, result.subpixel, device)
         if axes is not None:
             return axes_in_words(axes)
     return "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+
+
+def _axes(result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
+    """What is wrong with the axes of a fit that ended near the noise: it can adapt to axes that are a little wrong."""
+    moved = {"positions", "affine"} & set(result.fitted)
+    if moved or config.epochs < ENOUGH or not result.deviance > SOME_EXCESS * result.expected_deviance:
+        return ""
+    axes = better_axes(scan, result.subpixel, device) if may_be_better(scan, result.subpixel, device) else None
+    return "" if axes is None else axes_in_words(axes)
 
 
 def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: BaselineConfig) -> str:
@@ -98,7 +109,9 @@ def _sentence(one: Finding, result: Reconstruction, scan: Scan, config: Baseline
 
 
 def _step(one: Finding, share: str, result: Reconstruction, config: BaselineConfig) -> str:
-    """The sentence for positions or probe: what a step would explain, and its flags."""
+    """The sentence for image, positions or probe: what a step would explain, and its flags."""
+    if one.cause == "object":
+        return f"a step of the image alone would explain {share}: the fit is not at its end, or caught (more --epochs)"
     flag = f"refine_{one.cause}"
     doing = "more --epochs" if getattr(config, flag) else f"try --{flag.replace('_', '-')}"
     what, also = "another probe", ""

@@ -6,7 +6,8 @@ share is what that refit takes off the excess beyond what it would take off nois
 - flux: a factor per frame, ``c_j = sum k / sum I``; it takes off ``2 [K ln(K / S) - K + S]`` of the totals K and S;
 - pixels: a factor per detector pixel, in the same way, less what the factor of the pixels around it takes off;
 - light: a factor and a constant per detector pixel, by regression of the counts on the rates; less the share of pixels;
-- positions, probe: one Fisher step of the image together with them, less that of the image alone.
+- object: one Fisher step of the image, which a fit at its end has not left to do;
+- positions, probe: one of the image together with them, less that of the image alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,11 +27,15 @@ from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 
-Cause = Literal["flux", "frames", "stop", "pixels", "light", "positions", "probe"]
+Cause = Literal["flux", "frames", "stop", "pixels", "light", "object", "positions", "probe"]
 Vector = NDArray[np.float64]
 
-FLUX, FRAMES, LIGHT, POSITIONS, PROBE = 0.3, 0.3, 0.15, 0.3, 0.15
+FLUX, FRAMES, LIGHT, OBJECT, POSITIONS, PROBE = 0.3, 0.3, 0.15, 0.3, 0.3, 0.15
 """Shares of the excess from which a cause is named: about half of the least that simulated faults of its kind have."""
+
+FLAT, SURELY_LIGHT = 5.0, 0.35
+"""Deviation of the light, in its mean, up to which it lies everywhere as a background does; and the share from which it
+counts though it is not flat: wrong positions and probes leave 5.6 or more, and at most 0.27."""
 
 PIXELS, SURELY_PIXELS = 0.25, 0.6
 """The same of pixels, and the share from which a step of the probe that would explain as much does not count: a probe
@@ -61,7 +66,7 @@ class Finding:
 
     Attributes:
         cause: flux of frames, single frames, pixels that read nothing, single pixels, light that is the same in every
-            frame, positions, probe.
+            frame, an image that is not at its end, positions, probe.
         share: of the excess that it explains.
         amount: of ``light``: its part of all photons; of ``stop``: number of pixels;
             of ``pixels``: counts over rates of the worst pixel.
@@ -98,9 +103,9 @@ def findings(result: Reconstruction, scan: Scan, device: str = "cpu", doubtful: 
     if any(one.share >= SURELY_PIXELS for one in detector) or not (detector or doubtful):
         return detector
     steps = _of_steps(part, estimate, result)
-    if sum(one.share for one in detector) > max(one.share for one in steps):
+    if sum(one.share for one in detector) > max(one.share for one in steps if one.cause != "object"):
         return detector
-    return _named(steps, {"positions": POSITIONS, "probe": PROBE})[:1] if doubtful else []
+    return _named(steps, {"object": OBJECT, "positions": POSITIONS, "probe": PROBE})[:1] if doubtful else []
 
 
 def _named(found: Iterable[Finding], least: dict[str, float]) -> list[Finding]:
@@ -189,8 +194,10 @@ def _of_pixels(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterat
         return
     alone = pixels * (1 - _smooth_part(mean, rate, good, count))
     yield Finding("pixels", alone, reads, (int(row), int(column)))
-    if (part := float(constant[good].sum() / mean[good].sum())) <= MOST_LIGHT:
-        yield Finding("light", both_share - max(pixels, 0.0), part)
+    part, share = float(constant[good].sum() / mean[good].sum()), both_share - max(pixels, 0.0)
+    flat = float(constant[good].std() / constant[good].mean().clamp_min(1e-12)) < FLAT
+    if part <= MOST_LIGHT and (flat or share > SURELY_LIGHT):
+        yield Finding("light", share, part)
 
 
 def _smooth_part(mean: Tensor, rate: Tensor, good: Tensor, count: int) -> float:
@@ -206,7 +213,7 @@ def _smooth_part(mean: Tensor, rate: Tensor, good: Tensor, count: int) -> float:
 
 
 def _of_steps(scan: Scan, estimate: Estimate, result: Reconstruction) -> list[Finding]:
-    """What a step of the positions, or of the probe, would take off beyond one of the image alone."""
+    """What a step of the image would take off, and of the positions, or of the probe, beyond it."""
     linear = Linearised(scan, estimate, result.subpixel, {"object", "probe", "positions"})
     excess = linear.deviance - result.expected_deviance
     pixels = scan.N**2 if scan.good_pixels is None else int(scan.good_pixels.sum())
@@ -216,7 +223,8 @@ def _of_steps(scan: Scan, estimate: Estimate, result: Reconstruction) -> list[Fi
         "positions": 2 * len(scan),
         "probe": 2 * estimate.probe.numel(),
     }
-    return [Finding(name, (_gain(linear, ("object", name)) - alone - free) / excess) for name, free in freedom.items()]
+    found = [Finding(name, (_gain(linear, ("object", name)) - alone - free) / excess) for name, free in freedom.items()]
+    return [Finding("object", alone / excess), *found]
 
 
 def _gain(linear: Linearised, names: tuple[Unknown, ...]) -> float:

@@ -87,6 +87,24 @@ window.ptychopinn = (() => {
     point();
   }
 
+  // A table with a row for every point of every result; the bar is the standard deviation.
+  function table() {
+    const name = field("quantity").value;
+    const rows = results.flatMap((result, index) => {
+      const { x, y, low } = model(`profile-${index}`).data;
+      return Array.from(x, (along, i) => [`"${result.name.replaceAll('"', '""')}"`, along, y[i], y[i] - low[i]].join(","));
+    });
+    return [`result,distance (${document.body.dataset.unit}),${results[0].maps[name].label},standard deviation`, ...rows].join("\n") + "\n";
+  }
+
+  function keep() {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([table()], { type: "text/csv" }));
+    link.download = "profile.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
   function frame() {
     const index = Number(field("result").value);
     const { frames } = results[index];
@@ -160,6 +178,7 @@ window.ptychopinn = (() => {
       for (const [name, [start, stop]] of Object.entries(kept)) model(name).setv({ start, end: stop });
     };
     field("quantity").onchange = profile;
+    field("keep").onclick = keep;
     for (const name of ["x0", "y0", "x1", "y1"]) field(name).onchange = () => { end = Number(name[1]); profile(); };
     for (const name of ["result", "frame"]) field(name).onchange = frame;
     const { extent, frames } = results[0];
@@ -175,5 +194,5 @@ window.ptychopinn = (() => {
 
   const wait = () => (Bokeh.documents.length && model("x") ? begin() : setTimeout(wait, 20));
   wait();
-  return { tap };
+  return { tap, table };
 })();

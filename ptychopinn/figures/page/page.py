@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import numpy as np
 from bokeh.embed import components
 from bokeh.resources import INLINE
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from ptychopinn.figures import panels
 from ptychopinn.figures.page import plots
 from ptychopinn.figures.page.maps import BYTES, Map, binned, coded
-from ptychopinn.files.atomic import writing
+from ptychopinn.figures.page.templates import write_from
 from ptychopinn.scan.canvas import covered
-from ptychopinn.text import readable, readable_length
+from ptychopinn.text import readable_length
 
 LARGEST: Final = 6_000_000
 """Bytes of a page: mail and chat take it."""
@@ -93,17 +92,12 @@ def draw_page(path: Path, results: Sequence[Shown], title: str) -> None:
     ]
     figures = plots.figures(content, unit)
     script, divs = components(figures)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ptychopinn.figures.page", "."),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    bokeh = INLINE.clone(components=["bokeh"])
-    text = environment.get_template("page.html.j2").render(
+    write_from(
+        path,
+        "ptychopinn.figures.page",
+        "page.html.j2",
         title=title,
-        bokeh=bokeh.render_js(),
+        bokeh=INLINE.clone(components=["bokeh"]).render_js(),
         script=script,
         divs=divs,
         results=content,
@@ -112,8 +106,6 @@ def draw_page(path: Path, results: Sequence[Shown], title: str) -> None:
         data=json.dumps([one["data"] for one in content]).replace("<", "\\u003c"),
         code=(Path(__file__).parent / "page.js").read_text(encoding="utf-8"),
     )
-    with writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _unit(results: Sequence[Shown]) -> tuple[str, float]:
@@ -216,8 +208,3 @@ def _frames(result: Shown) -> dict[str, Any]:
     factor = -(-result.measured.shape[-1] // FRAME_EDGE)
     roots = [np.sqrt(np.maximum(binned(part, factor), 0)) for part in (result.measured, result.fitted)]
     return {"rows": result.frames.tolist(), "measured": coded(roots[0]), "fitted": coded(roots[1]), "binned": factor}
-
-
-def rounded(value: float) -> str:
-    """A number for a table; ``unknown`` for NaN."""
-    return "unknown" if math.isnan(value) else readable(value)

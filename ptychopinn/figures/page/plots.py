@@ -58,13 +58,15 @@ def figures(results: Sequence[dict[str, Any]], unit: str) -> dict[str, Any]:
 
 
 def _plot(title: str, width: int, height: int, **more: Any) -> Any:
-    plot: Any = figure(title=title, width=width, height=height, tools=TOOLS, **more)
+    # As wide as the page allows, up to ``width``: see the style of the page.
+    plot: Any = figure(title=title, height=height, sizing_mode="stretch_width", max_width=width, tools=TOOLS, **more)
     # Without a key, the wheel is for the page.
     plot.add_tools(WheelZoomTool(modifiers="ctrl"))
     plot.background_fill_alpha = plot.border_fill_alpha = 0
     plot.title.text_color = GREY
     for axis in plot.axis:
         axis.axis_label_text_color = axis.major_label_text_color = axis.axis_line_color = GREY
+        axis.major_tick_line_color = axis.minor_tick_line_color = GREY
     plot.grid.visible = False
     plot.toolbar.logo = None
     return plot

@@ -1,9 +1,9 @@
 """The scan in a file to which a detector still appends, read again and again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,13 @@ from ptychopinn.scan.outliers import wild
 from ptychopinn.scan.probe_scale import light_of
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
+
+
+class Reader(Protocol):
+    """Looks at a growing scan."""
+
+    def __call__(self, whole: bool = False) -> "Look":
+        """The scan as it is now; with ``whole`` all its frames decide the scale of the probe."""
 
 
 class Look(NamedTuple):
@@ -77,19 +84,18 @@ def _check_settings(data: DataConfig) -> None:
         read_frame_list(str(data.drop_frames), None)
 
 
-def growing_reader(
-    path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None
-) -> Callable[[], Look]:
-    """:func:`open_growing` to be called again and again; the first frames with light decide the scale of the probe.
+def growing_reader(path: Path, data: DataConfig, mask: FirstMask | None = None, spare: Spare | None = None) -> Reader:
+    """:func:`open_growing` to be called again and again.
 
-    All calls share a ledger: they raise an IncurableError when the file holds another scan than before.
+    The first frames with light decide the scale of the probe, until the scan is over and all of them do. All calls
+    share a ledger: they raise an IncurableError when the file holds another scan than before.
     """
     first: Scan | None = None
     mask, ledger = FirstMask() if mask is None else mask, Ledger()
 
-    def look() -> Look:
+    def look(whole: bool = False) -> Look:
         nonlocal first
-        if first is not None:
+        if first is not None and not whole:
             known = data.model_copy(update={"probe_scale": first.probe_factor})
             found = open_growing(path, known, mask, spare, ledger)
             return found._replace(scan=replace(found.scan, notes=first.notes, brightest=first.brightest))

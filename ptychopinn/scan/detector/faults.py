@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ptychopinn.scan.beam import offset_between
 from ptychopinn.scan.detector.gains import Gains, gains
 from ptychopinn.scan.detector.survey import Image, Mask, Survey, stored
 from ptychopinn.scan.frames import Counts
@@ -109,10 +110,11 @@ def faults_in(counts: Counts, seen: Survey, probe: NDArray[np.complex64] | None,
 
 
 def _gains(seen: Survey, field: Image | None, good: Mask, bright: NDArray[np.int64]) -> Gains:
-    """Lines and steps of the gain; none where there is no probe, or frames that are odd decide the mean."""
-    if field is None or len(bright):
+    """Lines and steps of the gain; none where there is no probe, the beam is off, or odd frames decide the mean."""
+    frames = len(seen.numbers)
+    if field is None or len(bright) or offset_between(seen.mean, field, good, frames) is not None:
         return Gains(np.zeros_like(good), 1.0, ())
-    return gains(seen.mean, field, good, len(seen.numbers))
+    return gains(seen.mean, field, good, frames)
 
 
 def _far_field(probe: NDArray[np.complex64] | None, shape: tuple[int, ...]) -> Image | None:

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.scan.detector.survey import Image, Mask
-from ptychopinn.scan.probe.far_field import expected_pattern
+from ptychopinn.scan.probe.far_field import NOT_THAT_PROBE, expected_pattern
 
 WIDEST_LINE: Final = 4
 """Rows, side by side, that are looked at as one line: border pixels of two chips are up to four."""
 
 LEAST_GAIN: Final = 1.25
 """Factor from which on a gain is told from the pattern."""
+
+LEAST_UNTOLD: Final = 1.6
+"""The same of a line where the far field hardly explains the pattern, as behind a grating."""
 
 SAME_SIGN: Final = 0.8
 """Share of the pixels of a line that must read too much (or too little) when one does."""
@@ -76,7 +79,10 @@ def gains(mean: Image, far: Image, good: Mask, frames: int) -> Gains:
     pattern = expected_pattern(mean, far, good, frames)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(usable & (pattern > 0), np.log(mean / pattern), np.nan)
-    found = [_lines(ratio, mean), _lines(ratio.T, mean.T)]
+    known = ratio[np.isfinite(ratio)]
+    told = len(known) > 0 and np.median(abs(np.expm1(np.minimum(known, 1.0)))) < NOT_THAT_PROBE
+    least = np.log(LEAST_GAIN if told else LEAST_UNTOLD)
+    found = [[line for line in _lines(*view) if abs(line[0]) > least] for view in ((ratio, mean), (ratio.T, mean.T))]
     for view, some in zip((lines, lines.T), found, strict=True):
         for log, first, width in some if not any(_is_grating(each, len(mean)) for each in found) else ():
             view[first : first + width] = True

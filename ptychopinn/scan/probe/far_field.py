@@ -31,6 +31,9 @@ UNEVEN = 0.15
 ENOUGH = 20.0
 """Counts of a pixel, over all frames, from which its misfit is looked at."""
 
+NOT_THAT_PROBE = 0.45
+"""Median misfit of pixels from which on the far field of the probe says nothing about the frames."""
+
 MOST_STEPS = 1000
 """Steps of the solver of one fit; it takes about as many as there are rings."""
 

@@ -1,6 +1,8 @@
 """The page in a real browser: what it shows is what the result holds."""
 
 import base64
+import csv
+import html
 import json
 import re
 import shutil
@@ -123,6 +125,26 @@ def test_the_browser_shows_the_values_of_the_file(tmp_path):
         )
         assert phase == pytest.approx(np.angle(shown.object * turn)[row, col], abs=1e-3)
         assert amplitude == pytest.approx(abs(shown.object[row, col]), abs=1e-3)
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_values_along_a_line_can_be_kept(tmp_path):
+    shown = result(name='a "name"')
+    draw_page(tmp_path / "page.html", [shown, result(name="other")], "title")
+    y, x0, x1 = ((value * PIXEL) / 1e-9 for value in (shown.origin[0] + 9, shown.origin[1], shown.origin[1] + 39))
+    ends = "".join(
+        f"document.getElementById('{name}').value = {value};"
+        for name, value in {"x0": x0, "y0": y, "x1": x1, "y1": y}.items()
+    )
+    code = f"{ends} document.getElementById('x0').onchange();"
+    code += "document.getElementById('frame-said').textContent = ptychopinn.table();"
+    rows = list(csv.reader(html.unescape(said(in_browser(tmp_path / "page.html", code), "frame-said")).splitlines()))
+    assert rows[0] == ["result", "distance (nm)", "phase (rad)", "standard deviation"]
+    assert {row[0] for row in rows[1:]} == {'a "name"', "other"}
+    bars = [float(row[3]) for row in rows[1:] if row[0] == 'a "name"']
+    assert bars[0] == pytest.approx(shown.bars[1][9, 0], abs=1e-4)
+    assert bars[len(bars) - 1] == pytest.approx(shown.bars[1][9, 39], abs=1e-4)
 
 
 @needs_browser

@@ -4,7 +4,7 @@ from ptychopinn.cli import options
 from ptychopinn.commands.shared.request import Request
 
 
-@options.command("reconstruct raw.h5 --out image", working="Reconstructing")
+@options.command("reconstruct raw.h5 --out image", working="Reconstructing", live=True)
 def reconstruct(scan: options.Scan, request: Request) -> str:
     """From the file of a detector to an image: find mask, centre, probe and scale, fit down to the noise, and report.
 
