@@ -1,8 +1,10 @@
 """The image of a whole scan by a network for any set-up: all frames pull at one canvas, stage by stage."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -23,7 +25,9 @@ from ptychopinn.model.whole import (
     stage,
     vacuum,
 )
+from ptychopinn.physics.diffraction import project_to_modulus
 from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
+from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import check_scan
@@ -33,7 +37,10 @@ from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 
 FEW = 96
-"""Frames that tell how much of a smooth change is right."""
+"""Frames that tell how much of a smooth change is right, and which pass fits best."""
+
+WORSE = 2.0
+"""Misfit of the last pass, in units of the best, from which the best one is the image: passes may run away."""
 
 DARK = 1e-6
 """Photons; a pixel with fewer has no correction."""
@@ -78,8 +85,13 @@ def infer_whole(
         hidden, activation = model.config.hidden_channels, model.config.amp_activation
         networks = [_Tiled(network, 2 + hidden) for network in model.networks]
         before = now = vacuum(frames.light, hidden)
+        best, misfit = (math.inf, before, now), math.inf
         for number in passes(len(networks)):
             before, now = now, stage(networks[number], now, frames, activation)
+            misfit = frames.misfit(now.image)
+            best = min(best, (misfit, before, now), key=itemgetter(0))
+        if misfit > WORSE * best[0]:
+            _, before, now = best
         light, pulled = frames.light[0], now.pulled[0]
     height, width = scan.canvas_shape
     inside = slice(height), slice(width)
@@ -125,7 +137,7 @@ class _Frames:
         self._roots: dict[int, Tensor] = {}
         self.light = self._light()[None]
         self.smooth: Tensor | None = smoothing(probe_intensity(self.probe)[None], self.shape)
-        self._gained: tuple[Tensor, Lights] | None = None
+        self._kept: tuple[Tensor, Lights] | None = None
         self.few = np.linspace(0, len(self.scan) - 1, min(FEW, len(self.scan))).round().astype(np.int64)
 
     def _light(self) -> Tensor:
@@ -144,12 +156,23 @@ class _Frames:
 
     def gain(self, image: Tensor, bend: Tensor) -> Tensor:
         """:func:`best_multiple` on a few frames, (1,)."""
-        if self._gained is None:
+        return best_multiple(image, bend, *self._few())
+
+    def misfit(self, image: Tensor) -> float:
+        """Sum of ``(|F psi| - sqrt(k))^2`` on a few frames of an image (1, H, W)."""
+        modulus, lights = self._few()
+        patches = 1 + extract_patches(image - 1, lights.places, modulus.shape[-1])
+        change = project_to_modulus(lights.probes * patches.unsqueeze(-3), modulus, lights.good)
+        return float(change.abs().square().sum())
+
+    def _few(self) -> tuple[Tensor, Lights]:
+        """Roots of the counts (1, k, N, N) of a few frames, and their light."""
+        if self._kept is None:
             counts = self.scan.subset(self.few).frames(slice(None)).to(self.device)
             views = probe_views(self.probe, self.scan.canvas_positions[self.few].to(self.device), "fourier")
             lights = Lights(views.probes[None], views.places[None], self.good)
-            self._gained = as_transformed(counts).sqrt()[None], lights
-        return best_multiple(image, bend, *self._gained)
+            self._kept = as_transformed(counts).sqrt()[None], lights
+        return self._kept
 
     def _blocks(self) -> Iterator[slice]:
         return chunks(len(self.scan), frames_per_chunk(self.probe))

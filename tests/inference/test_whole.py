@@ -82,3 +82,18 @@ def test_dark_frames_are_named_and_a_scan_without_light_is_refused(tiny_scan):
     assert infer(pretrained(), replace(tiny_scan, counts=counts), EXACT).dark.tolist() == [3, 10]
     with pytest.raises(PtychoError, match="photon"):
         infer(pretrained(), replace(tiny_scan, counts=0 * counts), EXACT)
+
+
+def test_passes_that_run_away_do_not_spoil_the_image(tiny_scan, image, monkeypatch):
+    """The image is that of the pass that fitted best where the last one fits far worse."""
+    honest, count = whole.stage, []
+
+    def runs_away(network, estimate, scene, activation):
+        found = honest(network, estimate, scene, activation)
+        count.append(1)
+        return found if len(count) < 13 else found._replace(image=torch.ones_like(found.image))
+
+    monkeypatch.setattr(whole, "stage", runs_away)
+    found = infer(pretrained(), tiny_scan, EXACT)
+    assert len(count) == 15
+    assert found.deviance < 1.5 * image.deviance

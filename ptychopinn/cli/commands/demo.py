@@ -15,7 +15,7 @@ app = options.new_app()
 @app.command(epilog="Example: ptychopinn demo --out demo")
 def demo(
     out: Annotated[Path, options.out_option("folder for the results")] = Path("demo"),
-    max_seconds: Annotated[float, typer.Option(min=1, help="time for the training, s")] = 75.0,
+    max_seconds: Annotated[float, typer.Option(min=1, help="time for the training, s")] = 40.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=options.OVERWRITE)] = False,
     quiet: options.Quiet = False,
 ) -> None:
