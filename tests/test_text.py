@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptychopinn.text import readable, readable_length
+from ptychopinn.text import counted, readable, readable_length
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,12 @@ def test_readable(value: float, text: str) -> None:
 @pytest.mark.parametrize(("metres", "text"), [(5e-8, "50.0 nm"), (1e-6, "1.00 µm"), (3e-12, "3.00 pm"), (2, "2.00 m")])
 def test_readable_length(metres: float, text: str) -> None:
     assert readable_length(metres) == text
+
+
+@pytest.mark.parametrize("line", ["[3/20] job: done", "epoch 3 of 20: loss 1", "epoch 3/20  9 s"])
+def test_lines_that_count(line: str) -> None:
+    assert counted(line) == (3, 20)
+
+
+def test_other_lines_do_not_count() -> None:
+    assert counted("deviance 3/20") is None

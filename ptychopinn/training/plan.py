@@ -1,7 +1,7 @@
 """The plan of a training: complete settings, and checks that refuse a wrong call before anything is written."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -146,6 +146,9 @@ def check_training(
     """
     check_execution(settings)
     start = start_of(settings)
+    usual = settings.training.start_from is None
+    if start is not None and usual and not _holds_small_scans(start, (scan, *others.values()), settings):
+        start = None
     network = {} if start is None else _changes(settings, architecture(start))
     if settings.training.start_from is None:
         network["start_from"] = SCRATCH if start is None else PACKAGE
@@ -167,6 +170,12 @@ def check_training(
             for each in (scan, *others.values()):
                 _check_validation(validation, each, full)
     return TrainingPlan(full, found, validation, tuple(beside), start)
+
+
+def _holds_small_scans(start: Run, scans: Iterable[Scan], settings: Settings) -> bool:
+    """Whether each scan has the frames of a group of a network that nobody asked for."""
+    held, fewest = settings.training.val_fraction, start.settings.model.group_side**2
+    return all(len(scan) - frames_held_out(len(scan), held) >= fewest for scan in scans)
 
 
 def _changes(settings: Settings, values: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def test_serve_where_nothing_is_live_is_refused(place):
     assert_refused(place, "study run --out new --dry-run --serve", ("--serve: has no effect with --dry-run",))
 
 
+@pytest.mark.slow
 def test_the_port_may_be_left_out(place):
     for given in ("--serve --quiet", "--quiet --serve", "--serve 0 --quiet"):
         done = call(place, f"reconstruct scan.npz --out image --epochs 1 --set error_draws=0 --overwrite {given}")

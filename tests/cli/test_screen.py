@@ -74,10 +74,3 @@ def test_quiet_keeps_warnings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         report("Warning: the scan is dim")
     assert terminal.getvalue() == ""
     assert capsys.readouterr().err == "Warning: the scan is dim\n"
-
-
-@pytest.mark.parametrize("line", ["[3/20] job: done", "epoch 3 of 20: loss 1", "epoch 3/20  9 s"])
-def test_lines_that_count(line: str) -> None:
-    found = screen.COUNTED.match(line)
-    assert found is not None
-    assert found.groups() == ("3", "20")

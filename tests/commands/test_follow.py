@@ -29,7 +29,14 @@ SAME = 0.01
 """Difference of two images, of which one has an input scale that the first frames decide."""
 
 QUICK = {"follow_timeout": 0.6, "follow_interval": 0, "accelerator": "cpu"}
-WRITTEN = {"provenance.json", "reconstruction.h5", "reconstruction.npz", "reconstruction.png", "patterns.png"}
+WRITTEN = {
+    "live.html",
+    "provenance.json",
+    "reconstruction.h5",
+    "reconstruction.npz",
+    "reconstruction.png",
+    "patterns.png",
+}
 
 
 @pytest.fixture

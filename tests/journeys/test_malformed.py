@@ -278,7 +278,7 @@ CALLS: dict[str, tuple[str, Words]] = {
         ("neighbor_count: 9 neighbours asked of a scan of 9 frames", "at most 8"),
     ),
     "oversampling of single frames": (
-        "train scan.npz --out out --n-groups 10",
+        "train scan.npz --from scratch --out out --n-groups 10",
         ("n_groups: 10 groups of one frame asked of 9 frames", "gridsize 2 or 3"),
     ),
     "few frames by --every": ("train scan.npz --out out --every 4", ("scan: 3 frames", "at least 4")),

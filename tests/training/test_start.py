@@ -32,6 +32,13 @@ def test_another_network_cannot_start_from_it(changes):
         start_of(Settings.of({"start_from": "package", **changes}))
 
 
+def test_a_scan_of_few_frames_starts_from_random_weights_unless_asked(tiny_scan):
+    few = tiny_scan.subset(slice(0, 7))
+    assert check_training(few, Settings()).start is None
+    with pytest.raises(PtychoError, match="9 frames asked of a scan of"):
+        check_training(few, Settings.of({"start_from": "package"}))
+
+
 def test_scratch_means_random_weights_and_the_usual_network(tiny_scan):
     plan = check_training(tiny_scan, Settings.of({"start_from": "scratch"}))
     assert plan.start is None

@@ -23,10 +23,7 @@ def train(
     request: Request,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out")] = False,
 ) -> str:
-    """Train a network on a scan, or on several, from their counts alone.
-
-    It starts from random weights; --from names a run, or the network of the package.
-    """
+    """Train a network on a scan, or on several, from their counts alone."""
     from ptychopinn.commands.train import resumed, train_folder
 
     if request.settings.training.validate_on is not None:
