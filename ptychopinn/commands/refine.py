@@ -106,7 +106,7 @@ def _helped(source: Path, request: Request, init: Path | None, resume: bool) -> 
     with StopRequest():
         checkpoints = Checkpoints(request, source, resume)
         settings = checkpoints.request.settings
-        scan = open_scan(source, settings.data)
+        scan = open_scan(source, settings.data, held=_held(settings))
         start = None if init is None else start_of(init, scan, settings.data, source, lambda line: None)
         with processes.team() as team:
             return refine_scan(scan, settings, device_of(settings), start, running=checkpoints.running(scan, team))
@@ -137,7 +137,7 @@ def baseline_folder(
     keep = checkpoints is not None and checkpoints.resume
     check_apart(() if keep else [out], request.reads(source, init))
     with holding(out, command, request.overwrite, keep, own=None if checkpoints is None else CHECKPOINT) as place:
-        scan = open_scan(source, settings.data)
+        scan = open_scan(source, settings.data, held=_held(settings))
         sha256 = file_hash(source) if checkpoints is None else checkpoints.sha256
         report_scan(scan, report)
         start = None if init is None else start_of(init, scan, settings.data, source, report)
@@ -191,6 +191,12 @@ def _fitted(
     if (size := chosen.baseline_batch_size or 0) > len(scan):
         report(f"--batch-size {size}: the scan has {len(scan)} frames; one update takes them all.")
     return with_error_bars(ptychi.reconstruct(scan, chosen, seed, device, start, report), scan, settings, device)
+
+
+def _held(settings: Settings) -> float | None:
+    """Bytes of frames that ``memory`` allows to be kept; None where it is not given."""
+    gigabytes = settings.refinement.memory
+    return None if gigabytes is None else gigabytes * 1e9
 
 
 def _used(scan: Scan, request: Request) -> tuple[dict[str, Any], dict[str, str]]:

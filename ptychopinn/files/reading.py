@@ -1,5 +1,6 @@
 """A scan, or its parts, from a file of any format."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ READ_ONCE = 2**26
 """Bytes up to which HDF5 frames are read at once by a command that seldom needs them twice."""
 
 
-def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | None = None) -> Scan:
+def open_scan(
+    path: Path, data: DataConfig, once: bool = False, spare: Spare | None = None, held: float | None = None
+) -> Scan:
     """:func:`read_scan` with a settings object.
 
     Args:
@@ -46,9 +49,11 @@ def open_scan(path: Path, data: DataConfig, once: bool = False, spare: Spare | N
         data: how to read it.
         once: whether frames are looked at once or twice only.
         spare: probe (m, N, N) for frames of N pixels, after any crop, where no file gives one.
+        held: bytes up to which HDF5 frames are kept in memory; None: the usual ones.
     """
     how = how_to_read(data)
-    record = read(path, how._replace(in_memory=READ_ONCE) if once else how)
+    most = min(how.in_memory, READ_ONCE if once else how.in_memory, math.inf if held is None else held)
+    record = read(path, how._replace(in_memory=max(1, int(most))))
     return scan_in(path, *lit(path, record, data, spare), once)
 
 
