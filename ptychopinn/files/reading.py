@@ -196,8 +196,9 @@ def read(path: Path, how: Reading | None = None) -> Record:
     with naming(path):
         check_used(record, how.microscope)
         record = with_pixel(as_electrons(as_read(record), how.microscope), how.pixel_size)
+        if how.microscope.semiangle is None:  # a probe is trusted, also one that is made of the lens
+            record = replace(record, near_field=near_field(record))
         record = with_lens_probe(record, how.microscope)
-    record = replace(record, near_field=near_field(record))
     if how.probe is not None:
         probe, notes = probe_of(how.probe, how.allow_external)
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
