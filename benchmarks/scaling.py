@@ -145,7 +145,7 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": threads})
     while process.poll() is None:
         family = family_of(process.pid)
-        peak = max([peak, *(1024 * int(status.get("VmHWM", "0 kB").split()[0]) for status in family.values())])
+        peak = max(peak, resident_of(family))
         asked = max(asked, sum(map(asked_for, family)))
         time.sleep(0.2)
     if process.returncode:
@@ -181,6 +181,11 @@ def family_of(process: int) -> dict[int, dict[str, str]]:
     while more := {child for child, row in rows.items() if int(row["PPid"]) in family} - family:
         family |= more
     return {member: rows[member] for member in family & rows.keys()}
+
+
+def resident_of(family: dict[int, dict[str, str]]) -> int:
+    """Bytes that the largest of some processes has held at most; 0 when all have ended."""
+    return max((1024 * int(rows.get("VmHWM", "0 kB").split()[0]) for rows in family.values()), default=0)
 
 
 def asked_for(process: int) -> int:
