@@ -84,12 +84,15 @@ def reconstruct(
         report(line)
     check_scan(scan)
     began, terms = time.perf_counter(), Terms.of(config, refinement)
-    placed, first = _placed(scan, config, refinement, seed, device, start, report, len(running.team.members) > 1)
+    canvas = scan.canvas_origin, scan.canvas_shape
+    first = None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
+    light = usual_light(probe_coverage(scan)) if refinement.prior != "none" else math.inf
+    placed, first = _placed(scan, first, config, refinement, seed, device, report, len(running.team.members) > 1)
     if running.resume is not None:
         terms = terms.plus(*found_in(running.resume.estimate.conditions))
         terms = terms.plus("affine") if running.resume.affine else terms
     known = IDEAL if start is None or len(start.positions) != len(scan) else start.conditions
-    prior = _joins_prior(placed, refinement.prior, terms.moves, report)
+    prior = _joins_prior(light, refinement.prior, terms.moves, report)
     fit = partial(_fit, first, known, placed, placed is not scan, prior, config, refinement, seed, device, report)
     end = math.inf if refinement.refine_seconds is None else began + refinement.refine_seconds
     found, terms, placed = _with_terms(fit, placed, terms, refinement, seed, device, end, report, running)
@@ -213,11 +216,10 @@ def _fit(
     return found
 
 
-def _joins_prior(scan: Scan, setting: str, moves: bool, report: Report) -> bool:
-    """Whether the statistics of the image join the counts of a scan, with a line about it."""
+def _joins_prior(light: float, setting: str, moves: bool, report: Report) -> bool:
+    """Whether the statistics of the image join the counts, by the photons on a usual pixel, with a line about it."""
     if setting == "none" or (setting == "auto" and moves):
         return False
-    light = usual_light(probe_coverage(scan))
     joins = light < (FEW if setting == "auto" else ENOUGH)
     photons = f"{light:.2g} photons on a usual pixel of the object"
     if joins:
@@ -251,25 +253,24 @@ def _of_another_model(scan: Scan, subpixel: SubPixel) -> str | None:
 
 def _placed(
     scan: Scan,
+    first: Tensor | None,
     config: BaselineConfig,
     refinement: RefinementConfig,
     seed: int,
     device: str,
-    start: Reconstruction | None,
     report: Report,
     shared: bool,
-) -> tuple[Scan, torch.Tensor | None]:
+) -> tuple[Scan, Tensor | None]:
     """The scan and the image to start from; with unknown positions both may be those that single frames give."""
     error = refinement.nominal_error
-    wanted = config.refine_positions and (error is not None or (start is None and config.epochs >= LEAST_EPOCHS))
+    wanted = config.refine_positions and (error is not None or (first is None and config.epochs >= LEAST_EPOCHS))
     if wanted and shared:
         report("positions are not looked for in single frames by several processes; errors of pixels need one process")
     elif wanted:
         found = find_places(scan, error, config.refine_probe, holds_out(scan), seed, device, report)
         if found is not None:
             return found.scan, found.image
-    canvas = scan.canvas_origin, scan.canvas_shape
-    return scan, None if start is None else torch.from_numpy(start_image(start.object, start.origin, *canvas))
+    return scan, first
 
 
 def _moves(
@@ -280,7 +281,7 @@ def _moves(
     The image takes up a part of a map of all positions, so that the moves show less than the whole: the map is then
     looked for from the measured positions, where there is time to ``look``.
     """
-    there = found.estimate.positions.cpu().numpy() - found.margin + np.array(placed.canvas_origin)
+    there = found.estimate.positions.cpu().numpy() - found.margin + placed.canvas_origin
     there += (scan.positions - there).mean(axis=0)
     distance = np.linalg.norm(there - scan.positions, axis=1)
     rms = math.sqrt(float((distance**2).mean()))
@@ -312,11 +313,16 @@ def _result(
         scan = replace(scan, positions=estimate.positions.cpu().numpy() + np.array(origin))
     if terms.probe:
         scan = replace(scan, probe=estimate.probe.cpu().numpy())
-    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape))
+    mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
+    moved = torch.from_numpy(reframe(image, (origin[0], origin[1]), scan.canvas_origin, scan.canvas_shape)).to(device)
+    if not found.stopped:
+        rows, known = np.arange(mine.start, mine.stop), estimate.conditions.to("cpu")
+        part = frame_fits(moved, scan.canvas_origin, scan, subpixel, rows, conditions=known)
+        fits[:, mine] = torch.from_numpy(part)
     coverage = probe_coverage(scan, device)
     flux, background, modes, weights = (None if part is None else part.cpu().numpy() for part in estimate.conditions)
     result = Reconstruction.from_canvas(
-        moved.to(device),
+        moved,
         scan,
         coverage,
         seconds=seconds,
@@ -331,12 +337,4 @@ def _result(
         prior_powers=None if found.powers is None else found.powers.numpy(),
         prior_spots=None if found.spots is None else found.spots.numpy() + np.array(origin),
     )
-    if found.stopped:
-        return result.with_deviance(scan, device, sampled=True)
-    mine, fits = team.share(slice(0, len(scan))), torch.zeros(4, len(scan), dtype=torch.float64)
-    rows = np.arange(mine.start, mine.stop)
-    seen = torch.from_numpy(result.object).to(device)
-    fits[:, mine] = torch.from_numpy(
-        frame_fits(seen, result.origin, scan, result.subpixel, rows, 64, result.conditions)
-    )
-    return result.with_fits(team.total(fits).numpy())
+    return result.with_deviance(scan, device, True) if found.stopped else result.with_fits(team.total(fits).numpy())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,17 +45,13 @@ def with_opr(
     device = estimate.image.device
     weights = torch.randn(len(scan), count, generator=generator).to(device)
     modes = torch.zeros(count, scan.N, scan.N, dtype=estimate.probe.dtype, device=device)
+    updates = partial(_updates, scan, estimate, subpixel, hold_out)
     for _ in range(ROUNDS):
         modes.zero_()
-        for rows, update in _updates(scan, estimate, subpixel, hold_out):
+        for rows, update in updates():
             modes += torch.einsum("nk,nyx->kyx", (weights[rows] - weights.mean(dim=0)).to(update.dtype), update)
         modes = _orthogonal(modes, estimate.probe[0])
-        weights = torch.cat(
-            [
-                torch.einsum("kyx,nyx->nk", modes.conj(), update).real
-                for _, update in _updates(scan, estimate, subpixel, hold_out)
-            ]
-        )
+        weights = torch.cat([torch.einsum("kyx,nyx->nk", modes.conj(), update).real for _, update in updates()])
     power = float(estimate.probe[0].abs().square().sum()) ** 0.5
     conditions = estimate.conditions._replace(opr_modes=modes * power, opr_weights=weights / power)
     return replace(estimate, conditions=conditions)
@@ -66,10 +63,10 @@ def _updates(
     """Rows and probe updates (n, N, N) of every chunk."""
     good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(now.image.device)
     for rows in torch.arange(len(scan), device=now.image.device).split(exit_waves.frames_per_chunk(now.probe)):
+        mask = fitted_pixels(scan.N, rows, good, hold_out)
         views = exit_waves.probe_views(now.conditions.probes(now.probe, rows), now.positions[rows], subpixel)
         patches = extract_patches(now.image, views.places, scan.N)
         counts = scan.frames(rows.cpu().numpy()).to(now.image.device)
-        mask = fitted_pixels(scan.N, rows, good, hold_out)
         change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE, now.conditions.background)[:, :1]
         power = patches.abs().square()
         update = exit_waves.waves_to_probes(views, patches, change)[:, 0]

@@ -21,7 +21,6 @@ from ptychopinn.engines.projections import (
     BACKGROUNDS,
     Estimate,
     Unknown,
-    fitted_pixels,
     held_out_pixels,
     window_blur,
 )
@@ -187,13 +186,14 @@ def needed(found: list[Gain]) -> list[Gain]:
     return [one for one in sure if one.share >= BESIDE * sure[0].share]
 
 
-def _frames(scan: Scan, now: Estimate) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Rows, counts (n, N, N) and pixels held out (n, N, N) of every chunk."""
+def _frames(scan: Scan, now: Estimate) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Rows, counts (n, N, N), and pixels that are fitted and held out, (n, N, N) each, of every chunk."""
     device = now.image.device
     good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(device)
     for rows in torch.arange(len(scan), device=device).split(frames_per_chunk(now.probe)):
         held = held_out_pixels(scan.N, rows)[:, 0]
-        yield rows, scan.frames(rows.cpu().numpy()).to(device), held if good is None else held & good
+        fitted, held = (~held, held) if good is None else (~held & good, held & good)
+        yield rows, scan.frames(rows.cpu().numpy()).to(device), fitted, held
 
 
 def _rate(now: Estimate, rows: Tensor, subpixel: SubPixel) -> Tensor:
@@ -204,28 +204,25 @@ def _held_out(scan: Scan, now: Estimate, subpixel: SubPixel) -> Tensor:
     """Deviance of the pixels held out of every frame: (n,) float64."""
     parts = [
         (poisson_deviance(_rate(now, rows, subpixel).double(), counts.double()) * held).sum(dim=(1, 2))
-        for rows, counts, held in _frames(scan, now)
+        for rows, counts, _, held in _frames(scan, now)
     ]
     return torch.cat(parts)
 
 
 def _found(scan: Scan, now: Estimate, subpixel: SubPixel) -> tuple[Tensor, Tensor, Tensor]:
     """Flux (n,), smooth background (N, N) and moves (n, 2) that the fitted pixels ask for, each alone."""
-    good = None if scan.good_pixels is None else torch.from_numpy(scan.good_pixels).to(now.image.device)
+    blur = window_blur(scan.N).to(now.image.device)
     sums = torch.zeros(2, scan.N, scan.N, device=now.image.device)
     flux, moves = [], []
-    for rows, counts, _ in _frames(scan, now):
-        mask = fitted_pixels(scan.N, rows, good, hold_out=True)
-        assert mask is not None
-        rate, fitted = _rate(now, rows, subpixel), mask[:, 0]
+    for rows, counts, fitted, _ in _frames(scan, now):
+        rate = _rate(now, rows, subpixel)
         flux.append((counts * fitted).sum(dim=(1, 2)) / (rate * fitted).sum(dim=(1, 2)).clamp_min(1e-6))
         weight = fitted / (rate + ANSCOMBE)
         sums += torch.stack([((counts - rate) * weight).sum(dim=0), weight.sum(dim=0)])
         views = probe_views(now.conditions.probes(now.probe, rows), now.positions[rows], subpixel)
         patches = extract_patches(now.image, views.places, scan.N)
-        change = project_to_counts(views.probes, patches, counts, mask, ANSCOMBE, now.conditions.background)
+        change = project_to_counts(views.probes, patches, counts, fitted[:, None], ANSCOMBE, now.conditions.background)
         moves.append(position_updates(views, patches, change))
-    blur = window_blur(scan.N).to(sums)
     excess, weight = (blur @ part @ blur for part in sums)
     factors = torch.cat(flux)
     kept = factors if now.conditions.flux is None else now.conditions.flux * factors

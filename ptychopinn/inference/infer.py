@@ -48,10 +48,10 @@ def infer(
         PtychoError: when the scan has fewer frames than a group, no photon, frames of another size than a trained
             probe, or positions too far apart for an image, or when more than a patch is to be stitched.
     """
+    scan = with_trained_probe(run, scan)
+    check_scan(scan, single_pass=not run.model.config.whole)
     if run.model.config.whole:
         return infer_whole(run, scan, chosen, device)
-    scan = with_trained_probe(run, scan)
-    check_scan(scan, single_pass=True)
     predictor = Predictor(run, scan, chosen, device)
     dataset = _Watched(scan, groups_of(run, scan))
     at_once = groups_at_once(scan, dataset.groups.shape[1], chosen.patch_memory)

@@ -30,7 +30,6 @@ from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.checks import check_scan
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.illumination import Illumination
 from ptychopinn.scan.probe_scale import as_networks_see
@@ -69,15 +68,11 @@ def infer_whole(
 
     Args:
         run: with ``any_setup``.
-        scan: of any object and probe.
+        scan: of any object and probe, checked.
         chosen: settings of inference.
         device: torch device.
         observe: receives the features of the error bars.
-
-    Raises:
-        PtychoError: when the scan has no photon, or positions too far apart for an image.
     """
-    check_scan(scan)
     began = time.perf_counter()
     frames = _Frames(scan, chosen.patch_memory, 2**run.model.config.depth, device)
     model = ready(run.model, device, chosen.inference_precision)

@@ -49,9 +49,9 @@ def check_scan(scan: Scan, single_pass: bool = False) -> None:
             position, or no frame has a photon.
     """
     check_wild(scan.positions, scan.N, scan.numbers)
-    _check_canvas(scan)
     if not single_pass and _places(scan) < 2:
         raise PtychoError(f"positions: {_at_one_position(scan)}; overlapping frames at several positions are needed.")
+    _check_canvas(scan)
     parts = (scan.array(part) for part in chunks(len(scan), SAMPLE))
     if not (any(part.any() for part in parts) if single_pass else scan.photons > 0):
         raise PtychoError(NO_LIGHT)

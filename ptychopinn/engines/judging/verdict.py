@@ -11,20 +11,20 @@ share is what that refit takes off the excess beyond what it would take off nois
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy import ndimage
+from scipy.special import kl_div
 
 from ptychopinn.engines.fisher import Linearised, Step, dot, scaling, solve
 from ptychopinn.engines.projections import Estimate, Unknown
-from ptychopinn.physics.conditions import expected_counts
-from ptychopinn.physics.exit_waves import frames_per_chunk
-from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
+from ptychopinn.physics.likelihood import RATE_FLOOR
 from ptychopinn.reconstruction import Reconstruction
+from ptychopinn.scan.fits import PixelFits, pixel_fits
 from ptychopinn.scan.scan import Scan
 
 Cause = Literal["flux", "frames", "stop", "pixels", "light", "object", "positions", "probe"]
@@ -95,11 +95,14 @@ def findings(result: Reconstruction, scan: Scan, device: str = "cpu", doubtful: 
     if frames := _named(_of_frames(result, scan), {"flux": FLUX, "frames": FRAMES}):
         return frames
     some = _innermost(scan)
-    part, places = scan.subset(some), torch.from_numpy(result.positions[some] - np.array(result.origin))
-    probe = torch.from_numpy(scan.probe if result.probe is None else result.probe).to(device)
-    conditions = result.conditions.of(torch.from_numpy(some)).to(device)
-    estimate = Estimate(torch.from_numpy(result.object).to(device), probe, places.to(device), conditions)
-    detector = _named(_of_pixels(part, estimate, result), {"stop": PIXELS, "pixels": PIXELS, "light": LIGHT})
+    probe = scan.probe if result.probe is None else result.probe
+    part = replace(scan.subset(some), positions=result.positions[some], probe=probe)
+    image, conditions = torch.from_numpy(result.object).to(device), result.conditions.of(torch.from_numpy(some))
+    places = torch.from_numpy(part.positions - result.origin).to(device)
+    estimate = Estimate(image, torch.from_numpy(probe).to(device), places, conditions.to(device))
+    fits = pixel_fits(image, result.origin, part, result.subpixel, conditions)
+    good = np.ones((scan.N, scan.N), np.bool_) if scan.good_pixels is None else scan.good_pixels
+    detector = _named(_of_pixels(fits, good, len(some)), {"stop": PIXELS, "pixels": PIXELS, "light": LIGHT})
     if any(one.share >= SURELY_PIXELS for one in detector) or not (detector or doubtful):
         return detector
     steps = _of_steps(part, estimate, result)
@@ -155,60 +158,42 @@ def _of_frames(result: Reconstruction, scan: Scan) -> Iterator[Finding]:
 
 
 def _taken_off(measured: Vector, predicted: Vector) -> Vector:
-    """Deviance of totals: what the best factor takes off the deviance of their parts."""
-    return np.asarray(
-        poisson_deviance(torch.from_numpy(predicted), torch.from_numpy(measured)).numpy(), dtype=np.float64
-    )
+    """Deviance of totals: what the best factor takes off the deviance of their parts, ``2 [K ln(K / S) - K + S]``."""
+    return np.asarray(2 * kl_div(measured, np.maximum(predicted, RATE_FLOOR)))
 
 
-def _of_pixels(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterator[Finding]:
-    """Factors of detector pixels, and light that is the same in every frame."""
-    count = len(scan)
-    sums = torch.zeros(6, scan.N, scan.N, dtype=torch.float64)
-    for counts, rate in _frames(scan, estimate, result):
-        deviance, expected = poisson_deviance(rate, counts), expected_deviance(rate)
-        sums += torch.stack([x.sum(dim=0) for x in (counts, rate, rate * rate, counts * rate, deviance, expected)])
-    mean, rate, square, both, deviance, expected = sums / count
-    factor = ((both - mean * rate) / (square - rate * rate).clamp_min(1e-12)).clamp(0, 3)
-    constant = (mean - factor * rate).clamp_min(0)
-    refitted = torch.zeros(scan.N, scan.N, dtype=torch.float64)
-    for counts, rates in _frames(scan, estimate, result):
-        refitted += poisson_deviance(factor * rates + constant, counts).sum(dim=0)
-    good = torch.ones(scan.N, scan.N, dtype=torch.bool)
-    if scan.good_pixels is not None:
-        good = torch.from_numpy(scan.good_pixels)
-    excess = float((deviance - expected)[good].sum()) * count
+def _of_pixels(fits: PixelFits, good: NDArray[np.bool_], count: int) -> Iterator[Finding]:
+    """Factors of detector pixels, and light that is the same in every one of so many frames."""
+    excess = float((fits.deviance - fits.expected)[good].sum()) * count
     if not excess > 0:
         return
-    less = torch.from_numpy(_taken_off((mean * count).numpy(), (rate * count).numpy())) - 1
-    pixels = float(less[good].sum()) / excess
-    both_share = float((deviance * count - refitted - 2)[good].sum()) / excess
-    less = less * good
+    less = (_taken_off(fits.counts * count, fits.rates * count) - 1) * good
+    pixels = float(less.sum()) / excess
+    both = float((count * (fits.deviance - fits.regressed) - 2)[good].sum()) / excess
     row, column = np.unravel_index(int(less.argmax()), less.shape)
-    reads = float(mean[row, column] / rate[row, column])
-    dead = good & (mean < BLIND * rate) & (rate * count > LIT)
-    blind = float(less[dead].sum()) / excess
-    if blind > max(pixels / 4, float(less.max()) / excess):
-        middle = dead.nonzero().double().mean(dim=0).round().int().tolist()
+    dead = good & (fits.counts < BLIND * fits.rates) & (fits.rates * count > LIT)
+    if float(less[dead].sum()) / excess > max(pixels / 4, float(less.max()) / excess):
+        middle = np.argwhere(dead).mean(axis=0).round().astype(int).tolist()
         yield Finding("stop", pixels, float(dead.sum()), (middle[0], middle[1]))
         return
-    alone = pixels * (1 - _smooth_part(mean, rate, good, count))
+    alone = pixels * (1 - _smooth_part(fits.counts * count, fits.rates * count, good))
+    reads = float(fits.counts[row, column] / fits.rates[row, column])
     yield Finding("pixels", alone, reads, (int(row), int(column)))
-    part, share = float(constant[good].sum() / mean[good].sum()), both_share - max(pixels, 0.0)
-    flat = float(constant[good].std() / constant[good].mean().clamp_min(1e-12)) < FLAT
+    constant = fits.constant[good]
+    part, share = float(constant.sum() / fits.counts[good].sum()), both - max(pixels, 0.0)
+    flat = float(constant.std() / max(constant.mean(), 1e-12)) < FLAT
     if part <= MOST_LIGHT and (flat or share > SURELY_LIGHT):
         yield Finding("light", share, part)
 
 
-def _smooth_part(mean: Tensor, rate: Tensor, good: Tensor, count: int) -> float:
-    """Part of what factors of pixels take off that factors of their neighbours take off as well."""
-    around = torch.ones(1, 1, 3, 3, dtype=torch.float64)
-    around[..., 1, 1] = 0
-    k, s = ((x * good)[None, None] for x in (mean, rate))
-    k, s = (torch.nn.functional.conv2d(x, around, padding=1)[0, 0] for x in (k, s))
-    factor = (k / s.clamp_min(1e-12)).clamp(1e-3, 1e3)
-    less = 2 * count * (mean * factor.log() - (factor - 1) * rate)
-    whole = float(_taken_off((mean * count).numpy(), (rate * count).numpy())[good.numpy()].sum())
+def _smooth_part(counts: Vector, rates: Vector, good: NDArray[np.bool_]) -> float:
+    """Part of what factors of pixels take off that factors of their neighbours take off as well; totals are given."""
+    around = np.ones((3, 3))
+    around[1, 1] = 0
+    k, s = (ndimage.convolve(x * good, around, mode="constant") for x in (counts, rates))
+    factor = np.clip(k / np.maximum(s, 1e-12), 1e-3, 1e3)
+    less = 2 * (counts * np.log(factor) - (factor - 1) * rates)
+    whole = float(_taken_off(counts, rates)[good].sum())
     return min(1.0, max(0.0, float(less[good].sum()) / whole)) if whole > 0 else 0.0
 
 
@@ -235,12 +220,3 @@ def _gain(linear: Linearised, names: tuple[Unknown, ...]) -> float:
         name: -value if name in names else torch.zeros_like(value) for name, value in linear.gradient.items()
     }
     return dot(right, solve(linear, right, STEPS, scaling(scales)))
-
-
-def _frames(scan: Scan, estimate: Estimate, result: Reconstruction) -> Iterator[tuple[Tensor, Tensor]]:
-    """Counts and rates of all frames, some at a time, float64 on the CPU: (k, N, N) each."""
-    for rows in torch.arange(len(scan)).split(frames_per_chunk(estimate.probe)):
-        there, conditions = rows.to(estimate.positions.device), estimate.conditions
-        places, here = estimate.positions[there], conditions.of(there)
-        rate = expected_counts(estimate.image, estimate.probe, places, result.subpixel, here)
-        yield scan.frames(rows.numpy()).double(), rate.double().cpu().clamp_min(1e-6)

@@ -10,7 +10,7 @@ from ptychopinn.errors import WARNING, PtychoError
 from ptychopinn.files.geometry.microscope import Microscope
 from ptychopinn.files.geometry.pixels import in_pixels
 from ptychopinn.files.record import ELECTRON_ENERGY, Record
-from ptychopinn.physics.wavelength import energy, wavelength
+from ptychopinn.physics.wavelength import energy
 from ptychopinn.scan.frames import blocks
 
 LARGEST_PHOTON_EV: Final = 6e4
@@ -79,13 +79,14 @@ def as_electrons(record: Record, given: Microscope) -> Record:
         return found
     if (pixel := record.far_field_pixel) is None or not np.allclose(pixel, record.pixel_m, rtol=1e-3, atol=0):
         return found
-    shorter = wavelength(given.energy_eV, "electron") / wavelength(before, record.particle)
+    assert found.wavelength_m is not None and record.wavelength_m is not None
+    shorter = found.wavelength_m / record.wavelength_m
     pixel = pixel[0] * shorter, pixel[1] * shorter
     note = f"The object pixel is that of electrons of {given.voltage:g} kV; the file has another energy."
     found = replace(found, notes=(*found.notes, note))
     if record.positions is None or record.origin_m is None or not record.metric or record.counts is None:
         return replace(found, pixel_m=pixel)
-    places = np.array(record.origin_m) + record.positions * np.array(record.pixel_m)
+    places = np.asarray(record.origin_m) + record.positions * record.pixel_m
     return in_pixels(found, places, pixel)
 
 
@@ -120,12 +121,11 @@ def with_lens_probe(record: Record, given: Microscope) -> Record:
     if edge > reach:
         most = 1e3 * reach * record.wavelength_m
         raise PtychoError(f"semiangle: {given.semiangle:g} mrad given; the frames reach to {most:.3g} mrad only.")
-    defocus = given.defocus_m() or 0.0
+    defocus, power = given.defocus_m() or 0.0, np.sqrt(_mean_total(record))
     from ptychopinn.physics.aperture import aperture_probe  # torch takes a second to import
 
     probe = aperture_probe((shape[0], shape[1]), step, record.wavelength_m, given.semiangle * 1e-3, defocus).numpy()
     note = f"Probe of an aperture of {given.semiangle:g} mrad, defocus {1e9 * defocus:g} nm."
-    power = np.sqrt(_mean_total(record))
     return replace(record, probe=(power * probe).astype(np.complex64), notes=(*record.notes, note))
 
 

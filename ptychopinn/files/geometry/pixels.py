@@ -142,6 +142,4 @@ def in_pixels(
     places_m = np.where(np.isfinite(places_m), places_m, np.nan)  # a wrong one does not move the others
     low = np.nanmin(places_m, axis=0)
     origin = origin or (float(low[0] - pixel[0] * size / 2), float(low[1] - pixel[1] * size / 2))
-    return replace(
-        record, positions=(places_m - origin) / np.array(pixel), pixel_m=pixel, origin_m=origin, metric=size > 0
-    )
+    return replace(record, positions=(places_m - origin) / pixel, pixel_m=pixel, origin_m=origin, metric=size > 0)
