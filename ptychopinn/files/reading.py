@@ -12,6 +12,7 @@ from ptychopinn.config import DataConfig
 from ptychopinn.errors import IncurableError, PtychoError
 from ptychopinn.files import frames_files, hdf5
 from ptychopinn.files.conventions.cropping import as_square
+from ptychopinn.files.conventions.measurement import with_measurement
 from ptychopinn.files.detector.examined import Examined, examined
 from ptychopinn.files.formats import hdf5_map
 from ptychopinn.files.formats.hdf5_map import read_map
@@ -67,7 +68,14 @@ def how_to_read(data: DataConfig) -> Reading:
     layout, frames, probe = (None if name is None else Path(name) for name in (data.map, data.frames, data.probe))
     microscope = Microscope(**{name: getattr(data, name) for name in Microscope._fields})
     return Reading(
-        data.format, layout, frames, probe, data.pixel_size, microscope=microscope, allow_external=data.allow_external
+        data.format,
+        layout,
+        frames,
+        probe,
+        data.pixel_size,
+        microscope=microscope,
+        allow_external=data.allow_external,
+        measurement=data.measurement,
     )
 
 
@@ -194,7 +202,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
     if how.probe is not None:
         probe, notes = probe_of(how.probe, how.allow_external)
         record = replace(record, probe=probe, notes=(*record.notes, f"Probe of {how.probe}.", *notes))
-    return record
+    return with_measurement(record, how.growing) if how.measurement is None else record
 
 
 def _open(path: Path, how: Reading) -> Record:

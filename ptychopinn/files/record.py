@@ -45,6 +45,7 @@ class Reading(NamedTuple):
         growing: whether a detector still appends, so that frames and positions may differ in number.
         microscope: settings of an electron microscope.
         allow_external: read datasets that keep their values outside the folder of the file.
+        measurement: what float frames hold, whatever the file says or does not say.
     """
 
     format: str | None = None
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     growing: bool = False
     microscope: Microscope = Microscope()
     allow_external: bool = False
+    measurement: str | None = None
 
 
 ELECTRON_ENERGY = "electron_energy_eV"
@@ -87,6 +89,7 @@ class Record:
         partial: whether such a file may hold only a part of a scan.
         extra: values that only some formats know, by their names in ptychodus.
         notes: what was assumed or changed.
+        doubted: what was assumed and may be wrong, a clause each, said of an image that explains the frames badly.
         absent: message for each missing part.
         frames_key: name of the frames in the file.
     """
@@ -111,6 +114,7 @@ class Record:
     partial: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     frames_key: str = "diffraction"
 
@@ -189,6 +193,7 @@ def scan_of(
             good_pixels=record.good_pixels,
             pixel_size_m=None if record.made_up else pixel_size(record),
             notes=(*record.notes, *notes),
+            doubted=record.doubted,
             interpolation=_interpolation(record),
             provenance=record.extra.get(PROVENANCE),
         )
@@ -320,8 +325,6 @@ def _counts(record: Record, measurement: str | None, nphotons: float | None) -> 
     if told == "counts":
         return frames, unscaled
     notes = [] if told else [f"{key} is {frames.dtype} and nothing says what it holds: taken as amplitude."]
-    if not told and len(frames) and (first := np.asarray(frames[:1])).any() and (first == np.rint(first)).all():
-        notes.append(f"{key}: the first frame has whole numbers only; if they are counts, give --measurement counts.")
     counts = _squared(frames, key)
     if nphotons is None or not len(counts):
         return counts, [*notes, "No --nphotons: the squared amplitudes are taken as photons."]

@@ -65,7 +65,7 @@ def offset_between(mean: Vector, far: Vector, good: NDArray[np.bool_], frames: i
         return None
     whole = offset.round().astype(int)
     moved = _shifted(far, whole)
-    return offset if _misfit(mean, moved, good) < (1 - BETTER) * _misfit(mean, far, good) else None
+    return offset if misfit(mean, moved, good) < (1 - BETTER) * misfit(mean, far, good) else None
 
 
 def centre_of(scan: Scan, given: str) -> tuple[int, int]:
@@ -156,7 +156,7 @@ def _shifted(light: Vector, shift: NDArray[np.int_]) -> Vector:
     return np.asarray(np.roll(light, shift.tolist(), axis=(0, 1)))
 
 
-def _misfit(mean: Vector, far: Vector, good: NDArray[np.bool_]) -> float:
+def misfit(mean: Vector, far: Vector, good: NDArray[np.bool_]) -> float:
     """Squared distance of the roots of mean frame and far field after the best factor, of 1."""
     a, b = np.sqrt(mean[good]), np.sqrt(far[good])
     return float(1 - (a @ b) ** 2 / ((a @ a) * (b @ b)))

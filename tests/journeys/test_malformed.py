@@ -16,8 +16,8 @@ import torch
 from tests.cli.refusing import COUNT, Words, assert_refused, scan_arrays, write_scan
 
 
-def with_entry(key: str, value: float, dtype: Any = np.float32) -> dict[str, np.ndarray]:
-    array = scan_arrays()[key].astype(dtype)
+def with_entry(key: str, value: float, dtype: Any = np.float32, power: float = 1) -> dict[str, np.ndarray]:
+    array = (scan_arrays()[key] ** power).astype(dtype)
     array[(1,) * array.ndim] = value
     return {key: array}
 
@@ -40,7 +40,10 @@ SCANS: dict[str, tuple[dict[str, Any], Words]] = {
     "NaN": (with_entry("diffraction", np.nan), ("diffraction: NaN or infinity",)),
     "infinity": (with_entry("diffraction", np.inf), ("diffraction: NaN or infinity",)),
     "negative counts": (with_entry("diffraction", -3, np.int32), ("diffraction: negative counts (-3)",)),
-    "negative amplitudes": (with_entry("diffraction", -3), ("diffraction: negative amplitudes", "bad_pixels")),
+    "negative amplitudes": (
+        with_entry("diffraction", -3, power=0.5),
+        ("diffraction: negative amplitudes", "bad_pixels"),
+    ),
     "counts beyond any detector": (
         with_entry("diffraction", 2**63, np.uint64),
         ("diffraction: 9.22e+18 counts in a pixel", "bad_pixels"),

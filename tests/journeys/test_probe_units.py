@@ -48,7 +48,7 @@ def difference(image: np.ndarray, expected: np.ndarray) -> float:
 
 
 def refined(scan: Scan) -> np.ndarray:
-    chosen = BaselineConfig(engine="native", epochs=60)
+    chosen = BaselineConfig(engine="native")
     return native.reconstruct(scan, chosen, RefinementConfig(error_draws=0)).window((96, 96))[scan.scan_box]
 
 
