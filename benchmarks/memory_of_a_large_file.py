@@ -33,8 +33,10 @@ SMALL = ("--set", "stages=1", "--set", "n_filters_scale=0.1", "--set", "depth=1"
 BRIEF = ("--teacher-epochs", "0", "--synthetic-fraction", "0", "--val-fraction", "0.001")
 
 
-def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
-    """A CXI file of so many frames, which repeat those of a scan, as 32-bit numbers without compression.
+def write(
+    path: Path, scan: Scan, count: int, positions: np.ndarray, dtype: type[np.unsignedinteger] = np.uint32
+) -> int:
+    """A CXI file of so many frames, which repeat those of a scan, without compression.
 
     Returns:
         Their number.
@@ -52,8 +54,8 @@ def write(path: Path, scan: Scan, count: int, positions: np.ndarray) -> int:
         file[cxi.TRANSLATIONS[0]] = np.pad(places + moves, ((0, 0), (0, 1)))
         file[cxi.TRANSLATIONS[0]].attrs.update(units)
         shape = (count, scan.N, scan.N)
-        data = file.create_dataset(f"{cxi.DETECTOR}/data", shape, np.uint32, chunks=(1, scan.N, scan.N))
-        frames = scan.counts.astype(np.uint32)
+        data = file.create_dataset(f"{cxi.DETECTOR}/data", shape, dtype, chunks=(1, scan.N, scan.N))
+        frames = scan.counts.astype(dtype)
         for start in range(0, count, len(frames)):
             data[start : start + len(frames)] = frames[: count - start]
     return count

@@ -43,7 +43,8 @@ class Case:
         network: "default" or "narrow".
         width: ``n_filters_scale`` of the network.
         processes: that torchrun starts.
-        command: ``infer``; or ``refine`` or ``baseline`` (LSQML), from vacuum, for ``EPOCHS`` epochs.
+        command: ``infer``; or ``refine`` or ``baseline`` (LSQML), from vacuum.
+        epochs: of a fit; 0: ``EPOCHS``.
     """
 
     series: str
@@ -53,12 +54,15 @@ class Case:
     width: float = 1.0
     processes: int = 1
     command: str = "infer"
+    epochs: int = 0
 
     @property
     def key(self) -> str:
         values = asdict(self)
         if self.command == "infer":
             del values["command"]
+        if not self.epochs:
+            del values["epochs"]
         return "-".join(str(value) for value in values.values())
 
 
@@ -68,8 +72,9 @@ CASES = (
     *(Case("width", 3_000, width=width) for width in (0.25, 0.5, 1.0, 2.0)),
     *(Case("frames", count, N=32, network="narrow", width=0.25) for count in (1_000, 10_000, 100_000, 1_000_000)),
     *(Case("processes", 100_000, processes=processes) for processes in (1, 2)),
-    *(Case("refine", count, command="refine") for count in (1_000, 10_000, 30_000, 100_000, 1_000_000)),
-    *(Case("refine processes", count, processes=2, command="refine") for count in (10_000, 100_000)),
+    *(Case("refine", count, command="refine") for count in (1_000, 10_000, 30_000, 100_000)),
+    *(Case("brief", count, command="refine", epochs=2) for count in (1_000, 10_000, 30_000, 100_000, 1_000_000)),
+    *(Case("refine processes", 10_000, processes=processes, command="refine") for processes in (1, 2)),
     *(Case("lsqml", count, command="baseline") for count in (1_000, 10_000)),
 )
 
@@ -103,7 +108,7 @@ def write_scan(path: Path, N: int, count: int, lines: int = 16) -> None:
     of_tile = (row % lines) * lines + column % lines
     positions = N + step * np.stack([row, column], axis=1) + moves[of_tile]
     repeated = np.resize(np.arange(lines * across), min(count, lines * across))
-    write(path, scan.subset(of_tile[repeated] if count >= lines * across else of_tile), count, positions)
+    write(path, scan.subset(of_tile[repeated] if count >= lines * across else of_tile), count, positions, np.uint16)
 
 
 def write_run(folder: Path, scan: Path, case: Case) -> None:
@@ -135,18 +140,21 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
         write_run(model, scan, case)
         line += [model, scan]
     else:
-        line += [scan, "--epochs", str(EPOCHS[case.command]), "--set", "error_draws=0"]
-    began, peak, cpu, read = time.perf_counter(), 0, cpu_of_children(), read_of_children()
+        line += [scan, "--epochs", str(case.epochs or EPOCHS[case.command]), "--set", "error_draws=0"]
+    began, peak, asked, cpu, read = time.perf_counter(), 0, 0, cpu_of_children(), read_of_children()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": threads})
     while process.poll() is None:
-        peak = max(peak, resident_peak(process.pid))
+        family = family_of(process.pid)
+        peak = max(peak, resident_of(family))
+        asked = max(asked, sum(map(asked_for, family)))
         time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"{case}: failed")
     seconds = time.perf_counter() - began
     steps = json.loads((image / "provenance.json").read_text(encoding="utf-8"))["seconds"]
     found = {"seconds": seconds, "cpu_seconds": cpu_of_children() - cpu, "peak_bytes": peak, "steps": steps}
-    return asdict(case) | found | {"threads": int(threads), "bytes_read": read_of_children() - read}
+    reads = {"bytes_read": read_of_children() - read, "bytes_asked": asked}
+    return asdict(case) | found | {"threads": int(threads), **reads}
 
 
 def cpu_of_children() -> float:
@@ -160,22 +168,32 @@ def read_of_children() -> int:
     return 512 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock
 
 
-def resident_peak(process: int) -> int:
-    """Bytes that a process, or the largest of its descendants, has held at most; 0 when it has ended."""
-    peaks: dict[int, int] = {}
-    parents: dict[int, int] = {}
+def family_of(process: int) -> dict[int, dict[str, str]]:
+    """Process and descendants, by number, with the rows of their ``/proc/PID/status``."""
+    rows: dict[int, dict[str, str]] = {}
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:  # it has just ended
             continue
-        values = dict(line.split(":", 1) for line in lines if ":" in line)
-        parents[int(values["Pid"])] = int(values["PPid"])
-        peaks[int(values["Pid"])] = 1024 * int(values.get("VmHWM", "0 kB").split()[0])
+        rows[int(path.parent.name)] = dict(line.split(":", 1) for line in lines if ":" in line)
     family = {process}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
+    while more := {child for child, row in rows.items() if int(row["PPid"]) in family} - family:
         family |= more
-    return max(peaks.get(member, 0) for member in family)
+    return {member: rows[member] for member in family & rows.keys()}
+
+
+def resident_of(family: dict[int, dict[str, str]]) -> int:
+    """Bytes that the largest of some processes has held at most; 0 when all have ended."""
+    return max((1024 * int(rows.get("VmHWM", "0 kB").split()[0]) for rows in family.values()), default=0)
+
+
+def asked_for(process: int) -> int:
+    """Bytes that a process has read from files, from a disk or from its cache; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{process}/io").read_text().split()[1])
+    except OSError:
+        return 0
 
 
 def cores() -> int:

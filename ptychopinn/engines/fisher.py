@@ -106,7 +106,7 @@ class Linearised:
                     self._diagonal[name] += part
             left -= chunk.size
             if left >= 0:
-                self._kept.append(chunk)
+                self._kept.append(chunk.packed())
         for part in (light.pixels, *self._diagonal.values()):
             self.team.total(part)
         self.gradient, self.light = gradient.times(2.0), light.image

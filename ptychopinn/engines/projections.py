@@ -163,7 +163,7 @@ class Projections:
                 numbers = np.sort(some) + rows.start
                 numbers = numbers[(numbers >= mine.start) & (numbers < mine.stop)]
                 window = _window(self.estimate.positions[rows], self.scan.N, self.estimate.image.shape)
-                moved += self._step(window, numbers, counts, mine.start)
+                moved += self._step(window, rows, numbers, counts, mine.start)
             del counts
         if "positions" in self.unknowns:
             # A shift of all positions is a shift of the image.
@@ -174,11 +174,12 @@ class Projections:
             self._improve_background()
         return moved / (len(self.scan) * self.scan.N**2)
 
-    def _step(self, window: Window, batch: np.ndarray, counts: Tensor, first: int) -> float:
+    def _step(self, window: Window, part: slice, batch: np.ndarray, counts: Tensor, first: int) -> float:
         """One step.
 
         Args:
             window: of the object, under all frames of the part.
+            part: frames that follow each other.
             batch: numbers of this process's frames, ascending.
             counts: of this process's frames of the part, from number ``first`` on.
             first: see ``counts``.
@@ -188,8 +189,8 @@ class Projections:
         shape = (image.shape[0], image.shape[1])
         pull, light = (Canvas(shape, size, kind, self._device) for kind in (image.dtype, image.real.dtype))
         lit, pulled = torch.zeros_like(now.probe[0].real), torch.zeros_like(now.probe)
-        moves, moved = torch.zeros_like(now.positions), torch.zeros(1, dtype=torch.float64)
-        brighter = torch.zeros(len(self.scan), device=self._device)
+        moves, moved = torch.zeros_like(now.positions[part]), torch.zeros(1, dtype=torch.float64)
+        brighter = torch.zeros(len(moves), device=self._device)
         for some in chunks(len(batch), exit_waves.frames_per_chunk(now.probe)):
             rows = torch.from_numpy(batch[some]).to(self._device)
             probes = now.conditions.probes(now.probe, rows)
@@ -204,9 +205,9 @@ class Projections:
                 lit += (patches.real.square() + patches.imag.square()).sum(dim=0)
                 pulled += exit_waves.waves_to_probe(views, patches, change)
             if {"positions", "affine"} & self.unknowns:
-                moves[rows] = position_updates(views, patches, change)
+                moves[rows - part.start] = position_updates(views, patches, change)
             if "flux" in self.unknowns:
-                brighter[rows] = flux_updates(views, patches, change)
+                brighter[rows - part.start] = flux_updates(views, patches, change)
             if BACKGROUNDS & self.unknowns:
                 self._compare(measured, views, patches, self._seen_by_background(rows, mask))
             moved += float((change.real.square() + change.imag.square()).sum())
@@ -220,18 +221,18 @@ class Projections:
             total(pulled), total(lit)
             step = pulled / (lit + DAMPING * lit.max())
             now.probe = normalise_probe(now.probe + step, self.photons)
-        self._improve_frames(moves, brighter)
+        self._improve_frames(part, moves, brighter)
         return float(total(moved))
 
-    def _improve_frames(self, moves: Tensor, brighter: Tensor) -> None:
-        """Move and brighten the frames of a batch: (n, 2) and (n,), 0 for all others; note the moves for a map."""
+    def _improve_frames(self, part: slice, moves: Tensor, brighter: Tensor) -> None:
+        """Move and brighten frames of a part: (k, 2) and (k,), 0 for all but the batch; note the moves for a map."""
         flux = self.estimate.conditions.flux
         if {"positions", "affine"} & self.unknowns:
-            self._moves += self.team.total(moves)
+            self._moves[part] += self.team.total(moves)
         if "positions" in self.unknowns:
-            self.estimate.positions += moves
+            self.estimate.positions[part] += moves
         if flux is not None and "flux" in self.unknowns:
-            flux.mul_((2 * self.team.total(brighter)).exp())
+            flux[part] *= (2 * self.team.total(brighter)).exp()
             flux.div_(flux.log().mean().exp())
 
     def _improve_affine(self) -> None:

@@ -15,6 +15,7 @@ background     ``db / (2 sqrt(I))``; a smooth one is ``db = B dc B^T``, B interp
 """
 
 from collections.abc import Set
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,9 @@ affine (2, 2), flux (n,), background (N, N), smooth_background (KNOTS, KNOTS).""
 
 KNOTS = 9
 """Values along an edge of the detector between which a smooth background is interpolated."""
+
+ALIGNED = 64
+"""Bytes: arrays begin at multiples of them, as torch itself lays them."""
 
 OF_PROBES = frozenset(("probe", "opr_modes", "opr_weights"))
 
@@ -67,6 +71,23 @@ class Chunk(NamedTuple):
         """Bytes."""
         parts = (*self.views, self.patches, self.unit, self.root, self.mask)
         return sum(part.nbytes for part in parts if part is not None)
+
+    def packed(self) -> "Chunk":
+        """The same in one block of memory, to be kept: kept one by one among passing arrays, they take 1.4 times it."""
+        if self.root.is_cuda:
+            return self
+        probes, patches, unit, root = together(self.views.probes, self.patches, self.unit, self.root)
+        return self._replace(views=self.views._replace(probes=probes), patches=patches, unit=unit, root=root)
+
+
+def together(*parts: Tensor) -> list[Tensor]:
+    """Copies of tensors that lie one after the other in one block of memory."""
+    starts = [0, *accumulate(-(-part.nbytes // ALIGNED) * ALIGNED for part in parts)]
+    block = torch.empty(starts[-1], dtype=torch.uint8, device=parts[0].device)
+    found = []
+    for part, start in zip(parts, starts, strict=False):
+        found.append(block[start : start + part.nbytes].view(part.dtype).view(part.shape).copy_(part))
+    return found
 
 
 def respond(chunk: Chunk, now: Estimate, step: Step) -> Tensor:

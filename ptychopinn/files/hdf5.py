@@ -89,7 +89,7 @@ class Stack:
                 parts = [self._run(dataset, int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
         except DAMAGED as error:
             raise PtychoError(f"{self.path}: {self.name}: cannot be read: {reason(error)}.") from None
-        found = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
+        found = parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, *self.shape[1:]), self.dtype), *parts])
         return np.fft.fftshift(found, axes=(1, 2)) if self.corner else found
 
     def _run(self, dataset: Any, first: int, after: int) -> NDArray[Any]:

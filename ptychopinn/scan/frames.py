@@ -88,7 +88,7 @@ class Frames:
     def stored(self, index: Index) -> NDArray[np.generic]:
         """Some frames as the file holds them, neither masked nor checked."""
         numbers, back = np.unique(self.rows[index], return_inverse=True)
-        return self.source.read(numbers)[back, self.keep[0], self.keep[1]]
+        return _in_order(self.source.read(numbers)[:, self.keep[0], self.keep[1]], back)
 
     def __getitem__(self, index: Index) -> NDArray[np.generic]:
         numbers, back = np.unique(self.rows[index], return_inverse=True)
@@ -101,7 +101,7 @@ class Frames:
                 check_amplitudes(block, numbers)
                 block = np.square(block) * np.float32(self.scale)
         check_counts(block, numbers)
-        return block if np.array_equal(back, np.arange(len(back))) else block[back]
+        return _in_order(block, back)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
         return self[slice(None)].astype(dtype or self.dtype, copy=False)
@@ -129,6 +129,11 @@ class Frames:
             self,
             keep=(slice(down.start - rows, down.stop - rows), slice(right.start - columns, right.stop - columns)),
         )
+
+
+def _in_order(block: NDArray[np.generic], order: NDArray[np.int64]) -> NDArray[np.generic]:
+    """Frames in an order; not copied where they have it already."""
+    return block if np.array_equal(order, np.arange(len(block))) else block[order]
 
 
 Counts = NDArray[np.generic] | Frames

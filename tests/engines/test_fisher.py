@@ -275,3 +275,14 @@ def test_the_gpu_solves_like_the_cpu(unknowns):
         found.append({name: value.cpu() for name, value in step.items()} | {"light": linear.light.cpu()})
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=0, atol=1e-4 * float(value.abs().max()))
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_kept_chunks_lie_in_one_block_and_hold_the_same(frames: int) -> None:
+    parts = random_tensor(frames, 2, 5, 5), random_tensor(frames, 3, dtype=torch.float32), random_tensor(1, 7)
+    found = responses.together(*parts)
+    assert len({part.untyped_storage().data_ptr() for part in found}) == 1
+    for part, copy in zip(parts, found, strict=True):
+        assert copy.dtype == part.dtype
+        assert torch.equal(copy, part)
+        assert copy.data_ptr() % responses.ALIGNED == 0

@@ -178,24 +178,27 @@ def survey(counts: Counts, rows: NDArray[np.int64], rule: Rule, good: Mask) -> S
     seen = Survey(rule, good, rows)
     found: list[NDArray[np.int64]] = []
     left = MOST_EVENTS
-    for row, frame in enumerate(_each(counts, rows)):
-        events = seen.add(row, frame)
-        if events is not None and len(events) <= min(left, WHOLE_FRAME * good.sum()):
-            left -= len(events)
-            found.append(np.stack([np.full(len(events), rows[row]), events], axis=-1))
+    for block in blocks((len(rows), *counts.shape[1:])):
+        for events in _events(seen, stored(counts, rows[block]), block.start):
+            if len(events) <= min(left, WHOLE_FRAME * good.sum()):
+                left -= len(events)
+                found.append(events)
     seen.mean /= max(1, len(rows))
     seen.events = np.concatenate([seen.events, *found])
     return seen
 
 
+def _events(seen: Survey, frames: NDArray[Any], first: int) -> Iterator[NDArray[np.int64]]:
+    """Look at frames, from row ``first`` on; the events of those that have some, (e, 2)."""
+    for row, frame in enumerate(frames, first):
+        events = seen.add(row, frame)
+        if events is not None:
+            yield np.stack([np.full(len(events), seen.numbers[row]), events], axis=-1)
+
+
 def stored(counts: Counts, index: slice | NDArray[np.int64]) -> NDArray[Any]:
     """Some frames as they are stored, neither masked nor checked."""
     return counts.stored(index) if isinstance(counts, Frames) else counts[index]
-
-
-def _each(counts: Counts, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
-    for block in blocks((len(rows), *counts.shape[1:])):
-        yield from stored(counts, rows[block])
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
