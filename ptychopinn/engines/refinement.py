@@ -212,7 +212,7 @@ def refine(
         tolerance: relative.
         subpixel: model between pixels.
         refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
-        refine_positions: refine the positions too: keep their mean.
+        refine_positions: the positions too: keep their mean.
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
@@ -228,19 +228,24 @@ def refine(
     margin = ROOM if {"positions", "affine"} & unknowns else 0
     now = running.resume or _begun(scan, start, known, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
-    fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag, prior), False
-    try:
-        with running.allowed():
-            _project(fit, now, opr)
-            reason = _score(fit, now) if score else "the projections are over"
-    except Stopped as signal:
-        reason, stopped = f"stopped by {signal}", True
-        if now.stage is not None and now.best is not None:
-            now.estimate = now.best[0]
+    fit = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag, prior)
+    reason, stopped = _run(fit, now, opr, score)
     end = now.estimate
     if refine_probe and not opr:
         end = replace(end, probe=orthogonal_modes(end.probe))
     return Refined(end, margin, tuple(now.deviance), budget.spent, reason, stopped, now)
+
+
+def _run(fit: _Fit, now: Progress, opr: int, score: bool) -> tuple[str, bool]:
+    """Both phases, or the projections only; why they ended, and whether a signal ended them."""
+    try:
+        with fit.running.allowed():
+            _project(fit, now, opr)
+            return _score(fit, now) if score else "the projections are over", False
+    except Stopped as signal:
+        if now.stage is not None and now.best is not None:
+            now.estimate = now.best[0]
+        return f"stopped by {signal}", True
 
 
 def _begun(

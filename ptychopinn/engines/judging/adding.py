@@ -23,11 +23,10 @@ from ptychopinn.text import Report
 SHARE = 0.5
 """Share of the time left for a fit after which terms may be added: the rest is for the fit with these."""
 
-SOON: Final[tuple[Term, ...]] = ("flux", "background")
-"""Terms that a half-made image tells from its own errors."""
+SOON: Final[dict[Term, float]] = {"flux": 0.05, "background": 0.25}
+"""Terms that a half-made image tells from its own errors, and the share of its excess deviance that each must take off.
 
-MUCH = 0.05
-"""Share of the excess deviance that a term must take off a half-made image; those of clean scans take 0.004 at most."""
+A background also ends the fit early, by pixels held out, and fine detail that is not made yet looks like one."""
 
 MOVING: Final[tuple[Term, ...]] = ("affine", "opr")
 """Terms that wrong positions ask for."""
@@ -102,7 +101,7 @@ def with_terms(
 def _soon(scan: Scan, found: Refined, terms: Terms, subpixel: SubPixel, report: Report) -> Terms:
     """The terms with those that explain much of what a half-made image leaves."""
     lacking = tuple(term for term in SOON if terms.plus(term) != terms)
-    asked = [one for one in needed(gains(scan, found.estimate, subpixel, lacking)) if one.excess > MUCH]
+    asked = [one for one in needed(gains(scan, found.estimate, subpixel, lacking)) if one.excess > SOON[one.term]]
     if asked:
         for line in in_words(asked):
             report(line)
