@@ -89,6 +89,7 @@ class Record:
         partial: whether such a file may hold only a part of a scan.
         extra: values that only some formats know, by their names in ptychodus.
         notes: what was assumed or changed.
+        doubted: what was assumed and may be wrong, a clause each, said of an image that explains the frames badly.
         absent: message for each missing part.
         frames_key: name of the frames in the file.
     """
@@ -113,6 +114,7 @@ class Record:
     partial: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     frames_key: str = "diffraction"
 
@@ -191,6 +193,7 @@ def scan_of(
             good_pixels=record.good_pixels,
             pixel_size_m=None if record.made_up else pixel_size(record),
             notes=(*record.notes, *notes),
+            doubted=record.doubted,
             interpolation=_interpolation(record),
             provenance=record.extra.get(PROVENANCE),
         )

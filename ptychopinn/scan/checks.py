@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ PART, STEP, EXPLAINED, AT_ONCE, ALIKE = 10, 1.25, 0.5, 0.7, 0.9
 """Least frames before and after a step of the flux, its least factor and share of the variance, the least part of it
 between frames side by side, and the least share of these that change so: across an edge of the object overlapping
 frames change little by little."""
+
+SHIFT = "numpy.fft.fftshift over rows and columns"
 
 SAMPLE = 64
 """Frames, spread over the scan, that are enough to recognise a wrong scan."""
@@ -171,46 +174,111 @@ def _at_one_position(scan: Scan) -> str:
     return f"all {len(scan)} frames lie at one position, y {y:.1f}, x {x:.1f} (did the motors move?)"
 
 
+class Doubt(NamedTuple):
+    """What looks wrong in a valid scan.
+
+    Attributes:
+        warning: a sentence.
+        cause: of an image that does not explain the frames, as what is wrong; empty where none would come of it.
+        remedy: what to do about it.
+    """
+
+    warning: str
+    cause: str = ""
+    remedy: str = ""
+
+
 def doubts(scan: Scan) -> list[str]:
     """One line for each unit or order of a valid scan that looks wrong."""
-    mean = mean_frame(scan)
-    extent = float(np.ptp(scan.positions, axis=0).max())
-    found = [] if scan.health is None else list(scan.health.doubts)
-    places = _places(scan)
-    if 1 == places < len(scan):
-        found.append(f"{_at_one_position(scan)}; an image needs overlapping frames at several positions.")
-    elif places <= len(scan) / 2:
+    health = [] if scan.health is None else list(scan.health.doubts)
+    return [*health, *(doubt.warning for doubt in _doubts(scan))]
+
+
+def warned_of(scan: Scan) -> str:
+    """What the warnings of a scan say of an image that does not explain its frames: cause and remedy, or nothing."""
+    if scan.health is not None and scan.health.doubts:
+        return "leave out the faults of the detector that are named above, and fit again"
+    found = next((doubt for doubt in _doubts(scan) if doubt.cause), None)
+    return "" if found is None else f"{found.cause}; {found.remedy}, and fit again"
+
+
+def _doubts(scan: Scan) -> list[Doubt]:
+    """Orders, units and scales, the one first that hides the others."""
+    mean, half = mean_frame(scan), scan.N // 2
+    found = [*_order_of_frames(scan, mean), *_places_in_doubt(scan), *_light_in_doubt(scan)]
+    if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
         found.append(
-            f"the {len(scan)} frames lie at {places} different positions only; did a motor not move, or are several "
-            "scans in one file?"
+            Doubt(
+                f"the probe lies in the corners of its frame; its middle belongs at [{half}, {half}]: {SHIFT} "
+                "brings it there.",
+                "the probe lies in the corners of its frame",
+                "bring its middle to that of the frame",
+            )
         )
+    return found
+
+
+def _order_of_frames(scan: Scan, mean: NDArray[np.float64]) -> list[Doubt]:
+    """The zero frequency of the frames: in their corners, or beside the middle."""
+    if light_in_corners(mean):
+        return [
+            Doubt(
+                f"the frames are brightest in their corners; the zero frequency belongs at [{scan.N // 2}, "
+                f"{scan.N // 2}]: {SHIFT} brings it there.",
+                "the frames have their zero frequency in the corners",
+                f"bring it to the middle by {SHIFT}",
+            )
+        ]
+    if (offset := beam_offset(scan, mean)) is None:
+        return []
+    return [Doubt(off_centre(offset, scan.N), "the beam is not where the probe puts it", "move it by --centre auto")]
+
+
+def _places_in_doubt(scan: Scan) -> list[Doubt]:
+    """Positions that repeat, or are in another unit."""
+    found = []
+    places, extent = _places(scan), float(np.ptp(scan.positions, axis=0).max())
+    if 1 == places < len(scan):
+        found.append(Doubt(f"{_at_one_position(scan)}; an image needs overlapping frames at several positions."))
+    elif places <= len(scan) / 2:
+        few = f"the {len(scan)} frames lie at {places} different positions only"
+        found.append(
+            Doubt(
+                f"{few}; did a motor not move, or are several scans in one file?", few, "give each frame its position"
+            )
+        )
+    if 0 < extent < scan.probe_diameter / 4:
+        within = (
+            f"all positions lie within {readable(extent)} px, and the probe is {readable(scan.probe_diameter)} px wide"
+        )
+        found.append(
+            Doubt(
+                f"{within}; positions are object pixels, are these metres or micrometres?",
+                within,
+                "give positions in object pixels",
+            )
+        )
+    return found
+
+
+def _light_in_doubt(scan: Scan) -> list[Doubt]:
+    """The photons of probe and frames, and of detector pixels among themselves."""
+    found = []
     light = light_of(scan)
     if light is not None and not light.within(LOWEST, LIKELY_FACTOR):
         found.append(
-            f"the probe holds {readable(light.ratio)} times the photons of the brightest frames; about 1 is expected "
-            "of a probe in sqrt(photons), and what is missing goes into the amplitude of the object: --probe-scale "
-            "counts scales it to them."
+            Doubt(
+                f"the probe holds {readable(light.ratio)} times the photons of the brightest frames; about 1 is "
+                "expected of a probe in sqrt(photons), and what is missing goes into the amplitude of the object: "
+                "--probe-scale counts scales it to them."
+            )
         )
     if light is not None and light.uneven:
         found.append(
-            f"the detector pixels do not agree about the light: all of them ask for a probe of {readable(light.total)} "
-            f"photons, half of them for {readable(light.frames)}; is there a background, or a module of another gain?"
+            Doubt(
+                f"the detector pixels do not agree about the light: all of them ask for a probe of "
+                f"{readable(light.total)} photons, half of them for {readable(light.frames)}; is there a background, "
+                "or a module of another gain?"
+            )
         )
-    if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
-        found.append(
-            f"the probe lies in the corners of its frame; its middle belongs at [{scan.N // 2}, {scan.N // 2}]: "
-            "numpy.fft.fftshift over its rows and columns brings it there."
-        )
-    if 0 < extent < scan.probe_diameter / 4:
-        found.append(
-            f"all positions lie within {readable(extent)} px, and the probe is {readable(scan.probe_diameter)} px "
-            "wide; positions are object pixels, are these metres or micrometres?"
-        )
-    if light_in_corners(mean):
-        found.append(
-            f"the frames are brightest in their corners; the zero frequency belongs at [{scan.N // 2}, {scan.N // 2}]: "
-            "numpy.fft.fftshift over rows and columns brings it there."
-        )
-    elif (offset := beam_offset(scan, mean)) is not None:
-        found.append(off_centre(offset, scan.N))
     return found

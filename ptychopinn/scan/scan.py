@@ -42,6 +42,7 @@ class Scan:
         good_pixels: (N, N) bool, False at bad pixels of the detector.
         pixel_size_m: edge of an object pixel in metres.
         notes: what the reader assumed or changed, one sentence each.
+        doubted: what it assumed and may be wrong, a clause each, said of an image that explains the frames badly.
         frame_numbers: (n,) which frame of the file each one is; None means all, in order.
         interpolation: how the object was read between pixels, of a simulated scan that says so.
         provenance: how a simulated scan or a view was made, by names of settings, where the file says so.
@@ -59,6 +60,7 @@ class Scan:
     good_pixels: NDArray[np.bool_] | None = None
     pixel_size_m: float | None = None
     notes: tuple[str, ...] = field(default=())
+    doubted: tuple[str, ...] = ()
     frame_numbers: NDArray[np.int64] | None = None
     interpolation: str | None = None
     provenance: Mapping[str, Any] | None = None

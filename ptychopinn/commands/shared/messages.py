@@ -6,12 +6,14 @@ import numpy as np
 
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.checks import dark_frames, doubts, flux_changes
+from ptychopinn.scan.checks import dark_frames, doubts, flux_changes, warned_of
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
 BAD_DEVIANCE = 5.0
 """Warn when deviance / expected deviance exceeds this."""
+
+OTHERWISE = "probe, positions or sub-pixel model may be wrong, or it was made with too few steps"
 
 
 def report_notes(scan: Scan, report: Report) -> None:
@@ -59,6 +61,6 @@ def report_result(result: Reconstruction, scan: Scan, report: Report, judged: bo
     report(f"{len(scan)} frames in {sum(result.seconds.values()):.1f} s ({parts}); {deviance_in_words(result)}")
     if not judged and result.deviance > BAD_DEVIANCE * result.expected_deviance:
         report(
-            f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; probe, positions or "
-            "sub-pixel model may be wrong, or it was made with too few steps."
+            f"{WARNING}{deviance_in_words(result)}: this image explains the counts badly; "
+            f"{'; '.join(scan.doubted) or warned_of(scan) or OTHERWISE}."
         )

@@ -8,8 +8,7 @@ from ptychopinn.engines.judging.axes import axes_in_words, better_axes, may_be_b
 from ptychopinn.engines.judging.verdict import SOME_EXCESS, Finding, findings, flux_factors, outliers
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
-from ptychopinn.scan.beam import beam_offset, mean_frame
-from ptychopinn.scan.frames import light_in_corners
+from ptychopinn.scan.checks import warned_of
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -17,6 +16,9 @@ WELL_ABOVE_NOISE, ABOVE_DIM_NOISE = 1.6, 1.3
 """Warn when deviance / expected deviance exceeds this, and for a dim scan. Correct simulated fits end at 0.92 to 1.03
 (1.21 with held-out pixels), the measured Siemens star at 1.51: with many photons the small errors of every measurement
 show."""
+
+BAD = 5.0
+"""Deviance, over that of noise, of a fit to which nothing fits: first what the reader of the scan took for granted."""
 
 DIM = 10.0
 """A scan is dim below this many photons per detector pixel."""
@@ -55,12 +57,10 @@ def verdict(result: Reconstruction, scan: Scan, config: BaselineConfig, device: 
 def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
     """The likely causes as one sentence; axes are looked at where neither detector nor flux is to blame."""
     # What is wrong with the frames spoils the fit, and with it all that is read from its residual.
-    if scan.health is not None and scan.health.doubts:
-        return "leave out the faults of the detector that are named above, and fit again"
-    if beam_offset(scan, mean_frame(scan)) is not None:
-        return "the beam is not where the probe puts it; move it by --centre auto, and fit again"
-    if light_in_corners(np.square(np.abs(scan.probe)).sum(axis=0)):
-        return "the probe lies in the corners of its frame; bring its middle to that of the frame, and fit again"
+    if scan.doubted and result.deviance > BAD * result.expected_deviance:
+        return f"first check how the scan was read: {'; '.join(scan.doubted)}"
+    if warned := warned_of(scan):
+        return warned
     if config.epochs >= ENOUGH and (not found or found[0].cause in ("object", "positions", "probe")):
         axes = better_axes(scan, result.subpixel, device)
         if axes is not None:

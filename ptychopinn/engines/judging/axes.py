@@ -7,15 +7,18 @@ see. A turned scan is pixels off at its edge and not in its middle, so few frame
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.spatial import cKDTree
 
 from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.projections import Estimate, Projections
 from ptychopinn.physics.exit_waves import SubPixel
+from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.scan import Scan
 
 Matrix = NDArray[np.float64]
@@ -29,8 +32,8 @@ EPOCHS: Final = 8
 STEPS: Final = 6
 """Projection steps of a pass: more frames make larger batches, not more steps."""
 
-SWAPS: Final = tuple((swap, flip_y, flip_x) for swap in (0, 1) for flip_y in (0, 1) for flip_x in (0, 1))
-"""Exchanges of the axes, and mirrors after it, as ``--swap-xy --flip-y --flip-x`` do them."""
+SWAPS: Final = tuple(sorted(product((0, 1), (0, 1), (0, 1)), key=sum))
+"""Exchanges of the axes, and mirrors after it, as ``--swap-xy --flip-y --flip-x`` do them; the simplest first."""
 
 ANGLES: Final = tuple(sign * angle for angle in range(4, 46, 4) for sign in (1, -1))
 """Degrees; a step is a pixel at the edge of 36 frames with a usual overlap."""
@@ -38,9 +41,10 @@ ANGLES: Final = tuple(sign * angle for angle in range(4, 46, 4) for sign in (1, 
 SCALES: Final = (0.75, 0.83, 0.91, 1.1, 1.2, 1.33)
 """Factors, of a wrong pixel size."""
 
-BETTER, CLEARLY, HARDLY = 0.95, 0.7, 0.97
-"""Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried; and
-above which it is not worth a refinement. Of right positions every map leaves 0.98 or more."""
+BETTER, CLEARLY, HARDLY, TIE = 0.95, 0.7, 0.97, 0.99
+"""Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried;
+above which it is not worth a refinement; and above which two maps are as good. Of right positions every map leaves 0.98
+or more."""
 
 GLANCES: Final = (2.0, 0.03)
 """Degrees and change of scale of the maps of a quick look."""
@@ -66,6 +70,10 @@ LEAST_FRAMES: Final = 25
 TURN, STRETCH, SHEAR = 0.7, 0.015, 0.02
 """Degrees, and shares, below which a part of a map is not named: the errors of simulated cases."""
 
+
+LOOKED_AT, SAMPLE, FAR_MORE = 512, 64, 2.0
+"""Frames that are compared with their neighbours, how many are read at once, and the factor by which frames of another
+place must differ more than those of the middle."""
 
 SMALL: Final = "correct the positions in the file (axes of the motors, pixel size)"
 
@@ -112,17 +120,18 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
     """
     if not _spreads(scan):
         return None
-    few, some, more = (_Trials(scan, count, subpixel, device) for count in (FEW, SOME, MORE))
+    middle = telling_middle(scan)
+    few, some, more = (_Trials(scan, count, subpixel, device, middle) for count in (FEW, SOME, MORE))
     swap = _best(few, (_turned(swap) for swap in SWAPS))
     start = swap
     if few(start) > CLEARLY * few(np.eye(2)):
         bases = {swap.tobytes(): swap, np.eye(2).tobytes(): np.eye(2)}.values()
         start = _best(few, (start, *(_rotation(angle) @ base for base in bases for angle in ANGLES)))
     start = _refined(some, _best(some, (np.eye(2), start, *(scale * start for scale in SCALES))))
-    if more(start) > HARDLY * more(np.eye(2)):
+    if _gain(start, some, more) > HARDLY:
         return None
     start = _refined(more, start)
-    gain = more(start) / more(np.eye(2))
+    gain = _gain(start, some, more)
     stretches = np.linalg.svd(start, compute_uv=False)
     if (more(start) > NOISE and gain > MOSTLY) or not STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]:
         return None
@@ -134,6 +143,12 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
     return Axes(bool(names[0]), bool(names[1]), bool(names[2]), start @ _turned(names).T, gain)
 
 
+def _gain(matrix: Matrix, some: "_Trials", more: "_Trials") -> float:
+    """Share of the deviance that a map leaves: more frames must agree that it is better, fewer may tell it better."""
+    clearly, surely = (trials(matrix) / trials(np.eye(2)) for trials in (some, more))
+    return surely if surely >= 1 else min(clearly, surely)
+
+
 def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
     """Whether :func:`better_axes` is worth its time: a look at small turns and scales, a twentieth of it.
 
@@ -143,9 +158,9 @@ def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
     if not _spreads(scan):
         return False
     turn, grow = GLANCES
-    trials = _Trials(scan, SOME, subpixel, device)
+    trials = _Trials(scan, SOME, subpixel, device, telling_middle(scan))
     maps = (_rotation(turn), _rotation(-turn), (1 + grow) * np.eye(2), (1 - grow) * np.eye(2))
-    return trials(_best(trials, maps)) < HARDLY * trials(np.eye(2))
+    return min(map(trials, maps)) < HARDLY * trials(np.eye(2))
 
 
 def _spreads(scan: Scan) -> bool:
@@ -168,7 +183,8 @@ def nearby_map(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Matrix:
     """
     if not _spreads(scan):
         return np.eye(2)
-    some, more = (_Trials(scan, count, subpixel, device) for count in (SOME, MORE))
+    middle = telling_middle(scan)
+    some, more = (_Trials(scan, count, subpixel, device, middle) for count in (SOME, MORE))
     found = _refined(more, _refined(some, np.eye(2)))
     stretches = np.linalg.svd(found, compute_uv=False)
     plausible = STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]
@@ -192,6 +208,8 @@ def axes_in_words(axes: Axes) -> str:
     }
     small = any(list(kinds.values())[3:])
     mends = " and ".join(part for part in (f"give {flags}" if flags else "", SMALL if small else "") if part)
+    if axes.flip_y and axes.flip_x and not axes.swap:
+        mends += " (the same frames come of a conjugated probe, as programs of the other sign have it: is it one?)"
     return (
         f"the axes are wrong: with positions {', '.join(kind for kind, there in kinds.items() if there)} about their "
         f"middle the innermost frames leave {axes.gain:.2g} times the deviance; {mends or SMALL}"
@@ -199,10 +217,10 @@ def axes_in_words(axes: Axes) -> str:
 
 
 class _Trials:
-    """Deviances on held-out pixels of the innermost frames, one for each map."""
+    """Deviances on held-out pixels of the frames about a place, one for each map."""
 
-    def __init__(self, scan: Scan, count: int, subpixel: SubPixel, device: str) -> None:
-        distance = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
+    def __init__(self, scan: Scan, count: int, subpixel: SubPixel, device: str, middle: Matrix) -> None:
+        distance = np.linalg.norm(scan.positions - middle, axis=1)
         self.scan = _cropped(scan.subset(np.sort(np.argsort(distance, kind="stable")[:count])))
         self.subpixel, self.device = subpixel, device
         self._known: dict[bytes, float] = {}
@@ -223,6 +241,26 @@ class _Trials:
         return Linearised(scan, estimate, self.subpixel, hold_out=True, deviance_only=True).held_out
 
 
+def telling_middle(scan: Scan) -> Matrix:
+    """The place (2,) whose frames tell positions: the middle, unless frames elsewhere differ far more from neighbours.
+
+    Frames of vacuum or of one plane fit any positions. Two frames differ by
+    ``sum (k - l)^2 / (k + l + 1) / pixels``, of which noise leaves 1 at most.
+    """
+    rows = np.unique(np.linspace(0, len(scan) - 1, min(len(scan), LOOKED_AT)).round().astype(np.int64))
+    _, near = cKDTree(scan.positions).query(scan.positions[rows], k=2)
+    differ = np.zeros(len(rows))
+    for part in chunks(len(rows), SAMPLE):
+        here, there = (scan.array(each).astype(np.float64) for each in (rows[part], near[part, 1]))
+        differ[part] = (np.square(here - there) / (here + there + 1)).mean(axis=(1, 2))
+    places, middle = scan.positions[rows], np.median(scan.positions, axis=0)
+    count = max(1, round(SOME * len(rows) / len(scan)))
+    _, around = cKDTree(places).query(np.vstack([middle, places]), k=range(1, min(count, len(rows)) + 1))
+    told = np.maximum(differ[around].mean(axis=1) - 1, 0)
+    best = int(told.argmax())
+    return places[best - 1] if told[best] > FAR_MORE * told[0] else middle
+
+
 def _cropped(scan: Scan) -> Scan:
     """A scan with the part of its detector that holds most light: coarser pixels tell axes as well, and sooner."""
     mean = scan.frames(slice(None)).double().mean(dim=0)
@@ -234,7 +272,12 @@ def _cropped(scan: Scan) -> Scan:
 
 
 def _best(trials: _Trials, maps: Iterable[Matrix]) -> Matrix:
-    return min(maps, key=trials)
+    """The best map; a later one must be better by more than what chance does."""
+    first, *others = maps
+    for each in others:
+        if trials(each) < TIE * trials(first):
+            first = each
+    return first
 
 
 def _refined(trials: _Trials, start: Matrix) -> Matrix:

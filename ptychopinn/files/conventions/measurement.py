@@ -5,16 +5,15 @@ changed them. What was averaged over many, corrected or calculated is neither. T
 sqrt(photons) holds about the photons of the brightest frames, and its far field looks like their mean.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.files.record import Record
 from ptychopinn.scan.beam import misfit
-from ptychopinn.scan.frames import BLOCK_BYTES, Frames
+from ptychopinn.scan.frames import BLOCK_BYTES, Frames, Source
 from ptychopinn.scan.probe.light import far_intensity
 from ptychopinn.scan.probe_scale import HIGHEST, LOWEST, brightest
 from ptychopinn.text import readable
@@ -40,12 +39,20 @@ FAR: Final = 4.0
 """Factor beyond its limits from which the power of a probe speaks against a reading."""
 
 
+class Told(NamedTuple):
+    """What values say: counts or amplitudes, why, and what a photon, or its root, is."""
+
+    kind: Literal["counts", "amplitude"]
+    why: str
+    unit: float = 1.0
+
+
 def with_measurement(record: Record, growing: bool = False) -> Record:
     """A record that says what its float frames hold, where their values tell; a note says why.
 
     Args:
         record: of a file; its probe may help.
-        growing: whether frames are still to come; then the first ones decide.
+        growing: whether frames are still to come; then the first ones decide, in photons only.
     """
     counts = record.counts
     if counts is None or record.measurement is not None or counts.dtype.kind != "f":
@@ -54,41 +61,32 @@ def with_measurement(record: Record, growing: bool = False) -> Record:
         return record
     few = max(1, min(len(counts), SAMPLE, BLOCK_BYTES // (4 * int(np.prod(counts.shape[1:])))))
     rows = np.arange(few) if growing else np.linspace(0, len(counts) - 1, few).round().astype(np.int64)
-    frames = counts.stored(rows) if isinstance(counts, Frames) else counts[rows]
-    found, why = _told(frames, record)
-    if found is None:
-        return record
-    turn = f" (--measurement {'amplitude' if found == 'counts' else 'counts'} if not)"
-    note = f"{record.frames_key} is {counts.dtype} and nothing says what it holds: {why}, so taken as {found}{turn}."
-    return replace(record, measurement=found, notes=(*record.notes, note))
-
-
-def _told(frames: Values, record: Record) -> tuple[Literal["counts", "amplitude"] | None, str]:
-    """What frames (k, H, W) hold, and why; None where nothing is clear."""
+    frames: Values = counts.stored(rows) if isinstance(counts, Frames) else counts[rows]
     good = np.all(np.isfinite(frames) & (frames >= 0), axis=0)
     if record.good_pixels is not None and record.good_pixels.shape == good.shape:
         good &= record.good_pixels
-    values = frames[:, good]
+    light = np.where(good, frames, 0).astype(np.float64)
+    told = _told(frames[:, good], growing) or _told_by_probe(light, good, record.probe)
+    if told is None:
+        return replace(record, doubted=(*record.doubted, "the frames may be counts (--measurement counts)"))
+    turn = f" (--measurement {'amplitude' if told.kind == 'counts' else 'counts'} if not)"
+    unsaid = f"{record.frames_key} is {counts.dtype} and nothing says what it holds"
+    note = f"{unsaid}: {told.why}, so taken as {told.kind}{turn}."
+    record = replace(record, measurement=told.kind, notes=(*record.notes, note))
+    return record if told.unit == 1 else _in_photons(record, told, light, good)
+
+
+def _told(values: Values, growing: bool) -> Told | None:
+    """What values (k, pixels) of good pixels say; None where nothing is clear."""
     values = values[values > 0]
-    for unit in _units(values):
+    for unit in (1.0,) if growing or not values.size else (1.0, float(values.min())):
+        times = "" if unit == 1 else " times {}, which is taken for one photon"
         if _whole(values, unit, 1):
-            scale = "" if unit == 1 else f" times {readable(unit)}, which is one photon (divide by it)"
-            return "counts", f"its values are whole numbers{scale}"
+            return Told("counts", f"its values are whole numbers{times.format(readable(unit))}", unit)
         if _whole(values, unit, 2):
-            photons = np.square(values, dtype=np.float64).sum() / unit**2 / len(frames)
-            scale = "" if unit == 1 else f" times {readable(unit**2)} (as of --nphotons {readable(photons)})"
-            return "amplitude", f"the squares of its values are whole numbers{scale}"
-    probe = record.probe
-    if probe is not None and probe.ndim == 3 and probe.shape[1:] == good.shape and _looks_counted(frames, good, probe):
-        return "counts", "the probe holds as many photons"
-    return None, ""
-
-
-def _units(values: Values) -> Iterator[float]:
-    """What a photon may be: 1, or the least value there is."""
-    yield 1.0
-    if values.size:
-        yield float(values.min())
+            why = f"the squares of its values are whole numbers{times.format(readable(unit**2))}"
+            return Told("amplitude", why, unit)
+    return None
 
 
 def _whole(values: Values, unit: float, power: int) -> bool:
@@ -101,15 +99,59 @@ def _whole(values: Values, unit: float, power: int) -> bool:
     return told.size >= ENOUGH and float((abs(told - np.rint(told)) < NEAR).mean()) >= WHOLE
 
 
-def _looks_counted(frames: Values, good: Values, probe: NDArray[np.complexfloating[Any]]) -> bool:
-    """Whether a probe in sqrt(photons) made frames of counts, and could not have made their squares."""
+def _told_by_probe(light: Values, good: Values, probe: Values | None) -> Told | None:
+    """Counts where a probe in sqrt(photons) made them, and could not have made their squares: light (k, N, N)."""
+    if probe is None:
+        return None
+    ratios = [_ratio(photons, good, probe) for photons in (light, np.square(light))]
+    if not LOWEST <= ratios[0] <= HIGHEST or LOWEST / FAR < ratios[1] < HIGHEST * FAR:
+        return None
     far = far_intensity(probe.astype(np.complex128)).astype(np.float64)
-    seen = float(far[good].sum())
-    light = np.where(good, frames, 0).astype(np.float64)
-    light = np.where(good, frames, 0).astype(np.float64)
-    tops = [brightest(photons.sum(axis=(1, 2))) for photons in (light, np.square(light))]
-    if not (seen > 0 and min(tops) > 0 and LOWEST <= seen / tops[0] <= HIGHEST):
-        return False
-    if LOWEST / FAR < seen / tops[1] < HIGHEST * FAR:
-        return False
-    return misfit(light.mean(axis=0), far, good) < misfit(np.square(light).mean(axis=0), far, good)
+    as_counts, as_roots = (misfit(photons.mean(axis=0), far, good) for photons in (light, np.square(light)))
+    return Told("counts", "the probe holds as many photons") if as_counts < as_roots else None
+
+
+def _ratio(photons: Values, good: Values, probe: Values) -> float:
+    """Photons of a probe on good pixels over those of the brightest frames; 0 where there are none."""
+    if probe.ndim != 3 or probe.shape[1:] != good.shape:
+        return 0.0
+    top = brightest(photons.sum(axis=(1, 2)))
+    return float(far_intensity(probe.astype(np.complex128))[good].sum()) / top if top > 0 else 0.0
+
+
+def _in_photons(record: Record, told: Told, light: Values, good: Values) -> Record:
+    """A record whose frames are multiples of a photon, or of its root; a probe that was in their unit stays so."""
+    counts, probe = record.counts, record.probe
+    assert counts is not None
+    as_stored = light if told.kind == "counts" else np.square(light)
+    if probe is not None and LOWEST <= _ratio(as_stored, good, probe) <= HIGHEST:
+        probe = probe / told.unit ** (0.5 if told.kind == "counts" else 1.0)
+    if isinstance(counts, Frames):
+        return replace(record, counts=replace(counts, source=Divided(counts.source, told.unit)), probe=probe)
+    return replace(record, counts=np.divide(counts, told.unit, dtype=counts.dtype), probe=probe)
+
+
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """Frames of a file in another unit; see :class:`ptychopinn.scan.frames.Source`."""
+
+    source: Source
+    unit: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, N, N)."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.source.dtype
+
+    def read(self, rows: NDArray[np.int64]) -> Values:
+        """Frames by number, (k,) ascending without repeats: (k, N, N)."""
+        return np.divide(self.source.read(rows), self.unit, dtype=self.dtype)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.source.close()

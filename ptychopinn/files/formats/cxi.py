@@ -111,6 +111,7 @@ def read(file: h5py.File, how: Reading) -> Record:
         near_field=_text(file, f"{OWN}/near_field"),
         extra=_extra(file) | others | stacked,
         notes=(note, *assumed, *masked, *cxi_corrections.not_modelled(file)),
+        doubted=("the energy has no unit",) if assumed else (),
         absent={
             "counts": f"{ENTRY}/data_1/data: not there; frames are needed.",
             "probe": NO_PROBE,

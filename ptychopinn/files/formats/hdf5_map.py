@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -123,6 +123,13 @@ class FileMap(Section):
     pixel_size: QuantityMap | None = None
 
 
+class Heard(NamedTuple):
+    """What is said of a file while it is read; see :class:`ptychopinn.files.record.Record`."""
+
+    notes: list[str]
+    doubted: list[str]
+
+
 def read_map(path: Path) -> FileMap:
     """Read a map.
 
@@ -136,12 +143,12 @@ def read_map(path: Path) -> FileMap:
 def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
     """Any HDF5 file, by a map that names its datasets; see docs/formats.md."""
     frames, rows, order = _frames(file, layout.frames)
-    notes = [f"Read by a map: frames in the order {order}."]
-    kinetic, particle = _energy(file, how, layout, notes)
-    distance = _quantity(file, layout, "distance", notes)
+    heard = Heard([f"Read by a map: frames in the order {order}."], [])
+    kinetic, particle = _energy(file, how, layout, heard)
+    distance = _quantity(file, layout, "distance", heard)
     angular = layout.detector_pixel is not None and layout.detector_pixel.unit in PER_LENGTH
-    pitch = None if angular else _quantity(file, layout, "detector_pixel", notes)
-    good, probe, image = _images(file, layout, order, notes)
+    pitch = None if angular else _quantity(file, layout, "detector_pixel", heard)
+    good, probe, image = _images(file, layout, order, heard)
     record = Record(
         "map",
         counts=hdf5.frames_of(frames, how.in_memory),
@@ -156,12 +163,12 @@ def read(file: h5py.File, how: Reading, layout: FileMap) -> Record:
         absent={"probe": NO_PROBE},
         frames_key=", ".join(_listed(layout.frames.dataset)),
     )
-    size = _quantity(file, layout, "pixel_size", notes) or how.pixel_size
+    size = _quantity(file, layout, "pixel_size", heard) or how.pixel_size
     pixel = both(size, size) or record.far_field_pixel
     if pixel is None and layout.detector_pixel is not None and angular:
         value, unit = _value(file, layout.detector_pixel, "detector_pixel"), str(layout.detector_pixel.unit)
         pixel = pixel_of_angle(record, hdf5.above_zero(value, "detector_pixel", "number"), unit)
-    record = replace(record, notes=tuple(notes))
+    record = replace(record, notes=tuple(heard.notes), doubted=tuple(heard.doubted))
     return _with_positions(file, record, layout.positions, rows, pixel, how.growing)
 
 
@@ -214,7 +221,7 @@ def _frames(file: h5py.File, wanted: FramesMap) -> tuple[Source, tuple[int, ...]
     return joined, joined.shape[:1], order
 
 
-def _energy(file: h5py.File, how: Reading, layout: FileMap, notes: list[str]) -> tuple[float | None, Particle]:
+def _energy(file: h5py.File, how: Reading, layout: FileMap, heard: Heard) -> tuple[float | None, Particle]:
     """Energy in electronvolts and whose it is: a voltage, or an energy in kV, is that of electrons."""
     electrons, volts = energy_unit(None if layout.energy is None else layout.energy.unit)
     particle: Particle = layout.particle or ("electron" if electrons or layout.voltage is not None else "photon")
@@ -225,8 +232,8 @@ def _energy(file: h5py.File, how: Reading, layout: FileMap, notes: list[str]) ->
         if size is None or particle == "photon":
             raise IncurableError(f"voltage: unit {wanted.unit!r}; kV or V, and no particle but electron, are needed.")
         return hdf5.above_zero(_value(file, wanted, "voltage") * size, "voltage", "voltage"), particle
-    known = _quantity(file, layout, "energy", notes)
-    length = None if known is not None else _quantity(file, layout, "wavelength", notes)
+    known = _quantity(file, layout, "energy", heard)
+    length = None if known is not None else _quantity(file, layout, "wavelength", heard)
     if length is not None:
         return energy(length, particle), particle
     if known is None and how.microscope.energy_eV is not None:
@@ -235,12 +242,12 @@ def _energy(file: h5py.File, how: Reading, layout: FileMap, notes: list[str]) ->
 
 
 def _images(
-    file: h5py.File, layout: FileMap, order: str, notes: list[str]
+    file: h5py.File, layout: FileMap, order: str, heard: Heard
 ) -> tuple[NDArray[np.bool_] | None, NDArray[Any] | None, NDArray[Any] | None]:
     """Good pixels, probe and object. In a file of MATLAB, which reverses all axes, x comes first as in the frames."""
     turned, mask = order.index("x") < order.index("y"), layout.bad_pixels
     if matlab := hdf5.is_matlab(file):
-        notes.append(
+        heard.notes.append(
             "A file of MATLAB: probe, object and mask are transposed, as the frames are."
             if turned
             else 'A file of MATLAB, which stores axes in reverse: frames saved as (y, x, n) need "order": "nxy".'
@@ -260,26 +267,28 @@ def _images(
     return good, probe, image
 
 
-def _unit(dataset: h5py.Dataset | None, told: str | None, name: str, notes: list[str]) -> str | None:
+def _unit(dataset: h5py.Dataset | None, told: str | None, name: str, heard: Heard) -> str | None:
     """The unit that the map gives, else that of the file; None where neither has one."""
     stored = None if dataset is None else hdf5.told_unit_of(dataset)
     if told is not None and stored is not None and not units.same(told, stored):
-        notes.append(f"{name}: the map says {told}, the file {shortened(stored, 40)}; the map is followed.")
+        heard.notes.append(f"{name}: the map says {told}, the file {shortened(stored, 40)}; the map is followed.")
+        heard.doubted.append(f"map and file disagree about the unit of {name}")
     return told or stored
 
 
-def _quantity(file: h5py.File, layout: FileMap, name: str, notes: list[str]) -> float | None:
+def _quantity(file: h5py.File, layout: FileMap, name: str, heard: Heard) -> float | None:
     """A positive number of a map, in metres or electronvolts; None where the map does not have it."""
     wanted: QuantityMap | None = getattr(layout, name)
     if wanted is None:
         return None
     dataset, value = None if wanted.dataset is None else hdf5.find(file, wanted.dataset), _value(file, wanted, name)
-    told = _unit(dataset, wanted.unit, name, notes)
+    told = _unit(dataset, wanted.unit, name, heard)
     if name != "energy":
         length = hdf5.above_zero(value * units.unit(told or "m", name, "length"), name, "length")
         return likely_length(length, name, LONGEST[name])
     found, assumed = units.photon_energy(hdf5.above_zero(value, name, "energy"), told, "eV", name)
-    notes.extend(assumed)
+    heard.notes.extend(assumed)
+    heard.doubted.extend(["the energy has no unit (give it in the map)"] if assumed else [])
     return found
 
 
@@ -289,12 +298,15 @@ def _value(file: h5py.File, wanted: QuantityMap, name: str) -> float:
     return hdf5.one_number(hdf5.find(file, wanted.dataset))
 
 
-def _position_unit(file: h5py.File, wanted: PositionsMap, notes: list[str]) -> str:
+def _position_unit(file: h5py.File, wanted: PositionsMap, heard: Heard) -> str:
     """The unit of the positions; px where neither map nor file has one."""
     own = None if wanted.x is None or wanted.y is None else [*_listed(wanted.y), *_listed(wanted.x)]
     found: list[str] = []
     for dataset in _datasets(file, own or wanted.dataset or [], "positions are needed"):
-        found.append(_unit(dataset, wanted.unit, "positions", notes) or "px")
+        told = _unit(dataset, wanted.unit, "positions", heard)
+        if told is None:
+            heard.doubted.append("positions have no unit and were taken as pixels (give it in the map)")
+        found.append(told or "px")
         if not units.same(found[-1], found[0]):
             raise IncurableError(f"positions: units {found[0]} and {found[-1]}; give the unit of both in the map.")
     return found[0]
@@ -309,7 +321,7 @@ def _with_positions(
     growing: bool,
 ) -> Record:
     assert record.counts is not None
-    notes: list[str] = []
+    heard = Heard([], [])
     if wanted.raster is not None:
         places, unit = wanted.raster.places(rows), wanted.raster.unit
         if unit in PIXELS:
@@ -318,9 +330,13 @@ def _with_positions(
         with (
             hdf5.opened(beside(file, wanted.file), file.folders is None) if wanted.file else nullcontext(file) as where
         ):
-            places, unit = _places(where, wanted, growing, rows), _position_unit(where, wanted, notes)
+            places, unit = _places(where, wanted, growing, rows), _position_unit(where, wanted, heard)
     length, in_px = units.unit(unit, "positions", "length", "pixels"), units.dimension_of(unit) == "pixels"
-    record = replace(record, notes=tuple(dict.fromkeys((*record.notes, *notes))))
+    record = replace(
+        record,
+        notes=tuple(dict.fromkeys((*record.notes, *heard.notes))),
+        doubted=tuple(dict.fromkeys((*record.doubted, *heard.doubted))),
+    )
     if growing:
         places = with_gaps(places, 1.0 if in_px else np.array(pixel or (1.0, 1.0)) / length)
     if in_px:

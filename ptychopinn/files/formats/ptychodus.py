@@ -50,6 +50,8 @@ LARGEST_ATTRIBUTE = 2**16
 PIXELS_AGREE = 1e-3
 """Largest relative difference of probe and object pixels that count as equal."""
 
+OTHER_PIXELS = "probe: its pixels differ in size from those of the object"
+
 KEPT = ("probe_photon_counts", "loss_epochs", "loss_values", "opr_weights")
 """Datasets that are kept from file to file."""
 
@@ -74,6 +76,7 @@ def read_product(file: h5py.File, how: Reading) -> Record:
     raw = _raw(file, how) or Record("ptychodus-frames")
     extra, counts = _extra(file, layers, probes), raw.counts
     notes = _remarks(file, layers, probes, pixel)
+    doubted = [note.partition(";")[0] for note in notes if note.startswith(OTHER_PIXELS)]
     if counts is not None:
         extra["probe_position_indexes"], positions, counts = _paired(extra, positions, counts, raw.extra["indexes"])
     near = np.asarray(file.attrs.get("far_field")).tolist() in (False, [False])
@@ -93,6 +96,7 @@ def read_product(file: h5py.File, how: Reading) -> Record:
         near_field="far_field is false" if near else None,
         extra=extra,
         notes=tuple(notes),
+        doubted=tuple(doubted),
         absent={"counts": f"{RAW}/patterns: not there; the product holds no frames: give them by --frames FILE."},
         frames_key=f"{RAW}/patterns",
     )
@@ -189,7 +193,7 @@ def _remarks(file: h5py.File, layers: Array, probes: Array, pixel: tuple[float, 
         hdf5.number(own.get(name, edge), f"probe: {name}") for name, edge in zip(_edge_names(""), pixel, strict=True)
     ]
     if not np.allclose(sizes, pixel, PIXELS_AGREE):
-        notes.append("probe: its pixels differ in size from those of the object; they are taken for the same.")
+        notes.append(f"{OTHER_PIXELS}; they are taken for the same.")
     if not np.isclose(*pixel, rtol=1e-6):
         notes.append(f"object: pixels of {pixel[0]:.4g} m x {pixel[1]:.4g} m are not square; no pixel size is kept.")
     index = np.asarray(file["probe_position_indexes"])

@@ -98,7 +98,8 @@ def _doubted(record: Record) -> Record:
         f"{WARNING}energy {told:g} keV is taken as that of photons; if the scan is one of electrons, give "
         f"--set voltage={told:g}, and the object pixel is another one."
     )
-    return replace(record, notes=(*record.notes, note))
+    doubted = f"the energy may be that of electrons (--set voltage={told:g})"
+    return replace(record, notes=(*record.notes, note), doubted=(*record.doubted, doubted))
 
 
 def with_lens_probe(record: Record, given: Microscope) -> Record:

@@ -30,7 +30,13 @@ class Geometry(NamedTuple):
 def with_pixel(record: Record, pixel: float | None) -> Record:
     """A record with the pixel size of the user where the file has none; a note where the file has another."""
     edges, notes = _known("pixel_size", record.pixel_m, None if pixel is None else (pixel, pixel), "m")
-    return replace(record, pixel_m=edges, notes=tuple(dict.fromkeys((*record.notes, *notes))))
+    doubted = ["the file and --pixel-size disagree"] if notes else []
+    return replace(
+        record,
+        pixel_m=edges,
+        notes=tuple(dict.fromkeys((*record.notes, *notes))),
+        doubted=tuple(dict.fromkeys((*record.doubted, *doubted))),
+    )
 
 
 def with_given(record: Record, to: str, given: Geometry) -> Record:
