@@ -23,6 +23,18 @@ MAY_CHANGE: Final = frozenset(("epochs", "refine_seconds", "tolerance", "error_d
 """Settings that may change when a refinement goes on."""
 
 
+UNREADABLE: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+)
+"""Errors of parts of a checkpoint that are something else than they should be."""
+
+
 class Checkpoints:
     """Keeps the progress of a refinement in its folder.
 
@@ -81,7 +93,7 @@ class Checkpoints:
         """Say of a checkpoint that holds something else that it cannot be read."""
         try:
             yield
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        except UNREADABLE:
             raise PtychoError(f"{self._path}: cannot be read as a checkpoint; start again with --overwrite.") from None
 
     def _keep(self, progress: Progress) -> None:
