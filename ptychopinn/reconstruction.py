@@ -158,12 +158,13 @@ class Reconstruction:
 
     @property
     def conditions(self) -> "Conditions":
-        """Flux, background and changes of the probe as tensors."""
+        """Flux, background and changes of the probe as tensors, these in the precision of the probe."""
         import torch
 
         from ptychopinn.physics.conditions import Conditions
 
-        parts = (self.flux, self.background, self.opr_modes, self.opr_weights)
+        weights = None if self.opr_weights is None else self.opr_weights.astype(np.float32)
+        parts = (self.flux, self.background, self.opr_modes, weights)
         return Conditions(*(None if part is None else torch.from_numpy(part) for part in parts))
 
     def with_deviance(self, scan: Scan, device: "torch.device | str" = "cpu", sampled: bool = False) -> Self:

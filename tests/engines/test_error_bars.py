@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy import ndimage, special
 
+from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines.error_bars import UNKNOWN_PHASE, error_bars, noise_bound, with_error_bars, without_global_phase
 from ptychopinn.engines.fisher import Linearised
+from ptychopinn.engines.native import reconstruct
 from ptychopinn.engines.projections import Estimate
 from ptychopinn.engines.refinement import refine
 from ptychopinn.physics.diffraction import diffract
@@ -18,6 +20,7 @@ from ptychopinn.physics.probe import curved_disc
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import random_object, raster, simulate
+from tests.conditions import made, measured
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,16 @@ def test_bars_come_with_an_image_or_not_at_all(tiny_scan):
     assert barred.phase_std is not None
     assert barred.phase_std.dtype == barred.amplitude_std.dtype == np.float32
     np.testing.assert_array_equal(barred.phase_std, with_error_bars(plain, tiny_scan, draws=2).phase_std)
+
+
+def test_bars_of_all_unknowns_together_are_wider():
+    scan = measured(made(), change=0.1)
+    config = BaselineConfig(engine="native", epochs=20)
+    full = reconstruct(scan, config, RefinementConfig(refine_flux=True, refine_background=True, opr=1))
+    assert set(full.fitted) == {"flux", "smooth_background", "opr_modes", "opr_weights"}
+    joint, alone = (with_error_bars(each, scan, draws=1) for each in (full, replace(full, fitted=())))
+    middle = alone.phase_std < 0.5 * UNKNOWN_PHASE
+    assert np.median((joint.phase_std / alone.phase_std)[middle]) > 1.05
 
 
 @pytest.mark.slow
