@@ -5,7 +5,7 @@ see. A turned scan is pixels off at its edge and not in its middle, so few frame
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
@@ -47,7 +47,7 @@ above which it is not worth a refinement; and above which two maps are as good. 
 or more."""
 
 GLANCES: Final = (2.0, 0.03)
-"""Degrees and change of scale of the maps of a quick look."""
+"""Degrees and change of scale of the maps of a quick look, to both sides."""
 
 NOISE, MOSTLY = 1.3, 0.5
 """Deviance that noise hardly leaves; a map after which more is left must explain half of it, or it is not the cause."""
@@ -153,14 +153,26 @@ def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
     """Whether :func:`better_axes` is worth its time: a look at small turns and scales, a twentieth of it.
 
     A fit adapts to axes that are a little wrong, and its deviance ends near that of noise; that of held-out pixels of
-    the innermost frames tells more.
+    short fits tells more. A turn and a scale, of which parabolas through three of each have the least deviance, must
+    explain more frames too. Where a parabola has none, as of few photons, nothing is told.
     """
     if not _spreads(scan):
         return False
-    turn, grow = GLANCES
-    trials = _Trials(scan, SOME, subpixel, device, telling_middle(scan))
-    maps = (_rotation(turn), _rotation(-turn), (1 + grow) * np.eye(2), (1 - grow) * np.eye(2))
-    return min(map(trials, maps)) < HARDLY * trials(np.eye(2))
+    middle = telling_middle(scan)
+    some, more = (_Trials(scan, count, subpixel, device, middle) for count in (SOME, MORE))
+    turn = _lowest(GLANCES[0], lambda angle: some(_rotation(angle)))
+    grow = _lowest(GLANCES[1], lambda change: some((1 + change) * np.eye(2)))
+    if abs(turn) < TURN and abs(grow) < STRETCH / 2:
+        return False
+    return more((1 + grow) * _rotation(turn)) < HARDLY * more(np.eye(2))
+
+
+def _lowest(step: float, of: Callable[[float], float]) -> float:
+    """Where the parabola through values at 0 and one step to both sides is lowest, 0 where it has no such place."""
+    below, here, above = of(-step), of(0.0), of(step)
+    bend = above + below - 2 * here
+    lowest = step * (below - above) / (2 * bend) if bend > 0 else 0.0
+    return lowest if abs(lowest) < 2 * step else 0.0
 
 
 def _spreads(scan: Scan) -> bool:
