@@ -1,9 +1,10 @@
 """Errors of the network of the package on scans that it never saw; writes its table into docs/results.md.
 
-    PTYCHOPINN_DATA=folder OMP_NUM_THREADS=1 python -m benchmarks.any_setup [--train]
+    PTYCHOPINN_DATA=folder OMP_NUM_THREADS=1 python -m benchmarks.any_setup [--train] [--iterative]
 
 Scans of real set-ups are left out where the folder does not hold them. ``--train`` adds trainings: from the weights of
-the package and from random ones on one scan, and on two scans together.
+the package and from random ones on one scan, and on two scans together. ``--iterative`` adds the image of `refine` that
+starts from the network's, and that of LSQML by pty-chi.
 """
 
 import argparse
@@ -18,12 +19,14 @@ import numpy as np
 from scipy import ndimage
 
 from ptychopinn import api
-from ptychopinn.config import Settings
+from ptychopinn.config import BaselineConfig, RefinementConfig, Settings
+from ptychopinn.engines import native, ptychi
 from ptychopinn.engines.refinement import refine
 from ptychopinn.evaluation.metrics import score
 from ptychopinn.evaluation.panel import WITHIN, own_errors, panel
 from ptychopinn.inference.infer import infer
 from ptychopinn.model.bundle import Run
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.canvas import reframe
 from ptychopinn.scan.scan import Scan
 from ptychopinn.scan.simulation import raster, simulate
@@ -85,7 +88,7 @@ def scans() -> Iterator[tuple[str, Scan]]:
         yield f"generated, {name} photons".replace("e+0", "e"), scan
 
 
-def row(name: str, run: Run, scan: Scan) -> str:
+def row(name: str, run: Run, scan: Scan, iterative: bool) -> str:
     """Errors of one scan, and the share of its phase errors within the 90 % error bars."""
     began = time.process_time()
     result = infer(run, scan)
@@ -98,10 +101,25 @@ def row(name: str, run: Run, scan: Scan) -> str:
     bars = reframe(result.phase_std.astype(np.complex64), result.origin, (0, 0), shape)[box].real
     covered = float((own_errors(result, scan)[1] <= WITHIN * bars).mean())
     error = score(image, truth).phase_mae
-    return f"| {name} | {len(scan)} | {flat:.3f} | {error:.3f} | {covered:.0%} | {seconds:.1f} |"
+    line = f"| {name} | {len(scan)} | {flat:.3f} | {error:.3f} | {covered:.0%} | {seconds:.1f} |"
+    return line + "".join(iterated(scan, result)) if iterative else line
 
 
-def measured(run: Run) -> Iterator[str]:
+def iterated(scan: Scan, start: Reconstruction) -> Iterator[str]:
+    """Phase error and CPU seconds of `refine` from an image, and of 100 epochs of LSQML."""
+    assert scan.object is not None
+    box, shape = scan.scan_box, scan.object.shape
+    engines = (
+        lambda: native.reconstruct(scan, BaselineConfig(epochs=60), RefinementConfig(), start=start),
+        lambda: ptychi.reconstruct(scan, BaselineConfig(epochs=100)),
+    )
+    for engine in engines:
+        began = time.process_time()
+        image = engine().window(shape)[box]
+        yield f" {score(image, scan.object[box]).phase_mae:.4f} | {time.process_time() - began:.0f} |"
+
+
+def measured(run: Run, more: str = "") -> Iterator[str]:
     """The measured Siemens star, against its refined image."""
     source = DATA / "siemens_star.npz"
     for crop in (None, 64) if source.is_file() else ():
@@ -114,7 +132,7 @@ def measured(run: Run) -> Iterator[str]:
         box = slice(low[0], high[0]), slice(low[1], high[1])
         flat, error = (score(part, truth[box]).phase_mae for part in (np.ones_like(truth[box]), result.object[box]))
         name = f"Siemens star, measured, N = {scan.N}, against `refine`"
-        yield f"| {name} | {len(scan)} | {flat:.3f} | {error:.3f} | | {seconds:.1f} |"
+        yield f"| {name} | {len(scan)} | {flat:.3f} | {error:.3f} | | {seconds:.1f} |{more}"
 
 
 def _edges(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
@@ -155,12 +173,17 @@ def score_of(run: Run, scan: Scan) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", action="store_true", help="trainings, too: some minutes")
+    parser.add_argument("--iterative", action="store_true", help="iterative engines, too: some twenty minutes")
     asked, run = parser.parse_args(), api.pretrained()
     lines = [
         "| scan | frames | flat image (rad) | network (rad) | within 90 % bars | CPU (s) |",
         "|---|---|---|---|---|---|",
     ]
-    for text in chain((row(name, run, scan) for name, scan in scans()), measured(run)):
+    if asked.iterative:
+        lines = [lines[0] + " `refine` (rad) | CPU (s) | LSQML (rad) | CPU (s) |", lines[1] + 4 * "---|"]
+    for text in chain(
+        (row(name, run, scan, asked.iterative) for name, scan in scans()), measured(run, 4 * " |" * asked.iterative)
+    ):
         print(text, flush=True)
         lines.append(text)
     if asked.train:

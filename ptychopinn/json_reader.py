@@ -16,6 +16,9 @@ Model = TypeVar("Model", bound=BaseModel)
 LARGEST = 2**26
 """Bytes of a JSON text; no file of ours is so large, and its values take up to thirty times as much memory."""
 
+OF_SHELL = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+"""Folders of the pipes that a shell makes, as for ``<(...)``; no other one is waited for."""
+
 NAMES = MappingProxyType(
     {
         "list": "an array",
@@ -48,6 +51,8 @@ def read_json(path: Path, what: str, finite: bool = True) -> dict[str, Any]:
         PtychoError: naming the file; also when it cannot be read.
     """
     try:
+        if path.is_fifo() and path.parent not in OF_SHELL:
+            raise PtychoError("is a pipe; a file is needed.")
         with path.open("rb") as stream:
             content = stream.read(LARGEST + 1)
         return parse_json(content, what, finite)

@@ -9,6 +9,9 @@ from typing import Any, Final
 COUNTED: Final = re.compile(r"(?:\[|epoch )(\d+)(?:/| of )(\d+)")
 """How a line begins that says how far the work is: ``[3/20]``, ``epoch 3 of 20``."""
 
+LIVE: Final = "Live: "
+"""How the line begins that says where a live page is offered: ``--quiet`` keeps it, as it was asked for."""
+
 
 def readable(value: float, digits: int = 3) -> str:
     """A number rounded to ``digits`` significant digits: 461212.9 -> 4.61e5, 12.345 -> 12.3."""

@@ -22,6 +22,10 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: ap
 LARGEST = 100_000_000
 """Bytes of an answer."""
 
+AXE = Path(__file__).parents[1] / "node_modules/axe-core/axe.min.js"
+
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="no axe-core here: npm install --no-save axe-core")
+
 
 class Page:
     """One page of a browser."""
@@ -76,8 +80,20 @@ class Page:
 
     def screenshot(self, path: Path) -> None:
         """Write a PNG of the whole page."""
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=size | {"scale": 1})["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def barriers(self) -> list[str]:
+        """What keeps people out, as axe-core finds it in the page as it is now: all that is serious or critical."""
+        self.value(AXE.read_text(encoding="utf-8"))
+        found = self.value("axe.run(document, {iframes: false}).then(({violations}) => violations)")
+        return [
+            f"{each['id']}: {node['html'][:200]}: {node['failureSummary']}"
+            for each in found
+            if each["impact"] in ("serious", "critical")
+            for node in each["nodes"]
+        ]
 
 
 @contextmanager

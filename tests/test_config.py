@@ -1,12 +1,15 @@
 """Settings: one name each, limits that hold, and a record of where every value came from."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from ptychopinn.config import Settings, read_assignments, read_settings, resolve
 from ptychopinn.errors import PtychoError
+from ptychopinn.json_reader import read_json
 
 FIELDS = [(name, info) for section in Settings() for name, info in type(section[1]).model_fields.items()]
 NAMES = [name for name, _ in FIELDS]
@@ -210,3 +213,14 @@ def test_a_file_that_cannot_be_read(tmp_path, kind):
     with pytest.raises(PtychoError) as error:
         read_settings(path)
     assert str(error.value).startswith(f"{path}: cannot be read: ")
+
+
+def test_a_pipe_of_the_shell_is_read_and_no_other_one_is_waited_for(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'{"epochs": 3}')
+    os.close(writing)
+    assert read_json(Path(f"/dev/fd/{reading}"), "settings") == {"epochs": 3}
+    os.close(reading)
+    os.mkfifo(tmp_path / "settings.json")
+    with pytest.raises(PtychoError, match="settings.json: is a pipe; a file is needed"):
+        read_json(tmp_path / "settings.json", "settings")

@@ -71,8 +71,11 @@ def _wrong_call(error: Any, args: list[str]) -> str:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether there was no memory, which PyTorch says by a RuntimeError."""
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
+    """Whether there was no memory, which PyTorch says by a RuntimeError, and the loader of libraries in its own way."""
+    signs = ("allocate memory", "failed to map segment")
+    return (
+        isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or any(x in str(error) for x in signs)
+    )
 
 
 def _out_of_memory(error: Exception, args: list[str]) -> str:
@@ -134,7 +137,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (PtychoError, WrongCall, OSError, MemoryError, RuntimeError) as error:
+        except (PtychoError, WrongCall, OSError, MemoryError, RuntimeError, ImportError) as error:
             args = ctx.meta.get(ARGS, [])
             said = error if isinstance(error, WrongCall) else _as_ours(error, args)
             if ctx.params.get("debug") or said is None:

@@ -10,7 +10,7 @@ import typer
 
 from ptychopinn.errors import WARNING
 from ptychopinn.files.output_folder import leads
-from ptychopinn.text import Report, counted
+from ptychopinn.text import LIVE, Report, counted
 
 
 def has_bar(quiet: bool) -> bool:
@@ -20,10 +20,10 @@ def has_bar(quiet: bool) -> bool:
 
 @contextmanager
 def reporting(quiet: bool, working: str = "") -> Iterator[Report]:
-    """Print lines of progress while the block runs; when quiet only warnings, on standard error.
+    """Print lines of progress while the block runs; when quiet warnings, on standard error, and where a live page is.
 
     Args:
-        quiet: print warnings only.
+        quiet: print no progress.
         working: what the block does, shown beside a progress bar on a terminal; no bar when empty.
 
     Yields:
@@ -31,7 +31,7 @@ def reporting(quiet: bool, working: str = "") -> Iterator[Report]:
     """
 
     def speak(line: str) -> None:
-        if not quiet:
+        if not quiet or line.startswith(LIVE):
             typer.echo(line)
         elif line.startswith(WARNING):
             typer.echo(line, err=True)

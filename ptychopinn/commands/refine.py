@@ -17,7 +17,7 @@ from ptychopinn.commands.shared.starting import start_of
 from ptychopinn.config import Settings
 from ptychopinn.engines import error_bars, native, ptychi
 from ptychopinn.engines.progress import BY_ITSELF, Running
-from ptychopinn.errors import PtychoError, RunFailedError
+from ptychopinn.errors import PtychoError, RunFailedError, shortened
 from ptychopinn.figures.history import draw_history
 from ptychopinn.figures.probe import draw_probe
 from ptychopinn.files.output_folder import (
@@ -155,7 +155,7 @@ def baseline_folder(
             power = probe_power(torch.from_numpy(result.probe)).double()
             shares = (power / power.sum()).tolist()
             found["power_of_modes"] = shares
-            report("power of the probe modes: " + ", ".join(f"{share:.1%}" for share in shares))
+            report("power of the probe modes: " + shortened(", ".join(f"{share:.1%}" for share in shares)))
         is_ours = settings.baseline.engine == "native"
         library = {} if is_ours else {"ptychi": version("ptychi")}
 

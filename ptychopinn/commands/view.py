@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ptychopinn.commands.shared.request import Request
-from ptychopinn.commands.shared.results import check_pixels
 from ptychopinn.errors import PtychoError, RunFailedError
 from ptychopinn.figures.page.page import Shown, draw_page, frames_that_fit
 from ptychopinn.figures.reconstruction import facts_of
 from ptychopinn.files.output_folder import check_apart, check_new, read_provenance
 from ptychopinn.files.reading import open_scan
 from ptychopinn.files.reconstruction import read_reconstruction, reconstruction_file
-from ptychopinn.physics.conditions import expected_counts
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 
@@ -96,7 +93,7 @@ def page_part(
         image.positions,
         image.pixel_size_m,
         bars,
-        "standard deviation" if image.std_of == "counts" else "spread of patches",
+        "spread of patches" if image.std_of == "patches" else "standard deviation",
         image.frame_numbers,
         facts_of(image) | (made_by or {}),
     )
@@ -123,6 +120,11 @@ def _made_by(path: Path) -> dict[str, str]:
 
 def _with_frames(part: Shown, image: Reconstruction, scan: Scan, count: int) -> Shown:
     """With some measured frames and what the image makes of them."""
+    import torch  # it takes a second to import, and a page without frames has no use for it
+
+    from ptychopinn.commands.shared.results import check_pixels
+    from ptychopinn.physics.conditions import expected_counts
+
     check_pixels(image.pixel_size_m, scan.pixel_size_m, part.name, "the scan")
     if image.probe is not None and image.probe.shape[-1] != scan.N:
         raise PtychoError(

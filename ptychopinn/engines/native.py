@@ -5,22 +5,23 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
+from ptychopinn.engines.judging.adding import with_terms
 from ptychopinn.engines.judging.advice import verdict
-from ptychopinn.engines.judging.axes import affine_in_words, axes_in_words, better_axes, nearby_map
+from ptychopinn.engines.judging.axes import axes_in_words, better_axes
 from ptychopinn.engines.judging.moves import affine, moves_in_words
 from ptychopinn.engines.places.placing import placed as find_places
 from ptychopinn.engines.prior import usual_light
-from ptychopinn.engines.progress import BY_ITSELF, TIME_OVER, Progress, Running
+from ptychopinn.engines.progress import BY_ITSELF, Running
 from ptychopinn.engines.projections import KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, holds_out, refine
-from ptychopinn.engines.terms import Terms, found_in, gains, in_words, needed, told
+from ptychopinn.engines.terms import Terms, found_in, told
 from ptychopinn.errors import WARNING, RunFailedError
 from ptychopinn.model.processes import Team
 from ptychopinn.physics.conditions import IDEAL, Conditions
@@ -40,12 +41,6 @@ LEAST_EPOCHS = 50
 FEW, ENOUGH = 1e3, 1.5e4
 """Photons on a usual pixel of the object below which a prior joins the counts by itself, and below which one that was
 asked for does: a phase known to 0.022 and to 0.006 rad from the photons of a pixel alone."""
-
-SHARE = 0.5
-"""Share of the time left that a fit gets after which terms may be added: the rest is for the fit with these."""
-
-MOVING: Final = ("affine", "opr")
-"""Terms that wrong positions ask for."""
 
 FAR = 2.0
 """Pixels rms by which positions of a good stage are hardly wrong."""
@@ -95,7 +90,7 @@ def reconstruct(
     prior = _joins_prior(light, refinement.prior, terms.moves, report)
     fit = partial(_fit, first, known, placed, placed is not scan, prior, config, refinement, seed, device, report)
     end = math.inf if refinement.refine_seconds is None else began + refinement.refine_seconds
-    found, terms, placed = _with_terms(fit, placed, terms, refinement, seed, device, end, report, running)
+    found, terms, placed = with_terms(fit, placed, terms, refinement, seed, device, end, report, running)
     look = running.team.leads and not found.stopped
     moves = _moves(scan, placed, found, terms, refinement.subpixel, device, look) if terms.moves else []
     for line in (*told(found.estimate.conditions, found.estimate.probe), *moves):
@@ -106,73 +101,6 @@ def reconstruct(
         for line in verdict(result, scan, config, device):
             report(line)
     return result
-
-
-def _with_terms(
-    fit: Callable[[Scan, Terms, float | None, Running], Refined],
-    scan: Scan,
-    terms: Terms,
-    refinement: RefinementConfig,
-    seed: int,
-    device: str,
-    end: float,
-    report: Report,
-    running: Running,
-) -> tuple[Refined, Terms, Scan]:
-    """A fit that ends by a time, its terms and its scan; ``model auto`` fits again while terms are lacking."""
-    auto, last = refinement.model == "auto", list[Progress]()
-
-    def keep(progress: Progress) -> None:
-        last[:] = [progress]
-        running.keep(progress)
-
-    def fitted(share: float, resume: Progress | None) -> Refined:
-        left = _limit(share * (end - time.perf_counter()))
-        return fit(scan, terms, left, running._replace(keep=keep, resume=resume))
-
-    if "affine" in terms.also:
-        scan = _mapped(scan, refinement.subpixel, device, report)
-    found = fitted(SHARE if auto else 1.0, running.resume)
-    while auto and not found.stopped and time.perf_counter() < end:
-        more, there = _added(scan, found, terms, refinement, seed, device, report)
-        if more == terms:
-            break
-        terms, scan = more, there
-        found = fitted(SHARE, None)
-    if auto and found.reason == TIME_OVER and last and time.perf_counter() < end:
-        found = fitted(1.0, last[0])
-    return found, terms, scan
-
-
-def _added(
-    scan: Scan, found: Refined, terms: Terms, refinement: RefinementConfig, seed: int, device: str, report: Report
-) -> tuple[Terms, Scan]:
-    """The terms with those that held-out pixels ask for, and the scan with the map of its positions to start from."""
-    asked = needed(gains(scan, found.estimate, refinement.subpixel, seed))
-    lacking, there = [one for one in asked if terms.plus(one.term) != terms], scan
-    if "affine" not in terms.also and any(one.term in MOVING for one in lacking):
-        there = _mapped(scan, refinement.subpixel, device, report)
-    if there is not scan:  # a probe that changes would take up the moves: it is looked at again after the map
-        terms, lacking = terms.plus("affine"), [one for one in lacking if one.term not in MOVING]
-    if lacking or there is scan:
-        for line in in_words(lacking):
-            report(line)
-    return terms.plus(*(one.term for one in lacking)), there
-
-
-def _mapped(scan: Scan, subpixel: SubPixel, device: str, report: Report) -> Scan:
-    """The scan with the linear map of its positions from which a fit of that map starts."""
-    matrix, middle = nearby_map(scan, subpixel, device), scan.positions.mean(axis=0)
-    if np.array_equal(matrix, np.eye(2)):
-        return scan
-    there = affine_in_words(matrix)
-    report(f"affine: the innermost frames fit best with positions that are {there}; the fit starts there")
-    return replace(scan, positions=middle + (scan.positions - middle) @ matrix.T)
-
-
-def _limit(seconds: float) -> float | None:
-    """Seconds that a fit may take; None without a limit."""
-    return None if math.isinf(seconds) else max(seconds, 1e-3)
 
 
 def _fit(
@@ -190,6 +118,7 @@ def _fit(
     terms: Terms,
     seconds: float | None,
     running: Running,
+    score: bool = True,
 ) -> Refined:
     """One fit with some terms; ``first`` lies on the canvas of ``placed``."""
     found = refine(
@@ -205,6 +134,7 @@ def _fit(
         also=terms.also,
         opr=terms.opr,
         drag=drag and terms.positions,
+        score=score,
         prior=prior,
         seed=seed,
         device=device,
@@ -212,7 +142,8 @@ def _fit(
         running=running,
         report=report,
     )
-    report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
+    if score or found.stopped:
+        report(f"ended after {found.epochs} epoch{'' if found.epochs == 1 else 's'}: {found.reason}")
     return found
 
 
@@ -334,7 +265,7 @@ def _result(
         fitted=() if found.stopped else terms.unknowns,
         loss=found.deviance,
         subpixel=subpixel,
-        prior_powers=None if found.powers is None else found.powers.numpy(),
-        prior_spots=None if found.spots is None else found.spots.numpy() + np.array(origin),
+        prior_powers=None if found.progress.powers is None else found.progress.powers.numpy(),
+        prior_spots=None if found.progress.spots is None else found.progress.spots.numpy() + np.array(origin),
     )
     return result.with_deviance(scan, device, True) if found.stopped else result.with_fits(team.total(fits).numpy())

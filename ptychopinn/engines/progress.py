@@ -1,11 +1,13 @@
 """How far a refinement has come, and how it runs: enough to go on after it was killed."""
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 
 from ptychopinn.engines.projections import Estimate, Projections
@@ -62,12 +64,25 @@ class Progress:
         self.photons, self.middle = steps.photons, steps.middle.tolist()
 
     def check(self, scan: Scan) -> None:
-        """Raise a ValueError where this cannot be of a scan."""
-        now = self.estimate
-        if now.image.ndim != 2 or now.probe.shape != scan.probe.shape or now.positions.shape != (len(scan), 2):
-            raise ValueError("another scan")
-        if not (now.image.is_complex() and now.probe.is_complex() and now.positions.is_floating_point()):
-            raise ValueError("real and complex parts are exchanged")
+        """Raise a ValueError where this cannot be of a scan: a checkpoint may have been written by anyone."""
+        numbers = (self.spent, self.done, self.length, 0 if self.stage is None else self.stage)
+        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
+            raise ValueError("epochs, stages and steps are counts")
+        reals = (self.photons, *self.middle, *self.deviance)
+        if not all(type(real) is float and math.isfinite(real) for real in reals) or len(self.middle) not in (0, 2):
+            raise ValueError("photons, middle and deviances are finite numbers")
+        if not (type(self.blank) is bool and type(self.affine) is bool):
+            raise ValueError("blank and affine are true or false")
+        for estimate in (self.estimate, *(() if self.best is None else self.best[:1])):
+            check_estimate(estimate, scan)
+        if self.best is not None and not (type(self.best[1]) is float and type(self.best[2]) is int):
+            raise ValueError("the best estimate has a deviance, and epochs since")
+        if self.velocity is not None:
+            check_tensor(self.velocity, tuple(self.estimate.image.shape), torch.complex64)
+            np.random.default_rng().bit_generator.state = json.loads(self.draws)
+        for part in (self.powers, self.spots):
+            if part is not None:
+                check_tensor(part, tuple(part.shape), part.dtype)
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and text, as :meth:`of` takes them."""
@@ -92,6 +107,38 @@ class Progress:
             "best": None if best is None else (there(best[0]), *best[1:]),
         }
         return cls(**state | known)
+
+
+def check_estimate(estimate: Estimate, scan: Scan) -> None:
+    """Raise a ValueError where this cannot be an estimate of a scan."""
+    modes, count, size = scan.probe.shape[0], len(scan), scan.N
+    height, width = estimate.image.shape
+    check_tensor(estimate.image, (height, width), torch.complex64)
+    check_tensor(estimate.probe, (modes, size, size), torch.complex64)
+    check_tensor(estimate.positions, (count, 2), torch.float64)
+    low, high = estimate.positions.min(dim=0).values.tolist(), estimate.positions.max(dim=0).values.tolist()
+    if min(height, width) < size or min(low) < -size or high[0] > height + size or high[1] > width + size:
+        raise ValueError("positions lie far from the image")
+    now = estimate.conditions
+    number = 0 if now.opr_modes is None else len(now.opr_modes)
+    shapes = ((count,), (size, size), (number, size, size), (count, number))
+    for part, shape in zip(now, shapes, strict=True):
+        if part is not None:
+            check_tensor(part, shape, torch.complex64 if part is now.opr_modes else torch.float32)
+    if (now.opr_modes is None) != (now.opr_weights is None):
+        raise ValueError("modes and weights of a changing probe go together")
+    if (now.flux is not None and not (now.flux > 0).all()) or (
+        now.background is not None and (now.background < 0).any()
+    ):
+        raise ValueError("a flux is positive, and no background negative")
+
+
+def check_tensor(part: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise a ValueError for anything but finite numbers of a shape and a type, all of which are there."""
+    if part.layout != torch.strided or part.is_meta or part.dtype != dtype or tuple(part.shape) != shape:
+        raise ValueError(f"{dtype} of shape {shape} are needed")
+    if part.nbytes > part.untyped_storage().nbytes() or not part.isfinite().all():
+        raise ValueError("numbers are missing or not finite")
 
 
 def tensors_of(estimate: Estimate) -> dict[str, torch.Tensor]:

@@ -95,7 +95,7 @@ class Refined:
         epochs: passes over the frames.
         reason: why it ended.
         stopped: whether a signal ended it.
-        powers: of the prior (:class:`ptychopinn.engines.prior.Prior`), and ``spots``; None without.
+        progress: to go on from.
     """
 
     estimate: Estimate
@@ -103,9 +103,8 @@ class Refined:
     deviance: tuple[float, ...]
     epochs: int
     reason: str
-    stopped: bool = False
-    powers: Tensor | None = None
-    spots: Tensor | None = None
+    stopped: bool
+    progress: Progress
 
 
 class _Budget:
@@ -194,6 +193,7 @@ def refine(
     also: Set[Unknown] = frozenset(),
     opr: int = 0,
     drag: bool = False,
+    score: bool = True,
     prior: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -212,10 +212,11 @@ def refine(
         tolerance: relative.
         subpixel: model between pixels.
         refine_probe: refine the probe too: keep its power, make its modes orthogonal at the end.
-        refine_positions: refine the positions too: keep their mean.
+        refine_positions: the positions too: keep their mean.
         also: refine flux, background (smooth, or free in every pixel; never negative), affine map of the positions.
         opr: modes by which the first mode of the probe changes from frame to frame.
         drag: let moves drag the image (:mod:`ptychopinn.engines.places.drag`).
+        score: go on to Fisher scoring after the projections.
         prior: join that of :mod:`ptychopinn.engines.prior` to the likelihood.
         seed: of the order of the frames.
         device: torch device.
@@ -227,19 +228,24 @@ def refine(
     margin = ROOM if {"positions", "affine"} & unknowns else 0
     now = running.resume or _begun(scan, start, known, device, margin, subpixel, unknowns)
     budget = _Budget(epochs, seconds, running.team, now.spent)
-    fit, stopped = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag, prior), False
-    try:
-        with running.allowed():
-            _project(fit, now, opr)
-            reason = _score(fit, now)
-    except Stopped as signal:
-        reason, stopped = f"stopped by {signal}", True
-        if now.stage is not None and now.best is not None:
-            now.estimate = now.best[0]
+    fit = _Fit(scan, subpixel, unknowns, tolerance, seed, memory, budget, running, report, drag, prior)
+    reason, stopped = _run(fit, now, opr, score)
     end = now.estimate
     if refine_probe and not opr:
         end = replace(end, probe=orthogonal_modes(end.probe))
-    return Refined(end, margin, tuple(now.deviance), budget.spent, reason, stopped, now.powers, now.spots)
+    return Refined(end, margin, tuple(now.deviance), budget.spent, reason, stopped, now)
+
+
+def _run(fit: _Fit, now: Progress, opr: int, score: bool) -> tuple[str, bool]:
+    """Both phases, or the projections only; why they ended, and whether a signal ended them."""
+    try:
+        with fit.running.allowed():
+            _project(fit, now, opr)
+            return _score(fit, now) if score else "the projections are over", False
+    except Stopped as signal:
+        if now.stage is not None and now.best is not None:
+            now.estimate = now.best[0]
+        return f"stopped by {signal}", True
 
 
 def _begun(
@@ -259,9 +265,16 @@ def _begun(
 
 
 def _project(fit: _Fit, now: Progress, opr: int) -> None:
-    """Projection steps in growing batches; more of them for an unknown probe or unknown positions."""
-    if now.stage is None:
-        return
+    """Projection steps in growing batches, then a first guess of what these leave out."""
+    if now.stage is not None:
+        _step_through(fit, now)
+    if opr and now.estimate.conditions.opr_modes is None:
+        now.estimate = with_opr(fit.scan, now.estimate, fit.subpixel, opr, fit.seed)
+
+
+def _step_through(fit: _Fit, now: Progress) -> None:
+    """The stages of the projections; more of them for an unknown probe or unknown positions."""
+    assert now.stage is not None
     scan, unknowns, team = fit.scan, fit.unknowns, fit.running.team
     steps = Projections(scan, now.estimate, fit.subpixel, unknowns, fit.seed, fit.hold_out, fit.memory, team)
     now.follow(steps)
@@ -286,8 +299,6 @@ def _project(fit: _Fit, now: Progress, opr: int) -> None:
         fit.keep(now)
     if now.best is not None:
         now.estimate = now.best[0]
-    if opr and now.estimate.conditions.opr_modes is None:
-        now.estimate = with_opr(scan, now.estimate, fit.subpixel, opr, fit.seed)
     if "smooth_background" in unknowns - fit.scored:
         now.estimate = with_background(scan, now.estimate, fit.subpixel, team)
     now.stage, now.velocity, now.best = None, None, None

@@ -8,7 +8,7 @@ takes off the deviance of those that were left out.
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from ptychopinn.engines.projections import (
 from ptychopinn.physics.conditions import Conditions, expected_counts
 from ptychopinn.physics.diffraction import project_to_counts
 from ptychopinn.physics.exit_waves import SubPixel, frames_per_chunk, probe_views
-from ptychopinn.physics.likelihood import poisson_deviance
+from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
 from ptychopinn.physics.patches import extract_patches
 from ptychopinn.physics.probe import probe_power
 from ptychopinn.scan.scan import Scan
@@ -137,46 +137,62 @@ def told(conditions: Conditions, probe: Tensor) -> Iterator[str]:
 
 
 class Gain(NamedTuple):
-    """What a term takes off the deviance of the pixels held out: its share of it, and in standard errors."""
+    """What a term takes off the deviance of the pixels held out.
+
+    Attributes:
+        term: which one.
+        share: of the deviance.
+        score: in standard errors.
+        excess: share of what the deviance is above that of noise; 0 where it is not above.
+    """
 
     term: Term
     share: float
     score: float
+    excess: float
 
 
-def gains(scan: Scan, now: Estimate, subpixel: SubPixel, seed: int = 0) -> list[Gain]:
+def gains(
+    scan: Scan, now: Estimate, subpixel: SubPixel, terms: tuple[Term, ...] = get_args(Term), seed: int = 0
+) -> list[Gain]:
     """What each term that an estimate lacks would explain, the most explaining first.
 
     Args:
         scan: counts and mask.
-        now: a finished fit.
+        now: a fit.
         subpixel: model between pixels.
+        terms: which ones are looked at.
         seed: of the search for changes of the probe.
     """
     flux, background, moves = _found(scan, now, subpixel)
     tried: dict[Term, list[Estimate]] = {}
-    if now.conditions.flux is None:
+    if "flux" in terms and now.conditions.flux is None:
         tried["flux"] = [replace(now, conditions=now.conditions._replace(flux=flux))]
-    if now.conditions.background is None:
+    if "background" in terms and now.conditions.background is None:
         tried["background"] = [replace(now, conditions=now.conditions._replace(background=background))]
-    known = now.positions - now.positions.mean(dim=0)
-    step = known @ torch.linalg.lstsq(known, moves - moves.mean(dim=0)).solution
-    tried["affine"] = [replace(now, positions=now.positions + stretch * step) for stretch in STRETCHES]
-    if now.conditions.opr_modes is None:
+    if "affine" in terms:
+        known = now.positions - now.positions.mean(dim=0)
+        step = known @ torch.linalg.lstsq(known, moves - moves.mean(dim=0)).solution
+        tried["affine"] = [replace(now, positions=now.positions + stretch * step) for stretch in STRETCHES]
+    if "opr" in terms and now.conditions.opr_modes is None:
         other = with_opr(scan, now, subpixel, FULL_OPR, seed, hold_out=True)
         weights = other.conditions.opr_weights
         assert weights is not None
         # A change that is the same in all frames is another probe, not one that changes.
         centred = other.conditions._replace(opr_weights=weights - weights.mean(dim=0))
         tried["opr"] = [replace(now, conditions=centred)]
-    before = _held_out(scan, now, subpixel)
+    before, noise = _held_out(scan, now, subpixel)
     judging = before <= before.quantile(1 - WORST)
     before, found = before * judging, []
+    excess = float(before.sum() - (noise * judging).sum())
+    excess = excess if excess > 0 else math.inf
     for term, estimates in tried.items():
-        after = (judging * _held_out(scan, one, subpixel) for one in estimates)
+        after = (judging * _held_out(scan, one, subpixel)[0] for one in estimates)
         less = max((before - each for each in after), key=lambda each: float(each.sum()))
         score = float(less.sum() / less.square().sum().sqrt().clamp_min(1e-30))
-        found.append(Gain(term, float(less.sum() / before.sum()), score))
+        found.append(
+            Gain(term, float(less.sum() / before.sum()), score, float(less.sum()) / excess if excess > 0 else 0.0)
+        )
     return sorted(found, key=lambda each: -each.share)
 
 
@@ -200,13 +216,14 @@ def _rate(now: Estimate, rows: Tensor, subpixel: SubPixel) -> Tensor:
     return expected_counts(now.image, now.probe, now.positions[rows], subpixel, now.conditions.of(rows))
 
 
-def _held_out(scan: Scan, now: Estimate, subpixel: SubPixel) -> Tensor:
-    """Deviance of the pixels held out of every frame: (n,) float64."""
-    parts = [
-        (poisson_deviance(_rate(now, rows, subpixel).double(), counts.double()) * held).sum(dim=(1, 2))
-        for rows, counts, _, held in _frames(scan, now)
-    ]
-    return torch.cat(parts)
+def _held_out(scan: Scan, now: Estimate, subpixel: SubPixel) -> tuple[Tensor, Tensor]:
+    """Deviance of the pixels held out of every frame, and what noise alone leaves of it: (n,) float64 each."""
+    found, noise = [], []
+    for rows, counts, _, held in _frames(scan, now):
+        rate = _rate(now, rows, subpixel).double()
+        found.append((poisson_deviance(rate, counts.double()) * held).sum(dim=(1, 2)))
+        noise.append((expected_deviance(rate) * held).sum(dim=(1, 2)))
+    return torch.cat(found), torch.cat(noise)
 
 
 def _found(scan: Scan, now: Estimate, subpixel: SubPixel) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,6 +19,9 @@ from ptychopinn.training.setups import SECOND_MODE, aperture_field, lens_probe, 
 EDGE = 152
 """Pixels of the objects of the panel."""
 
+PIXELS = 1000
+"""Pixels of each generated scan that error bars are fitted to."""
+
 WITHIN = 1.645
 """Standard deviations that hold 90 % of normal errors."""
 
@@ -47,7 +50,7 @@ def errors_on(run: Run, scans: dict[str, Scan]) -> dict[str, float]:
     return {name: score(*_inside(infer(run, scan), scan)).phase_mae for name, scan in scans.items()}
 
 
-def calibrated(run: Run, count: int = 36, seed: int = 1000) -> tuple[tuple[float, ...], ...]:
+def calibrated(run: Run, count: int = 90, seed: int = 1000) -> tuple[tuple[float, ...], ...]:
     """Models of the error bars of amplitude and phase, from the errors on generated scans.
 
     Args:
@@ -55,19 +58,19 @@ def calibrated(run: Run, count: int = 36, seed: int = 1000) -> tuple[tuple[float
         count: of scans.
         seed: of the first of them.
     """
-    features, errors, usual = [], [], []
+    kept: tuple[list[NDArray[np.float64]], ...] = ([], [], [])
     for number in range(count):
-        scan = any_scan(np.random.default_rng(seed + number))
+        rng = np.random.default_rng(seed + number)
+        scan = any_scan(rng)
         found = Observed()
-        result = infer_whole(run, scan, observe=found)
-        each = own_errors(result, scan)
-        box = _box_on_canvas(scan)
-        features.append(found.features[(slice(None), *box)][:, ::4, ::4].reshape(len(found.features), -1))
-        errors.append(np.stack(each)[:, ::4, ::4].reshape(2, -1))
-        usual.append(np.stack([around(error) for error in each])[:, ::4, ::4].reshape(2, -1))
-    seen = np.concatenate(features, axis=1)
-    rows = zip(np.concatenate(errors, axis=1), np.concatenate(usual, axis=1), strict=True)
-    return tuple(fitted(seen, error, mean) for error, mean in rows)
+        each = np.stack(own_errors(infer_whole(run, scan, observe=found), scan))
+        near = np.stack([around(error) for error in each])
+        some = rng.integers(each[0].size, size=PIXELS)  # every scan counts as much
+        inside = found.features[(slice(None), *_box_on_canvas(scan))]
+        for one, values in zip(kept, (inside, each, near), strict=True):
+            one.append(values.reshape(len(values), -1)[:, some])
+    seen, errors, usual = (np.concatenate(one, axis=1) for one in kept)
+    return tuple(fitted(seen, *row) for row in zip(errors, usual, strict=True))
 
 
 def any_scan(rng: np.random.Generator) -> Scan:

@@ -133,6 +133,6 @@ def facts_of(image: Reconstruction) -> dict[str, str]:
         "deviance per pixel": f"{rounded(image.deviance)} (noise alone {rounded(image.expected_deviance)})",
     }
     if image.phase_std is not None and lit.any():
-        kind = "standard deviation" if image.std_of == "counts" else "spread of patches"
+        kind = "spread of patches" if image.std_of == "patches" else "standard deviation"
         facts[f"phase, median {kind}"] = f"{rounded(float(np.nanmedian(image.phase_std[lit])))} rad"
     return facts

@@ -6,6 +6,7 @@ holds is removed by the next one that writes under the same final name; what ano
 be seen, only after a day.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,12 +29,26 @@ PART: Final = ".part"
 LONGEST: Final = 200
 """Bytes of a name that its temporary names repeat; a file system allows 255 in all."""
 
+DEEPEST: Final = 256
+"""Folders in one another that are made: each one costs the program a call in a call."""
+
 DAY: Final = 86400.0
 """Seconds without a change after which a temporary file of another machine counts as left behind."""
 
 
 _PLAIN: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | _PLAIN
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those that it lies in, where they are not there yet.
+
+    Raises:
+        OSError: when the file system refuses, or for more levels than any has.
+    """
+    if len(path.parts) > DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} folders in one another")
+    path.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -48,7 +63,7 @@ def writing(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_file():
             raise OSError("a folder, device or pipe has this name")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with reserved(path) as (temporary, descriptor):
             yield temporary
             if not os.fstat(descriptor).st_size:

@@ -9,6 +9,7 @@ import torch
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
+from ptychopinn.files.naming import check_plain
 
 
 def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
@@ -31,6 +32,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         PtychoError: when it is no such file.
     """
+    check_plain(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from ptychopinn.files import hdf5
 from ptychopinn.files.formats.bare_arrays import empad_cube, npy_cube
 from ptychopinn.files.formats.py4dstem import dataset
 from ptychopinn.files.geometry.raster import Cube, check_cube
+from ptychopinn.files.naming import check_plain
 from ptychopinn.files.record import Record
 
 
@@ -16,6 +17,7 @@ def read(name: Path, in_memory: int, allow_external: bool = False) -> Record | N
     Raises:
         PtychoError: naming the file and the dataset.
     """
+    check_plain(name)
     if name.suffix == ".npy":
         return _record(npy_cube(name), name.name, in_memory)
     if name.suffix == ".raw":

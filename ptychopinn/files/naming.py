@@ -1,4 +1,4 @@
-"""Errors that name the file they are about."""
+"""Errors that name the file they are about, and what is no file at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,3 +19,9 @@ def naming(place: Path | str) -> Iterator[None]:
         raise
     except PtychoError as error:
         raise error.of(place) from None
+
+
+def check_plain(path: Path) -> None:
+    """Refuse a pipe, a device or a socket: it may keep its reader waiting, never end, and is not read twice."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise PtychoError(f"{path}: is a pipe or a device; a file is needed.")

@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 
 from ptychopinn.errors import PtychoError
+from ptychopinn.files.naming import check_plain
 from ptychopinn.files.values import Array, as_numbers
 from ptychopinn.memory import check_memory, in_gib
 
@@ -41,6 +42,7 @@ class NpzArrays(Mapping[str, Array]):
     """
 
     def __init__(self, path: Path, without: Collection[str] = ()) -> None:
+        check_plain(path)
         self.path = path
         try:
             with zipfile.ZipFile(path) as archive:

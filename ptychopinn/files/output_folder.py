@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import is_part, writing
+from ptychopinn.files.naming import check_plain
 from ptychopinn.json_reader import read_json
 
 
@@ -268,6 +269,7 @@ def file_in(path: Path) -> Path | None:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, or of the reconstruction in a folder, as hex digits."""
+    check_plain(path)
     with (file_in(path) or path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

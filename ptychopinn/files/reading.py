@@ -21,7 +21,7 @@ from ptychopinn.files.formats.registry import Format, named, recognise
 from ptychopinn.files.geometry.electrons import as_electrons, as_read, check_used, with_lens_probe
 from ptychopinn.files.geometry.microscope import Microscope
 from ptychopinn.files.geometry.pixels import with_pixel
-from ptychopinn.files.naming import naming
+from ptychopinn.files.naming import check_plain, naming
 from ptychopinn.files.output_folder import file_in
 from ptychopinn.files.record import Reading, Record, as_far_as_complete, near_field, scan_of, start_of
 from ptychopinn.files.results.own import FRAME_NUMBERS, OWN, numbers_of
@@ -184,6 +184,7 @@ def read(path: Path, how: Reading | None = None) -> Record:
     """
     how = how or Reading()
     path = file_in(path) or path
+    check_plain(path)
     try:
         record = _open(path, how)
     except MemoryError as error:

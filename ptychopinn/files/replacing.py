@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from ptychopinn.errors import PtychoError, RunFailedError
-from ptychopinn.files.atomic import locked, names, remove, remove_parts, reserved
+from ptychopinn.files.atomic import locked, make_folder, names, remove, remove_parts, reserved
 from ptychopinn.files.output_folder import LOCK, PROVENANCE, check_folder, is_finished, is_vacant
 
 Write = Callable[[Path], object]
@@ -226,7 +226,7 @@ def holding(
     try:
         with ExitStack() as stack:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 place = Place(folder, command, overwrite, keep, own)
                 stack.enter_context(place.held())
             except OSError as error:

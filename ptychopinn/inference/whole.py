@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -14,20 +13,25 @@ from ptychopinn.config import InferenceConfig
 from ptychopinn.inference.own_errors import Features, error_bars, features_of
 from ptychopinn.model.bundle import Run
 from ptychopinn.model.execution import ready
+from ptychopinn.model.model import PtychoModel
 from ptychopinn.model.whole import (
+    Estimate,
     Lights,
     as_transformed,
     best_multiple,
+    cycles,
+    fields_of,
     light_of,
-    passes,
     pull,
     smoothing,
     stage,
     vacuum,
 )
-from ptychopinn.physics.diffraction import project_to_modulus
+from ptychopinn.physics.conditions import IDEAL, expected_counts
+from ptychopinn.physics.diffraction import squared
 from ptychopinn.physics.exit_waves import frames_per_chunk, probe_views
-from ptychopinn.physics.patches import extract_patches
+from ptychopinn.physics.likelihood import expected_deviance, poisson_deviance
+from ptychopinn.physics.patches import chunk_length
 from ptychopinn.physics.probe import probe_intensity
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.frames import chunks
@@ -36,10 +40,20 @@ from ptychopinn.scan.probe_scale import as_networks_see
 from ptychopinn.scan.scan import Scan
 
 FEW = 96
-"""Frames that tell how much of a smooth change is right, and which pass fits best."""
+"""Frames that tell how much of a smooth change is right, and how well an image fits."""
 
-WORSE = 2.0
-"""Misfit of the last pass, in units of the best, from which the best one is the image: passes may run away."""
+DONE, ALIKE = 0.05, 0.01
+"""Shares of the deviance beyond that of noise: what a cycle of passes must take off for another one to follow, and by
+which its image may be worse than the one before and still be the result. Passes may run away in the end."""
+
+LEAST = 1e-3
+"""The same two shares of the whole deviance, where there is hardly more than noise."""
+
+IN_CACHE = 2**17
+"""Values of the probes of one block on a CPU: 1 MiB, which stays in the cache of a core from one step to the next."""
+
+INNERMOST, LIT = 100, 0.3
+"""Frames whose simulated counts tell the network's own errors, and the least light of pixels that count there."""
 
 DARK = 1e-6
 """Photons; a pixel with fewer has no correction."""
@@ -77,24 +91,17 @@ def infer_whole(
     frames = _Frames(scan, chosen.patch_memory, 2**run.model.config.depth, device)
     model = ready(run.model, device, chosen.inference_precision)
     with torch.inference_mode():
-        hidden, activation = model.config.hidden_channels, model.config.amp_activation
-        networks = [_Tiled(network, 2 + hidden) for network in model.networks]
-        before = now = vacuum(frames.light, hidden)
-        best, misfit = (math.inf, before, now), math.inf
-        for number in passes(len(networks)):
-            before, now = now, stage(networks[number], now, frames, activation)
-            misfit = frames.misfit(now.image)
-            best = min(best, (misfit, before, now), key=itemgetter(0))
-        if misfit > WORSE * best[0]:
-            _, before, now = best
-        light, pulled = frames.light[0], now.pulled[0]
+        now, last, begun, excess = _cycles(model, frames)
+        own = _bootstrap(model, frames, now.image)
     height, width = scan.canvas_shape
-    inside = slice(height), slice(width)
-    image, light = now.image[0][inside].clone(), light[inside].clone()
-    seen = features_of(image, before.image[0][inside], pulled[inside] / light.clamp_min(DARK), light)
+    inside = 0, slice(height), slice(width)
+    images = [one.image[inside].clone() for one in (now, last, begun)]
+    image, light = images[0], frames.light[inside].clone()
+    seen = features_of(images, now.pulled[inside] / light.clamp_min(DARK), light, (excess, *own))
     if observe is not None:
         observe.features = seen
-    bars = error_bars(seen, run.error_model) if run.error_model else None
+    known = run.error_model and len(run.error_model[0]) == len(seen)  # runs of before saw other features
+    bars = error_bars(seen, run.error_model) if known else None
     result = Reconstruction.from_canvas(
         frames.factor * image,
         scan,
@@ -109,6 +116,55 @@ def infer_whole(
     return replace(result, dark=scan.numbers[frames.dark])
 
 
+def _cycles(model: PtychoModel, frames: "_Frames") -> tuple[Estimate, Estimate, Estimate, float]:
+    """Passes until the counts ask for no more.
+
+    Returns:
+        The estimate that fits, those before its last pass and its last cycle, and its deviance over that of noise.
+    """
+    hidden, activation = model.config.hidden_channels, model.config.amp_activation
+    networks = [_Tiled(network, 2 + hidden) for network in model.networks]
+    now = vacuum(frames.light, hidden)
+    kept, lowest = (now, now, now, 1.0), math.inf
+    for cycle in cycles(len(networks)):
+        begun = now
+        for number in cycle:
+            last, now = now, stage(networks[number], now, frames, activation)
+        deviance, noise = frames.deviance(now.image)
+        excess = min(deviance, lowest) - noise
+        if deviance < lowest + max(ALIKE * excess, LEAST * deviance):
+            kept = now, last, begun, deviance / noise
+        if not deviance <= lowest - max(DONE * excess, LEAST * deviance):
+            break
+        lowest = deviance
+    return kept
+
+
+def _bootstrap(model: PtychoModel, frames: "_Frames", image: Tensor) -> tuple[float, float]:
+    """Errors of amplitude and phase with which simulated counts of an image (1, H, W) are reconstructed.
+
+    Of the ``INNERMOST`` frames; root mean squares over lit pixels, after one factor.
+    """
+    scan = frames.scan
+    distance = np.linalg.norm(scan.positions - np.median(scan.positions, axis=0), axis=1)
+    part = scan.subset(np.sort(np.argsort(distance, kind="stable")[:INNERMOST]))
+    places = torch.from_numpy(part.positions - scan.canvas_origin).to(frames.device)
+    rates = expected_counts(image[0], frames.probe, places, "fourier", IDEAL).cpu()
+    counts = torch.poisson(rates, generator=torch.Generator().manual_seed(0)).numpy()
+    again = _Frames(replace(part, counts=counts), frames.memory, frames.multiple, str(frames.device))
+    found = _cycles(model, again)[0].image[0]
+    top, left = (there - here for there, here in zip(part.canvas_origin, scan.canvas_origin, strict=True))
+    height, width = part.canvas_shape
+    light = again.light[0, :height, :width]
+    weight = light * (light > LIT * light.max())
+    truth, found = image[0, top : top + height, left : left + width], found[:height, :width]
+    product = weight * found * truth.conj()
+    factor = (weight * truth.abs()).sum() / (weight * found.abs()).sum()
+    errors = factor * found.abs() - truth.abs(), (product * product.sum().conj()).angle()
+    amplitude, phase = ((weight * error.square()).sum() / weight.sum() for error in errors)
+    return float(amplitude.sqrt()), float(phase.sqrt())
+
+
 class _Frames:
     """The frames of a scan, as networks see it, that pull at a canvas.
 
@@ -121,7 +177,7 @@ class _Frames:
 
     def __init__(self, scan: Scan, memory: int, multiple: int, device: str) -> None:
         self.scan, self.factor = as_networks_see(scan)
-        self.device = device
+        self.device, self.memory, self.multiple = device, memory, multiple
         self.probe, good, _ = Illumination.of(self.scan).to(device)
         self.good = None if good is None else as_transformed(good)
         height, width = scan.canvas_shape
@@ -153,12 +209,13 @@ class _Frames:
         """:func:`best_multiple` on a few frames, (1,)."""
         return best_multiple(image, bend, *self._few())
 
-    def misfit(self, image: Tensor) -> float:
-        """Sum of ``(|F psi| - sqrt(k))^2`` on a few frames of an image (1, H, W)."""
+    def deviance(self, image: Tensor) -> tuple[float, float]:
+        """Poisson deviance of a few frames under an image (1, H, W), summed, and what noise alone leaves of it."""
         modulus, lights = self._few()
-        patches = 1 + extract_patches(image - 1, lights.places, modulus.shape[-1])
-        change = project_to_modulus(lights.probes * patches.unsqueeze(-3), modulus, lights.good)
-        return float(change.abs().square().sum())
+        rates = squared(fields_of(image, modulus.shape[-1], lights)).sum(dim=-3)
+        good = 1.0 if lights.good is None else lights.good
+        found = poisson_deviance(rates, modulus.square()) * good, expected_deviance(rates) * good
+        return float(found[0].sum(dtype=torch.float64)), float(found[1].sum(dtype=torch.float64))
 
     def _few(self) -> tuple[Tensor, Lights]:
         """Roots of the counts (1, k, N, N) of a few frames, and their light."""
@@ -170,7 +227,8 @@ class _Frames:
         return self._kept
 
     def _blocks(self) -> Iterator[slice]:
-        return chunks(len(self.scan), frames_per_chunk(self.probe))
+        most = frames_per_chunk(self.probe) if self.probe.is_cuda else chunk_length(self.probe.numel(), IN_CACHE)
+        return chunks(len(self.scan), most)
 
     def _seen(self, some: slice) -> Lights:
         """Probes and places of a block; kept where there is room."""

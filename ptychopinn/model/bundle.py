@@ -21,7 +21,7 @@ from torch import Tensor
 from ptychopinn.config import Settings
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.atomic import writing
-from ptychopinn.files.naming import naming
+from ptychopinn.files.naming import check_plain, naming
 from ptychopinn.files.output_folder import CHECKPOINTS, read_provenance, versions
 from ptychopinn.json_reader import LARGEST, parse_json, validated
 from ptychopinn.memory import check_memory
@@ -197,6 +197,7 @@ def _illumination(support: int, physics: dict[str, Tensor]) -> Illumination:
 
 def _read(path: Path) -> tuple[Manifest, dict[str, dict[str, Tensor]]]:
     """Manifest and tensors of a bundle, hashes checked."""
+    check_plain(path)
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:

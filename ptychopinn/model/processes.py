@@ -9,6 +9,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, distributed
 
+from ptychopinn.errors import PtychoError
+
 PATIENCE = timedelta(days=2)
 """How long a process waits for the others: one of them may have the work of all."""
 
@@ -54,7 +56,19 @@ ALONE = Team()
 
 def started_together() -> int:
     """Number of processes that torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
+
+
+def _number(name: str, usual: int) -> int:
+    """A number that torchrun sets in the environment.
+
+    Raises:
+        PtychoError: when something else has set it.
+    """
+    text = os.environ.get(name)
+    if text is not None and not text.isdecimal():
+        raise PtychoError(f"{name}: {text!r} in the environment; a number, as torchrun sets it, is needed.")
+    return usual if text is None else int(text)
 
 
 @contextmanager
@@ -63,8 +77,11 @@ def team() -> Iterator[Team]:
 
     Tensors of the host are summed by gloo. Tensors of GPUs are summed by NCCL where every process of a machine has a
     GPU of its own, otherwise by gloo, too.
+
+    Raises:
+        PtychoError: when the environment names other processes, but no torchrun has started them.
     """
-    size, rank = started_together(), int(os.environ.get("RANK", "0"))
+    size, rank = started_together(), _number("RANK", 0)
     if size == 1:
         yield ALONE
         return
@@ -72,7 +89,14 @@ def team() -> Iterator[Team]:
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % gpus)
     own = 0 < int(os.environ.get("LOCAL_WORLD_SIZE", size)) <= gpus
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if own else "gloo", timeout=PATIENCE)
+    try:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if own else "gloo", timeout=PATIENCE)
+    except ValueError as error:
+        reason = str(error).rpartition(": ")[2]
+        raise PtychoError(
+            f"WORLD_SIZE: {size} in the environment, but the other processes are not found ({reason}); start them by "
+            "torchrun, or unset it."
+        ) from None
     try:
         yield Team(rank, range(size))
     finally:

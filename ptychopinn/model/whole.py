@@ -5,7 +5,7 @@ its own change to the image: an unrolled reconstruction whose steps are learnt. 
 adds up, so that the noise falls with the photons on a pixel, of all frames.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ptychopinn.model.features import LIGHT_UNIT
 from ptychopinn.model.unet import PHASE_SCALE, to_complex
-from ptychopinn.physics.diffraction import POWER_FLOOR, project_to_modulus
+from ptychopinn.physics.diffraction import POWER_FLOOR, project_to_modulus, squared
 from ptychopinn.physics.patches import extract_patches, place_patches
 from ptychopinn.physics.probe import probe_intensity
 
@@ -23,6 +23,9 @@ Network = Callable[[Tensor], Tensor]
 
 REPEATS = 6
 """How often the stages after the first are repeated; they are trained to go on from where they ended."""
+
+MOST_CYCLES = 14
+"""Times that the stages are repeated at most where the counts decide when to end."""
 
 FLOOR = 0.05
 """Regulariser c of the division by the light, in units of the mean light of a lit pixel."""
@@ -53,6 +56,13 @@ def passes(stages: int, repeats: int = REPEATS) -> tuple[int, ...]:
     """Stages in the order in which they are applied: of three, 0, 1, 2 and then 1, 2 again and again."""
     once = tuple(range(stages))
     return once + repeats * once[1:]
+
+
+def cycles(stages: int, most: int = MOST_CYCLES) -> Iterator[tuple[int, ...]]:
+    """The order of :func:`passes`, cut after every stage 1, whose images fit the counts best: (0, 1), (2, 1), ..."""
+    yield tuple(range(stages))[:2]
+    for _ in range(most if stages > 1 else 0):
+        yield (*range(2, stages), 1)
 
 
 class Lights(NamedTuple):
@@ -91,6 +101,14 @@ def pull(image: Tensor, modulus: Tensor, lights: Lights) -> Tensor:
     change = project_to_modulus(lights.probes * patches.unsqueeze(-3), modulus, lights.good)
     shape = image.shape[-2], image.shape[-1]
     return place_patches((lights.probes.conj() * change).sum(dim=-3), lights.places, shape)
+
+
+def fields_of(images: Tensor, size: int, lights: Lights) -> Tensor:
+    """Fields on the detector of images (..., H, W), vacuum outside: (..., n, m, N, N), as they are transformed."""
+    # A batch of images is read at positions of its own shape.
+    places = lights.places.expand(*images.shape[:-2], *lights.places.shape[-2:])
+    patches = 1 + extract_patches(images - 1, places, size)
+    return torch.fft.fft2(lights.probes * patches.unsqueeze(-3), norm="ortho")
 
 
 class Scene(Protocol):
@@ -210,7 +228,7 @@ def best_multiple(image: Tensor, bend: Tensor, modulus: Tensor, lights: Lights) 
     fields, changes = (
         torch.fft.fft2(lights.probes * part.unsqueeze(-3), norm="ortho") for part in (1 + patches, moved)
     )
-    found = (fields.real.square() + fields.imag.square()).sum(dim=-3).sqrt()
+    found = squared(fields).sum(dim=-3).sqrt()
     change = (fields.real * changes.real + fields.imag * changes.imag).sum(dim=-3) / found.clamp_min(POWER_FLOOR**0.5)
     if lights.good is not None:
         change = (change.unsqueeze(-3) * lights.good).squeeze(-3)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ptychopinn.errors import shortened
 from ptychopinn.scan.checks import dark_frames, doubts, flux_changes
 from ptychopinn.scan.probe import light
 from ptychopinn.scan.scan import Scan
@@ -86,7 +87,7 @@ def _bad_pixels(scan: Scan) -> str:
 
 def _probe_rows(scan: Scan, photons: float) -> list[Row]:
     power = light.power(scan.probe).astype(np.float64)
-    shares = ", ".join(f"{100 * share:.1f} %" for share in (power / power.sum()).tolist())
+    shares = shortened(", ".join(f"{100 * share:.1f} %" for share in (power / power.sum()).tolist()))
     total = float(power.sum())
     ratio = f", {readable(total / photons)} times the mean frame" if photons > 0 else ""
     part = 100 * scan.probe_diameter / scan.N

@@ -1,13 +1,16 @@
 """A refinement that was stopped goes on as if it had not been."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ptychopinn.commands.shared.resuming import UNREADABLE
 from ptychopinn.config import BaselineConfig, RefinementConfig
 from ptychopinn.engines import native
 from ptychopinn.engines.progress import Progress, Running, tensors_of
@@ -74,3 +77,53 @@ def test_a_map_that_auto_added_is_fitted_further(tiny_scan: Scan, tmp_path: Path
     asked = BaselineConfig(epochs=14), RefinementConfig(model="auto")
     found = native.reconstruct(tiny_scan, *asked, running=Running(resume=before))
     assert "affine" in found.fitted
+
+
+HUGE = torch.zeros(1, dtype=torch.complex64).expand(100_000, 100_000)
+HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "epochs below 0": lambda d: d.update(spent=-(10**30)),
+    "epochs as text": lambda d: d.update(spent="1"),
+    "a stage below 0": lambda d: d.update(stage=-5),
+    "a stage as text": lambda d: d.update(stage="x"),
+    "steps without end": lambda d: d.update(length=10**12),
+    "photons": lambda d: d.update(photons=float("nan")),
+    "middle": lambda d: d.update(middle=["x"]),
+    "deviances": lambda d: d.update(deviance=["a"]),
+    "best": lambda d: d.update(best=[1, 2, 3]),
+    "a best image": lambda d: d.update(best=[d["estimate"], "x", 0]),
+    "the draws": lambda d: d.update(draws='{"a": 1}'),
+    "the velocity": lambda d: d.update(velocity=torch.zeros(3)),
+    "powers": lambda d: d.update(powers=HUGE),
+    "another key": lambda d: d.update(evil=1),
+    "another part": lambda d: d["estimate"].update(evil=torch.zeros(2)),
+    "no parts": lambda d: d.update(estimate=[1]),
+    "NaN": lambda d: d["estimate"]["image"].fill_(float("nan")),
+    "an image that is not there": lambda d: d["estimate"].update(image=HUGE),
+    "an image of nothing": lambda d: d["estimate"].update(image=torch.zeros(0, 0, dtype=torch.complex64)),
+    "a meta image": lambda d: d["estimate"].update(image=torch.empty(99, 99, dtype=torch.complex64, device="meta")),
+    "another type": lambda d: d["estimate"].update(image=d["estimate"]["image"].to(torch.complex128)),
+    "positions without end": lambda d: d["estimate"]["positions"].fill_(float("inf")),
+    "positions far away": lambda d: d["estimate"]["positions"].fill_(1e18),
+    "flux of other frames": lambda d: d["estimate"].update(flux=torch.ones(3)),
+    "no flux": lambda d: d["estimate"].update(flux=torch.zeros_like(d["estimate"]["positions"][:, 0]).float()),
+    "a background": lambda d: d["estimate"].update(background=-torch.ones_like(d["estimate"]["probe"][0].real)),
+    "modes": lambda d: d["estimate"].update(opr_modes=torch.zeros(3)),
+    "modes without weights": lambda d: d["estimate"].update(opr_modes=d["estimate"]["probe"].clone()),
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return []
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+def test_a_progress_that_was_tampered_with_is_refused(tiny_scan: Scan, kept: list[dict[str, Any]], change: str) -> None:
+    """Before anything is computed with it: no crash, no endless fit, no memory that is not there."""
+    if not kept:
+        refine(tiny_scan, epochs=2, running=Running(keep=lambda progress: kept.append(copy.deepcopy(progress.state()))))
+    state = copy.deepcopy(kept[0])
+    Progress.of(copy.deepcopy(state), "cpu").check(tiny_scan)
+    HOSTILE[change](state)
+    with pytest.raises(UNREADABLE):
+        Progress.of(state, "cpu").check(tiny_scan)

@@ -184,3 +184,10 @@ print(os.getpid())
     found = (tmp_path / "result.bin").read_bytes()
     assert found in (b"a" * 200_000, b"b" * 200_000)
     assert names(tmp_path) == ["result.bin"]
+
+
+def test_folders_in_one_another_without_end_are_refused(tmp_path):
+    path = tmp_path / ("x/" * 2000) / "result.txt"
+    with pytest.raises(RunFailedError, match="more than 256 folders in one another"), writing(path):
+        pass
+    assert names(tmp_path) == []

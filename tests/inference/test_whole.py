@@ -84,16 +84,41 @@ def test_dark_frames_are_named_and_a_scan_without_light_is_refused(tiny_scan):
         infer(pretrained(), replace(tiny_scan, counts=0 * counts), EXACT)
 
 
-def test_passes_that_run_away_do_not_spoil_the_image(tiny_scan, image, monkeypatch):
-    """The image is that of the pass that fitted best where the last one fits far worse."""
+def counted(monkeypatch, until=1000):
+    """Passes that were made; from number ``until`` on they give vacuum."""
     honest, count = whole.stage, []
 
     def runs_away(network, estimate, scene, activation):
         found = honest(network, estimate, scene, activation)
         count.append(1)
-        return found if len(count) < 13 else found._replace(image=torch.ones_like(found.image))
+        return found if len(count) < until else found._replace(image=torch.ones_like(found.image))
 
     monkeypatch.setattr(whole, "stage", runs_away)
+    return count
+
+
+def test_passes_that_run_away_do_not_spoil_the_image(tiny_scan, image, monkeypatch):
+    """The image is that of the cycle that fitted best where a later one fits far worse, and no more follow."""
+    count = counted(monkeypatch, until=5)
     found = infer(pretrained(), tiny_scan, EXACT)
-    assert len(count) == 15
-    assert found.deviance < 1.5 * image.deviance
+    assert len(count) == 6 + 4, "of the scan, and of the simulated counts of its image"
+    assert found.deviance < 2 * image.deviance
+
+
+def test_passes_end_where_only_noise_is_left(tiny_scan, monkeypatch):
+    count = counted(monkeypatch)
+    infer(pretrained(), tiny_scan, EXACT)
+    bright = len(count)
+    thinned = np.random.default_rng(0).binomial(tiny_scan.counts.astype(int), 1e-3).astype(np.float32)
+    infer(pretrained(), replace(tiny_scan, counts=thinned, probe=1e-3**0.5 * tiny_scan.probe), EXACT)
+    assert len(count) - bright < bright
+
+
+def test_the_deviance_of_a_few_frames_is_that_of_the_scan(tiny_scan, image, monkeypatch):
+    monkeypatch.setattr(whole, "FEW", len(tiny_scan))
+    frames = whole._Frames(tiny_scan, 1000, 1, "cpu")
+    canvas = torch.from_numpy(image.object / frames.factor)[None]
+    pixels = len(tiny_scan) * (tiny_scan.N**2 if tiny_scan.good_pixels is None else tiny_scan.good_pixels.sum())
+    measured, noise = frames.deviance(canvas)
+    assert measured / pixels == pytest.approx(image.deviance, rel=1e-3)
+    assert noise / pixels == pytest.approx(image.expected_deviance, rel=0.02)

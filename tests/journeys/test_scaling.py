@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import scaling, two_processes
 from benchmarks.scaling import (
     CASES,
     Case,
@@ -114,3 +114,20 @@ def test_a_run_is_measured(tmp_path: Path) -> None:
     assert found["seconds"] > sum(found["steps"].values())
     assert found["peak_bytes"] > 10**8
     assert 0.5 < found["cpu_seconds"] < 600
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(1.0, 0.0), (0.75, 0.25), (0.0, 1.0)])
+def test_what_is_not_shared_is_told_from_cpu_seconds(shared: float, expected: float) -> None:
+    assert two_processes.not_shared(40.0, 40.0 * (1 - shared / 2)) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["two", "--folder", str(tmp_path), "--frames", "256", "--epochs", "3"])
+    two_processes.main()
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 4
+    apart = float(told.split("images differ by ")[1].split()[0])
+    assert apart < 1e-4

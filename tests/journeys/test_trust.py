@@ -239,3 +239,13 @@ def test_an_output_folder_that_is_removed_meanwhile(place: Path) -> None:
     (kept,) = place.glob("ptychopinn-refine-*")
     assert errors.splitlines()[-1].endswith(f"the new result is in {kept}.")
     read_reconstruction(kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [700, 1500])
+def test_libraries_that_do_not_fit_in_memory_are_one_line(place: Path, megabytes: int) -> None:
+    limit = (megabytes * 2**20,) * 2
+    arguments = ("refine", "star.npz", "--out", "new", *FIT)
+    done = call(*arguments, cwd=place, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))
+    assert_one_line(done, 1, "out of memory; .* GiB are there")
+    assert not (place / "new").exists()

@@ -11,6 +11,7 @@ from ptychopinn.model.whole import (
     SmallScans,
     as_transformed,
     best_multiple,
+    cycles,
     light_of,
     passes,
     pull,
@@ -127,6 +128,13 @@ def test_stages_after_the_first_are_repeated():
     assert passes(3, 1) == (0, 1, 2, 1, 2)
     assert passes(2, 2) == (0, 1, 1, 1)
     assert passes(1) == (0,)
+
+
+def test_cycles_end_with_the_second_stage():
+    assert list(cycles(3, 2)) == [(0, 1), (2, 1), (2, 1)]
+    assert sum(cycles(3, 2), ()) == passes(3, 3)[:6]
+    assert list(cycles(2, 2)) == [(0, 1), (1,), (1,)]
+    assert list(cycles(1)) == [(0,)]
 
 
 def test_the_filter_inverts_what_frames_see_of_a_wave():

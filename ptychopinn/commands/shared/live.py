@@ -15,7 +15,7 @@ from ptychopinn.figures.page.live import Now, pictures, write_live
 from ptychopinn.files.atomic import writing
 from ptychopinn.files.output_folder import LIVE_PAGE, is_vacant
 from ptychopinn.files.replacing import Place
-from ptychopinn.text import counted, readable
+from ptychopinn.text import LIVE, counted, readable
 
 EVERY: Final = 1.0
 """Seconds between two pages, at least."""
@@ -68,7 +68,7 @@ class Live:
     def __enter__(self) -> Self:
         address = self._stack.enter_context(serving(self.path, self._request.serve))
         if address is not None:
-            self._request.report(f"Live: {address}")
+            self._request.report(f"{LIVE}{address}")
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self

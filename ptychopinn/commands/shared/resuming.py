@@ -23,6 +23,18 @@ MAY_CHANGE: Final = frozenset(("epochs", "refine_seconds", "tolerance", "error_d
 """Settings that may change when a refinement goes on."""
 
 
+UNREADABLE: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+)
+"""Errors of parts of a checkpoint that are something else than they should be."""
+
+
 class Checkpoints:
     """Keeps the progress of a refinement in its folder.
 
@@ -41,7 +53,7 @@ class Checkpoints:
     def __init__(self, request: Request, source: Path, resume: bool) -> None:
         self.request, self.resume, self._source, self._path = request, resume, source, request.out / CHECKPOINT
         self._kept: dict[str, Any] = {}
-        self._told = False
+        self._told, self._folder = False, _identity(request.out)
         self._before: dict[str, Any] = {}
         if resume:
             self._load()
@@ -61,6 +73,7 @@ class Checkpoints:
             raise PtychoError(
                 f"{self._source}: is not the scan that {self.request.out} was fitted to; --resume needs the same file."
             )
+        self._folder = _identity(self.request.out)
         if stop is not None:
             stop.take()
         device = device_of(self.request.settings)
@@ -81,13 +94,15 @@ class Checkpoints:
         """Say of a checkpoint that holds something else that it cannot be read."""
         try:
             yield
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        except UNREADABLE:
             raise PtychoError(f"{self._path}: cannot be read as a checkpoint; start again with --overwrite.") from None
 
     def _keep(self, progress: Progress) -> None:
         request = self.request
         origin = {"sha256": self.sha256, "settings": request.settings.flat(), "sources": dict(request.sources)}
         try:
+            if _identity(request.out) not in (None, self._folder):
+                raise RunFailedError(f"{request.out}: is another folder than before.")
             save_checkpoint(self._path, {"origin": json.dumps(origin), "progress": progress.state()})
         except RunFailedError as error:
             if not self._told:
@@ -108,3 +123,12 @@ class Checkpoints:
                 raise PtychoError(f"--resume: {name} {value!r} given, but {out} was begun with {old!r}; start anew.")
         sources |= dict.fromkeys(changes, "flag")
         self.request = replace(request, settings=before.changed(**changes), sources=sources)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from any other one; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

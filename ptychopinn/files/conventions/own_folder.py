@@ -10,7 +10,7 @@ source is looked for, where HDF5 looks for it, before a dataset is read.
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import h5py
 
 from ptychopinn.errors import PtychoError
 from ptychopinn.files.conventions.declared import check_whole, is_whole
+from ptychopinn.files.naming import check_plain
 
 DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """Exceptions of h5py for a damaged file."""
@@ -42,6 +43,7 @@ def opened_file(path: Path, folders: Folders = (), **options: Any) -> "ScanFile"
         folders: of other files that it may read from; its own one when empty.
         options: of ``h5py.File``.
     """
+    check_plain(path)
     folders = own_folder(path) if folders == () else folders
     try:
         return ScanFile(path, folders, **options)
@@ -80,6 +82,10 @@ class _Group(_Bounded, h5py.Group):
             return True  # it is there, and whoever takes it is told
         return bool(super().__contains__(name))
 
+    def visititems(self, func: Callable[[str, Any], Any]) -> Any:
+        """As h5py does, each object once, but through ``MAX_DEPTH`` levels of groups."""
+        return _visit(self, func, "", {h5py.h5o.get_info(self.id).addr}, 0)
+
     def get(self, name: Any, default: Any = None, getclass: bool = False, getlink: bool = False, **how: Any) -> Any:
         if getclass or getlink:
             return super().get(name, default, getclass, getlink, **how)
@@ -87,6 +93,23 @@ class _Group(_Bounded, h5py.Group):
             return self[name]
         except KeyError:
             return default
+
+
+def _visit(group: Any, func: Callable[[str, Any], Any], prefix: str, seen: set[int], depth: int) -> Any:
+    for key in group:
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            continue
+        item = group[key]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
+        answer = func(prefix + key, item)
+        if answer is None and isinstance(item, h5py.Group) and depth < MAX_DEPTH:
+            answer = _visit(item, func, f"{prefix}{key}/", seen, depth + 1)
+        if answer is not None:
+            return answer
+    return None
 
 
 class _Dataset(_Bounded, h5py.Dataset):

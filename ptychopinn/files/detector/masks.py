@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import PtychoError, shortened
 from ptychopinn.files import hdf5
 from ptychopinn.files.conventions import links
+from ptychopinn.files.naming import check_plain
 from ptychopinn.files.npz_arrays import NpzArrays
 from ptychopinn.files.values import Array, as_good
 from ptychopinn.json_reader import LARGEST
@@ -60,6 +61,7 @@ def _split(text: str) -> tuple[Path, str | None]:
 
 
 def _values(path: Path, dataset: str | None, allow_external: bool) -> Array:
+    check_plain(path)
     ending = path.suffix.lower()
     if dataset is not None or ending in HDF5:
         return _hdf5(path, dataset, allow_external)

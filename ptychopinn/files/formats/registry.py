@@ -24,7 +24,7 @@ from ptychopinn.files.formats import (
 )
 from ptychopinn.files.geometry.electrons import as_written
 from ptychopinn.files.geometry.pixels import Geometry, with_given
-from ptychopinn.files.naming import naming
+from ptychopinn.files.naming import check_plain, naming
 from ptychopinn.files.npz_arrays import NpzArrays, keys_of
 from ptychopinn.files.record import Reading, Record, counts_of
 from ptychopinn.files.results import cdtools, own, phaser
@@ -166,6 +166,7 @@ def recognise(path: Path) -> Format:
 
 def _kind(path: Path) -> str:
     """The kind of a file by its first bytes, else by its name; the reader then says what is wrong."""
+    check_plain(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(len(NPY))

@@ -51,6 +51,9 @@ DIM: Final = 0.1
 SPARSE: Final = 30
 """Counts of a frame from which on their places tell noise from light."""
 
+FARTHEST: Final = 1e100
+"""Places up to which distances, whose squares are summed, do not overflow; NaN is none."""
+
 OPAQUE: Final = 2e-4
 """Share of the usual light that an opaque object may let through; a frame with fewer counts is one without light."""
 
@@ -272,7 +275,7 @@ def _odd_frames(seen: Survey, places: Image | None) -> tuple[NDArray[np.int64], 
     nothing = np.empty(0, np.int64)
     if len(usual) < FEWEST:
         return nothing, nothing, dark
-    known = places is not None and bool(np.isfinite(places).all())
+    known = places is not None and bool((abs(places) <= FARTHEST).all())
     points = places[usual] if known and places is not None else np.stack([np.arange(len(usual)), 0 * usual], axis=-1)
     _, near = cKDTree(points).query(points, k=10)
     own = near == np.arange(len(usual))[:, None]

@@ -121,3 +121,12 @@ def test_closed_shutter_of_a_whole_row_is_found_and_a_dark_half_is_not() -> None
     assert found_in(counts, probe, places).dim.tolist() == [42, 43, 44, 45]
     counts[50:] = rng.poisson(0.2, (50, 64, 64))
     assert not len(found_in(counts, probe, places).dim), "half of a scan is how the light was"
+
+
+def test_places_whose_distances_overflow_are_left_to_the_check_of_positions() -> None:
+    counts = np.random.default_rng(0).poisson(100.0, (40, 16, 16)).astype(np.uint16)
+    places = np.stack(np.divmod(np.arange(40.0), 8), axis=-1)
+    places[3, 1] = 1e300
+    good = np.ones((16, 16), bool)
+    seen = look(counts, np.arange(40), usual_rule(counts.dtype), good)
+    assert not len(faults_in(counts, seen, None, places).bright)
