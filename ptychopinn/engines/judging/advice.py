@@ -30,8 +30,8 @@ LOW = 0.8
 """Flux, of the median, below which a frame counts as one of a beam that was off."""
 
 
-MANY = 100
-"""Frames from which on axes are glanced at whatever a fit left: it costs as much as 15 epochs of so few."""
+MANY = 64
+"""Frames from which on axes are glanced at whatever a fit left: it costs as much as 50 epochs of so few."""
 
 ENOUGH = 30
 """Epochs from which on axes are looked at: a fit of fewer is poor by itself, and the search takes longer than it."""
