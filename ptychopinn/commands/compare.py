@@ -235,7 +235,8 @@ def _predict(name: str, run: Run, load: float, scan: Scan, settings: Settings, h
     times = {
         "load": load,
         "infer": result.seconds["network"],
-        "stitch": result.seconds["phases"] + result.seconds["stitch"],
+        # A network that sees the whole canvas has nothing to stitch.
+        "stitch": sum(spent for step, spent in result.seconds.items() if step != "network"),
         "total": load + seconds,
     }
     report(f"{name}: {len(scan)} frames in {seconds:.1f} s, deviance per pixel {result.deviance:.3g}")

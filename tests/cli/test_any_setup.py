@@ -1,5 +1,6 @@
 """``infer`` without a run, ``train`` on several scans and from a run, and ``pretrain``."""
 
+import csv
 import hashlib
 import json
 from contextlib import chdir
@@ -15,6 +16,7 @@ from ptychopinn.cli.app import app
 from ptychopinn.evaluation import panel as panels
 from ptychopinn.files.formats.npz import write_npz
 from ptychopinn.files.reconstruction import read_reconstruction
+from ptychopinn.model.bundle import save_run
 from ptychopinn.scan.scan import Scan
 from ptychopinn.training import draws
 
@@ -57,6 +59,17 @@ def test_infer_needs_no_run(folder: Path, tiny_scan: Scan) -> None:
     record = json.loads((folder / "image/provenance.json").read_text())
     assert record["run"] == "the network of the package"
     assert len(record["inputs_sha256"]) == 2
+
+
+def test_a_network_of_the_whole_canvas_is_compared(folder: Path) -> None:
+    save_run(folder / "whole", api.pretrained())
+    (folder / "whole/provenance.json").write_text("{}")
+    result = call(folder, "compare a.npz --pinn whole --out compared --accelerator cpu")
+    assert result.exit_code == 0, result.output
+    with (folder / "compared/comparison_metrics.csv").open() as stream:
+        [row] = csv.DictReader(stream)
+    assert float(row["seconds_infer"]) > 0
+    assert float(row["seconds_stitch"]) == 0
 
 
 def test_several_scans_are_recorded_with_their_hashes(folder: Path, both: dict[str, Any]) -> None:

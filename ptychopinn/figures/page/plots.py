@@ -63,6 +63,7 @@ def _plot(title: str, width: int, height: int, **more: Any) -> Any:
     # Without a key, the wheel is for the page.
     plot.add_tools(WheelZoomTool(modifiers="ctrl"))
     plot.background_fill_alpha = plot.border_fill_alpha = 0
+    plot.outline_line_color = None
     plot.title.text_color = GREY
     for axis in plot.axis:
         axis.axis_label_text_color = axis.major_label_text_color = axis.axis_line_color = GREY
@@ -129,6 +130,7 @@ def _frame(name: str) -> Any:
     label = "(measured - fitted) / noise" if residual else f"{name}, sqrt(photons)"
     plot = _plot(label, 330, 300, match_aspect=True)
     plot.y_range.flipped = True
+    plot.x_range.range_padding = plot.y_range.range_padding = 0
     source = ColumnDataSource({"image": [np.zeros((1, 1), np.float32)], "dw": [1.0], "dh": [1.0]}, name=f"frame-{name}")
     colours = panels.ERROR_MAP if residual else panels.COUNTS_MAP
     mapper = LinearColorMapper(
