@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.projections import Estimate, Projections
+from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.scan import Scan
@@ -157,7 +158,7 @@ def _gain(matrix: Matrix, some: "_Trials", more: "_Trials") -> float:
     return surely if surely >= 1 else min(clearly, surely)
 
 
-def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
+def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> bool:
     """Whether :func:`better_axes` is worth its time: a look at small maps, a tenth of it.
 
     A fit adapts to axes that are a little wrong, and its deviance ends near that of noise; that of held-out pixels of
@@ -167,7 +168,7 @@ def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
     if not _spreads(scan):
         return False
     middle = telling_middle(scan)
-    some, more = (_Trials(scan, count, subpixel, device, middle) for count in (SOME, MORE))
+    some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (SOME, MORE))
     found = np.eye(2)
     for change in np.array(CHANGES):
         found += change * _lowest(*(some(np.eye(2) + size * change) for size in (-GLANCE, 0, GLANCE)))
@@ -192,16 +193,22 @@ def affine_in_words(matrix: Matrix) -> str:
     return f"{turned}, scaled by {axes.scale:.3f}, sheared by {axes.shear:.1%}"
 
 
-def nearby_map(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Matrix:
+def nearby_map(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> Matrix:
     """The small linear map of the positions about their middle that explains the innermost frames best, (y, x).
 
     A fit of the whole scan takes up most of a wrong map into its image, and then sees little of it; these short fits
     all begin at vacuum.
+
+    Args:
+        scan: with its positions as measured.
+        subpixel: model between pixels.
+        device: torch device.
+        known: flux and background so far, without which the short fits blame the positions for these.
     """
     if not _spreads(scan):
         return np.eye(2)
     middle = telling_middle(scan)
-    some, more = (_Trials(scan, count, subpixel, device, middle) for count in (SOME, MORE))
+    some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (SOME, MORE))
     found = _refined(more, _refined(some, np.eye(2)))
     stretches = np.linalg.svd(found, compute_uv=False)
     plausible = STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]
@@ -236,9 +243,16 @@ def axes_in_words(axes: Axes) -> str:
 class _Trials:
     """Deviances on held-out pixels of the frames about a place, one for each map."""
 
-    def __init__(self, scan: Scan, count: int, subpixel: SubPixel, device: str, middle: Matrix) -> None:
+    def __init__(
+        self, scan: Scan, count: int, subpixel: SubPixel, device: str, middle: Matrix, known: Conditions = IDEAL
+    ) -> None:
         distance = np.linalg.norm(scan.positions - middle, axis=1)
-        self.scan = _cropped(scan.subset(np.sort(np.argsort(distance, kind="stable")[:count])))
+        rows = np.sort(np.argsort(distance, kind="stable")[:count])
+        self.scan = _cropped(scan.subset(rows))
+        cut = (scan.N - self.scan.N) // 2
+        flux = None if known.flux is None else known.flux[rows]
+        background = None if known.background is None else known.background[cut : scan.N - cut, cut : scan.N - cut]
+        self.conditions = Conditions(flux, background).to(device)
         self.subpixel, self.device = subpixel, device
         self._known: dict[bytes, float] = {}
 
@@ -251,7 +265,7 @@ class _Trials:
     def _deviance(self, matrix: Matrix) -> float:
         middle = self.scan.positions.mean(axis=0)
         scan = replace(self.scan, positions=middle + (self.scan.positions - middle) @ matrix.T, object=None)
-        estimate = Estimate.of(scan, self.device)
+        estimate = replace(Estimate.of(scan, self.device), conditions=self.conditions)
         steps = Projections(scan, estimate, self.subpixel, hold_out=True)
         for _ in range(EPOCHS):
             steps.epoch(max(1, len(scan) // STEPS))
