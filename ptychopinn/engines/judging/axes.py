@@ -42,13 +42,21 @@ ANGLES: Final = tuple(sign * angle for angle in range(4, 46, 4) for sign in (1, 
 SCALES: Final = (0.75, 0.83, 0.91, 1.1, 1.2, 1.33)
 """Factors, of a wrong pixel size."""
 
-BETTER, CLEARLY, HARDLY, TIE = 0.95, 0.7, 0.97, 0.99
+BETTER, CLEARLY, HARDLY, TIE = 0.95, 0.7, 0.97, 0.9
 """Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried;
-above which it is not worth a refinement; and above which two maps are as good. Of right positions every map leaves 0.98
-or more."""
+above which it is not worth a refinement; and above which two exchanges of the axes are as good. Every map of right
+positions leaves 0.98 or more."""
 
-GLANCES: Final = (2.0, 0.03)
-"""Degrees and change of scale of the maps of a quick look."""
+GLANCE: Final = 0.03
+"""Size of the changes of a quick look, to both sides."""
+
+CHANGES: Final = (
+    ((0.0, 1.0), (-1.0, 0.0)),
+    ((1.0, 0.0), (0.0, 1.0)),
+    ((1.0, 0.0), (0.0, -1.0)),
+    ((0.0, 1.0), (1.0, 0.0)),
+)
+"""A turn, a scale, a stretch along y and a shear, on (y, x)."""
 
 NOISE, MOSTLY = 1.3, 0.5
 """Deviance that noise hardly leaves; a map after which more is left must explain half of it, or it is not the cause."""
@@ -111,19 +119,20 @@ class Axes:
         return float(np.ptp(np.linalg.svd(self.matrix, compute_uv=False)))
 
 
-def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | None:
+def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> Axes | None:
     """The map that explains the frames clearly better than the positions as they are; None where none does.
 
     Args:
         scan: as measured.
         subpixel: model between pixels.
         device: torch device.
+        known: flux and background, without which the short fits blame the positions for these.
     """
     if not _spreads(scan):
         return None
     middle = telling_middle(scan)
-    few, some, more = (_Trials(scan, count, subpixel, device, middle) for count in (FEW, SOME, MORE))
-    swap = _best(few, (_turned(swap) for swap in SWAPS))
+    few, some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (FEW, SOME, MORE))
+    swap = _best(few, (_turned(swap) for swap in SWAPS), TIE)
     start = swap
     if few(start) > CLEARLY * few(np.eye(2)):
         bases = {swap.tobytes(): swap, np.eye(2).tobytes(): np.eye(2)}.values()
@@ -151,17 +160,26 @@ def _gain(matrix: Matrix, some: "_Trials", more: "_Trials") -> float:
 
 
 def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> bool:
-    """Whether :func:`better_axes` is worth its time: a look at small turns and scales, a twentieth of it.
+    """Whether :func:`better_axes` is worth its time: a look at small maps, a tenth of it.
 
     A fit adapts to axes that are a little wrong, and its deviance ends near that of noise; that of held-out pixels of
-    the innermost frames tells more.
+    short fits tells more. The changes at which parabolas through three sizes of each have the least deviance must,
+    together, explain more frames too. Where a parabola has none, as of few photons, nothing is told.
     """
     if not _spreads(scan):
         return False
-    turn, grow = GLANCES
-    trials = _Trials(scan, SOME, subpixel, device, telling_middle(scan), known)
-    maps = (_rotation(turn), _rotation(-turn), (1 + grow) * np.eye(2), (1 - grow) * np.eye(2))
-    return min(map(trials, maps)) < HARDLY * trials(np.eye(2))
+    middle = telling_middle(scan)
+    some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (SOME, MORE))
+    found = np.eye(2)
+    for change in np.array(CHANGES):
+        found += change * _lowest(*(some(np.eye(2) + size * change) for size in (-GLANCE, 0, GLANCE)))
+    return bool(abs(found - np.eye(2)).max() > STRETCH / 2) and more(found) < HARDLY * more(np.eye(2))
+
+
+def _lowest(below: float, here: float, above: float) -> float:
+    """Where a parabola through values one ``GLANCE`` apart is lowest, from the middle one, at most two away."""
+    bend = above + below - 2 * here
+    return min(2.0, max(-2.0, (below - above) / (2 * bend))) * GLANCE if bend > 0 else 0.0
 
 
 def _spreads(scan: Scan) -> bool:
@@ -285,11 +303,11 @@ def _cropped(scan: Scan) -> Scan:
     return scan
 
 
-def _best(trials: _Trials, maps: Iterable[Matrix]) -> Matrix:
-    """The best map; a later one must be better by more than what chance does."""
+def _best(trials: _Trials, maps: Iterable[Matrix], tie: float = 1.0) -> Matrix:
+    """The best map; a later one must be better by more than what chance does, ``tie``."""
     first, *others = maps
     for each in others:
-        if trials(each) < TIE * trials(first):
+        if trials(each) < tie * trials(first):
             first = each
     return first
 
