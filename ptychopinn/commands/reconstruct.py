@@ -263,11 +263,14 @@ def frames(course: Course) -> Course:
         f"left out: {wording.frames(scan.numbers[bad])}, worse by far than all around; the others are fitted again "
         "(--drop-frames none: keep all)"
     )
-    others, dropped = scan.subset(np.setdiff1d(np.arange(len(scan)), bad)), np.union1d(gone, scan.numbers[bad])
-    without = replace(course, scan=others, dropped=dropped).deciding(drop_frames=DROPPED)
+    kept, dropped = np.setdiff1d(np.arange(len(scan)), bad), np.union1d(gone, scan.numbers[bad])
+    without = replace(course, dropped=dropped).deciding(drop_frames=DROPPED)
     if "model" in course.decided:
         without = replace(without, settings=without.settings.changed(model="auto"))
-    return frames(fit(without))
+    # A map that was found stays: the fit goes on from its positions.
+    there = before.positions if "affine" in before.fitted else scan.positions
+    again = fit(replace(without, scan=replace(scan, positions=there).subset(kept)))
+    return frames(replace(again, scan=scan.subset(kept)))
 
 
 def positions(course: Course) -> Course:
