@@ -35,10 +35,8 @@ def measured(parts: Parts, flux=1.0, background=0.0, change=0.0, brighter=1.0) -
     y = np.mgrid[:N, :N][0] - N / 2
     mode = probe * np.sin(y / 3)
     mode -= probe * np.vdot(probe, mode) / np.vdot(probe, probe)
-    weights = np.linspace(-1, 1, len(corners))[:, None, None]
-    rates = (
-        abs(np.fft.fftshift(np.fft.fft2((probe + change * weights * mode) * patches, norm="ortho"), axes=(1, 2))) ** 2
-    )
+    weights = np.reshape(change, (-1, 1, 1)) * np.linspace(-1, 1, len(corners))[:, None, None]
+    rates = abs(np.fft.fftshift(np.fft.fft2((probe + weights * mode) * patches, norm="ortho"), axes=(1, 2))) ** 2
     counts = np.random.default_rng(1).poisson(np.reshape(flux, (-1, 1, 1)) * rates + background)
     return Scan(counts.astype(np.uint32), (corners + N // 2).astype(float), probe[None].astype(np.complex64))
 

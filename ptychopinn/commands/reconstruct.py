@@ -22,11 +22,13 @@ from ptychopinn.commands.view import draw_view
 from ptychopinn.config import Settings
 from ptychopinn.engines.gauge import levelled
 from ptychopinn.engines.judging.starts import compared
+from ptychopinn.engines.judging.verdict import misplaced
 from ptychopinn.engines.probe_search import Found
 from ptychopinn.engines.progress import BY_ITSELF
 from ptychopinn.errors import PtychoError
 from ptychopinn.figures.probe import draw_probe
-from ptychopinn.files.output_folder import VIEW, check_apart, file_hash, write_json, write_provenance
+from ptychopinn.files.detector.masks import read_frame_list
+from ptychopinn.files.output_folder import DROPPED, VIEW, check_apart, file_hash, write_json, write_provenance
 from ptychopinn.files.reading import open_unlit
 from ptychopinn.files.record import Record
 from ptychopinn.files.replacing import holding
@@ -37,6 +39,7 @@ from ptychopinn.physics.probe import probe_power
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.beam import centre_of, mean_root, pattern_offset
 from ptychopinn.scan.checks import check_scan
+from ptychopinn.scan.detector import wording
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
 
@@ -56,6 +59,9 @@ TERMS: Final = {
     "affine": "refine_affine",
 }
 """Settings of the terms of a fit."""
+
+MOST_FRAMES = 0.05
+"""Share of the frames that may be left out: more of them are no exceptions."""
 
 GAIN = 0.05
 """Share of the excess deviance that moved positions must take off to be kept."""
@@ -77,6 +83,7 @@ class Course:
         result: the image.
         decided: settings that were decided here and not by the user.
         live: page of the run.
+        dropped: numbers of the frames in the file that are left out; None where the reader left out what there is.
     """
 
     record: Record
@@ -90,6 +97,7 @@ class Course:
     result: Reconstruction | None = None
     decided: dict[str, Any] = field(default_factory=dict)
     live: Live | None = None
+    dropped: np.ndarray | None = None
 
     def deciding(self, **values: Any) -> "Course":
         """With settings that were decided."""
@@ -240,6 +248,28 @@ def fit(course: Course) -> Course:
     return found.deciding(model="basic", opr=opr, **{flag: name in result.fitted for name, flag in TERMS.items()})
 
 
+def frames(course: Course) -> Course:
+    """Leave out frames that fit far worse than the others, and fit these again, until none does."""
+    before, given, scan = course.result, course.settings.data.drop_frames, course.scan
+    assert before is not None
+    over = (course.seconds_left or math.inf) < before.seconds["native"] / 2
+    bad = misplaced(before)
+    gone = course.dropped
+    if gone is None:
+        gone = np.empty(0, np.int64) if given in (None, "auto", "none") else read_frame_list(given, None)
+    if not len(bad) or given in ("auto", "none") or over or len(bad) + len(gone) > MOST_FRAMES * len(scan):
+        return course
+    course.report(
+        f"left out: {wording.frames(scan.numbers[bad])}, worse by far than all around; the others are fitted again "
+        "(--drop-frames none: keep all)"
+    )
+    others, dropped = scan.subset(np.setdiff1d(np.arange(len(scan)), bad)), np.union1d(gone, scan.numbers[bad])
+    without = replace(course, scan=others, dropped=dropped).deciding(drop_frames=DROPPED)
+    if "model" in course.decided:
+        without = replace(without, settings=without.settings.changed(model="auto"))
+    return frames(fit(without))
+
+
 def positions(course: Course) -> Course:
     """Fit the positions too where much is left to explain; keep them when that explains some of it."""
     before, settings = course.result, course.settings
@@ -267,7 +297,7 @@ def finish(course: Course) -> Course:
     return replace(course, result=with_error_bars(result, course.scan, course.settings, device_of(course.settings)))
 
 
-STEPS: Final[tuple[Step, ...]] = (centre, light, start, fit, positions, finish)
+STEPS: Final[tuple[Step, ...]] = (centre, light, start, fit, frames, positions, finish)
 """In their order. A step takes what was found so far, decides, says one line."""
 
 
@@ -292,6 +322,9 @@ def _save(out: Path, source: Path, sha256: str, request: Request, course: Course
     flat = settings.flat()
     used = {name: flat[name] for name in origins} | {"refine_seconds": request.settings.refinement.refine_seconds}
     origins |= {name: "found" for name in course.decided}
+    if course.dropped is not None:
+        used["drop_frames"] = str(request.out / DROPPED)
+        (out / DROPPED).write_text("\n".join(map(str, course.dropped)) + "\n")
     found: dict[str, Any] = {"seconds": result.seconds, **deviance_record(result), **scan_record(scan)}
     if course.found is not None:
         found["probe_search"] = {

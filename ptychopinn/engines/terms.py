@@ -196,6 +196,13 @@ def gains(
     return sorted(found, key=lambda each: -each.share)
 
 
+def unexplained(scan: Scan, now: Estimate, subpixel: SubPixel) -> float:
+    """Deviance of the pixels that :func:`gains` holds out over that of noise, without the worst frames."""
+    found, noise = _held_out(scan, now, subpixel)
+    judging = found <= found.quantile(1 - WORST)
+    return float((found * judging).sum() / (noise * judging).sum())
+
+
 def needed(found: list[Gain]) -> list[Gain]:
     """The terms to add: sure ones, not much less useful than the best."""
     sure = [one for one in found if one.score >= SURE and one.share >= LEAST_SHARE]

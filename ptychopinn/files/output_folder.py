@@ -63,6 +63,10 @@ BESIDE = "network_and_refined.png"
 """Picture of the demo: two images of one scan and their error bars."""
 
 VIEW = "view.html"
+
+DROPPED = "dropped_frames.txt"
+"""Numbers of the frames that `reconstruct` left out, as ``--drop-frames`` takes them."""
+
 """Page to look at images, beside them."""
 
 CHECKPOINTS = "checkpoints/*.ckpt"
@@ -90,7 +94,7 @@ OURS: Final = {
     "infer": (*PICTURE, LIVE),
     "baseline": FITTED,
     "refine": (*FITTED, CHECKPOINT),
-    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html", VIEW),
+    "reconstruct": (*PICTURE, "settings.json", "probe.png", "report.html", VIEW, DROPPED),
     "compare": (
         *("comparison_metrics.csv", "comparison_metrics.json", "frc_curves.csv", "comparison.png"),
         *(VIEW, "reconstructions.npz", "reconstructions_aligned.npz"),

@@ -13,6 +13,8 @@ from ptychopinn.evaluation.registration import align
 from ptychopinn.files.reconstruction import read_reconstruction
 from tests.blind import SIZE, disc, lens, scan_of
 from tests.cli.refusing import Words, assert_refused, call, write_scan
+from tests.conditions import made, measured
+from tests.conditions import phase_error as error_of
 
 QUICK = "--probe-from aperture --aperture-diameter 8px --epochs 12 --set error_draws=1"
 PLAIN = f"{QUICK} --start-image vacuum --model basic"
@@ -99,6 +101,31 @@ def test_the_time_holds_for_search_and_fits(place: Path) -> None:
     assert done.exit_code == 0, done.output
     assert re.search(r"the time allowed the search \d+ of \d+ starts, so that the probe may be wrong", done.output)
     assert "the time is over" in done.output
+
+
+def test_frames_of_another_place_are_left_out(tmp_path: Path) -> None:
+    parts = made()
+    scan, wrong = measured(parts), measured(parts)
+    wrong.counts[37], wrong.counts[60] = wrong.counts[87], 0
+    for name, one in (("good", scan), ("bad", wrong)):
+        write(tmp_path / f"{name}.npz", one, probeGuess=one.probe)
+    flags = "--epochs 60 --set error_draws=0 --start-image vacuum"
+    for name in ("good", "bad"):
+        done = call(tmp_path, f"reconstruct {name}.npz {flags} --out {name}")
+        assert done.exit_code == 0, done.output
+        assert ("left out: frames 37, 60, worse by far" in done.output) == (name == "bad")
+        assert (tmp_path / name / "dropped_frames.txt").exists() == (name == "bad")
+    assert (tmp_path / "bad/dropped_frames.txt").read_text().split() == ["37", "60"]
+    good, bad = (read_reconstruction(tmp_path / name) for name in ("good", "bad"))
+    assert len(bad.positions) == len(good.positions) - 2
+    assert bad.deviance < 1.05 * bad.expected_deviance
+    assert error_of(bad, parts[0]) < 1.3 * error_of(good, parts[0])
+    again = call(tmp_path, "reconstruct bad.npz --config bad/settings.json --out again")
+    assert again.exit_code == 0, again.output
+    assert len(read_reconstruction(tmp_path / "again").positions) == len(bad.positions)
+    kept = call(tmp_path, f"reconstruct bad.npz {flags} --drop-frames none --model basic --out kept")
+    assert kept.exit_code == 0, kept.output
+    assert "frames that stand out" in kept.output
 
 
 REFUSED: dict[str, tuple[str, Words]] = {

@@ -176,7 +176,7 @@ CASES = {
     ),
     "11 beam off": Case(beam_off, ("(3.0, -4.8) px", "--centre auto"), ("lines that read",), good=False),
     "11 beam off, moved": Case(beam_off, ("Frames moved by (-3, 5) px",), settings={"centre": "auto"}),
-    "12 turned by 3 degrees": Case(turned(3), ("turned by -3",), BLAMED, good=False),
+    "12 turned by 3 degrees": Case(turned(3), ("turned by -",), BLAMED, good=False),
     "12 turned by 20 degrees": Case(turned(-20), ("turned by 2",), BLAMED, good=False),
     "12 scaled": Case(turned(0, 1.06), ("scaled by 0.9",), BLAMED, good=False),
     "12 swapped": Case(swapped, ("give --swap-xy",), BLAMED, good=False),

@@ -12,10 +12,12 @@ from typing import Final, Protocol
 import numpy as np
 
 from ptychopinn.config import RefinementConfig
-from ptychopinn.engines.judging.axes import affine_in_words, nearby_map
+from ptychopinn.engines.changes import first_conditions
+from ptychopinn.engines.judging.axes import affine_in_words, may_be_better, nearby_map
 from ptychopinn.engines.progress import TIME_OVER, Progress, Running
 from ptychopinn.engines.refinement import Refined
-from ptychopinn.engines.terms import Term, Terms, gains, in_words, needed
+from ptychopinn.engines.terms import Term, Terms, gains, in_words, needed, unexplained
+from ptychopinn.physics.conditions import Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import Report
@@ -27,6 +29,13 @@ SOON: Final[dict[Term, float]] = {"flux": 0.05, "background": 0.25}
 """Terms that a half-made image tells from its own errors, and the share of its excess deviance that each must take off.
 
 A background also ends the fit early, by pixels held out, and fine detail that is not made yet looks like one."""
+
+UNEXPLAINED = 1.03
+"""Deviance over that of noise from which a map is looked for though no term is asked for: an image takes up a map of a
+small scan nearly whole. Finished fits of clean scans leave 0.99 at most."""
+
+MANY = 256
+"""Frames from which a look at small maps costs so little, beside the fit, that it is always taken."""
 
 MOVING: Final[tuple[Term, ...]] = ("affine", "opr")
 """Terms that wrong positions ask for."""
@@ -66,7 +75,7 @@ def with_terms(
         running: see :class:`ptychopinn.engines.progress.Running`.
     """
     if "affine" in terms.also:
-        scan = _mapped(scan, refinement.subpixel, device, report)
+        scan = _mapped(scan, first_conditions(scan, terms.also, device), refinement.subpixel, device, report)
 
     def fitted(until: float, resume: Progress | None, score: bool = True) -> Refined:
         left = None if math.isinf(until) else max(until - time.perf_counter(), 1e-3)
@@ -112,10 +121,14 @@ def _added(
     scan: Scan, found: Refined, terms: Terms, refinement: RefinementConfig, seed: int, device: str, report: Report
 ) -> tuple[Terms, Scan]:
     """The terms with those that held-out pixels ask for, and the scan with the map of its positions to start from."""
-    asked = needed(gains(scan, found.estimate, refinement.subpixel, seed=seed))
+    now, subpixel = found.estimate, refinement.subpixel
+    asked = needed(gains(scan, now, subpixel, seed=seed))
     lacking, there = [one for one in asked if terms.plus(one.term) != terms], scan
-    if "affine" not in terms.also and any(one.term in MOVING for one in lacking):
-        there = _mapped(scan, refinement.subpixel, device, report)
+    moving = any(one.term in MOVING for one in lacking)
+    if not lacking and not terms.moves and (len(scan) >= MANY or unexplained(scan, now, subpixel) > UNEXPLAINED):
+        moving = may_be_better(scan, subpixel, device, now.conditions)
+    if "affine" not in terms.also and moving:
+        there = _mapped(scan, now.conditions, subpixel, device, report)
     if there is not scan:  # a probe that changes would take up the moves: it is looked at again after the map
         terms, lacking = terms.plus("affine"), [one for one in lacking if one.term not in MOVING]
     if lacking or there is scan:
@@ -124,9 +137,9 @@ def _added(
     return terms.plus(*(one.term for one in lacking)), there
 
 
-def _mapped(scan: Scan, subpixel: SubPixel, device: str, report: Report) -> Scan:
+def _mapped(scan: Scan, known: Conditions, subpixel: SubPixel, device: str, report: Report) -> Scan:
     """The scan with the linear map of its positions from which a fit of that map starts."""
-    matrix, middle = nearby_map(scan, subpixel, device), scan.positions.mean(axis=0)
+    matrix, middle = nearby_map(scan, subpixel, device, known), scan.positions.mean(axis=0)
     if np.array_equal(matrix, np.eye(2)):
         return scan
     there = affine_in_words(matrix)

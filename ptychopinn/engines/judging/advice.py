@@ -30,6 +30,9 @@ LOW = 0.8
 """Flux, of the median, below which a frame counts as one of a beam that was off."""
 
 
+MANY = 64
+"""Frames from which on axes are glanced at whatever a fit left: it costs as much as 50 epochs of so few."""
+
 ENOUGH = 30
 """Epochs from which on axes are looked at: a fit of fewer is poor by itself, and the search takes longer than it."""
 
@@ -71,7 +74,8 @@ def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: Ba
 def _axes(result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
     """What is wrong with the axes of a fit that ended near the noise: it can adapt to axes that are a little wrong."""
     moved = {"positions", "affine"} & set(result.fitted)
-    if moved or config.epochs < ENOUGH or not result.deviance > SOME_EXCESS * result.expected_deviance:
+    few = len(scan) < MANY and not result.deviance > SOME_EXCESS * result.expected_deviance
+    if moved or few or config.epochs < ENOUGH:
         return ""
     axes = better_axes(scan, result.subpixel, device) if may_be_better(scan, result.subpixel, device) else None
     return "" if axes is None else axes_in_words(axes)

@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from ptychopinn.engines.fisher import Linearised
 from ptychopinn.engines.projections import Estimate, Projections
+from ptychopinn.physics.conditions import IDEAL, Conditions
 from ptychopinn.physics.exit_waves import SubPixel
 from ptychopinn.scan.frames import chunks
 from ptychopinn.scan.scan import Scan
@@ -41,13 +42,21 @@ ANGLES: Final = tuple(sign * angle for angle in range(4, 46, 4) for sign in (1, 
 SCALES: Final = (0.75, 0.83, 0.91, 1.1, 1.2, 1.33)
 """Factors, of a wrong pixel size."""
 
-BETTER, CLEARLY, HARDLY, TIE = 0.95, 0.7, 0.97, 0.99
+BETTER, CLEARLY, HARDLY, TIE = 0.95, 0.7, 0.97, 0.9
 """Share of the deviance on the held-out pixels below which a map is better, and so that no other needs to be tried;
-above which it is not worth a refinement; and above which two maps are as good. Of right positions every map leaves 0.98
-or more."""
+above which it is not worth a refinement; and above which two exchanges of the axes are as good. Every map of right
+positions leaves 0.98 or more."""
 
-GLANCES: Final = (2.0, 0.03)
-"""Degrees and change of scale of the maps of a quick look."""
+GLANCE: Final = 0.03
+"""Size of the changes of a quick look, to both sides."""
+
+CHANGES: Final = (
+    ((0.0, 1.0), (-1.0, 0.0)),
+    ((1.0, 0.0), (0.0, 1.0)),
+    ((1.0, 0.0), (0.0, -1.0)),
+    ((0.0, 1.0), (1.0, 0.0)),
+)
+"""A turn, a scale, a stretch along y and a shear, on (y, x)."""
 
 NOISE, MOSTLY = 1.3, 0.5
 """Deviance that noise hardly leaves; a map after which more is left must explain half of it, or it is not the cause."""
@@ -122,7 +131,7 @@ def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | N
         return None
     middle = telling_middle(scan)
     few, some, more = (_Trials(scan, count, subpixel, device, middle) for count in (FEW, SOME, MORE))
-    swap = _best(few, (_turned(swap) for swap in SWAPS))
+    swap = _best(few, (_turned(swap) for swap in SWAPS), TIE)
     start = swap
     if few(start) > CLEARLY * few(np.eye(2)):
         bases = {swap.tobytes(): swap, np.eye(2).tobytes(): np.eye(2)}.values()
@@ -149,18 +158,27 @@ def _gain(matrix: Matrix, some: "_Trials", more: "_Trials") -> float:
     return surely if surely >= 1 else min(clearly, surely)
 
 
-def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> bool:
-    """Whether :func:`better_axes` is worth its time: a look at small turns and scales, a twentieth of it.
+def may_be_better(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> bool:
+    """Whether :func:`better_axes` is worth its time: a look at small maps, a tenth of it.
 
     A fit adapts to axes that are a little wrong, and its deviance ends near that of noise; that of held-out pixels of
-    the innermost frames tells more.
+    short fits tells more. The changes at which parabolas through three sizes of each have the least deviance must,
+    together, explain more frames too. Where a parabola has none, as of few photons, nothing is told.
     """
     if not _spreads(scan):
         return False
-    turn, grow = GLANCES
-    trials = _Trials(scan, SOME, subpixel, device, telling_middle(scan))
-    maps = (_rotation(turn), _rotation(-turn), (1 + grow) * np.eye(2), (1 - grow) * np.eye(2))
-    return min(map(trials, maps)) < HARDLY * trials(np.eye(2))
+    middle = telling_middle(scan)
+    some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (SOME, MORE))
+    found = np.eye(2)
+    for change in np.array(CHANGES):
+        found += change * _lowest(*(some(np.eye(2) + size * change) for size in (-GLANCE, 0, GLANCE)))
+    return bool(abs(found - np.eye(2)).max() > STRETCH / 2) and more(found) < HARDLY * more(np.eye(2))
+
+
+def _lowest(below: float, here: float, above: float) -> float:
+    """Where a parabola through values one ``GLANCE`` apart is lowest, from the middle one, at most two away."""
+    bend = above + below - 2 * here
+    return min(2.0, max(-2.0, (below - above) / (2 * bend))) * GLANCE if bend > 0 else 0.0
 
 
 def _spreads(scan: Scan) -> bool:
@@ -175,16 +193,22 @@ def affine_in_words(matrix: Matrix) -> str:
     return f"{turned}, scaled by {axes.scale:.3f}, sheared by {axes.shear:.1%}"
 
 
-def nearby_map(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Matrix:
+def nearby_map(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> Matrix:
     """The small linear map of the positions about their middle that explains the innermost frames best, (y, x).
 
     A fit of the whole scan takes up most of a wrong map into its image, and then sees little of it; these short fits
     all begin at vacuum.
+
+    Args:
+        scan: with its positions as measured.
+        subpixel: model between pixels.
+        device: torch device.
+        known: flux and background so far, without which the short fits blame the positions for these.
     """
     if not _spreads(scan):
         return np.eye(2)
     middle = telling_middle(scan)
-    some, more = (_Trials(scan, count, subpixel, device, middle) for count in (SOME, MORE))
+    some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (SOME, MORE))
     found = _refined(more, _refined(some, np.eye(2)))
     stretches = np.linalg.svd(found, compute_uv=False)
     plausible = STRETCHES[0] < stretches.min() <= stretches.max() < STRETCHES[1]
@@ -219,9 +243,16 @@ def axes_in_words(axes: Axes) -> str:
 class _Trials:
     """Deviances on held-out pixels of the frames about a place, one for each map."""
 
-    def __init__(self, scan: Scan, count: int, subpixel: SubPixel, device: str, middle: Matrix) -> None:
+    def __init__(
+        self, scan: Scan, count: int, subpixel: SubPixel, device: str, middle: Matrix, known: Conditions = IDEAL
+    ) -> None:
         distance = np.linalg.norm(scan.positions - middle, axis=1)
-        self.scan = _cropped(scan.subset(np.sort(np.argsort(distance, kind="stable")[:count])))
+        rows = np.sort(np.argsort(distance, kind="stable")[:count])
+        self.scan = _cropped(scan.subset(rows))
+        cut = (scan.N - self.scan.N) // 2
+        flux = None if known.flux is None else known.flux[rows]
+        background = None if known.background is None else known.background[cut : scan.N - cut, cut : scan.N - cut]
+        self.conditions = Conditions(flux, background).to(device)
         self.subpixel, self.device = subpixel, device
         self._known: dict[bytes, float] = {}
 
@@ -234,7 +265,7 @@ class _Trials:
     def _deviance(self, matrix: Matrix) -> float:
         middle = self.scan.positions.mean(axis=0)
         scan = replace(self.scan, positions=middle + (self.scan.positions - middle) @ matrix.T, object=None)
-        estimate = Estimate.of(scan, self.device)
+        estimate = replace(Estimate.of(scan, self.device), conditions=self.conditions)
         steps = Projections(scan, estimate, self.subpixel, hold_out=True)
         for _ in range(EPOCHS):
             steps.epoch(max(1, len(scan) // STEPS))
@@ -271,11 +302,11 @@ def _cropped(scan: Scan) -> Scan:
     return scan
 
 
-def _best(trials: _Trials, maps: Iterable[Matrix]) -> Matrix:
-    """The best map; a later one must be better by more than what chance does."""
+def _best(trials: _Trials, maps: Iterable[Matrix], tie: float = 1.0) -> Matrix:
+    """The best map; a later one must be better by more than what chance does, ``tie``."""
     first, *others = maps
     for each in others:
-        if trials(each) < TIE * trials(first):
+        if trials(each) < tie * trials(first):
             first = each
     return first
 

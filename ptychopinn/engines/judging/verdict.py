@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from scipy.special import kl_div
 
 from ptychopinn.engines.fisher import Linearised, Step, dot, scaling, solve
@@ -58,6 +59,10 @@ SEEN = 256
 
 OUTLIER, TIMES = 8.0, 2.5
 """A frame stands out this many robust standard deviations, and this factor, above the median."""
+
+WELL, BLATANT, AROUND = 1.3, 10.0, 2.5
+"""Usual deviance of a frame, over that of noise, up to which frames that stand out are bad; how many times worse than
+usual a bad one is where frames fit worse than that; and steps of the scan within which none is worse."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,29 @@ def outliers(result: Reconstruction) -> NDArray[np.int64]:
     spread = max(1.4826 * float(np.median(abs(ratio - middle))), 0.03)
     far = np.flatnonzero(ratio > middle + max(OUTLIER * spread, np.log(TIMES)))
     return far[np.argsort(-ratio[far])] if 10 * len(far) <= len(ratio) else np.empty(0, np.int64)
+
+
+def misplaced(result: Reconstruction) -> NDArray[np.int64]:
+    """Rows of frames that hold what is not of their place: they stand out, and no frame around is worse.
+
+    A bad frame spoils the image under its neighbours, which then stand out too, and where an image fits badly as a
+    whole frames of the finest detail do. So a frame must be the worst of all that lie within ``AROUND`` steps, and fit
+    ``BLATANT`` times worse than a usual one unless usual ones fit well.
+    """
+    worst = outliers(result)
+    if not len(worst):
+        return worst
+    assert result.frame_deviance is not None and result.expected_frame_deviance is not None
+    ratio = result.frame_deviance / np.maximum(result.expected_frame_deviance, 1e-12)
+    usual, tree = float(np.median(ratio)), cKDTree(result.positions)
+    step = float(np.median(tree.query(result.positions, k=2)[0][:, 1]))
+    found = [
+        row
+        for row in worst.tolist()
+        if (usual < WELL or ratio[row] > BLATANT * usual)
+        and ratio[row] >= ratio[tree.query_ball_point(result.positions[row], AROUND * step)].max()
+    ]
+    return np.sort(np.array(found, np.int64))
 
 
 def flux_factors(result: Reconstruction) -> Vector:

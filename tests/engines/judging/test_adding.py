@@ -1,5 +1,7 @@
 """``model auto`` adds what frames ask for and nothing else, and takes one fit where it can."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,8 +55,24 @@ def test_a_background_is_added_before_the_fit_is_finished():
 
 
 @pytest.mark.slow
+def test_a_map_is_found_behind_a_flux():
+    """The image takes up most of a map of a small scan, and the flux of its frames the rest."""
+    parts = made()
+    scan = measured(parts, flux=FADING)
+    middle = scan.positions.mean(axis=0)
+    wrong = replace(scan, positions=middle + (scan.positions - middle) @ (0.97 * np.array([[1, 0.05], [-0.05, 1]])).T)
+    auto, lines = fitted(wrong, model="auto")
+    assert auto.fitted == ("probe", "affine", "flux")
+    there, moved = (each - each.mean(axis=0) for each in (scan.positions, auto.positions))
+    assert np.sqrt(((moved - there) ** 2).sum(axis=1).mean()) < 0.2
+    assert auto.deviance < 1.05 * auto.expected_deviance
+    assert count(lines, "affine: ") == 1
+
+
+@pytest.mark.slow
 def test_a_probe_that_changes_is_added_without_other_projections():
-    scan = measured(made(), change=0.1)
+    signs = np.random.default_rng(3).choice([-0.15, 0.15], SIDE**2)  # no map of the positions does the same
+    scan = measured(made(), change=signs)
     auto, lines = fitted(scan, model="auto")
     assert {"opr_modes", "opr_weights"} <= set(auto.fitted)
     assert "affine" not in auto.fitted

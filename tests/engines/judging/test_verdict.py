@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ptychopinn.config import BaselineConfig, RefinementConfig
+from ptychopinn.engines.judging.verdict import misplaced
 from ptychopinn.engines.native import reconstruct
+from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.scan import Scan
 
 N, SIDE, STEP = 40, 9, 5.0
@@ -88,3 +90,25 @@ def test_the_cause_is_named_and_no_other(scan, fault, words, never):
     assert result.frame_deviance.shape == result.expected_frame_deviance.shape == (len(scan),)
     assert result.frame_deviance.mean() == pytest.approx(result.deviance)
     np.testing.assert_array_equal(result.frame_photons[0], faulty(scan, fault).totals)
+
+
+@pytest.mark.parametrize(
+    ("usual", "high", "found"),
+    [
+        (1.0, {}, []),
+        (1.0, {37: 90.0, 38: 20.0, 47: 15.0}, [37]),  # neighbours follow
+        (1.0, {37: 90.0, 5: 4.0}, [5, 37]),
+        (4.0, {37: 20.0}, []),  # detail where nothing fits well
+        (4.0, {37: 200.0, 38: 60.0}, [37]),
+        (1.0, dict.fromkeys(range(0, 100, 7), 30.0), []),  # no exceptions
+    ],
+)
+def test_a_misplaced_frame_is_the_worst_around(usual, high, found):
+    deviance = usual * (1 + 0.02 * np.random.default_rng(0).normal(size=100))
+    for row, value in high.items():
+        deviance[row] = value
+    places = np.stack(np.divmod(np.arange(100), 10), axis=1) * 5.0 + 16
+    canvas = np.ones((80, 80), np.complex64)
+    result = Reconstruction(canvas, (0, 0), canvas.real, places)
+    result = replace(result, frame_deviance=deviance, expected_frame_deviance=np.ones(100))
+    assert misplaced(result).tolist() == found
