@@ -113,7 +113,7 @@ def light_of(scan: Scan) -> Light | None:
     """Photons of probe and frames; None where no frame can be read or holds light on good pixels."""
     good = _sound(scan)
     rows, totals, mean = _sample(scan, good)
-    photons = brightest(_among_neighbours(totals, scan.positions[rows])) if len(rows) else 0.0
+    photons = brightest(among_neighbours(totals, scan.positions[rows])) if len(rows) else 0.0
     if not photons > 0:
         return None
     spectrum = far_intensity(scan.probe.astype(np.complex128)).astype(np.float64)
@@ -162,7 +162,7 @@ def _sample(scan: Scan, good: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDA
     return np.array(rows, np.int64), np.array(found), mean / max(1, len(rows))
 
 
-def _among_neighbours(totals: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+def among_neighbours(totals: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
     """The median of the photons of every frame and the eight nearest, which share its light: (n,).
 
     A flash of the beam, or a fault of the detector in a few frames, is no light of the object.

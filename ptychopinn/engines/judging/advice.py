@@ -9,6 +9,7 @@ from ptychopinn.engines.judging.verdict import SOME_EXCESS, Finding, findings, f
 from ptychopinn.errors import WARNING
 from ptychopinn.reconstruction import Reconstruction
 from ptychopinn.scan.checks import warned_of
+from ptychopinn.scan.probe_scale import among_neighbours
 from ptychopinn.scan.scan import Scan
 from ptychopinn.text import readable
 
@@ -19,6 +20,9 @@ show."""
 
 BAD = 5.0
 """Deviance, over that of noise, of a fit to which nothing fits: first what the reader of the scan took for granted."""
+
+BESIDE = 1.5
+"""Range of the light of frames, in that of their neighbours at the measured positions, from which flux is suspected."""
 
 DIM = 10.0
 """A scan is dim below this many photons per detector pixel."""
@@ -65,10 +69,10 @@ def _causes(found: list[Finding], result: Reconstruction, scan: Scan, config: Ba
     if warned := warned_of(scan):
         return warned
     if config.epochs >= ENOUGH and (not found or found[0].cause in ("object", "positions", "probe")):
-        axes = better_axes(scan, result.subpixel, device)
+        axes = better_axes(scan, result.subpixel, device, result.conditions)
         if axes is not None:
             return axes_in_words(axes)
-    return "; ".join(_sentence(one, result, scan, config) for one in found) or _unknown(config)
+    return "; ".join(_sentence(one, result, scan, config) for one in found) or unknown_cause(config, result, scan)
 
 
 def _axes(result: Reconstruction, scan: Scan, config: BaselineConfig, device: str) -> str:
@@ -77,7 +81,8 @@ def _axes(result: Reconstruction, scan: Scan, config: BaselineConfig, device: st
     few = len(scan) < MANY and not result.deviance > SOME_EXCESS * result.expected_deviance
     if moved or few or config.epochs < ENOUGH:
         return ""
-    axes = better_axes(scan, result.subpixel, device) if may_be_better(scan, result.subpixel, device) else None
+    how = result.subpixel, device, result.conditions
+    axes = better_axes(scan, *how) if may_be_better(scan, *how) else None
     return "" if axes is None else axes_in_words(axes)
 
 
@@ -133,8 +138,16 @@ def _background_flag(result: Reconstruction) -> str:
     return "which is fitted" if "background" in result.fitted else "--refine-background fits it"
 
 
-def _unknown(config: BaselineConfig) -> str:
+def unknown_cause(config: BaselineConfig, result: Reconstruction, scan: Scan) -> str:
     """The sentence for a fit of which no single cause explains enough."""
+    if "flux" not in result.fitted and "positions" in result.fitted:
+        level = scan.totals / np.maximum(among_neighbours(scan.totals, scan.positions), 1e-12)
+        low, high = np.quantile(level, (0.02, 0.98)).tolist()
+        if high / max(low, 1e-12) > BESIDE:
+            return (
+                f"frames have {low:.2f} to {high:.2f} times the light of those beside them, which no move of a "
+                "position explains; fit a factor to every frame (--refine-flux), without --refine-positions first"
+            )
     if config.refine_probe or config.refine_positions:
         return "the fit is not at its end, or the counts are not those of this probe at these positions"
     return (

@@ -119,18 +119,19 @@ class Axes:
         return float(np.ptp(np.linalg.svd(self.matrix, compute_uv=False)))
 
 
-def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu") -> Axes | None:
+def better_axes(scan: Scan, subpixel: SubPixel, device: str = "cpu", known: Conditions = IDEAL) -> Axes | None:
     """The map that explains the frames clearly better than the positions as they are; None where none does.
 
     Args:
         scan: as measured.
         subpixel: model between pixels.
         device: torch device.
+        known: flux and background, without which the short fits blame the positions for these.
     """
     if not _spreads(scan):
         return None
     middle = telling_middle(scan)
-    few, some, more = (_Trials(scan, count, subpixel, device, middle) for count in (FEW, SOME, MORE))
+    few, some, more = (_Trials(scan, count, subpixel, device, middle, known) for count in (FEW, SOME, MORE))
     swap = _best(few, (_turned(swap) for swap in SWAPS), TIE)
     start = swap
     if few(start) > CLEARLY * few(np.eye(2)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.config import BaselineConfig, DataConfig, RefinementConfig
+from ptychopinn.engines.judging.advice import unknown_cause
 from ptychopinn.engines.native import reconstruct
 from ptychopinn.files.reading import open_scan
 from ptychopinn.scan.checks import warned_of
@@ -81,3 +82,15 @@ def test_right_scans_are_not_warned_of(tmp_path, image):
     scan = opened(tmp_path / "scan.npz", scan_arrays(image=image, N=48, side=7))
     assert warned_of(scan) == ""
     assert scan.doubted == ()
+
+
+@pytest.mark.parametrize("dumped", [True, False])
+def test_flux_that_moves_of_the_positions_took_up_is_suspected(tmp_path, dumped):
+    arrays = scan_arrays(image="weak", N=32, side=7, radius=8, photons=1e4)
+    frames = arrays["diffraction"].copy()
+    if dumped:
+        frames[20:28] = np.random.default_rng(0).binomial(frames[20:28], 0.3)
+    scan = opened(tmp_path / "scan.npz", {**arrays, "diffraction": frames})
+    config = BaselineConfig(engine="native", epochs=5, refine_positions=True)
+    result = reconstruct(scan, config, RefinementConfig(error_draws=0))
+    assert ("--refine-flux" in unknown_cause(config, result, scan)) == dumped
