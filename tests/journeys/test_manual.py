@@ -12,7 +12,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 MADE = {
-    "beamline": ("fit/reconstruction.h5", "fit.html", "quick/reconstruction.h5", "final/reconstruction.h5"),
+    "beamline": (
+        "fit/reconstruction.h5",
+        "fit.html",
+        "profile.pdf",
+        "quick/reconstruction.h5",
+        "final/reconstruction.h5",
+    ),
     "microscope": ("image/reconstruction.h5", "image.html"),
     "methods": ("compared/comparison_metrics.csv", "compared/view.html"),
     "facility": ("settings.json",),
