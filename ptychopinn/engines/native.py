@@ -19,7 +19,7 @@ from ptychopinn.engines.judging.moves import affine, moves_in_words
 from ptychopinn.engines.places.placing import placed as find_places
 from ptychopinn.engines.prior import usual_light
 from ptychopinn.engines.progress import BY_ITSELF, Running
-from ptychopinn.engines.projections import KEPT_BYTES
+from ptychopinn.engines.projections import BACKGROUNDS, KEPT_BYTES
 from ptychopinn.engines.refinement import Refined, holds_out, refine
 from ptychopinn.engines.terms import Terms, found_in, told
 from ptychopinn.errors import WARNING, RunFailedError
@@ -121,6 +121,10 @@ def _fit(
     score: bool = True,
 ) -> Refined:
     """One fit with some terms; ``first`` lies on the canvas of ``placed``."""
+    if not prior and refinement.prior != "none" and BACKGROUNDS & terms.also and not terms.moves:
+        prior = True
+        if score:
+            report("prior: beside a background, what the power spectrum of the image says joins the counts")
     found = refine(
         scan,
         first if scan is placed else None,

@@ -55,6 +55,16 @@ def test_a_background_is_found_and_none_is_made_up(parts, clean):
     assert phase_error(none, parts[0]) < 1.2 * clean
 
 
+def test_beside_a_background_the_prior_joins(parts):
+    scan = measured(parts, background=2.0)
+    without, _ = fitted(scan, refine_background=True, prior="none")
+    result, lines = fitted(scan, refine_background=True)
+    assert any(line.startswith("prior: beside a background") for line in lines)
+    assert result.prior_powers is not None
+    assert without.prior_powers is None
+    assert phase_error(result, parts[0]) < 0.9 * phase_error(without, parts[0])
+
+
 def test_a_probe_that_changes_is_followed(parts):
     scan = measured(parts, change=0.1)
     without, _ = fitted(scan)

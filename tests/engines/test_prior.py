@@ -190,7 +190,7 @@ def test_a_fit_with_a_prior_goes_on_to_the_same_end(tmp_path: Path):
     assert saves[-1] is not None
     found = refine(scan, epochs=70, prior=True, running=Running(resume=Progress.of(load_checkpoint(path), "cpu")))
     assert torch.equal(found.estimate.image, whole.estimate.image)
-    assert torch.equal(found.powers, whole.powers)
+    assert torch.equal(found.progress.powers, whole.progress.powers)
 
 
 @pytest.mark.slow
