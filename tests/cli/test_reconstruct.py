@@ -31,6 +31,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_was_decided_can_be_given_back(place: Path) -> None:
     done = call(place, f"reconstruct bare.npz {QUICK} --out image")
     assert done.exit_code == 0, done.output

@@ -15,6 +15,7 @@ FEW, MANY = 17_000, 34_000
 209 MB, a third of the memory that a command asks for."""
 
 
+@pytest.mark.slow
 def test_twice_the_frames_need_the_same_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     files = [tmp_path / f"{count}.cxi" for count in (FEW, MANY)]

@@ -136,6 +136,7 @@ def test_a_signal_ends_with_a_checkpoint_and_says_how_to_go_on(folder, uninterru
     assert_goes_on(folder, uninterrupted)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_and_go_on_and_give_the_losses_of_one(folder, uninterrupted):
     process = command(folder, "--out", "run", *FLAGS, "--set", "devices=2", "--set", "strategy=ddp")
     wait_for(folder / "run/checkpoints/last.ckpt", process)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ptychopinn.commands.shared import serving as shared
 from ptychopinn.commands.shared.serving import parsed, serving
 from ptychopinn.errors import PtychoError
 
@@ -18,6 +19,12 @@ def get(address: str, path: str | None = None, **headers: str) -> tuple[int, byt
     connection.request("GET", f"{parts.path}?{parts.query}" if path is None else path, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Browsers that have asked are not waited for."""
+    monkeypatch.setattr(shared, "PATIENCE", 0.1)
 
 
 @pytest.fixture
