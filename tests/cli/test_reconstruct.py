@@ -146,9 +146,7 @@ def test_a_wrong_call_is_refused(place: Path, case: str) -> None:
 
 def phase_error(image, scan) -> float:
     """Mean absolute phase error between the positions after ramp, shift and global phase."""
-    full = np.zeros_like(scan.object)
-    (y, x), (height, width) = image.origin, image.object.shape
-    full[y : y + height, x : x + width] = image.object
+    full = image.window(scan.object.shape)
     mask = np.zeros(full.shape, bool)
     low, high = scan.positions.min(axis=0).astype(int) + 4, scan.positions.max(axis=0).astype(int) - 3
     mask[low[0] : high[0], low[1] : high[1]] = True
