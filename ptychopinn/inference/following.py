@@ -17,9 +17,8 @@ from ptychopinn.files.growing.ledger import ChangedError
 from ptychopinn.files.growing.reader import Look
 from ptychopinn.files.signals import StopRequest
 from ptychopinn.inference.growth import Growth
-from ptychopinn.inference.infer import finished
+from ptychopinn.inference.infer import finished, infer
 from ptychopinn.inference.prediction import Predictor, check_trim
-from ptychopinn.inference.whole import infer_whole
 from ptychopinn.model.bundle import Run, with_trained_probe
 from ptychopinn.model.features import SCALE_FRAMES
 from ptychopinn.reconstruction import Reconstruction
@@ -371,7 +370,7 @@ def _image(
     result = finished(growth.canvas(), growth.predictor, growth.scan)
     try:
         if run.model.config.whole:
-            return infer_whole(run, growth.scan, chosen, growth.predictor.device), None
+            return infer(run, growth.scan, chosen, growth.predictor.device), None
         # The image was made with the probe of the first frames.
         scan = replace(growth.scan, probe=growth.predictor.illumination.probe.cpu().numpy())
         return result.with_deviance(scan, growth.predictor.device, sampled=growth.folded), None
